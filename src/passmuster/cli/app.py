@@ -1,0 +1,118 @@
+"""The command `muster`: global options, the verbs, and how errors are told. One verb per file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from passmuster.cli.session import Session
+from passmuster.core.errors import MusterError
+
+EVERY_DAY, MORE, CARE = "Every day", "More", "Care"
+
+# verb -> panel of the help page. The function of that name in `cli/<verb>_verb.py` is the verb.
+VERBS = {
+    "init": EVERY_DAY,
+    "add": EVERY_DAY,
+    "label": EVERY_DAY,
+    "train": EVERY_DAY,
+    "release": EVERY_DAY,
+    "serve": EVERY_DAY,
+    "watch": EVERY_DAY,
+    "check": MORE,
+    "evaluate": MORE,
+    "approve": MORE,
+    "predict": MORE,
+    "rollback": MORE,
+    "incidents": MORE,
+    "verify": CARE,
+    "doctor": CARE,
+    "demo": CARE,
+}
+
+app = typer.Typer(
+    name="muster",
+    help="From raw texts or images and a few dozen labels to a model that has passed muster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Global options may stand before or after the verb: those with a value, and those without.
+_WITH_VALUE = ("-C", "--seed", "--time", "--max-memory", "--device")
+_FLAGS = ("--json", "-q", "--quiet", "-v", "--verbose", "--yes", "--no-input", "--dry-run")
+
+
+@app.callback()
+def _globals(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Option("-C", help="Work as if started in this folder.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks of errors.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes.")] = False,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    time: Annotated[str | None, typer.Option("--time", help="Time budget, for example 60s or 10m.")] = None,
+    max_memory: Annotated[str | None, typer.Option("--max-memory", help="Memory budget, for example 2g.")] = None,
+) -> None:
+    given = {"train.seed": seed, "train.time": time, "train.max_memory": max_memory}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    context.obj = Session(folder, as_json, quiet, verbose, yes, no_input, dry_run, overrides)
+
+
+for _verb, _panel in VERBS.items():
+    _module = import_module(f"passmuster.cli.{_verb}_verb")
+    app.command(_verb, rich_help_panel=_panel)(getattr(_module, _verb))
+
+
+def hoist_globals(arguments: list[str]) -> list[str]:
+    """Move global options before the verb, where the parser wants them.
+
+    >>> hoist_globals(["train", "--time", "60s", "x", "--json"])
+    ['--time', '60s', '--json', 'train', 'x']
+    """
+    front: list[str] = []
+    rest: list[str] = []
+    position = 0
+    while position < len(arguments):
+        word = arguments[position]
+        if word == "--":
+            rest += arguments[position:]
+            break
+        if word in _WITH_VALUE:
+            front += arguments[position : position + 2]
+            position += 1
+        elif word in _FLAGS or word.startswith(tuple(f"{o}=" for o in _WITH_VALUE if o.startswith("--"))):
+            front.append(word)
+        else:
+            rest.append(word)
+        position += 1
+    return front + rest
+
+
+def main() -> None:
+    """Run the command; errors are told in one place and end with their exit code."""
+    arguments = hoist_globals(sys.argv[1:])
+    try:
+        app(arguments, standalone_mode=True)
+    except MusterError as error:
+        if "--verbose" in arguments or "-v" in arguments:
+            import traceback
+
+            traceback.print_exc()
+        if "--json" in arguments:
+            print(json.dumps({"schema": 1, "ok": False, "error": error.as_dict()}))
+        else:
+            print(f"muster: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("muster: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        raise SystemExit(130) from None

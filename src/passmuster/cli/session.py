@@ -1,0 +1,92 @@
+"""One run of the command: its global options, how it shows progress, and how it says what it did."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import typer
+
+from passmuster.core.codec import to_plain
+from passmuster.core.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from passmuster.store.store import Store
+
+T = TypeVar("T")
+
+
+@dataclass
+class Session:
+    """Global options. `overrides` are configuration keys given as flags."""
+
+    folder: Path = field(default_factory=Path.cwd)
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    yes: bool = False
+    no_input: bool = False
+    dry_run: bool = False
+    overrides: dict[str, Any] = field(default_factory=dict)
+    verb: str = ""
+
+    def store(self) -> Store:
+        """The project's store; the project is the nearest folder at or above `folder` with a muster.toml."""
+        from passmuster.core.config import find_project
+        from passmuster.store.store import Store
+
+        return Store.open(find_project(self.folder), overrides=self.overrides)
+
+    @property
+    def progress(self) -> Progress:
+        """Bars with ETA on a terminal's stderr; lines otherwise; nothing when quiet."""
+        if self.quiet:
+            return Silent()
+        return Bars() if sys.stderr.isatty() else Lines()
+
+    def done(self, data: Any, lines: Iterable[str], next: str) -> None:
+        """Say what was done: `lines` and ``Next: …`` for people, or `data` as versioned JSON; both on stdout."""
+        if self.as_json:
+            print(json.dumps({"schema": 1, "ok": True, "verb": self.verb, "data": to_plain(data), "next": next}))
+            return
+        for line in lines:
+            print(line)
+        if next:
+            print(f"Next: {next}")
+
+
+class Lines:
+    """Progress for logs: what began and what was said, one line each."""
+
+    def track(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+        yield from items
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+class Bars:
+    """Progress for a terminal."""
+
+    def track(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with RichProgress(*columns, console=Console(stderr=True), transient=True) as bars:
+            yield from bars.track(items, total=total, description=what)
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def session_of(context: typer.Context) -> Session:
+    """The session that the application callback made."""
+    session = cast(Session, context.find_root().obj)
+    session.verb = context.info_name or ""
+    return session

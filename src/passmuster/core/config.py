@@ -1,0 +1,272 @@
+"""`muster.toml`: the project's configuration and its policy, as records whose defaults are the documentation.
+
+Flags beat ``MUSTER_*`` variables, which beat ``muster.toml``, which beats the defaults here. An unknown key is an error
+that names the nearest one. The policy's digest enters every verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from passmuster.core.codec import from_plain, to_plain
+from passmuster.core.digests import canonical_json, sha256_hex
+from passmuster.core.errors import DataError, MusterError, NotFoundError, UsageError
+
+FILE_NAME = "muster.toml"
+
+
+@dataclass(frozen=True)
+class ProjectConfig:
+    """What the project is."""
+
+    name: str = "project"
+    modality: Literal["text", "image"] = "text"
+    task: Literal["single-label"] = "single-label"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How raw files are read and split. Column names are used for tables; "" means: recognise the usual names."""
+
+    text_column: str = ""
+    label_column: str = ""
+    id_column: str = ""
+    split_column: str = ""
+    subject_column: str = ""
+    time_column: str = ""
+    group_columns: tuple[str, ...] = ()
+    max_item_bytes: int = 16_777_216
+    max_pixels: int = 33_554_432
+    max_text_chars: int = 1_000_000
+    test_share: float = 0.2
+    reference_share: float = 0.15
+    max_reference_items: int = 2_000
+    near_duplicate_similarity: float = 0.8
+    terms: str = ""
+
+
+@dataclass(frozen=True)
+class GuardPolicy:
+    """When an answer is withheld. Thresholds come from held-out unlabelled items at these rates."""
+
+    novelty: str = "knn.v1"
+    novelty_rate: float = 0.01  # share of ordinary items that may be called novel
+    min_confidence: float = 0.0  # abstain below this probability
+    set_coverage: float = 0.9  # of conformal prediction sets
+    degraded_min_confidence: float = 0.9  # while degraded or provisional
+
+
+@dataclass(frozen=True)
+class WatchPolicy:
+    """How many false alarms are allowed, all signals together, and what an alarm leads to."""
+
+    mean_observations_between_false_alarms: float = 10_000.0
+    smallest_error_increase: float = 0.05  # rise in error rate worth an alarm
+    smallest_novelty_ratio: float = 3.0  # rise in novel share worth an alarm
+    on_alarm: Literal["rollback-or-degrade", "degrade", "record"] = "rollback-or-degrade"
+    recent_labels: int = 200  # labelled traffic on which releases are compared
+
+
+@dataclass(frozen=True)
+class CanaryPolicy:
+    """How a candidate is tried beside the live release."""
+
+    share: float = 0.1
+    alpha: float = 0.01  # error of withdrawing an equally good canary, over its whole life
+    smallest_error_increase: float = 0.05
+    provisional_days: float = 14.0
+
+
+@dataclass(frozen=True)
+class TrafficPolicy:
+    """What is kept of requests, and for how long."""
+
+    keep_inputs_days: float = 30.0
+
+
+DEFAULT_GATES: Mapping[str, Mapping[str, Any]] = {
+    "accuracy.v1": {"min": 0.8},
+    "non_inferiority.v1": {"margin": 0.02},
+    "leakage.v1": {"max_twins": 0},
+    "calibration.v1": {"max_ece": 0.15},
+    "parity.v1": {"min_agreement": 0.99},
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The team's gates and what guards a release in service. `gates` maps a versioned name to its parameters."""
+
+    alpha: float = 0.05
+    max_looks: int = 5  # evaluations that share `alpha`
+    gates: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: dict(DEFAULT_GATES))
+    guard: GuardPolicy = GuardPolicy()
+    watch: WatchPolicy = WatchPolicy()
+    canary: CanaryPolicy = CanaryPolicy()
+    traffic: TrafficPolicy = TrafficPolicy()
+
+    def digest(self) -> str:
+        """SHA-256 of the whole policy, defaults included."""
+        return sha256_hex(canonical_json(to_plain(self)))
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """How the server listens. Loopback unless you say otherwise."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    max_body_bytes: int = 8_388_608
+    max_items: int = 1_000
+    max_waiting: int = 2_048  # requests in flight before 429
+    max_batch: int = 64
+    max_batch_wait_ms: float = 2.0
+    deadline_s: float = 10.0
+    threads: int = 0  # 0: all cores
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What training may use. `encoders` are folders searched for known encoders, which count by digest."""
+
+    time: str = "10m"
+    max_memory: str = ""
+    seed: int = 0
+    encoders: tuple[str, ...] = ()
+    pretrained: bool = True
+    rungs: tuple[str, ...] = ()  # empty: every rung of the modality
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of `muster.toml`."""
+
+    project: ProjectConfig = ProjectConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    policy: Policy = Policy()
+    serve: ServeConfig = ServeConfig()
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds `muster.toml`.
+
+    Raises
+    ------
+    NotFoundError
+        ``project.none`` when there is none.
+    """
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise NotFoundError("project.none", f"no {FILE_NAME} here or above", where=start.resolve(), next="muster init")
+
+
+def read_config(folder: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read `folder`/muster.toml, then ``MUSTER_SECTION_KEY`` variables, then `overrides` (``{"serve.port": 0}``)."""
+    path = folder / FILE_NAME
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFoundError("project.none", f"no {FILE_NAME}", where=folder, next="muster init") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError("config.syntax", f"{FILE_NAME} is not valid TOML: {error}", where=path) from error
+    for dotted, value in {**_environment(), **(overrides or {})}.items():
+        table = raw
+        *sections, key = dotted.split(".")
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[key] = value
+    return parse_config(raw, where=str(path))
+
+
+def parse_config(raw: Mapping[str, Any], *, where: str = FILE_NAME) -> Config:
+    """Check a raw table against the records above.
+
+    Raises
+    ------
+    UsageError
+        ``config.unknown_key`` with the nearest key, or ``config.value``.
+
+    >>> parse_config({"serve": {"prot": 1}})
+    Traceback (most recent call last):
+    ...
+    passmuster.core.errors.UsageError: unknown key 'serve.prot' (where: muster.toml). Next: did you mean 'serve.port'?
+    """
+    _refuse_unknown(Config, raw, "", where)
+    try:
+        return from_plain(Config, raw, where=where)
+    except DataError as error:
+        raise UsageError("config.value", error.what, value=error.value, limit=error.limit, where=error.where) from error
+
+
+def _refuse_unknown(kind: type, raw: Mapping[str, Any], prefix: str, where: str) -> None:
+    hints = typing.get_type_hints(kind)
+    for key, value in raw.items():
+        if key not in hints:
+            near = difflib.get_close_matches(key, list(hints), n=1)
+            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known keys: {', '.join(hints)}"
+            raise UsageError("config.unknown_key", f"unknown key '{prefix}{key}'", where=where, next=hint)
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
+            _refuse_unknown(typing.cast(type, hints[key]), value, f"{prefix}{key}.", where)
+
+
+def _environment() -> dict[str, Any]:
+    """``MUSTER_SERVE_PORT=0`` as ``{"serve.port": 0}``; ``MUSTER_BENCH_*`` belongs to the benchmarks."""
+    found: dict[str, Any] = {}
+    sections = {f.name: typing.get_type_hints(Config)[f.name] for f in dataclasses.fields(Config)}
+    for name, text in os.environ.items():
+        if not name.startswith("MUSTER_") or name.startswith("MUSTER_BENCH_"):
+            continue
+        section, _, key = name.removeprefix("MUSTER_").lower().partition("_")
+        if section not in sections:
+            raise UsageError(
+                "config.unknown_key", f"unknown variable {name}", next="see docs/reference/configuration.md"
+            )
+        try:
+            found[f"{section}.{key}"] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[f"{section}.{key}"] = text
+    return found
+
+
+def render_config(config: Config) -> str:
+    """`config` as TOML, with every key written out, so that what may be changed can be seen."""
+    lines: list[str] = []
+    _render_table(to_plain(config), "", lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _render_table(table: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
+    plain = {k: v for k, v in table.items() if not isinstance(v, Mapping)}
+    if plain and prefix:
+        lines += ["", f"[{prefix}]"]
+    lines += [f"{k} = {_render_value(v)}" for k, v in plain.items()]
+    for key, value in table.items():
+        if prefix.endswith("gates"):
+            inner = ", ".join(f"{k} = {_render_value(v)}" for k, v in value.items())
+            if key == next(iter(table)):
+                lines += ["", f"[{prefix}]"]
+            lines.append(f'"{key}" = {{ {inner} }}')
+        elif isinstance(value, Mapping):
+            _render_table(value, f"{prefix}.{key}" if prefix else key, lines)
+
+
+def _render_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_render_value(v) for v in value) + "]"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    raise MusterError("config.render", "no TOML form", value=type(value).__name__)

@@ -1,0 +1,163 @@
+"""What a modality is: one frozen value of functions and tables. Adding audio is one folder and one line in `find.py`.
+
+Light functions (reading, preparing, corrupting, twins, personal data) need no torch. Rungs are import strings in a
+table; their bodies may import torch and are loaded only by training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from passmuster.core.budget import Deadline, Machine
+from passmuster.core.config import DataConfig, TrainConfig
+from passmuster.core.records import Payload, Price
+from passmuster.core.tables import Table
+
+# A step of preprocessing, made from its parameters and the folder with its files: a list of values in, a list of values
+# out; the last step of a pipeline returns the graph's inputs by name.
+Step = Callable[[list[Any]], Any]
+Operation = Callable[[Mapping[str, Any], Path], Step]
+
+# A natural fault at severity 1 to 5 (0 is the identity), repeatable for a given generator state.
+Corruption = Callable[[Payload, int, np.random.Generator], Payload]
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two items (positions) confirmed to be copies; `similarity` in [0, 1], `how` says by what measure."""
+
+    a: int
+    b: int
+    similarity: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """Personal data in a text: `kind` such as ``"email"``, and where (characters, end exclusive)."""
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a rung is asked to learn from, as far as its price depends on it."""
+
+    n_pool: int
+    n_labels: int
+    n_classes: int
+    mean_size: float  # characters, or pixels
+    max_size: float
+
+
+@dataclass(frozen=True)
+class FitView:
+    """What a rung may learn from: the raw pool, and its training labels (-1 where there is none)."""
+
+    payloads: Sequence[Payload]
+    labels: np.ndarray  # (n,) int
+    n_classes: int
+    train: TrainConfig
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A fitted encoder: arrays and JSON-ready settings; saved as safetensors in the run folder."""
+
+    rung: str
+    arrays: Mapping[str, np.ndarray]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncoderGraph:
+    """An encoder as it will be served: an ONNX model whose output is ``embedding`` (n, d) float32.
+
+    `preprocess` is ``{"schema": 1, "modality": ..., "steps": [{"op": "name.v1", ...parameters}]}``; `assets` are files
+    the steps need, by name.
+    """
+
+    onnx: bytes
+    preprocess: Mapping[str, Any]
+    assets: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Checkpoint(Protocol):
+    """Where a rung keeps what it would need after a kill. Saving is atomic."""
+
+    def save(self, name: str, arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> None: ...
+
+    def load(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None: ...
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One candidate way to learn an encoder.
+
+    `unavailable` answers "" when the rung can be used, else the reason. `quote` prices `fit` and the embedding of the
+    pool on this machine. `fit` ends by its deadline and may resume from its checkpoint to the same weights.
+    """
+
+    name: str
+    summary: str
+    unavailable: Callable[[TrainConfig], str]
+    quote: Callable[[Machine, Profile], Price]
+    fit: Callable[[FitView, Deadline, Checkpoint, np.random.Generator], Encoder]
+    export: Callable[[Encoder], EncoderGraph]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of item.
+
+    Parameters
+    ----------
+    name : "text" or "image"
+    suffixes : lower-case file suffixes that hold one item each
+    decode : bytes as stored, to payload; raises `DataError` (``item.*`` codes) for what cannot be read
+    encode : payload to bytes that `decode` accepts (lossless)
+    from_json : the value of a request's field to payload (text: a string; image: base64 of an image file, or nested
+        lists of pixels 0 to 255); raises `DataError`
+    preview : payload to an HTML fragment that shows it, safe to embed
+    operations : preprocessing steps
+    corruptions : natural faults, five at least
+    find_twins : payloads and a similarity in [0, 1], to confirmed pairs of copies
+    find_personal_data : payload to spans
+    rungs : ways to learn, cheapest first
+    """
+
+    name: str
+    suffixes: frozenset[str]
+    decode: Callable[[bytes, DataConfig], Payload]
+    encode: Callable[[Payload], bytes]
+    from_json: Callable[[Any, DataConfig], Payload]
+    preview: Callable[[Payload], str]
+    operations: Table[Operation]
+    corruptions: Table[Corruption]
+    find_twins: Callable[[Sequence[Payload], float], list[Twins]]
+    find_personal_data: Callable[[Payload], list[Span]]
+    rungs: Table[Rung]
+
+    def preparer(
+        self, preprocess: Mapping[str, Any], folder: Path
+    ) -> Callable[[Sequence[Payload]], dict[str, np.ndarray]]:
+        """The function that turns payloads into the graph's inputs, as `preprocess` and the files in `folder` say."""
+        steps = [
+            self.operations[step["op"]]({k: v for k, v in step.items() if k != "op"}, folder)
+            for step in preprocess["steps"]
+        ]
+
+        def prepare(payloads: Sequence[Payload]) -> dict[str, np.ndarray]:
+            values: Any = list(payloads)
+            for step in steps:
+                values = step(values)
+            return values
+
+        return prepare

@@ -1,0 +1,99 @@
+"""Raw bytes of items, by SHA-256, in one SQLite file: sixty thousand small images are one file, not sixty thousand.
+
+Deleted bytes are overwritten (``secure_delete``), because forgetting a person is a promise.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from passmuster.core.digests import sha256_hex
+from passmuster.core.errors import IntegrityError, NotFoundError, ResourceError
+
+
+class Blobs:
+    """Content-addressed bytes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> blobs = Blobs(Path(tempfile.mkdtemp()) / "blobs.db")
+    >>> name = blobs.put_many([b"hello"])[0]
+    >>> blobs.get(name)
+    b'hello'
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._connect() as db:
+            db.execute("CREATE TABLE IF NOT EXISTS blobs (digest TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID")
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            db = sqlite3.connect(self.path, timeout=30)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA secure_delete=ON")
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError(
+                "blobs.damaged",
+                f"the blob store cannot be read: {error}",
+                where=self.path,
+                next="restore it from a backup",
+            ) from error
+        return db
+
+    def put_many(self, contents: Iterable[bytes]) -> list[str]:
+        """Store each content once; return digests in order. All or none are kept."""
+        named = [(sha256_hex(data), data) for data in contents]
+        db = self._connect()
+        try:
+            with db:
+                db.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", named)
+        except sqlite3.OperationalError as error:
+            raise ResourceError(
+                "disk.full" if "full" in str(error) else "blobs.write",
+                f"the blob store could not be written: {error}; nothing of this batch was kept",
+                where=self.path,
+                next="free some disk and repeat the command",
+            ) from error
+        finally:
+            db.close()
+        return [digest for digest, _ in named]
+
+    def get(self, digest: str) -> bytes:
+        """The bytes named `digest`."""
+        return next(self.get_many([digest]))
+
+    def get_many(self, digests: Sequence[str]) -> Iterator[bytes]:
+        """The bytes of each digest, in order, streamed in blocks of 512.
+
+        Raises
+        ------
+        NotFoundError
+            ``blob.none`` when one is not there.
+        """
+        db = self._connect()
+        try:
+            for start in range(0, len(digests), 512):
+                block = digests[start : start + 512]
+                marks = ",".join("?" * len(block))
+                found = dict(db.execute(f"SELECT digest, data FROM blobs WHERE digest IN ({marks})", block))
+                for digest in block:
+                    if digest not in found:
+                        raise NotFoundError(
+                            "blob.none", "these bytes are not in the store", value=digest, where=self.path
+                        )
+                    yield found[digest]
+        finally:
+            db.close()
+
+    def delete(self, digests: Iterable[str]) -> None:
+        """Remove and overwrite these bytes."""
+        db = self._connect()
+        try:
+            with db:
+                db.executemany("DELETE FROM blobs WHERE digest = ?", [(d,) for d in digests])
+        finally:
+            db.close()

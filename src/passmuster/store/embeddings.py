@@ -1,0 +1,98 @@
+"""Embedding matrices, computed once per graph, engine and preprocessing, and read by everything after.
+
+One SQLite index names the row of each item content; rows lie in a flat float32 file that is only ever appended to, so a
+killed process leaves at most some unreferenced rows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from passmuster.core.progress import Progress, Silent
+
+BLOCK_ROWS = 1_024
+
+
+class EmbeddingCache:
+    """Rows of width `d` for one key (see `cache_key` in runtime); `root` is the project's embedding folder."""
+
+    def __init__(self, root: Path, key: str) -> None:
+        self.folder = root / key
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get(
+        self,
+        blobs: Sequence[str],
+        compute: Callable[[Sequence[int]], np.ndarray],
+        *,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Embeddings ``(n, d)`` float32 of the items whose content digests are `blobs`.
+
+        `compute` receives positions into `blobs` that are not cached yet, at most `BLOCK_ROWS` at a time, and returns
+        ``(len(positions), d)``.
+        """
+        db = sqlite3.connect(self.folder / "rows.db", timeout=30)
+        try:
+            db.execute("CREATE TABLE IF NOT EXISTS rows (blob TEXT PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID")
+            known = dict(db.execute("SELECT blob, row FROM rows"))
+            first: dict[str, int] = {}
+            for position, blob in enumerate(blobs):
+                if blob not in known:
+                    first.setdefault(blob, position)
+            missing = list(first.values())
+            blocks = [missing[i : i + BLOCK_ROWS] for i in range(0, len(missing), BLOCK_ROWS)]
+            for block in (progress or Silent()).track(blocks, "embedding", total=len(blocks)):
+                self._append(db, [blobs[i] for i in block], np.asarray(compute(block), dtype=np.float32), known)
+            return self._read([known[blob] for blob in blobs])
+        finally:
+            db.close()
+
+    def _append(self, db: sqlite3.Connection, blobs: list[str], rows: np.ndarray, known: dict[str, int]) -> None:
+        path = self.folder / "matrix.f32"
+        width_path = self.folder / "width"
+        width_path.write_text(str(rows.shape[1]))
+        row_bytes = 4 * rows.shape[1]
+        with path.open("ab") as file:
+            torn = file.tell() % row_bytes  # a killed writer may have left part of a row
+            if torn:
+                file.truncate(file.tell() - torn)
+                file.seek(0, 2)
+            start = file.tell() // row_bytes
+            file.write(np.ascontiguousarray(rows).tobytes())
+        new = {blob: start + i for i, blob in enumerate(blobs)}
+        with db:
+            db.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", new.items())
+        known.update(new)
+
+    def _read(self, rows: list[int]) -> np.ndarray:
+        if not rows:
+            width = self.folder / "width"
+            return np.zeros((0, int(width.read_text()) if width.exists() else 0), dtype=np.float32)
+        width_columns = int((self.folder / "width").read_text())
+        matrix = np.memmap(self.folder / "matrix.f32", dtype=np.float32, mode="r").reshape(-1, width_columns)
+        return np.asarray(matrix[rows])
+
+    def forget(self, blobs: Sequence[str]) -> int:
+        """Overwrite with zeros the rows of these contents and drop them from the index; returns how many there were."""
+        db = sqlite3.connect(self.folder / "rows.db", timeout=30)
+        try:
+            found = [
+                (blob, row[0])
+                for blob in blobs
+                if (row := db.execute("SELECT row FROM rows WHERE blob = ?", (blob,)).fetchone())
+            ]
+            if found:
+                width = int((self.folder / "width").read_text())
+                matrix = np.memmap(self.folder / "matrix.f32", dtype=np.float32, mode="r+")
+                matrix.reshape(-1, width)[[row for _, row in found]] = 0.0
+                matrix.flush()
+                with db:
+                    db.executemany("DELETE FROM rows WHERE blob = ?", [(b,) for b, _ in found])
+            return len(found)
+        finally:
+            db.close()

@@ -1,0 +1,74 @@
+"""Items and labels in the catalog: what came in, and what people said about it. Both only ever grow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select
+
+from passmuster.core.records import Item, Label, Role
+from passmuster.store.schema import items, labels
+
+_ITEM_COLUMNS = (
+    items.c.key, items.c.id, items.c.digest, items.c.blob, items.c.n_bytes, items.c.source, items.c.status,
+    items.c.reason, items.c.given_split, items.c.subject, items.c.at, items.c.groups,
+)  # fmt: skip
+
+
+def add_items(db: Connection, new: Sequence[Item]) -> None:
+    """Append items; the caller has made sure that keys are new."""
+    rows = [
+        {**{f: getattr(i, f) for f in Item.__dataclass_fields__}, "groups": json.dumps(dict(i.groups))} for i in new
+    ]
+    if rows:
+        db.execute(insert(items), rows)
+
+
+def read_items(db: Connection, *, status: str | None = None, keys: Sequence[str] | None = None) -> list[Item]:
+    """Items in order of arrival, or those named by `keys`, in that order."""
+    if keys is not None:
+        found: dict[str, Item] = {}
+        for start in range(0, len(keys), 900):
+            block = keys[start : start + 900]
+            for row in db.execute(select(*_ITEM_COLUMNS).where(items.c.key.in_(block))):
+                found[row.key] = _item(row)
+        return [found[k] for k in keys if k in found]
+    query = select(*_ITEM_COLUMNS).order_by(items.c.n)
+    return [_item(row) for row in db.execute(query.where(items.c.status == status) if status else query)]
+
+
+def known_keys(db: Connection) -> dict[str, str]:
+    """Key to content digest of every item, quarantined ones included."""
+    return {row.key: row.digest for row in db.execute(select(items.c.key, items.c.digest))}
+
+
+def _item(row: Row[*tuple[Any, ...]]) -> Item:
+    return Item(**{**row._asdict(), "groups": json.loads(row.groups)})
+
+
+def add_labels(db: Connection, new: Iterable[Label]) -> int:
+    """Append label facts; returns how many."""
+    rows = [{f: getattr(label, f) for f in Label.__dataclass_fields__} for label in new]
+    if rows:
+        db.execute(insert(labels), rows)
+    return len(rows)
+
+
+def n_label_facts(db: Connection) -> int:
+    """How many label facts have been recorded so far; a snapshot pins this number."""
+    return len(db.execute(select(labels.c.n)).all())
+
+
+def read_labels(db: Connection, *, role: Role | None = None, first: int | None = None) -> dict[str, Label]:
+    """The latest label per item key, of one role, among the `first` facts ever recorded (all when None)."""
+    query = select(labels).order_by(labels.c.n)
+    if first is not None:
+        query = query.limit(first)
+    latest: dict[str, Label] = {}
+    for row in db.execute(query):
+        if role is None or row.role == role:
+            latest[row.key] = Label(row.key, row.label, row.who, row.at, row.role, row.weight)
+    return latest

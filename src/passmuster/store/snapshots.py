@@ -1,0 +1,98 @@
+"""Snapshots and findings: immutable versions of the data and what the checks saw in them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, insert, select
+
+from passmuster.core.codec import from_plain, to_plain
+from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
+from passmuster.core.errors import NotFoundError
+from passmuster.core.records import Finding, Item, Snapshot, Split
+from passmuster.store.items import read_items
+from passmuster.store.schema import findings, snapshot_items, snapshots
+
+
+def commit_items(placed: Sequence[tuple[Item, Split, str]]) -> tuple[str, list[dict[str, str]]]:
+    """Salted commitments of ``(item, split, twins)`` and their Merkle root.
+
+    Erasing one row's salt later leaves the root checkable and the row unreadable.
+    """
+    rows = []
+    for item, split, twins in placed:
+        salt = secrets.token_hex(16)
+        leaf = sha256_hex(canonical_json([salt, item.key, item.digest, split]))
+        rows.append({"key": item.key, "split": split, "twins": twins, "salt": salt, "commitment": leaf})
+    return merkle_root([r["commitment"] for r in rows]), rows
+
+
+def add_snapshot(db: Connection, snapshot: Snapshot, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write a snapshot and its placed items."""
+    record = canonical_json(to_plain(snapshot)).decode()
+    db.execute(
+        insert(snapshots).values(
+            digest=snapshot.digest, parent=snapshot.parent, created=snapshot.created, record=record
+        )
+    )
+    placed = [{**row, "snapshot": snapshot.digest, "position": i} for i, row in enumerate(rows)]
+    if placed:
+        db.execute(insert(snapshot_items), placed)
+
+
+def read_snapshot(db: Connection, digest: str = "") -> Snapshot:
+    """The snapshot whose digest starts with `digest`; the latest when empty.
+
+    Raises
+    ------
+    NotFoundError
+        ``snapshot.none``.
+    """
+    query = select(snapshots.c.record).order_by(snapshots.c.n.desc()).limit(1)
+    record = db.execute(query.where(snapshots.c.digest.startswith(digest)) if digest else query).scalar()
+    if record is None:
+        raise NotFoundError(
+            "snapshot.none", "there is no such dataset version", value=digest or None, next="muster add PATH"
+        )
+    return from_plain(Snapshot, json.loads(record))
+
+
+def read_split(db: Connection, snapshot: Snapshot, split: Split) -> list[Item]:
+    """The items of one split, in the snapshot's order. The test split is read through the seal only."""
+    query = (
+        select(snapshot_items.c.key)
+        .where(snapshot_items.c.snapshot == snapshot.digest, snapshot_items.c.split == split)
+        .order_by(snapshot_items.c.position)
+    )
+    return read_items(db, keys=[row.key for row in db.execute(query)])
+
+
+def read_placement(db: Connection, snapshot: Snapshot) -> dict[str, tuple[Split, str]]:
+    """Item key to (split, twins) of the whole snapshot."""
+    query = select(snapshot_items.c.key, snapshot_items.c.split, snapshot_items.c.twins).where(
+        snapshot_items.c.snapshot == snapshot.digest
+    )
+    return {row.key: (row.split, row.twins) for row in db.execute(query)}
+
+
+def add_findings(db: Connection, snapshot: str, new: Sequence[Finding]) -> None:
+    """Write what the checks saw in a snapshot."""
+    rows = [
+        {
+            "snapshot": snapshot,
+            "kind": f.kind,
+            "severity": f.severity,
+            "record": canonical_json(to_plain(f)).decode(),
+        }
+        for f in new
+    ]
+    if rows:
+        db.execute(insert(findings), rows)
+
+
+def read_findings(db: Connection, snapshot: str) -> list[Finding]:
+    """What the checks saw in a snapshot, in the order found."""
+    query = select(findings.c.record).where(findings.c.snapshot == snapshot).order_by(findings.c.n)
+    return [from_plain(Finding, json.loads(record)) for record in db.execute(query).scalars()]

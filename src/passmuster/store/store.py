@@ -1,0 +1,224 @@
+"""The store: everything a project keeps under ``.muster/``, and the one way to change it.
+
+A change is an *act*: one transaction that writes rows and exactly one ledger event.
+
+    with store.act("label.add", actor="ana") as act:
+        act.db.execute(...)
+        act.payload["n"] = 12
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from passmuster.core.config import Config, read_config
+from passmuster.core.digests import keyed_hex
+from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, ResourceError
+from passmuster.store import keys, ledger, schema
+from passmuster.store.blobs import Blobs
+from passmuster.store.embeddings import EmbeddingCache
+
+FOLDER = ".muster"
+
+
+@dataclass
+class Act:
+    """A transaction under way. What is put into `payload` becomes the event's payload; no ids, no contents."""
+
+    db: Connection
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """A project's store. Open with `Store.open(folder)`; `Store.create(folder)` makes a new one.
+
+    `folder` holds ``muster.toml``; everything kept lies in ``folder/.muster``.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder, self.config = folder.resolve(), config
+        self.root = self.folder / FOLDER
+        self.actor = os.environ.get("USER") or getpass.getuser()
+        self.engine = _engine(self.root / "catalog.db")
+        self.blobs = Blobs(self.root / "blobs.db")
+        self._digest_key = keys.digest_key(self.keys_folder)
+
+    @classmethod
+    def create(cls, folder: Path) -> Store:
+        """Make an empty store in a folder that has a ``muster.toml``; an existing one is opened unchanged."""
+        config = read_config(folder)
+        root = folder / FOLDER
+        root.mkdir(mode=0o700, exist_ok=True)
+        keys.create_keys(root / "keys")
+        engine = _engine(root / "catalog.db")
+        schema.metadata.create_all(engine)
+        store = cls(folder, config)
+        with store.read() as db:
+            fresh = db.execute(select(schema.meta)).first() is None
+        if fresh:
+            with store.act("project.init") as act:
+                act.db.execute(insert(schema.meta).values(key="schema", value=str(schema.VERSION)))
+                act.payload["modality"] = config.project.modality
+        return store
+
+    @classmethod
+    def open(cls, folder: Path, *, overrides: dict[str, Any] | None = None) -> Store:
+        """Open the store of the project in `folder`.
+
+        Raises
+        ------
+        NotFoundError
+            ``project.no_store``.
+        IntegrityError
+            ``catalog.damaged`` or ``catalog.version``.
+        """
+        config = read_config(folder, overrides)
+        path = folder / FOLDER / "catalog.db"
+        if not path.is_file():
+            raise NotFoundError("project.no_store", "this project has no store yet", where=folder, next="muster init")
+        store = cls(folder, config)
+        with store.read() as db:
+            damage = db.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+            if damage != "ok":
+                raise _damaged(path, str(damage))
+            version = db.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
+        if version != str(schema.VERSION):
+            raise IntegrityError(
+                "catalog.version",
+                "the catalog was written by another version",
+                value=version,
+                limit=schema.VERSION,
+                where=path,
+            )
+        return store
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def runs_folder(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def bundles_folder(self) -> Path:
+        return self.root / "bundles"
+
+    @property
+    def traffic_folder(self) -> Path:
+        return self.root / "traffic"
+
+    def embeddings(self, key: str) -> EmbeddingCache:
+        """The embedding cache of one encoder key."""
+        return EmbeddingCache(self.root / "embeddings", key)
+
+    def keyed(self, data: bytes) -> str:
+        """`data` keyed with the project's secret, 32 hexadecimal digits."""
+        return keyed_hex(self._digest_key, data)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading; sees one consistent state."""
+        with _translated(self.root / "catalog.db"), self.engine.connect() as db:
+            yield db
+
+    @contextlib.contextmanager
+    def act(self, kind: str, actor: str | None = None) -> Iterator[Act]:
+        """One transaction with one ledger event of `kind` (``noun.verb``). An exception undoes both."""
+        with _translated(self.root / "catalog.db"), self.engine.connect() as db:
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                act = Act(db)
+                yield act
+                ledger.append(db, kind, actor or self.actor, act.payload)
+                db.commit()
+            except BaseException:
+                db.rollback()
+                raise
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold a lock that the operating system releases when the process dies, however it dies.
+
+        Raises
+        ------
+        ResourceError
+            ``lock.held`` when another process has it.
+        """
+        path = self.root / f"{name}.lock.db"
+        db = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            try:
+                db.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                raise ResourceError(
+                    "lock.held",
+                    f"another {name} is under way in this project",
+                    where=path,
+                    next=f"wait for it, then muster {name}",
+                ) from error
+            yield
+        finally:
+            db.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self.engine.dispose()
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun by `act`
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise _damaged(path, str(error)) from error
+
+    return engine
+
+
+def _damaged(path: Path, detail: str) -> IntegrityError:
+    return IntegrityError(
+        "catalog.damaged",
+        f"the catalog is damaged: {detail}",
+        where=path,
+        next="restore .muster/ from a backup, then muster verify",
+    )
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        text = str(error.orig)
+        if "full" in text:
+            raise ResourceError(
+                "disk.full",
+                "the disk is full; nothing was changed",
+                where=path,
+                next="free some disk and repeat the command",
+            ) from error
+        if "locked" in text:
+            raise ResourceError("catalog.busy", "the catalog is locked by another process", where=path) from error
+        raise MusterError("catalog.error", text, where=path) from error
+    except DatabaseError as error:
+        if "malformed" in str(error.orig) or "not a database" in str(error.orig):
+            raise _damaged(path, str(error.orig)) from error
+        raise
