@@ -69,6 +69,8 @@ def _globals(
 
 
 for _verb, _panel in VERBS.items():
+    if not (Path(__file__).parent / f"{_verb}_verb.py").exists():
+        continue  # while the verbs are being built
     _module = import_module(f"passmuster.cli.{_verb}_verb")
     app.command(_verb, rich_help_panel=_panel)(getattr(_module, _verb))
 

@@ -222,6 +222,39 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class TrafficRecord:
+    """What was asked and answered. `id` is the prediction id; `input` the bytes as `Modality.encode` gives them.
+
+    `input` is None once its retention has passed. `routing_key` is keyed, never raw. `latency_s` is the server's own.
+    """
+
+    id: str
+    at: str
+    channel: str
+    release: str
+    bundle: str
+    routing_key: str
+    input: bytes | None
+    label: str
+    probability: float
+    abstained: bool
+    reasons: tuple[str, ...]
+    novelty: float
+    novel: bool
+    latency_s: float
+
+
+@dataclass(frozen=True)
+class FeedbackRecord:
+    """A later label for a prediction. Contradictions are kept; the latest counts."""
+
+    prediction: str
+    label: str
+    who: str
+    at: str
+
+
+@dataclass(frozen=True)
 class Alarm:
     """A watched signal that crossed its bound after `n_seen` observations. `evidence` is JSON-ready."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
