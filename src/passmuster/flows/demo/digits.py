@@ -116,7 +116,7 @@ EXCHANGED = {"3": "8", "8": "3", "1": "7", "7": "1"}
 
 
 def write_photos(folder: Path, rng: np.random.Generator) -> tuple[list[Photo], list[Photo], list[Photo], list[Photo]]:
-    """Write PNG files and ``labels.csv`` beside the folder; returns training, test and traffic photos, and the labelled."""
+    """Write PNG files, and ``labels.csv`` beside them; returns training, test and traffic photos, and the labelled."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
