@@ -1,0 +1,35 @@
+"""Images as a modality: the value that the rest of Muster knows."""
+
+from __future__ import annotations
+
+from passmuster.core.tables import Table
+from passmuster.modality.base import Modality, Rung, Span
+from passmuster.modality.image.corruptions import corruptions
+from passmuster.modality.image.operations import operations
+from passmuster.modality.image.read import decode, encode, from_json, preview
+from passmuster.modality.image.twins import find_twins
+
+rungs: Table[Rung] = Table("rung")
+rungs.add_lazy("gradients.v1", "passmuster.modality.image.rungs.gradients:GRADIENTS")
+rungs.add_lazy("patches.v1", "passmuster.modality.image.rungs.patches:PATCHES")
+rungs.add_lazy("conv.v1", "passmuster.modality.image.rungs.conv:CONV")
+
+
+def no_spans(payload: object) -> list[Span]:
+    """Nothing: personal data in pictures (faces, plates) is not looked for, and the check says so."""
+    return []
+
+
+IMAGE = Modality(
+    name="image",
+    suffixes=frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}),
+    decode=decode,
+    encode=encode,
+    from_json=from_json,
+    preview=preview,
+    operations=operations,
+    corruptions=corruptions,
+    find_twins=find_twins,
+    find_personal_data=no_spans,
+    rungs=rungs,
+)

@@ -1,0 +1,173 @@
+"""Image files to pixels and back. The header is checked before a single pixel is allocated."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import struct
+import warnings
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from passmuster.core.config import DataConfig
+from passmuster.core.errors import DataError
+
+# Formats that Pillow reads by itself; others (EPS, for one) would start another program.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+PREVIEW_PIXELS = 160
+_BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, AttributeError,
+    struct.error, zlib.error,
+)  # fmt: skip
+# `decode` refuses such images itself, at the user's limit.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def decode(data: bytes, config: DataConfig) -> np.ndarray:
+    """Pixels ``(h, w, c)`` uint8, c 1 or 3, of an image file; the first frame where there are several.
+
+    Palette, bilevel, 16 bit, CMYK and the like become grey or RGB, transparency is laid on white, and the camera's
+    orientation is applied.
+
+    Raises
+    ------
+    DataError
+        ``item.empty``, ``item.too_large``, ``item.undecodable``, ``item.too_many_pixels`` (nothing was decompressed).
+    """
+    if not data:
+        raise DataError("item.empty", "the image file is empty")
+    if len(data) > config.max_item_bytes:
+        raise DataError("item.too_large", "the image file is too large", value=len(data), limit=config.max_item_bytes)
+    try:
+        with _open(data, config) as header:
+            header.verify()
+        with _open(data, config) as image:
+            image.load()
+            return _pixels(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many(str(error), config) from error
+    except _BROKEN as error:
+        detail = " ".join(str(error).split()).partition(" <_io.")[0] or type(error).__name__
+        raise DataError(
+            "item.undecodable", f"the image cannot be decoded: {detail}", next="repair or remove the file"
+        ) from error
+
+
+def _open(data: bytes, config: DataConfig) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    if width * height > config.max_pixels:
+        image.close()
+        raise _too_many(f"{width} x {height}", config)
+    if width * height == 0:
+        image.close()
+        raise ValueError("the image has no pixels")
+    return image
+
+
+def _too_many(value: str, config: DataConfig) -> DataError:
+    return DataError(
+        "item.too_many_pixels",
+        "the image would decompress to too many pixels",
+        value=value,
+        limit=config.max_pixels,
+        next="scale it down, or raise data.max_pixels",
+    )
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """One or three channels of eight bits."""
+    mode = image.mode
+    if mode in ("L", "RGB"):
+        pass
+    elif mode.startswith("I"):  # 16 bits and more: as 16 bits, unless all values fit in eight
+        wide = np.asarray(image).astype(np.int64)
+        scale = 257 if wide.size and wide.max() > 255 else 1
+        return np.clip(wide // scale, 0, 255).astype(np.uint8)[:, :, None]
+    elif mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
+    elif mode == "1":
+        image = image.convert("L")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(ground, image).convert("L" if mode in ("LA", "La") else "RGB")
+    elif mode == "P":
+        image = image.convert("RGB")
+        rgb = np.asarray(image)
+        if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all():
+            image = image.convert("L")
+    else:
+        image = image.convert("RGB")
+    pixels = np.array(image, dtype=np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """A PNG file of ``(h, w, c)`` uint8; `decode` gives the same pixels back.
+
+    >>> bool((decode(encode(np.full((2, 3, 1), 7, np.uint8)), DataConfig()) == 7).all())
+    True
+    """
+    file = io.BytesIO()
+    as_image(pixels).save(file, format="PNG", compress_level=1)
+    return file.getvalue()
+
+
+def as_image(pixels: np.ndarray) -> Image.Image:
+    """A Pillow image, mode L or RGB, of ``(h, w, c)`` uint8."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """``(h, w, c)`` uint8 of a Pillow image in mode L or RGB."""
+    pixels = np.array(image, dtype=np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def from_json(value: Any, config: DataConfig) -> np.ndarray:
+    """Pixels of a request's field: base64 of an image file (or a ``data:`` URL of it), or nested lists 0 to 255.
+
+    Lists are ``[h][w]``, ``[h][w][1]`` or ``[h][w][3]``.
+
+    >>> from_json([[0, 255]], DataConfig()).shape
+    (1, 2, 1)
+    """
+    if isinstance(value, str):
+        body = value.partition(",")[2] if value.startswith("data:") else value
+        try:
+            return decode(base64.b64decode(body, validate=True), config)
+        except (binascii.Error, ValueError) as error:
+            raise DataError("item.type", f"not base64: {error}", limit="base64 of an image file") from error
+    if not isinstance(value, list):
+        raise DataError("item.type", "expected an image", value=type(value).__name__, limit="base64 or nested lists")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError("item.type", "rows of different lengths", limit="nested lists of equal lengths") from error
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0 or array.dtype.kind not in "iuf":
+        raise DataError("item.type", "not pixels", value=array.shape, limit="(h, w), (h, w, 1) or (h, w, 3) numbers")
+    if array.shape[0] * array.shape[1] > config.max_pixels:
+        raise _too_many(f"{array.shape[1]} x {array.shape[0]}", config)
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+        raise DataError("item.range", "a pixel lies outside 0 to 255", limit="0 to 255")
+    return np.round(array).astype(np.uint8)
+
+
+def preview(pixels: np.ndarray) -> str:
+    """An ``<img>`` with the picture inside, at most 160 pixels a side."""
+    image = as_image(pixels)
+    if max(image.size) > PREVIEW_PIXELS:
+        image.thumbnail((PREVIEW_PIXELS, PREVIEW_PIXELS))
+    elif max(image.size) < 48:  # small ones grow by whole pixels, so that they can be seen
+        factor = 64 // max(image.size)
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    data = base64.b64encode(encode(from_pillow(image))).decode()
+    height, width = pixels.shape[:2]
+    return f'<img class="image" alt="image, {width} by {height} pixels" src="data:image/png;base64,{data}">'

@@ -1,0 +1,29 @@
+"""Texts as a modality: the value that the rest of Muster knows."""
+
+from __future__ import annotations
+
+from passmuster.core.tables import Table
+from passmuster.modality.base import Modality, Rung
+from passmuster.modality.text.corruptions import corruptions
+from passmuster.modality.text.operations import operations
+from passmuster.modality.text.personal_data import find_personal_data
+from passmuster.modality.text.read import decode, encode, from_json, preview
+from passmuster.modality.text.twins import find_twins
+
+rungs: Table[Rung] = Table("rung")
+rungs.add_lazy("static.v1", "passmuster.modality.text.rungs.static:STATIC")
+rungs.add_lazy("pretrained.v1", "passmuster.modality.text.rungs.pretrained:PRETRAINED")
+
+TEXT = Modality(
+    name="text",
+    suffixes=frozenset({".txt", ".md", ".text"}),
+    decode=decode,
+    encode=encode,
+    from_json=from_json,
+    preview=preview,
+    operations=operations,
+    corruptions=corruptions,
+    find_twins=find_twins,
+    find_personal_data=find_personal_data,
+    rungs=rungs,
+)

@@ -1,0 +1,31 @@
+"""Preprocessing steps of texts: lists in, lists out; the last step of a pipeline gives the graph's inputs by name."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from passmuster.core.tables import Table
+from passmuster.modality.base import Operation, Step
+
+operations: Table[Operation] = Table("operation")
+_SPACES = re.compile(r"\s+")
+
+
+@operations.entry("normalise.v1")
+def normalise(parameters: Mapping[str, Any], folder: Path) -> Step:
+    """Unicode NFKC, runs of white space to one space, lower case when ``lower`` is true (default false).
+
+    >>> normalise({"lower": True}, Path())(["  Ｈello\\n World"])
+    ['hello world']
+    """
+    lower = bool(parameters.get("lower", False))
+
+    def step(texts: list[str]) -> list[str]:
+        plain = [_SPACES.sub(" ", unicodedata.normalize("NFKC", text)).strip() for text in texts]
+        return [text.lower() for text in plain] if lower else plain
+
+    return step
