@@ -6,9 +6,10 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from passmuster.cli.session import Session
 from passmuster.core.errors import MusterError
@@ -35,8 +36,23 @@ VERBS = {
     "demo": CARE,
 }
 
+
+class ByNeed(TyperGroup):
+    """Help that lists the verbs by how often they are needed; plain text, because rich costs more than all the rest."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for panel in (EVERY_DAY, MORE, CARE):
+            found = {verb: self.get_command(ctx, verb) for verb, of in VERBS.items() if of == panel}
+            rows = [(verb, command.get_short_help_str(90)) for verb, command in found.items() if command]
+            if rows:
+                with formatter.section(panel):
+                    formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="muster",
+    cls=ByNeed,
+    rich_markup_mode=None,
     help="From raw texts or images and a few dozen labels to a model that has passed muster.",
     no_args_is_help=True,
     add_completion=False,
@@ -68,11 +84,11 @@ def _globals(
     context.obj = Session(folder, as_json, quiet, verbose, yes, no_input, dry_run, overrides)
 
 
-for _verb, _panel in VERBS.items():
+for _verb in VERBS:
     if not (Path(__file__).parent / f"{_verb}_verb.py").exists():
         continue  # while the verbs are being built
     _module = import_module(f"passmuster.cli.{_verb}_verb")
-    app.command(_verb, rich_help_panel=_panel)(getattr(_module, _verb))
+    app.command(_verb)(getattr(_module, _verb))
 
 
 def hoist_globals(arguments: list[str]) -> list[str]:
