@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,18 +120,30 @@ def hoist_globals(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run the command; errors are told in one place and end with their exit code."""
     arguments = hoist_globals(sys.argv[1:])
+    as_json = "--json" in arguments
     try:
-        app(arguments, standalone_mode=True)
+        app(arguments)
     except MusterError as error:
         if "--verbose" in arguments or "-v" in arguments:
-            import traceback
-
             traceback.print_exc()
-        if "--json" in arguments:
-            print(json.dumps({"schema": 1, "ok": False, "error": error.as_dict()}))
+        if as_json:
+            _tell_error(error.as_dict())
         else:
             print(f"muster: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("muster: interrupted; the same command goes on where it stopped", file=sys.stderr)
         raise SystemExit(130) from None
+    except SystemExit as end:
+        if as_json and end.code == 2:
+            _tell_error({"code": "usage", "what": "see stderr", "next": "muster --help", "exit_code": 2})
+        raise
+    except Exception as bug:  # noqa: BLE001  # the outermost handler: it reports and ends
+        if as_json:
+            _tell_error({"code": "bug", "what": f"{type(bug).__name__}: {bug}", "next": None, "exit_code": 1})
+        traceback.print_exc()
+        raise SystemExit(1) from None
+
+
+def _tell_error(error: dict[str, Any]) -> None:
+    print(json.dumps({"schema": 1, "ok": False, "error": error}))
