@@ -1,0 +1,238 @@
+"""The engine that runs a graph, and the choice between engines and precisions by what is measured on the user's items.
+
+Serving runs ONNX Runtime only. Choosing may quantise, which needs the package ``onnx``; it is imported in
+`choose_engine`, which training calls, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.errors import IntegrityError, UsageError
+from passmuster.core.tables import Table
+
+N_NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engine runs a graph, and at which precision its weights were written into the graph."""
+
+    name: str = "onnxruntime"
+    precision: str = "float32"
+
+
+class Engine:
+    """A graph, ready to run.
+
+    Parameters
+    ----------
+    graph : bytes or Path
+        An ONNX model.
+    choice : EngineChoice
+        From the bundle's manifest.
+    threads : int
+        Threads inside one run; 0 takes all cores.
+
+    Raises
+    ------
+    UsageError
+        ``engine.unknown``, when this version has no such engine.
+    IntegrityError
+        ``graph.unreadable``, when the engine cannot load the graph.
+    """
+
+    def __init__(self, graph: bytes | Path, choice: EngineChoice = EngineChoice(), *, threads: int = 0) -> None:
+        self.choice = choice
+        self._run = engines[choice.name](graph, threads)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Every output of the graph by name, for inputs by name."""
+        return self._run(inputs)
+
+
+# An engine: a graph and a number of threads, to the function that runs it.
+Loader = Callable[[bytes | Path, int], Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]]
+engines: Table[Loader] = Table("engine")
+
+
+@engines.entry("onnxruntime")
+def load_onnxruntime(graph: bytes | Path, threads: int) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """ONNX Runtime on the CPU. Threads do not spin while they wait: a small machine's other work needs the cores."""
+    runtime = _onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    model = graph if isinstance(graph, bytes) else str(graph)
+    try:
+        session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exception classes share no other base
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        where = graph if isinstance(graph, Path) else None
+        raise IntegrityError("graph.unreadable", f"the engine cannot load the graph: {first}", where=where) from error
+    wanted = {entry.name for entry in session.get_inputs()}
+    names = [entry.name for entry in session.get_outputs()]
+
+    def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        feeds = {name: value for name, value in inputs.items() if name in wanted}
+        return dict(zip(names, session.run(names, feeds), strict=True))
+
+    return run
+
+
+@cache
+def _onnxruntime() -> Any:
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    onnxruntime.set_default_logger_severity(3)
+    return onnxruntime
+
+
+def choose_engine(
+    graph: bytes,
+    feeds: list[Mapping[str, np.ndarray]],
+    *,
+    min_neighbour_agreement: float,
+    threads: int = 0,
+    seconds: float = 5.0,
+) -> tuple[bytes, EngineChoice, list[dict[str, Any]]]:
+    """The fastest way to run an encoder whose embeddings keep their neighbours.
+
+    Candidates are the graph as it is and int8 (dynamic, per channel). Speeds are the medians of alternating passes over
+    `feeds`, at most `seconds` in all. Agreement is the share of each item's ten nearest neighbours (cosine) that stay.
+
+    Parameters
+    ----------
+    graph : bytes
+        ONNX with an output ``embedding`` (n, d).
+    feeds : list of mapping
+        Prepared batches of the user's own items.
+    min_neighbour_agreement : float
+        In [0, 1]; a candidate below it is not taken.
+
+    Returns
+    -------
+    graph, choice, measurements
+        One measurement per candidate: ``precision``, ``items_per_s``, ``neighbour_agreement``, ``cosine`` (mean),
+        ``graph_bytes``, ``taken``, and ``reason`` when it is not.
+    """
+    candidates = {"float32": graph}
+    rows: dict[str, dict[str, Any]] = {"float32": _row("float32", len(graph))}
+    quantised, reason = _quantise(graph)
+    rows["int8"] = _row("int8", len(quantised), reason)
+    if quantised:
+        candidates["int8"] = quantised
+    loaded = {name: Engine(model, threads=threads) for name, model in candidates.items()}
+    embedded = {name: _embed(engine, feeds) for name, engine in loaded.items()}  # also warms them up
+    speeds = _speeds(loaded, feeds, len(embedded["float32"]), seconds)
+    for name in candidates:
+        agreement, cosine = compare_embeddings(embedded["float32"], embedded[name])
+        rows[name].update(items_per_s=speeds[name], neighbour_agreement=agreement, cosine=cosine)
+        if name != "float32" and agreement < min_neighbour_agreement:
+            rows[name]["reason"] = f"neighbour agreement {agreement:.3f} is below {min_neighbour_agreement}"
+    fit = [name for name in candidates if not rows[name]["reason"]]
+    best = max(fit, key=lambda name: speeds[name])
+    for name in fit:
+        rows[name]["taken"] = name == best
+        rows[name]["reason"] = "" if name == best else f"slower than {best}"
+    return candidates[best], EngineChoice(precision=best), list(rows.values())
+
+
+def _row(precision: str, graph_bytes: int, reason: str = "") -> dict[str, Any]:
+    return {
+        "engine": "onnxruntime",
+        "precision": precision,
+        "items_per_s": None,
+        "neighbour_agreement": None,
+        "cosine": None,
+        "graph_bytes": graph_bytes,
+        "taken": False,
+        "reason": reason,
+    }
+
+
+def _embed(engine: Engine, feeds: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    if not feeds:
+        raise UsageError("engine.no_items", "engines are compared on items, and none were given")
+    return np.concatenate([engine.run(feed)["embedding"] for feed in feeds])
+
+
+def _speeds(
+    loaded: Mapping[str, Engine], feeds: Sequence[Mapping[str, np.ndarray]], n_items: int, seconds: float
+) -> dict[str, float]:
+    """Items per second of each engine: medians of at most seven passes, taken in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in loaded}
+    end = time.perf_counter() + seconds
+    for _ in range(7):
+        for name, engine in loaded.items():
+            start = time.perf_counter()
+            _embed(engine, feeds)
+            taken[name].append(time.perf_counter() - start)
+        if time.perf_counter() > end:
+            break
+    return {name: n_items / float(np.median(times)) for name, times in taken.items()}
+
+
+def compare_embeddings(reference: np.ndarray, candidate: np.ndarray) -> tuple[float, float]:
+    """Share of nearest neighbours kept, and mean cosine, between two embeddings (n, d) of the same items.
+
+    >>> x = np.random.default_rng(0).normal(size=(40, 8))
+    >>> agreement, cosine = compare_embeddings(x, 2 * x)
+    >>> agreement, round(cosine, 6)
+    (1.0, 1.0)
+    """
+    a, b = _unit(reference), _unit(candidate)
+    cosine = float(np.mean(np.sum(a * b, axis=1)))
+    k = min(N_NEIGHBOURS, len(a) - 1)
+    if k < 1:
+        return 1.0 if cosine > 0.999 else 0.0, cosine
+    near_a, near_b = _neighbours(a, k), _neighbours(b, k)
+    kept = [len(np.intersect1d(x, y, assume_unique=True)) for x, y in zip(near_a, near_b, strict=True)]
+    return float(np.mean(kept)) / k, cosine
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def _neighbours(unit: np.ndarray, k: int) -> np.ndarray:
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    return np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+
+
+def _quantise(graph: bytes) -> tuple[bytes, str]:
+    """`graph` with int8 weights per channel, or b"" and why not."""
+    import logging
+    import tempfile
+
+    try:
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError:
+        return b"", "the package onnx is not installed"
+    _onnxruntime()
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "int8.onnx"
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)  # it advises shape inference, on the root logger, whatever the graph
+        try:
+            quantize_dynamic(onnx.load_model_from_string(graph), target, per_channel=True, weight_type=QuantType.QInt8)
+            result = target.read_bytes()
+        except Exception as error:  # noqa: BLE001  (whatever it is, the answer is float32, and the reason is kept)
+            return b"", f"could not be quantised: {type(error).__name__}: {error}"
+        finally:
+            logging.disable(before)
+    kinds = {node.op_type for node in onnx.load_model_from_string(result).graph.node}
+    if not any("Integer" in kind or "QLinear" in kind for kind in kinds):
+        return b"", "no operation of this graph has an int8 form"
+    return result, ""

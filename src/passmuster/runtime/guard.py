@@ -1,0 +1,136 @@
+"""The guard: when an answer is withheld, and which labels remain possible. Thresholds come from data, at given rates.
+
+Novelty: an item is novel when its score lies above the conformal quantile of held-out unlabelled items (Bates et al.
+2023, "Testing for outliers with conformal p-values"). Prediction sets: least ambiguous set-valued classifiers on
+out-of-fold probabilities (Sadinle, Lei and Wasserman 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from passmuster.core.config import GuardPolicy
+from passmuster.metrics.novelty import detectors
+
+DETECTOR_PREFIX = "detector."
+LARGEST = float(np.finfo(np.float32).max)  # instead of infinity, which JSON does not have
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What the guard found, per item. `reasons` is empty where the answer stands."""
+
+    probabilities: np.ndarray  # (n, c) float
+    novelty: np.ndarray  # (n,) float, higher = more novel
+    novel: np.ndarray  # (n,) bool
+    sets: np.ndarray  # (n, c) bool
+    reasons: tuple[tuple[str, ...], ...]
+
+
+def fit_guard(
+    *,
+    fit_embeddings: np.ndarray,
+    fit_logits: np.ndarray,
+    held_embeddings: np.ndarray,
+    held_logits: np.ndarray,
+    oof_logits: np.ndarray,
+    oof_labels: np.ndarray,
+    policy: GuardPolicy,
+) -> dict[str, np.ndarray]:
+    """Arrays of a guard.
+
+    Parameters
+    ----------
+    fit_embeddings, fit_logits : (n, d), (n, c)
+        Items that the novelty detector learns as ordinary.
+    held_embeddings, held_logits : (m, d), (m, c)
+        Held-out unlabelled items; they set the novelty threshold. With fewer than ``1 / novelty_rate - 1`` of them the
+        rate cannot be kept; the threshold is then their maximum, and `novelty_rate` says what is expected of it.
+    oof_logits, oof_labels : (k, c), (k,) int
+        Out-of-fold logits of labelled items; they set the prediction sets.
+
+    Returns
+    -------
+    dict
+        ``detector.*`` arrays, ``detector_name``, ``novelty_threshold``, ``novelty_rate`` (expected share of ordinary
+        items above it), ``set_threshold`` (largest 1 - p that stays in a set), ``n_held``, ``n_oof``.
+    """
+    detector = detectors[policy.novelty]
+    fitted = detector.fit(np.asarray(fit_embeddings), np.asarray(fit_logits))
+    held = np.asarray(detector.score(fitted, np.asarray(held_embeddings), np.asarray(held_logits)))
+    novelty_threshold, rate = upper_quantile(held, policy.novelty_rate)
+    oof = softmax(np.asarray(oof_logits))
+    misfit = 1.0 - oof[np.arange(len(oof)), np.asarray(oof_labels, dtype=int)] if len(oof) else np.zeros(0)
+    rank = math.ceil((len(misfit) + 1) * policy.set_coverage)
+    set_threshold = float(np.sort(misfit)[rank - 1]) if 0 < rank <= len(misfit) else 1.0
+    return {
+        **{f"{DETECTOR_PREFIX}{name}": np.asarray(array) for name, array in fitted.items()},
+        "detector_name": np.asarray(policy.novelty),
+        "novelty_threshold": np.asarray(novelty_threshold),
+        "novelty_rate": np.asarray(rate),
+        "set_threshold": np.asarray(set_threshold),
+        "n_held": np.asarray(len(held)),
+        "n_oof": np.asarray(len(misfit)),
+    }
+
+
+def apply_guard(
+    guard: Mapping[str, np.ndarray],
+    embeddings: np.ndarray,
+    logits: np.ndarray,
+    policy: GuardPolicy,
+    *,
+    degraded: bool = False,
+) -> Guarded:
+    """Judge answers: probabilities, novelty, prediction sets and the reasons to withhold.
+
+    Reasons are ``"novel"``, ``"low_confidence"`` (below ``policy.min_confidence``) and, while `degraded`,
+    ``"degraded"`` (below ``policy.degraded_min_confidence``). A set always holds the most probable label.
+    """
+    broken = ~np.isfinite(logits).all(axis=1)
+    probabilities = softmax(np.where(broken[:, None], 0.0, logits))
+    if not len(probabilities):
+        return Guarded(probabilities, np.zeros(0), np.zeros(0, bool), np.zeros(probabilities.shape, bool), ())
+    detector = detectors[str(guard["detector_name"])]
+    arrays = {k.removeprefix(DETECTOR_PREFIX): v for k, v in guard.items() if k.startswith(DETECTOR_PREFIX)}
+    novelty = np.asarray(detector.score(arrays, embeddings, logits), dtype=float)
+    novelty = np.where(broken | ~np.isfinite(novelty), LARGEST, novelty)  # what is not finite is novel
+    novel = novelty > float(guard["novelty_threshold"])
+    novel |= novelty == LARGEST
+    best = probabilities.max(axis=1)
+    low = best < policy.min_confidence
+    unsure = best < policy.degraded_min_confidence if degraded else np.zeros(len(best), bool)
+    sets = (1.0 - probabilities <= float(guard["set_threshold"]) + 1e-12) | (probabilities == best[:, None])
+    named = (("novel", novel), ("low_confidence", low), ("degraded", unsure))
+    reasons = tuple(tuple(name for name, mask in named if mask[i]) for i in range(len(best)))
+    return Guarded(probabilities, novelty, novel, sets, reasons)
+
+
+def upper_quantile(scores: np.ndarray, rate: float) -> tuple[float, float]:
+    """The threshold that a new exchangeable score exceeds with probability at most `rate`, and that probability.
+
+    With too few scores for the rate the threshold is their maximum; without any it is `LARGEST`.
+
+    >>> upper_quantile(np.arange(199.0), 0.01)
+    (197.0, 0.01)
+    >>> upper_quantile(np.arange(9.0), 0.01)
+    (8.0, 0.1)
+    """
+    n = len(scores)
+    if n == 0:
+        return LARGEST, 0.0
+    rank = min(n, math.ceil((n + 1) * (1.0 - rate) - 1e-9))
+    return float(np.sort(scores)[rank - 1]), (n + 1 - rank) / (n + 1)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Rows of `logits` (n, c) as probabilities, in float64."""
+    x = np.asarray(logits, dtype=float)
+    if not x.size:
+        return x
+    x = np.exp(x - x.max(axis=1, keepdims=True))
+    return x / x.sum(axis=1, keepdims=True)

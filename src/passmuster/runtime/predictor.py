@@ -1,0 +1,88 @@
+"""A bundle and items, to answers. The one way from an item to a prediction: judged, served and watched alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from passmuster.core.errors import IntegrityError
+from passmuster.core.records import Payload, Prediction
+from passmuster.modality.base import Modality
+from passmuster.modality.find import modalities
+from passmuster.runtime.bundle import LoadedBundle
+from passmuster.runtime.engine import Engine
+from passmuster.runtime.guard import apply_guard
+
+BATCH = 64
+
+
+class Predictor:
+    """Answers for one bundle. Use from one thread at a time.
+
+    Parameters
+    ----------
+    bundle : LoadedBundle
+        From `open_bundle`, so checked.
+    threads : int
+        Threads of the engine; 0 takes all cores.
+    """
+
+    def __init__(self, bundle: LoadedBundle, *, threads: int = 0) -> None:
+        self.bundle = bundle
+        self.classes: tuple[str, ...] = bundle.manifest.classes
+        self.modality: Modality = modalities[bundle.manifest.modality]
+        self.novelty_threshold = float(bundle.guard["novelty_threshold"])
+        self._prepare = self.modality.preparer(bundle.preprocess, bundle.path)
+        self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads)
+
+    def embed(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings (n, d) and logits (n, c), float32, in batches of at most 64."""
+        parts = [self._run(payloads[i : i + BATCH]) for i in range(0, len(payloads), BATCH)]
+        if not parts:
+            return np.zeros((0, 0), np.float32), np.zeros((0, len(self.classes)), np.float32)
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def _run(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
+        outputs = self._engine.run(self._prepare(payloads))
+        if not {"embedding", "logits"} <= outputs.keys():
+            raise IntegrityError(
+                "graph.outputs",
+                "the graph lacks an output",
+                value=", ".join(outputs),
+                limit="embedding, logits",
+                where=self.bundle.path,
+            )
+        embeddings, logits = outputs["embedding"], outputs["logits"]
+        if logits.shape != (len(payloads), len(self.classes)) or len(embeddings) != len(payloads):
+            raise IntegrityError(
+                "graph.shape",
+                "the graph's logits do not fit items and classes",
+                value=logits.shape,
+                limit=(len(payloads), len(self.classes)),
+                where=self.bundle.path,
+            )
+        return embeddings.astype(np.float32, copy=False), logits.astype(np.float32, copy=False)
+
+    def decide(self, embeddings: np.ndarray, logits: np.ndarray, *, degraded: bool = False) -> list[Prediction]:
+        """Answers from embeddings and logits; the bundle's own policy governs when one is withheld.
+
+        `Prediction.label` is the most probable class even where `abstained`: a suggestion, not an answer.
+        """
+        found = apply_guard(self.bundle.guard, embeddings, logits, self.bundle.policy.guard, degraded=degraded)
+        best = found.probabilities.argmax(axis=1) if len(found.probabilities) else ()
+        return [
+            Prediction(
+                label=self.classes[int(best[i])],
+                probabilities=tuple(row),
+                prediction_set=tuple(self.classes[j] for j in np.flatnonzero(found.sets[i])),
+                abstained=bool(found.reasons[i]),
+                reasons=found.reasons[i],
+                novelty=float(found.novelty[i]),
+            )
+            for i, row in enumerate(found.probabilities.tolist())
+        ]
+
+    def predict(self, payloads: Sequence[Payload], *, degraded: bool = False) -> list[Prediction]:
+        """`decide` on what `embed` gives."""
+        return self.decide(*self.embed(payloads), degraded=degraded)
