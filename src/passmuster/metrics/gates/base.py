@@ -1,0 +1,185 @@
+"""What a gate is, and the bounds that gates share.
+
+A gate that claims something of a population passes when the claim is proven at level `alpha`, fails when its opposite
+is, and is insufficient between the two. A gate whose metric is missing fails: evidence that is not there proves nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from scipy.optimize import brentq
+from scipy.stats import beta, binom, norm
+
+from passmuster.core.errors import UsageError
+from passmuster.core.records import GateResult, Metric, Report
+from passmuster.core.statistics import MAX_MORE, smallest, wilson
+
+Parameters = Mapping[str, float]
+
+POWER = 0.8  # chance with which the labels asked for are to decide
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One rule.
+
+    Parameters
+    ----------
+    summary : what it asks for, in one sentence
+    parameters : name to default; None where the policy must name a value
+    statistical : whether it spends part of the policy's `alpha`; others read a fact
+    applies : "" when it applies to a report, else the reason why it does not
+    judge : report, parameters and level to a result; called only where it applies
+    """
+
+    summary: str
+    parameters: Mapping[str, float | None]
+    statistical: bool
+    applies: Callable[[Report, Parameters], str]
+    judge: Callable[[Report, Parameters, float], GateResult]
+
+
+def always(report: Report, params: Parameters) -> str:
+    """The `applies` of a gate that needs nothing but a report."""
+    return ""
+
+
+def needs_incumbent(report: Report, params: Parameters) -> str:
+    """The `applies` of a gate that compares with the live release."""
+    return "" if report.incumbent else "there is no live release to compare with yet"
+
+
+def read_parameters(name: str, gate: Gate, given: Mapping[str, Any]) -> dict[str, float]:
+    """The policy's numbers for one gate over its defaults.
+
+    Raises
+    ------
+    UsageError
+        ``policy.parameter`` for one that is unknown, missing or not a number.
+    """
+    for key, value in given.items():
+        if key not in gate.parameters:
+            near = difflib.get_close_matches(key, list(gate.parameters), n=1)
+            raise UsageError(
+                "policy.parameter",
+                f"gate {name} has no parameter {key!r}",
+                limit=", ".join(gate.parameters),
+                where=f"[policy.gates] {name}",
+                next=f"use {near[0]!r}" if near else None,
+            )
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise UsageError("policy.parameter", f"{key} must be a number", value=value, where=f"[policy.gates] {name}")
+    merged = {**gate.parameters, **given}
+    missing = [key for key, value in merged.items() if value is None]
+    if missing:
+        raise UsageError("policy.parameter", f"gate {name} needs {', '.join(missing)}", where=f"[policy.gates] {name}")
+    return {key: float(value) for key, value in merged.items() if value is not None}
+
+
+def missing(gate: str, what: str) -> GateResult:
+    """The answer of a gate that applies but has nothing to judge."""
+    return GateResult(gate, "failed", f"{what} was not measured, and a gate without its metric holds")
+
+
+def is_measured(metric: Metric | None) -> TypeGuard[Metric]:
+    """Whether there is a number at all: of at least one item, and finite."""
+    return metric is not None and metric.n > 0 and all(map(math.isfinite, (metric.value, metric.low, metric.high)))
+
+
+def rescaled(metric: Metric, alpha: float) -> tuple[float, float]:
+    """One-sided bounds at `alpha`, each, of a metric whose interval was made at another level, as if it were normal.
+
+    >>> m = Metric("ece", 0.1, 0.1 - 1.96 * 0.01, 0.1 + 1.96 * 0.01, n=400)
+    >>> [round(b, 4) for b in rescaled(m, 0.05)]
+    [0.0836, 0.1164]
+    """
+    factor = float(norm.isf(alpha) / norm.isf((1 - metric.level) / 2))
+    return metric.value - factor * (metric.value - metric.low), metric.value + factor * (metric.high - metric.value)
+
+
+def labels_in_words(n_more: int | None) -> str:
+    """How many more labels would decide, as the end of a reason."""
+    if n_more is None:
+        return "the observed value lies too close to the bound for labels to decide"
+    return f"about {n_more:,} more test labels would probably decide"
+
+
+def rate_bounds(metric: Metric, alpha: float) -> tuple[float, float]:
+    """Exact one-sided bounds of a rate, each missed with probability `alpha` at most (Clopper and Pearson 1934).
+
+    Weighted or clustered rates count with their effective number of items (Korn and Graubard 1998).
+
+    >>> low, high = rate_bounds(Metric("accuracy", 0.9, 0.769, 0.960, n=40, method="wilson"), 0.05)
+    >>> round(low, 3), round(high, 3)
+    (0.786, 0.965)
+    """
+    n = effective_n(metric)
+    n_right = metric.value * n
+    low = 0.0 if n_right <= 0 else float(beta.ppf(alpha, n_right, n - n_right + 1))
+    high = 1.0 if n_right >= n else float(beta.isf(alpha, n_right + 1, n - n_right))
+    return low, high
+
+
+def effective_n(metric: Metric) -> float:
+    """How many independent items of equal weight would give this rate's Wilson interval.
+
+    >>> from passmuster.core.statistics import wilson
+    >>> found = wilson(36.5, 42.25)
+    >>> metric = Metric("accuracy", found.value, found.low, found.high, n=60, method="wilson, weighted")
+    >>> round(effective_n(metric), 2)
+    42.25
+    """
+    if metric.method == "wilson":
+        return float(metric.n)
+    width = metric.high - metric.low
+
+    def excess(n: float) -> float:
+        found = wilson(metric.value * n, n, level=metric.level)
+        return found.high - found.low - width
+
+    few, many = 1e-6, float(metric.n)
+    if excess(many) >= 0 or excess(few) <= 0:
+        return many if excess(many) >= 0 else few
+    return float(brentq(excess, few, many))
+
+
+def more_labels_for_rate(metric: Metric, bound: float, alpha: float) -> int | None:
+    """How many further labels would probably settle, by the exact test, whether a rate lies above or below `bound`.
+
+    The smallest number with which that happens with probability `POWER`, if what was seen is kept and what comes has
+    the rate ``(right + 1) / (n + 2)`` (Laplace's, so that a perfect start promises nothing). None: the rate lies too
+    near the bound. This is the exact counterpart of `passmuster.core.statistics.more_labels_for_rate`.
+
+    >>> more_labels_for_rate(Metric("accuracy", 0.9, 0.769, 0.960, n=40, method="wilson"), 0.8, 0.05)
+    66
+    """
+    n = effective_n(metric)
+    n_seen, n_right = round(n), round(metric.value * n)
+    rate = (n_right + 1) / (n_seen + 2)
+
+    def settles(more: int) -> bool:
+        total = n_seen + more
+        above, below = binom.isf(alpha, total, bound) + 1, binom.ppf(alpha, total, bound) - 1
+        chance = binom.sf(above - n_right - 1, more, rate) + binom.cdf(below - n_right, more, rate)
+        return more > 0 and float(chance) >= POWER
+
+    found = smallest(settles, MAX_MORE)
+    return None if found is None else math.ceil(found * metric.n / max(n, 1e-9))
+
+
+def more_labels_for_width(value: float, far: float, bound: float, n: int) -> int | None:
+    """Further labels after which an interval's end, now at `far`, would reach `bound`: widths shrink as ``1/sqrt(n)``.
+
+    >>> more_labels_for_width(0.05, 0.25, 0.15, 100)
+    300
+    """
+    room = abs(bound - value)
+    if room < 1e-9 or (far - value) * (bound - value) <= 0:
+        return None
+    n_more = math.ceil(n * ((far - value) / room) ** 2 - 1e-9) - n
+    return max(1, n_more) if n_more <= MAX_MORE else None

@@ -1,0 +1,59 @@
+"""`calibration.v1`: the expected calibration error is at most `max_ece`, proven."""
+
+from __future__ import annotations
+
+import math
+
+from passmuster.core.records import GateResult, Metric, Report
+from passmuster.metrics.gates.base import (
+    Gate,
+    Parameters,
+    always,
+    is_measured,
+    labels_in_words,
+    missing,
+    more_labels_for_width,
+    rate_bounds,
+    rescaled,
+)
+
+NAME = "calibration.v1"
+N_BINS = 15  # as the metric
+
+
+def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
+    """Passes when the upper bound is at most `max_ece`, fails when the lower bound, less its bias, is above.
+
+    The bootstrap of an ECE says too little on few items: five right answers at confidence .99 have an ECE of .01 and no
+    spread. ECE is never below the gap between mean confidence and accuracy (Jensen), and accuracy itself is known only
+    to an exact half-width, so that is added to the estimate where it reaches further than the bootstrap. On the other
+    side the estimate is biased upwards: a perfectly calibrated model shows about ``sqrt(2 p (1 - p) bins / (pi n))``
+    (half-normal mean of each bin's error; the bias is that of Roelofs et al. 2022), taken off before it can fail.
+    """
+    ece, accuracy = report.metric("ece"), report.metric("accuracy")
+    if not is_measured(ece) or not is_measured(accuracy):
+        return missing(NAME, "calibration error")
+    most = params["max_ece"]
+    low, high = rescaled(ece, alpha)
+    high = max(high, ece.value + spread_of_accuracy(accuracy.value, ece.n, alpha))
+    bias = math.sqrt(2 / math.pi * accuracy.value * (1 - accuracy.value) * N_BINS / ece.n)
+    seen = f"calibration error {ece.value:.3f} on {ece.n:,} labels"
+    if high <= most:
+        return GateResult(NAME, "passed", f"{seen}; at most {high:.3f}", ece.value, most, None, ece.items)
+    if low - bias > most:
+        reason = f"{seen}; at least {low - bias:.3f}"
+        return GateResult(NAME, "failed", reason, ece.value, most, None, ece.items)
+    far, middle = (high, ece.value) if ece.value <= most else (low - bias, ece.value)
+    n_more = more_labels_for_width(middle, far, most, ece.n)
+    reason = f"{seen} leaves {max(0.0, low - bias):.3f} to {min(1.0, high):.3f}; {labels_in_words(n_more)}"
+    return GateResult(NAME, "insufficient", reason, ece.value, most, n_more, ece.items)
+
+
+def spread_of_accuracy(accuracy: float, n: int, alpha: float) -> float:
+    """Exact half-width of a rate; below one half that of one half, so that it never shrinks as rates fall."""
+    rate = max(accuracy, 0.5)
+    low, _ = rate_bounds(Metric("accuracy", rate, 0.0, 1.0, n, method="wilson"), alpha)
+    return rate - low
+
+
+CALIBRATION = Gate("the calibration error is at most `max_ece`, proven", {"max_ece": None}, True, always, judge)
