@@ -1,7 +1,7 @@
 """What a gate is, and the bounds that gates share.
 
 A gate that claims something of a population passes when the claim is proven at level `alpha`, fails when its opposite
-is, and is insufficient between the two. A gate whose metric is missing fails: evidence that is not there proves nothing.
+is, and is insufficient between the two. A gate whose metric is missing fails: what was not measured proves nothing.
 """
 
 from __future__ import annotations

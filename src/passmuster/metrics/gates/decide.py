@@ -3,7 +3,8 @@
 Errors are shared in two steps. The policy's `alpha` is shared equally by `max_looks` full looks at the test set; after
 the last one, only fresh test labels can decide. Within one look, Holm's step-down (1979) shares it over the `m`
 statistical gates that apply: all are judged at ``alpha / m``; those that pass leave, and the rest are judged at
-``alpha / (m - passed)``, until none passes. So the chance that any gate passes that should not is at most `alpha` over all looks together.
+``alpha / (m - passed)``, until none passes. So the chance that any gate passes that should not is at most `alpha` over
+all looks together.
 """
 
 from __future__ import annotations

@@ -58,6 +58,5 @@ ROBUSTNESS = Gate(
     {"min": 0.0, "max_drop": 1.0, "severity": 3},
     True,
     always,
-    is_measured,
     judge,
 )
