@@ -1,0 +1,12 @@
+"""Every signal, by versioned name."""
+
+from __future__ import annotations
+
+from passmuster.core.tables import Table
+from passmuster.signals.base import Signal
+from passmuster.signals.errors import errors_v1
+from passmuster.signals.novelty import novelty_v1
+
+signals: Table[Signal] = Table("signal")
+signals.add("errors.v1", errors_v1)
+signals.add("novelty.v1", novelty_v1)
