@@ -155,7 +155,10 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """SHIP, HOLD or INSUFFICIENT for one bundle and report under one policy, with every gate's reason."""
+    """SHIP, HOLD or INSUFFICIENT for one bundle and report under one policy, with every gate's reason.
+
+    `notes` say what a reader must know besides, such as a policy edited after the test set was opened.
+    """
 
     bundle: str
     report: str
@@ -165,6 +168,7 @@ class Verdict:
     created: str
     look: int
     n_more_labels: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
