@@ -1,0 +1,271 @@
+"""Intervals for rates and for anything that can be resampled, and how several tests share one error.
+
+Comparisons of two models on the same items are in `paired`; how many more labels would decide is beside each test.
+Nothing here draws a random number except from the generator it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from passmuster.core.errors import DataError
+
+MAX_MORE = 1_000_000  # beyond this many further labels the answer is: no number of labels will tell
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval: `level` confidence from `n` items by `method`.
+
+    `value` is not a number (NaN) when there was nothing to estimate it from; `low` and `high` then say so: 0 and 1.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+    level: float = 0.95
+
+
+def wilson(n_right: float, n: float, *, level: float = 0.95) -> Interval:
+    """Score interval of a rate (Wilson 1927; Brown, Cai and DasGupta 2001, eq. 4).
+
+    Counts need not be whole, so that an effective sample size can be used.
+
+    >>> interval = wilson(36, 40)
+    >>> round(interval.low, 3), round(interval.high, 3)
+    (0.769, 0.96)
+    """
+    if not n > 0:
+        return Interval(float("nan"), 0.0, 1.0, 0, "wilson", level)
+    z2 = float(stats.norm.ppf(0.5 + level / 2)) ** 2
+    rate = n_right / n
+    middle = (n_right + z2 / 2) / (n + z2)
+    half = np.sqrt(z2) / (n + z2) * np.sqrt(n * rate * (1 - rate) + z2 / 4)
+    low = 0.0 if n_right <= 0 else max(0.0, float(middle - half))
+    high = 1.0 if n_right >= n else min(1.0, float(middle + half))
+    return Interval(rate, low, high, round(n), "wilson", level)
+
+
+def clopper_pearson(n_right: int, n: int, *, level: float = 0.95) -> Interval:
+    """Exact interval of a rate: never covers less than `level` (Clopper and Pearson 1934).
+
+    >>> round(clopper_pearson(0, 10).high, 3)
+    0.308
+    """
+    if n <= 0:
+        return Interval(float("nan"), 0.0, 1.0, 0, "clopper-pearson", level)
+    tail = (1 - level) / 2
+    low = 0.0 if n_right == 0 else float(stats.beta.ppf(tail, n_right, n - n_right + 1))
+    high = 1.0 if n_right == n else float(stats.beta.ppf(1 - tail, n_right + 1, n - n_right))
+    return Interval(n_right / n, low, high, n, "clopper-pearson", level)
+
+
+def proportion(
+    values: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    clusters: Sequence[str] | np.ndarray | None = None,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of 0/1 `values` ``(n,)`` with an interval that respects weights and clusters.
+
+    Weights are inverse probabilities of being asked for; the mean is Hájek's (1971): ``sum(w y) / sum(w)``. Its
+    linearised variance, over cluster totals where items share a cluster, gives an effective sample size
+    ``p (1 - p) / variance``, at most n, for Wilson's interval (Korn and Graubard 1998, who use it in Clopper and
+    Pearson's). With equal weights and no shared cluster this is `wilson`. When every value is the same the variance
+    tells nothing, and the effective size is Kish's (1965), ``sum(w)^2 / sum(w^2)`` over clusters.
+
+    Raises
+    ------
+    DataError
+        ``statistics.weights`` when a weight is not a positive number.
+
+    >>> proportion(np.array([1, 1, 0, 1])).value
+    0.75
+    """
+    y = np.asarray(values, dtype=np.float64)
+    if not len(y):
+        return Interval(float("nan"), 0.0, 1.0, 0, "wilson", level)
+    w = _checked_weights(weights, len(y))
+    group = _codes(clusters, len(y))
+    n_groups = int(group.max()) + 1
+    if n_groups == len(y) and (w == w[0]).all():
+        return wilson(float(y.sum()), len(y), level=level)
+    total = float(w.sum())
+    mean = float((w * y).sum() / total)
+    group_weights = np.bincount(group, weights=w, minlength=n_groups)
+    kish = total**2 / float((group_weights**2).sum())
+    n_effective = kish
+    residuals = np.bincount(group, weights=w * (y - mean), minlength=n_groups)
+    variance = float((residuals**2).sum()) / total**2 * n_groups / max(1, n_groups - 1)
+    if variance > 0 and 0 < mean < 1 and n_groups > 1:
+        n_effective = min(float(len(y)), mean * (1 - mean) / variance)
+    found = wilson(mean * n_effective, n_effective, level=level)
+    method = "wilson, " + " and ".join(
+        part for part, there in (("weighted", not (w == w[0]).all()), ("clustered", n_groups < len(y))) if there
+    )
+    return Interval(mean, min(found.low, mean), max(found.high, mean), len(y), method, level)
+
+
+def horvitz_thompson(values: np.ndarray, weights: np.ndarray, n_population: int) -> float:
+    """Unbiased mean over a population of known size: ``sum(w y) / N`` (Horvitz and Thompson 1952, eq. 8).
+
+    >>> horvitz_thompson(np.array([1.0, 0.0]), np.array([3.0, 2.0]), 5)
+    0.6
+    """
+    w = _checked_weights(weights, len(values))
+    return float((w * np.asarray(values, dtype=np.float64)).sum() / n_population)
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float],
+    n: int,
+    *,
+    rng: np.random.Generator,
+    clusters: Sequence[str] | np.ndarray | None = None,
+    n_resamples: int = 1_000,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile interval of any statistic (Efron 1979; whole clusters are drawn where items share one).
+
+    `statistic` receives how often each item was drawn, ``(n,)`` float, and returns a number; resamples for which it is
+    not finite are left out.
+
+    >>> values = np.arange(100.0)
+    >>> mean = lambda times: float((times * values).sum() / times.sum())
+    >>> found = bootstrap(mean, 100, rng=np.random.default_rng(0))
+    >>> found.low < 49.5 < found.high
+    True
+    """
+    if n <= 0:
+        return Interval(float("nan"), 0.0, 1.0, 0, "bootstrap", level)
+    group = _codes(clusters, n)
+    n_groups = int(group.max()) + 1
+    drawn = np.empty(n_resamples)
+    for i in range(n_resamples):
+        times = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups).astype(np.float64)
+        drawn[i] = statistic(times if n_groups == n and clusters is None else times[group])
+    value = statistic(np.ones(n))
+    good = drawn[np.isfinite(drawn)]
+    if not len(good):
+        return Interval(value, 0.0, 1.0, n, "bootstrap", level)
+    low, high = np.quantile(good, [(1 - level) / 2, (1 + level) / 2])
+    method = "bootstrap" if n_groups == n else "cluster bootstrap"
+    return Interval(value, min(float(low), value), max(float(high), value), n, method, level)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values under which the chance of any false rejection is kept (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return [float(x) for x in adjusted]
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values under which the expected share of false discoveries is kept (Benjamini and Hochberg 1995).
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03])
+    [0.03, 0.04, 0.04]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")[::-1]
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(p[order] * len(p) / np.arange(len(p), 0, -1)))
+    return [float(x) for x in adjusted]
+
+
+def more_labels_for_rate(
+    n_right: int, n: int, bound: float, *, alpha: float = 0.05, power: float = 0.8, max_more: int = MAX_MORE
+) -> int | None:
+    """How many further labels would probably settle whether a rate lies above or below `bound`.
+
+    Settled means that Wilson's one-sided bound at `alpha` lies on one side. The answer is the smallest number with
+    which that happens with probability `power`, if the rate is what was seen so far (``(right + 1) / (n + 2)``,
+    Laplace's, so that a perfect start promises nothing) and what was seen is kept. None: more than `max_more`, that is,
+    the rate is too near the bound to tell. 0 when it is settled already.
+
+    >>> more_labels_for_rate(36, 40, 0.8) > 0
+    True
+    >>> more_labels_for_rate(380, 400, 0.8)
+    0
+    """
+    rate = (n_right + 1) / (n + 2)
+
+    def settled(more: int) -> bool:
+        total = n + more
+        above, below = _wilson_counts(total, bound, alpha)
+        chance = float(stats.binom.sf(above - n_right - 1, more, rate) + stats.binom.cdf(below - n_right, more, rate))
+        return total > 0 and chance >= power
+
+    return smallest(settled, max_more)
+
+
+def smallest(works: Callable[[int], bool], limit: int) -> int | None:
+    """The smallest whole number from 0 to `limit` from which `works` holds, by doubling and halving; None if none.
+
+    >>> smallest(lambda n: n >= 37, 1000)
+    37
+    """
+    if works(0):
+        return 0
+    high = 1
+    while not works(high):
+        if high >= limit:
+            return None
+        high = min(limit, high * 2)
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle) else (middle, high)
+    return high
+
+
+def detectable_drop(rate: float, n: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The smallest fall of a rate that `n` new labels would show with probability `power`, one-sided at `alpha`.
+
+    ``(z_alpha + z_power) sqrt(p (1 - p) / n)`` (Cohen 1988, ch. 6, without the arcsine); 1 when n is 0.
+
+    >>> round(detectable_drop(0.9, 400), 3)
+    0.037
+    """
+    if n <= 0:
+        return 1.0
+    p = min(max(rate, 0.5 / n), 1 - 0.5 / n)
+    return float(min(1.0, (stats.norm.ppf(1 - alpha) + stats.norm.ppf(power)) * np.sqrt(p * (1 - p) / n)))
+
+
+def _wilson_counts(n: int, bound: float, alpha: float) -> tuple[int, int]:
+    """The fewest right of `n` whose one-sided lower bound is at least `bound`, and the most whose upper is below it."""
+    if n == 0:
+        return 1, -1
+    # Wilson's interval inverts the score test: its bound clears `bound` where (x - n b) / sqrt(n b (1 - b)) clears z.
+    reach = float(stats.norm.ppf(1 - alpha)) * float(np.sqrt(n * bound * (1 - bound)))
+    return int(np.ceil(n * bound + reach - 1e-9)), int(np.ceil(n * bound - reach - 1e-9)) - 1
+
+
+def _checked_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
+    if weights is None:
+        return np.ones(n)
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (n,) or not np.isfinite(w).all() or not (w > 0).all():
+        raise DataError("statistics.weights", "every item needs one positive weight", value=w.shape, limit=(n,))
+    return w
+
+
+def _codes(clusters: Sequence[str] | np.ndarray | None, n: int) -> np.ndarray:
+    """Cluster numbers ``(n,)`` from 0; every item its own when None."""
+    if clusters is None:
+        return np.arange(n)
+    return np.asarray(np.unique(np.asarray(clusters), return_inverse=True)[1])

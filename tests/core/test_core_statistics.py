@@ -1,0 +1,130 @@
+"""Intervals keep their coverage, several tests share one error, and the numbers of further labels are honest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from passmuster.core import statistics
+from passmuster.core.errors import DataError
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("n", [20, 100, 400])
+def test_intervals_cover(rate: float, n: int) -> None:
+    """Exact coverage: Clopper and Pearson's never below 95 %, Wilson's near it."""
+    counts = np.arange(n + 1)
+    chance = stats.binom.pmf(counts, n, rate)
+    exact = [statistics.clopper_pearson(int(k), n) for k in counts]
+    score = [statistics.wilson(int(k), n) for k in counts]
+    assert chance[[i.low <= rate <= i.high for i in exact]].sum() >= 0.95
+    assert chance[[i.low <= rate <= i.high for i in score]].sum() >= 0.90
+
+
+def test_nothing_seen_means_anything_is_possible() -> None:
+    for found in (statistics.wilson(0, 0), statistics.clopper_pearson(0, 0), statistics.proportion(np.zeros(0))):
+        assert np.isnan(found.value)
+        assert (found.low, found.high, found.n) == (0.0, 1.0, 0)
+
+
+def test_all_right_is_not_certainty() -> None:
+    for found in (statistics.wilson(30, 30), statistics.proportion(np.ones(30), weights=np.linspace(1, 5, 30))):
+        assert found.high == 1.0
+        assert found.low < 0.95
+
+
+def test_weights_undo_an_unequal_choice_of_items() -> None:
+    """Items that are often wrong are asked for ten times as often; the weighted rate is that of everything."""
+    rng = np.random.default_rng(0)
+    covered, plain, unbiased = 0, [], []
+    truth = 0.9 * 0.95 + 0.1 * 0.4
+    for _ in range(300):
+        hard = rng.random(4_000) < 0.1
+        right = rng.random(4_000) < np.where(hard, 0.4, 0.95)
+        asked = rng.random(4_000) < np.where(hard, 0.5, 0.05)
+        weights = np.where(hard, 2.0, 20.0)[asked]
+        found = statistics.proportion(right[asked], weights=weights)
+        covered += found.low <= truth <= found.high
+        plain.append(right[asked].mean())
+        unbiased.append(statistics.horvitz_thompson(right[asked], weights, 4_000))
+    assert covered / 300 >= 0.90
+    assert abs(np.mean(plain) - truth) > 0.1, "without weights the estimate would be far off"
+    assert np.mean(unbiased) == pytest.approx(truth, abs=0.015)
+
+
+def test_clusters_widen_the_interval() -> None:
+    """Ten copies of each item say no more than one of each."""
+    rng = np.random.default_rng(1)
+    once = (rng.random(50) < 0.8).astype(float)
+    copied, names = np.repeat(once, 10), np.repeat(np.arange(50), 10)
+    single, clustered = statistics.proportion(once), statistics.proportion(copied, clusters=names)
+    blind = statistics.proportion(copied)
+    assert clustered.high - clustered.low == pytest.approx(single.high - single.low, rel=0.05)
+    assert blind.high - blind.low < 0.5 * (clustered.high - clustered.low)
+    assert clustered.method == "wilson, clustered"
+
+    def mean(times: np.ndarray) -> float:
+        return float((times * copied).sum() / times.sum())
+
+    resampled = statistics.bootstrap(mean, 500, rng=np.random.default_rng(2), clusters=names)
+    assert resampled.high - resampled.low == pytest.approx(single.high - single.low, rel=0.25)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 0.0], [1.0, -1.0], [1.0, np.nan], [1.0]])
+def test_a_weight_must_be_positive(weights: list[float]) -> None:
+    with pytest.raises(DataError) as caught:
+        statistics.proportion(np.array([1.0, 0.0]), weights=np.array(weights))
+    assert caught.value.code == "statistics.weights"
+
+
+def test_bootstrap_repeats_with_its_generator() -> None:
+    values = np.random.default_rng(0).normal(size=200)
+
+    def mean(times: np.ndarray) -> float:
+        return float((times * values).sum() / times.sum())
+
+    first = statistics.bootstrap(mean, 200, rng=np.random.default_rng(5))
+    assert first == statistics.bootstrap(mean, 200, rng=np.random.default_rng(5))
+    half = 1.96 * values.std() / np.sqrt(200)
+    assert first.high - first.low == pytest.approx(2 * half, rel=0.15)
+
+
+def test_adjusted_p_values_keep_the_error() -> None:
+    """Under the null, Holm's smallest adjusted value is below 5 % in about 5 % of families."""
+    rng = np.random.default_rng(3)
+    families = rng.random((2_000, 8))
+    assert np.mean([min(statistics.holm(f)) <= 0.05 for f in families]) <= 0.065
+    assert np.mean([min(f) <= 0.05 for f in families]) > 0.3
+    for family in families[:50]:
+        assert all(b <= h + 1e-12 for b, h in zip(statistics.benjamini_hochberg(family), statistics.holm(family)))
+    assert statistics.holm([]) == statistics.benjamini_hochberg([]) == []
+
+
+@pytest.mark.parametrize(("n_right", "n", "bound"), [(36, 40, 0.8), (30, 40, 0.85), (11, 20, 0.8)])
+def test_the_promised_number_of_labels_decides(n_right: int, n: int, bound: float) -> None:
+    """Simulated: with that many more labels Wilson's bound clears the bar in at least about 80 % of cases."""
+    more = statistics.more_labels_for_rate(n_right, n, bound)
+    assert more is not None
+    rng = np.random.default_rng(4)
+    rate = (n_right + 1) / (n + 2)
+
+    def share_settled(m: int) -> float:
+        totals = n_right + rng.binomial(m, rate, 4_000)
+        found = [statistics.wilson(int(t), n + m, level=0.9) for t in totals]
+        return float(np.mean([i.low >= bound or i.high < bound for i in found]))
+
+    assert share_settled(more) >= 0.77
+    assert more == 0 or share_settled(more // 3) < 0.77
+
+
+def test_a_rate_on_the_bound_is_never_settled() -> None:
+    assert statistics.more_labels_for_rate(39_999, 49_998, 0.8) is None
+    assert statistics.more_labels_for_rate(0, 0, 0.8) is not None
+    assert statistics.more_labels_for_rate(400, 400, 0.9) == 0
+
+
+def test_a_detectable_drop_shrinks_with_labels() -> None:
+    assert statistics.detectable_drop(0.9, 100) == pytest.approx(2 * statistics.detectable_drop(0.9, 400), rel=1e-6)
+    assert statistics.detectable_drop(1.0, 50) > 0.0
+    assert statistics.detectable_drop(0.9, 0) == 1.0
