@@ -1,0 +1,124 @@
+"""The model card: what a bundle is, what it learnt from, what was tested and found, and what it is not for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from passmuster.core.records import Finding, GateResult, Metric, Release, Report, Snapshot, Verdict
+from passmuster.runtime.bundle import Manifest
+
+HEADLINES = {
+    "accuracy": "right answers",
+    "macro_f1": "macro-F1",
+    "ece": "calibration error (ECE)",
+    "accuracy_difference": "gain over the live release",
+    "negative_flip_rate": "answers that went from right to wrong",
+    "abstention_rate": "answers withheld",
+    "accuracy_answered": "right among the answers given",
+}
+MEANING = {
+    "SHIP": "Every gate that applies has passed.",
+    "HOLD": "At least one gate failed. It may be tried on a canary by a recorded override, and nowhere else.",
+    "INSUFFICIENT": "No gate failed, but there are too few test labels to tell.",
+}
+
+
+def model_card(
+    release: Release,
+    verdict: Verdict,
+    report: Report,
+    snapshot: Snapshot,
+    findings: list[Finding],
+    manifest: Manifest,
+) -> str:
+    """The card as Markdown, in plain words. It holds no item and no id that a user gave."""
+    sections = [
+        [f"# Model card: {release.id}", "", *what(manifest)],
+        ["## Verdict", "", *judged(verdict)],
+        ["## Data", "", *data(snapshot, findings)],
+        ["## Evidence", "", *evidence(report)],
+        ["## Limits", "", *limits(report, manifest)],
+        ["## How to check this", "", *how(verdict, report)],
+    ]
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def what(manifest: Manifest) -> Iterator[str]:
+    """What it is and how it was made."""
+    classes = ", ".join(manifest.classes[:20]) + (
+        f" and {len(manifest.classes) - 20} more" if len(manifest.classes) > 20 else ""
+    )
+    yield f"It gives one of {len(manifest.classes)} labels to one {manifest.modality}: {classes}."
+    yield ""
+    yield f"Learnt by `{manifest.rung}` with the head `{manifest.head}`; served by {manifest.engine.name} in"
+    yield f"{manifest.engine.precision}."
+
+
+def judged(verdict: Verdict) -> Iterator[str]:
+    """The outcome, each gate and what a reader must know besides."""
+    yield f"**{verdict.outcome}**. {MEANING[verdict.outcome]}"
+    if verdict.n_more_labels:
+        yield f"About {verdict.n_more_labels:,} more test labels would probably decide."
+    yield ""
+    yield "| gate | state | reason | value | bound |"
+    yield "| --- | --- | --- | --- | --- |"
+    for gate in verdict.gates:
+        yield f"| {gate.gate} | {gate.state} | {escaped(gate)} | {number(gate.value)} | {number(gate.bound)} |"
+    for note in verdict.notes:
+        yield ""
+        yield f"Note: {note}."
+
+
+def escaped(gate: GateResult) -> str:
+    """A reason that cannot break the table."""
+    return gate.reason.replace("|", "\\|").replace("\n", " ")
+
+
+def number(value: float | None) -> str:
+    """A value of a gate; empty when it has none."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def data(snapshot: Snapshot, findings: list[Finding]) -> Iterator[str]:
+    """What it learnt from, and what the checks saw in it."""
+    items = ", ".join(f"{n:,} {split}" for split, n in snapshot.n_items.items())
+    labels = ", ".join(f"{n:,} {role}" for role, n in snapshot.n_labels.items())
+    yield f"Dataset version `{snapshot.digest[:16]}` of {snapshot.created[:10]}. Items: {items}. Labels: {labels}."
+    yield f"Terms of use: {snapshot.terms or 'none were stated'}."
+    for finding in findings:
+        yield f"- {finding.severity}: {finding.title} ({len(finding.items):,} items)"
+
+
+def evidence(report: Report) -> Iterator[str]:
+    """The headline numbers with their intervals."""
+    yield f"Tested on {report.n_test:,} labelled items that training never saw; look {report.look} at this test set."
+    yield ""
+    yield "| number | value | interval | n |"
+    yield "| --- | --- | --- | --- |"
+    for name, words in HEADLINES.items():
+        metric = report.metric(name)
+        if metric is not None:
+            yield row(metric, words)
+
+
+def row(metric: Metric, words: str) -> str:
+    """One line of the table of numbers."""
+    interval = f"{metric.low:.3f} to {metric.high:.3f} ({metric.level:.0%}, {metric.method or 'as reported'})"
+    return f"| {words} | {metric.value:.3f} | {interval} | {metric.n:,} |"
+
+
+def limits(report: Report, manifest: Manifest) -> Iterator[str]:
+    """What is not known, as the report says it, and what the model is not for."""
+    unknown: Any = report.sections.get("unknown", [])
+    for line in [unknown] if isinstance(unknown, str) else unknown:
+        yield f"- {line}"
+    yield f"- It knows its {len(manifest.classes)} labels only; an item of another kind gets one of them, or none."
+    yield "- The numbers hold for items like those of the test; a change of what a label means shows in new labels only."
+
+
+def how(verdict: Verdict, report: Report) -> Iterator[str]:
+    """How a reader can check the card."""
+    yield f"Bundle `{verdict.bundle}`, report `{verdict.report}`, policy `{verdict.policy}`."
+    yield "`signature.dsse.json` carries the SHA-256 of every file here; `muster verify PATH` checks all of them, and"
+    yield "`checkpoint.json` pins the project's ledger as it was when this was signed."

@@ -1,0 +1,247 @@
+"""Moving channels: approve a release, or put the one before it back. Each is one act with its reason."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import Connection, update
+
+from passmuster.core.errors import HeldError, IntegrityError, NotFoundError, UsageError
+from passmuster.core.records import Channel, Release, Report
+from passmuster.stages.release.sign import gates_digest
+from passmuster.stages.release.signature import Signed, check_signed
+from passmuster.store import keys, ledger, schema
+from passmuster.store.releases import point_channel, previous_release, read_channels, read_release, read_report
+from passmuster.store.store import Store
+
+ChannelName = Literal["live", "canary", "shadow"]
+NAMES: tuple[ChannelName, ...] = ("live", "canary", "shadow")
+
+
+def approve(
+    store: Store,
+    release: str = "",
+    *,
+    channel: str = "live",
+    override: str = "",
+    provisional: bool = False,
+    share: float | None = None,
+) -> Channel:
+    """Point a channel at a release, after checking every byte and signature of its bundle.
+
+    Parameters
+    ----------
+    release : the id or bundle digest starts with this; the latest release when empty
+    channel : "live", "canary" or "shadow"
+    override : why a held or insufficient release is let through; on the canary only, and recorded
+    provisional : serve an insufficient release behind a high abstention threshold, on a share, until it expires;
+        on the live channel only while nothing else is live
+    share : part of requests in (0, 1]; by default 1 for live, the policy's for a canary
+
+    Raises
+    ------
+    HeldError
+        ``approve.held``, ``approve.policy_changed``, ``approve.stale``.
+    IntegrityError
+        ``signature.*``, ``release.*``, ``bundle.*``: nothing was moved.
+    UsageError
+        ``approve.*`` for options that do not go together.
+    """
+    check_names(channel, override, provisional)
+    with store.read() as db:
+        chosen = read_release(db, release)
+        live = read_channels(db).get("live")
+        found = read_report(db, chosen.bundle)
+    signed = require_whole(store, chosen)
+    if signed.predicate.get("release") != chosen.id:
+        newer = str(signed.predicate.get("release"))
+        raise HeldError(
+            "approve.superseded", "the bundle was judged and signed again since", value=chosen.id, limit=newer,
+            next=f"muster approve {newer}",
+        )  # fmt: skip
+    if provisional:
+        check_provisional(chosen, channel, live)
+    elif override:
+        check_override(chosen, channel, override)
+    else:
+        check_shipped(store, chosen, signed, channel, live, found[1] if found else None)
+    if channel != "live" and live is None:
+        raise UsageError(
+            "approve.no_live", f"a {channel} stands beside a live release, and there is none", next="muster approve"
+        )
+    return move(store, chosen, channel, override, provisional, chosen_share(store, channel, provisional, share))
+
+
+def check_names(channel: str, override: str, provisional: bool) -> None:
+    """The options go together."""
+    if channel not in NAMES:
+        raise UsageError("approve.channel", "there is no such channel", value=channel, limit=", ".join(NAMES))
+    if override and provisional:
+        raise UsageError("approve.options", "--override and --provisional exclude each other", next="choose one")
+
+
+def check_shipped(
+    store: Store, chosen: Release, signed: Signed, channel: str, live: Channel | None, report: Report | None
+) -> None:
+    """Only SHIP passes, under the gates of today, judged against what is live today."""
+    if chosen.verdict != "SHIP":
+        insufficient = chosen.verdict == "INSUFFICIENT"
+        beside = "" if live is None else " --channel canary"
+        way = f"muster approve {chosen.id}{beside} --provisional" if insufficient else "muster train"
+        if not insufficient and live is not None:
+            way = f'muster approve {chosen.id} --channel canary --override "REASON"'
+        raise HeldError(
+            "approve.held", f"the verdict on {chosen.id} is {chosen.verdict}", limit="SHIP", where=channel, next=way
+        )
+    if signed.predicate.get("gates_policy") != gates_digest(store.config.policy):
+        raise HeldError(
+            "approve.policy_changed",
+            "the policy's gates were edited after the verdict",
+            value=str(signed.predicate.get("policy"))[:12],
+            limit=store.config.policy.digest()[:12],
+            next=f"muster release {chosen.bundle[:16]}",
+        )
+    if channel != "live" or live is None or live.bundle == chosen.bundle:
+        return
+    if report is None or report.incumbent != live.bundle:
+        raise HeldError(
+            "approve.stale",
+            "the verdict does not compare with what is live now",
+            value=report.incumbent[:16] if report and report.incumbent else "no incumbent",
+            limit=live.bundle[:16],
+            next=f"muster release {chosen.bundle[:16]}",
+        )
+
+
+def check_override(chosen: Release, channel: str, override: str) -> None:
+    """An override needs a reason, a release that needs it, and the canary."""
+    if chosen.verdict == "SHIP":
+        raise UsageError("approve.override", f"{chosen.id} needs no override: its verdict is SHIP", next="leave it out")
+    if not override.strip():
+        raise UsageError("approve.override", "an override needs a reason", next='--override "REASON"')
+    if channel != "canary":
+        raise HeldError(
+            "approve.held", "an override opens the canary only", value=channel, limit="canary",
+            next=f'muster approve {chosen.id} --channel canary --override "{override}"',
+        )  # fmt: skip
+
+
+def check_provisional(chosen: Release, channel: str, live: Channel | None) -> None:
+    """Provisional service is for insufficient evidence, and never displaces a release that earned its place."""
+    if chosen.verdict != "INSUFFICIENT":
+        raise HeldError(
+            "approve.provisional", f"provisional service is for INSUFFICIENT; the verdict is {chosen.verdict}",
+            next=f"muster approve {chosen.id}" if chosen.verdict == "SHIP" else "muster train",
+        )  # fmt: skip
+    if channel == "shadow":
+        raise UsageError("approve.provisional", "a shadow answers nobody; it needs no --provisional")
+    if channel == "live" and live is not None and live.mode != "provisional":
+        raise HeldError(
+            "approve.provisional", "another release is live", value=live.release,
+            next=f"muster approve {chosen.id} --channel canary --provisional",
+        )  # fmt: skip
+
+
+def chosen_share(store: Store, channel: str, provisional: bool, share: float | None) -> float:
+    """The part of requests, as given or as the policy says."""
+    everything = channel == "live" and not provisional
+    value = share if share is not None else 1.0 if everything else store.config.policy.canary.share
+    if not 0 < value <= 1:
+        raise UsageError("approve.share", "a share lies above 0 and up to 1", value=value)
+    if everything and value != 1:
+        raise UsageError(
+            "approve.share", "the live channel answers everything that no canary does", value=value,
+            next="--channel canary",
+        )  # fmt: skip
+    return value
+
+
+def require_whole(store: Store, release: Release) -> Signed:
+    """The release's bundle, every byte and signature checked, and that it is the one meant."""
+    signed = check_signed(store.folder / release.path, keys.public_key(store.keys_folder))
+    if signed.predicate.get("bundle") != release.bundle:
+        raise IntegrityError(
+            "bundle.digest", "the folder holds another bundle", value=signed.predicate.get("bundle"),
+            limit=release.bundle, where=release.path, next="muster verify",
+        )  # fmt: skip
+    return signed
+
+
+def move(store: Store, chosen: Release, channel: str, override: str, provisional: bool, share: float) -> Channel:
+    """The act. A canary that goes live leaves the canary channel."""
+    days = store.config.policy.canary.provisional_days
+    expires = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds") if provisional else ""
+    mode = "provisional" if provisional else "normal"
+    with store.act("release.approve") as act:
+        pointed = point_channel(act.db, channel, chosen, share=share, mode=mode, expires=expires)
+        canary = read_channels(act.db).get("canary")
+        promoted = channel == "live" and canary is not None and canary.bundle == chosen.bundle
+        if promoted:
+            point_channel(act.db, "canary", None)
+        if override:
+            row = schema.releases.c.id == chosen.id
+            act.db.execute(update(schema.releases).where(row).values(override=override))
+        act.payload.update(
+            channel=channel, release=chosen.id, bundle=chosen.bundle, verdict=chosen.verdict, mode=mode, share=share,
+            expires=expires, override=override, promoted=promoted,
+        )  # fmt: skip
+    return pointed
+
+
+def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "") -> Channel:
+    """Point a channel back at the release before this one, or at `to`; a canary with none before it is withdrawn.
+
+    Raises
+    ------
+    NotFoundError
+        ``rollback.none`` when there is nothing to go back to.
+    UsageError
+        ``rollback.reason`` without a reason; ``rollback.again`` when the release before was itself rolled back from.
+    IntegrityError
+        When the bundle to go back to is not whole; nothing was moved.
+    """
+    if not reason.strip():
+        raise UsageError("rollback.reason", "a rollback needs a reason", next='--reason "REASON"')
+    with store.read() as db:
+        present = read_channels(db).get(channel)
+        if present is None:
+            raise NotFoundError("rollback.none", f"the channel {channel} points at nothing", next="muster approve")
+        before = to or previous_release(db, channel)
+        target = read_release(db, before) if before else None
+        if target is not None and not to and was_deposed(db, channel, target.id):
+            raise UsageError(
+                "rollback.again", f"{target.id}, the release before, was itself rolled back from",
+                next=f"muster rollback --to {target.id}, or name another release",
+            )  # fmt: skip
+    if target is None and channel == "live":
+        raise NotFoundError(
+            "rollback.none", "there is no release before this one", where=channel, next="muster release, then approve"
+        )
+    if target is not None:
+        if channel == "live" and target.verdict == "HOLD":
+            raise HeldError(
+                "rollback.held", f"the verdict on {target.id} is HOLD", limit="SHIP", next="name another release"
+            )
+        require_whole(store, target)
+    with store.act("channel.rollback") as act:
+        share = present.share if channel != "live" else 1.0
+        pointed = point_channel(act.db, channel, target, share=share)
+        act.payload.update(
+            channel=channel, bundle=target.bundle if target else "", reason=reason, **{"from": present.release},
+            to=target.id if target else "",
+        )  # fmt: skip
+    return pointed
+
+
+def was_deposed(db: Connection, channel: str, release: str) -> bool:
+    """Whether the last move of `channel` away from `release` was a rollback."""
+    deposed = False
+    for event in ledger.read(db):
+        if event.payload.get("channel") != channel:
+            continue
+        if event.kind == "release.approve" and event.payload.get("release") == release:
+            deposed = False
+        elif event.kind == "channel.rollback" and event.payload.get("from") == release:
+            deposed = True
+    return deposed
