@@ -118,6 +118,10 @@ class Store:
     def traffic_folder(self) -> Path:
         return self.root / "traffic"
 
+    def bundle_folder(self, path: str) -> Path:
+        """Where the bundle whose record says `path` lies: by its last part, so that a project may be moved."""
+        return self.bundles_folder / Path(path).name
+
     def embeddings(self, key: str) -> EmbeddingCache:
         """The embedding cache of one encoder key."""
         return EmbeddingCache(self.root / "embeddings", key)

@@ -114,7 +114,7 @@ def limits(report: Report, manifest: Manifest) -> Iterator[str]:
     for line in [unknown] if isinstance(unknown, str) else unknown:
         yield f"- {line}"
     yield f"- It knows its {len(manifest.classes)} labels only; an item of another kind gets one of them, or none."
-    yield "- The numbers hold for items like those of the test; a change of what a label means shows in new labels only."
+    yield "- The numbers hold for items like the test's; a change of what a label means shows in new labels only."
 
 
 def how(verdict: Verdict, report: Report) -> Iterator[str]:

@@ -159,7 +159,7 @@ def chosen_share(store: Store, channel: str, provisional: bool, share: float | N
 
 def require_whole(store: Store, release: Release) -> Signed:
     """The release's bundle, every byte and signature checked, and that it is the one meant."""
-    signed = check_signed(store.folder / release.path, keys.public_key(store.keys_folder))
+    signed = check_signed(store.bundle_folder(release.path), keys.public_key(store.keys_folder))
     if signed.predicate.get("bundle") != release.bundle:
         raise IntegrityError(
             "bundle.digest", "the folder holds another bundle", value=signed.predicate.get("bundle"),

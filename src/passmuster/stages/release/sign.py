@@ -16,6 +16,7 @@ from passmuster.core.digests import canonical_json, file_sha256_hex, sha256_hex
 from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, ResourceError
 from passmuster.core.records import Bundle, Finding, Release, Report, Snapshot, Verdict
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
+from passmuster.runtime.signature import SIGNATURE
 from passmuster.stages.release import signature as signed
 from passmuster.stages.release.card import model_card
 from passmuster.store import dsse, keys, ledger
@@ -51,7 +52,7 @@ def sign(store: Store, verdict: Verdict) -> Release:
         findings = read_findings(db, snapshot.digest)
     if found is None or found[0] != verdict.report:
         raise NotFoundError("report.none", "the verdict's report is not the bundle's latest", next="muster release")
-    loaded = open_bundle(store.folder / bundle.path)
+    loaded = open_bundle(store.bundle_folder(bundle.path))
     if loaded.digest != bundle.digest:
         raise IntegrityError(
             "bundle.digest", "the folder holds another bundle", value=loaded.digest, limit=bundle.digest,
@@ -114,7 +115,7 @@ def write_release(
         }
         subjects = {**digests_of(loaded.path), **{name: sha256_hex(data) for name, data in new.items()}}
         statement = dsse.make_statement(store.keys_folder, subjects, signed.PREDICATE_TYPE, predicate)
-        new[signed.SIGNATURE] = statement.encode()
+        new[SIGNATURE] = statement.encode()
         add_verdict(act.db, verdict, envelope)
         add_release(act.db, release)
         act.payload.update(
@@ -132,7 +133,7 @@ def gates_digest(policy: Policy) -> str:
 
 def digests_of(path: Path) -> dict[str, str]:
     """SHA-256 of every file of the folder, the signature left out."""
-    return {name: file_sha256_hex(path / name) for name in signed.every_file(path) if name != signed.SIGNATURE}
+    return {name: file_sha256_hex(path / name) for name in signed.every_file(path) if name != SIGNATURE}
 
 
 @contextlib.contextmanager
@@ -148,7 +149,7 @@ def written(folder: Path) -> Iterator[dict[str, bytes]]:
     try:
         for name, data in new.items():
             write_through(temporary[name], data)
-        for name in sorted(new, key=lambda n: n == signed.SIGNATURE):
+        for name in sorted(new, key=lambda n: n == SIGNATURE):
             os.replace(temporary[name], folder / name)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -15,10 +15,11 @@ from passmuster.core.digests import file_sha256_hex
 from passmuster.core.errors import IntegrityError, MusterError
 from passmuster.core.records import Verdict
 from passmuster.runtime.bundle import read_manifest
+from passmuster.runtime.signature import SIGNATURE
 from passmuster.store.dsse import open_envelope, open_statement
 
 REPORT, CARD, CHECKPOINT = "report.json", "card.md", "checkpoint.json"
-VERDICT, SIGNATURE = "verdict.dsse.json", "signature.dsse.json"
+VERDICT = "verdict.dsse.json"
 VERDICT_TYPE = "application/vnd.passmuster.verdict.v1+json"
 CHECKPOINT_TYPE = "application/vnd.passmuster.checkpoint.v1+json"
 PREDICATE_TYPE = "urn:passmuster:release.v1"
