@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import typer
 
 from passmuster.core.codec import to_plain
+from passmuster.core.errors import MusterError
 from passmuster.core.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -57,6 +58,16 @@ class Session:
             print(line)
         if next:
             print(f"Next: {next}")
+
+    def failed(self, data: Any, lines: Iterable[str], error: MusterError) -> NoReturn:
+        """Say what was found, then end with the error: for what was done whole and came out badly."""
+        if self.as_json:
+            answer = {"schema": 1, "ok": False, "verb": self.verb, "data": to_plain(data), "error": error.as_dict()}
+            print(json.dumps(answer))
+            raise SystemExit(error.exit_code)
+        for line in lines:
+            print(line, flush=True)
+        raise error
 
 
 class Lines:

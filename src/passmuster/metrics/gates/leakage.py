@@ -17,7 +17,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     if not isinstance(pairs, (list, tuple)):
         return missing(NAME, "leakage from training into the test")
     most = params["max_twins"]
-    n_twins = len({test_key(pair) for pair in pairs})
+    n_twins = len({pair_key(pair, "test") for pair in pairs})
     if n_twins <= most:
         return GateResult(NAME, "passed", f"{n_twins} test items have a twin in training", n_twins, most)
     shown = "; ".join(in_words(pair) for pair in pairs[:3])
@@ -26,15 +26,14 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     return GateResult(NAME, "failed", reason, n_twins, most, None, "leakage")
 
 
-def test_key(pair: Any) -> str:
-    """The test item of a pair, given as ``{"train", "test"}`` or ``[train, test]``."""
-    return str(pair["test"] if isinstance(pair, dict) else pair[1])
+def pair_key(pair: Any, side: str) -> str:
+    """The item on one side, "train" or "test", of a pair given as ``{"train", "test"}`` or ``[train, test]``."""
+    return str(pair[side] if isinstance(pair, dict) else pair[("train", "test").index(side)])
 
 
 def in_words(pair: Any) -> str:
     """A pair of keys, shortened."""
-    train = str(pair["train"] if isinstance(pair, dict) else pair[0])
-    return f"{test_key(pair)[:8]} = {train[:8]}"
+    return f"{pair_key(pair, 'test')[:8]} = {pair_key(pair, 'train')[:8]}"
 
 
 LEAKAGE = Gate(

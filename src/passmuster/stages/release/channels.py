@@ -27,6 +27,7 @@ def approve(
     override: str = "",
     provisional: bool = False,
     share: float | None = None,
+    dry_run: bool = False,
 ) -> Channel:
     """Point a channel at a release, after checking every byte and signature of its bundle.
 
@@ -38,6 +39,7 @@ def approve(
     provisional : serve an insufficient release behind a high abstention threshold, on a share, until it expires;
         on the live channel only while nothing else is live
     share : part of requests in (0, 1]; by default 1 for live, the policy's for a canary
+    dry_run : check everything, move nothing, and return what the channel would be (generation 0)
 
     Raises
     ------
@@ -70,7 +72,10 @@ def approve(
         raise UsageError(
             "approve.no_live", f"a {channel} stands beside a live release, and there is none", next="muster approve"
         )
-    return move(store, chosen, channel, override, provisional, chosen_share(store, channel, provisional, share))
+    part = chosen_share(store, channel, provisional, share)
+    if dry_run:
+        return Channel(channel, chosen.id, chosen.bundle, 0, part, "provisional" if provisional else "normal")
+    return move(store, chosen, channel, override, provisional, part)
 
 
 def check_names(channel: str, override: str, provisional: bool) -> None:
@@ -189,7 +194,7 @@ def move(store: Store, chosen: Release, channel: str, override: str, provisional
     return pointed
 
 
-def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "") -> Channel:
+def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "", dry_run: bool = False) -> Channel:
     """Point a channel back at the release before this one, or at `to`; a canary with none before it is withdrawn.
 
     Raises
@@ -224,8 +229,10 @@ def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "") 
                 "rollback.held", f"the verdict on {target.id} is HOLD", limit="SHIP", next="name another release"
             )
         require_whole(store, target)
+    share = present.share if channel != "live" else 1.0
+    if dry_run:
+        return Channel(channel, target.id if target else "", target.bundle if target else "", 0, share)
     with store.act("channel.rollback") as act:
-        share = present.share if channel != "live" else 1.0
         pointed = point_channel(act.db, channel, target, share=share)
         act.payload.update(
             channel=channel, bundle=target.bundle if target else "", reason=reason, **{"from": present.release},

@@ -1,0 +1,52 @@
+"""`muster approve`: point a channel at a release that has earned it, or by a recorded exception."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from passmuster.cli.session import session_of
+
+
+class ChannelName(StrEnum):
+    """The channels there are."""
+
+    live = "live"
+    canary = "canary"
+    shadow = "shadow"
+
+
+def approve(
+    context: typer.Context,
+    release: Annotated[str, typer.Argument(help="A release, or first digits of its bundle; the latest if none.")] = "",
+    channel: Annotated[
+        ChannelName | None, typer.Option(help="live unless named; a provisional one beside a live one: canary.")
+    ] = None,
+    override: Annotated[str, typer.Option(help="Why a held candidate may go on the canary; recorded.")] = "",
+    provisional: Annotated[
+        bool, typer.Option("--provisional", help="Serve an INSUFFICIENT one on a share, abstaining more, for a while.")
+    ] = False,
+    share: Annotated[float | None, typer.Option(help="Part of the requests, above 0 and up to 1.")] = None,
+) -> None:
+    """Check every byte of a release, then let a channel serve it."""
+    from passmuster.stages.release import approve as run
+    from passmuster.store.releases import read_channels
+
+    session = session_of(context)
+    store = session.store()
+    with store.read() as db:
+        has_live = "live" in read_channels(db)
+    named = channel.value if channel else "canary" if provisional and has_live else "live"
+    pointed = run(
+        store, release, channel=named, override=override, provisional=provisional, share=share, dry_run=session.dry_run
+    )
+    would = "would serve" if session.dry_run else "serves"
+    line = f"{pointed.name} {would} {pointed.release} ({pointed.share:.0%} of requests, {pointed.mode})"
+    lines = [line]
+    if override:
+        lines.append(f"by override, recorded: {override}")
+    if pointed.expires:
+        lines.append(f"until {pointed.expires[:19]}, or until the verdict is SHIP")
+    session.done(pointed, lines, "muster serve" if pointed.name == "live" else "muster watch")

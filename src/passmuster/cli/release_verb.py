@@ -1,0 +1,78 @@
+"""`muster release`: evaluate where needed, judge by the policy's gates, and sign what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from passmuster.cli.session import session_of
+from passmuster.core.errors import HeldError
+
+if TYPE_CHECKING:
+    from passmuster.core.records import Verdict
+    from passmuster.flows.release import ReleaseResult
+
+
+def release(
+    context: typer.Context,
+    bundle: Annotated[str, typer.Argument(help="First digits of a bundle's digest; the latest when left out.")] = "",
+) -> None:
+    """Judge a bundle by the policy's gates and sign it with its verdict; exit 4 when held or insufficient."""
+    from passmuster.flows.release import release as run
+    from passmuster.flows.release import shown_twins, what_would_happen
+
+    session = session_of(context)
+    store = session.store()
+    if session.dry_run:
+        lines = what_would_happen(store, bundle)
+        session.done({"would": lines}, lines, "muster release")
+        return
+    result = run(store, bundle, progress=session.progress)
+    lines = [*gate_lines(result.verdict), *shown_twins(store, result.verdict.bundle), *what_was_signed(result)]
+    if result.shipped:
+        session.done(result, lines, f"muster approve {result.release.id}")
+    else:
+        session.failed(result, lines, held(result, has_live(result)))
+
+
+def gate_lines(verdict: Verdict) -> Iterator[str]:
+    """The verdict in capitals, then a line for each gate: state, name, value, bound, reason."""
+    yield f"{verdict.outcome}  bundle {verdict.bundle[:16]}"
+    width = max((len(gate.gate) for gate in verdict.gates), default=0)
+    for gate in verdict.gates:
+        value = "" if gate.value is None else f"{gate.value:.4g}"
+        bound = "" if gate.bound is None else f"{gate.bound:.4g}"
+        yield f"  {gate.state:<14}  {gate.gate:<{width}}  {value:>8}  {bound:>8}  {gate.reason}"
+    for note in verdict.notes:
+        yield f"  note: {note}"
+
+
+def what_was_signed(result: ReleaseResult) -> Iterator[str]:
+    """The release, on how much evidence, and where it lies."""
+    yield f"signed as {result.release.id} on {result.n_test:,} test labels, look {result.verdict.look}: {result.path}"
+    if result.verdict.n_more_labels:
+        yield f"about {result.verdict.n_more_labels:,} more test labels would probably decide"
+
+
+def has_live(result: ReleaseResult) -> bool:
+    """Whether the bundle was compared with a live release."""
+    return any(gate.gate == "non_inferiority.v1" and gate.state != "not applicable" for gate in result.verdict.gates)
+
+
+def held(result: ReleaseResult, live: bool) -> HeldError:
+    """The error that ends the command, with the way forward."""
+    verdict, name = result.verdict, result.release.id
+    states = ("failed",) if verdict.outcome == "HOLD" else ("insufficient",)
+    gates = ", ".join(gate.gate for gate in verdict.gates if gate.state in states) or "no gate applied"
+    canary = ' --channel canary --override "REASON"' if verdict.outcome == "HOLD" else " --provisional"
+    beside = f"muster approve {name}{canary}"
+    if verdict.outcome == "INSUFFICIENT":
+        n_more = f"about {verdict.n_more_labels:,} more " if verdict.n_more_labels else ""
+        return HeldError(
+            "release.insufficient", "the evidence is insufficient", value=gates,
+            next=f"muster label PATH --role test ({n_more}test labels), then muster release; or {beside}",
+        )  # fmt: skip
+    way = f"look at the report, mend the data and muster train again{f'; or {beside}' if live else ''}"
+    return HeldError("release.held", "a gate holds the release", value=gates, next=way)

@@ -1,0 +1,109 @@
+"""Release a bundle: evaluate it where its evidence is not of today, judge it by the policy, sign what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Bundle, Item, Release, Verdict
+from passmuster.metrics.gates.leakage import pair_key
+from passmuster.store.items import read_items, read_labels
+from passmuster.store.releases import read_bundle, read_channels, read_report
+from passmuster.store.snapshots import read_placement, read_snapshot
+from passmuster.store.store import Store
+
+
+@dataclass(frozen=True)
+class ReleaseResult:
+    """A signed release with its verdict. `evaluated` is why it was evaluated first, "" when its report was of today."""
+
+    release: Release
+    verdict: Verdict
+    n_test: int
+    evaluated: str
+    path: Path
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the verdict is SHIP."""
+        return self.verdict.outcome == "SHIP"
+
+
+def release(store: Store, bundle: str = "", *, progress: Progress | None = None) -> ReleaseResult:
+    """Evaluate if needed, judge, and sign; HOLD and INSUFFICIENT are signed too and returned, not raised.
+
+    Raises
+    ------
+    NotFoundError
+        ``bundle.none``.
+    IntegrityError, ResourceError
+        As `passmuster.stages.release.sign`.
+    """
+    from passmuster.stages.release import judge, sign
+
+    progress = progress or Silent()
+    with store.lock("release"):
+        with store.read() as db:
+            chosen = read_bundle(db, bundle)
+            why = why_evaluate(db, chosen)
+        if why:
+            from passmuster.stages.evaluate import evaluate
+
+            progress.say(f"evaluating {chosen.digest[:16]}: {why}")
+            evaluate(store, chosen.digest, progress=progress)
+        verdict = judge(store, chosen.digest)
+        signed = sign(store, verdict)
+    with store.read() as db:
+        found = read_report(db, chosen.digest)
+    return ReleaseResult(signed, verdict, found[1].n_test if found else 0, why, store.bundle_folder(chosen.path))
+
+
+def why_evaluate(db: Connection, bundle: Bundle) -> str:
+    """Why a bundle's latest report is not the evidence of today; "" when it is."""
+    found = read_report(db, bundle.digest)
+    if found is None:
+        return "it has no report"
+    report = found[1]
+    live = read_channels(db).get("live")
+    if live is not None and live.bundle not in (report.incumbent, bundle.digest):
+        return f"the live release is now {live.release}"
+    placed = read_placement(db, read_snapshot(db, report.snapshot))
+    labels = read_labels(db, role="test")
+    in_test = {key for key, (split, _) in placed.items() if split == "test"}
+    fresh = [key for key, label in labels.items() if label.at > report.created and key in in_test]
+    return f"{len(fresh):,} test labels are newer than its report" if fresh else ""
+
+
+def what_would_happen(store: Store, bundle: str = "") -> list[str]:
+    """What `release` would do, in plain words."""
+    with store.read() as db:
+        chosen = read_bundle(db, bundle)
+        why = why_evaluate(db, chosen)
+    first = f"would evaluate {chosen.digest[:16]}: {why}" if why else "would judge the report that is there"
+    gates = ", ".join(store.config.policy.gates)
+    return [first, f"would judge by {gates} and sign {store.bundle_folder(chosen.path)}"]
+
+
+def shown_twins(store: Store, bundle: str, limit: int = 3) -> list[str]:
+    """Pairs of copies on both sides of the split, side by side, as far as the report names them."""
+    with store.read() as db:
+        found = read_report(db, bundle)
+        data = found[1].sections.get("data", {}) if found else {}
+        pairs = list(data.get("leakage") or [])[:limit]
+        lines = []
+        for pair in pairs:
+            items = read_items(db, keys=[pair_key(pair, "train"), pair_key(pair, "test")])
+            if len(items) == 2:
+                lines += [f"    train {preview(store, items[0])}", f"    test  {preview(store, items[1])}", ""]
+    return ["  twins that leak from training into the test:", *lines] if lines else []
+
+
+def preview(store: Store, item: Item) -> str:
+    """An item's id, and the beginning of a text."""
+    if store.config.project.modality != "text":
+        return item.id
+    text = " ".join(store.blobs.get(item.blob).decode("utf-8", "replace").split())
+    return f"{item.id}: {text[:90]}"

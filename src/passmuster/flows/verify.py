@@ -1,0 +1,289 @@
+"""Verify: is everything what it was when it was written? The ledger, the data versions, every bundle and signature.
+
+Works on a project, and on copies of bundle folders and catalogs that somebody hands over.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection, create_engine, select
+from sqlalchemy.exc import DatabaseError
+
+from passmuster.core.codec import from_plain
+from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
+from passmuster.core.errors import MusterError, NotFoundError, UsageError
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Bundle, Verdict
+from passmuster.runtime.bundle import MANIFEST, payload_digest
+from passmuster.runtime.signature import SIGNATURE
+from passmuster.stages.release.signature import CHECKPOINT, VERDICT_TYPE, problems_of, read_checkpoint
+from passmuster.store import keys, ledger, schema
+from passmuster.store.dsse import open_envelope
+from passmuster.store.store import Store
+
+
+@dataclass
+class Verification:
+    """What was looked at and what is wrong. `problems` names files and events; `notes` say what could not be proven."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    n_events: int = 0
+    n_bundles: int = 0
+    n_signatures: int = 0
+    n_snapshots: int = 0
+    n_checkpoints: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def verify(
+    store: Store | None,
+    paths: Sequence[Path] = (),
+    *,
+    key: Path | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Check the project of `store`, or the bundle folders and catalog files in `paths`.
+
+    Parameters
+    ----------
+    store : whose key and bundles' checkpoints are used; None outside a project
+    paths : copies to check instead of the project itself
+    key : PEM file of the public key that must have signed; the project's own when None
+
+    Raises
+    ------
+    NotFoundError
+        ``verify.none`` for a path that is not there.
+    UsageError
+        ``verify.kind`` for one that is neither bundle nor catalog, ``verify.key`` when no key is known.
+    """
+    public = public_key(store, key)
+    found, progress = Verification(), progress or Silent()
+    folders = [path for path in paths if is_bundle(path)]
+    catalogs = [path for path in paths if path not in folders]
+    for path in catalogs:
+        refuse_other_kinds(path)
+    own = own_folders(store)
+    points = checkpoints([*own, *folders], public)
+    found.n_checkpoints = len(points)
+    if store is not None and not paths:
+        with store.read() as db:
+            check_catalog(db, "", points, public, found)
+            check_own_bundles(db, store, found)
+    for folder in progress.track(folders if paths else own, "bundles"):
+        check_bundle(folder, public, found, shown=str(folder) if paths else folder.name)
+    for path in catalogs:
+        with opened_copy(path) as db:
+            check_catalog(db, f"{path}: ", points, public, found)
+    return found
+
+
+def public_key(store: Store | None, key: Path | None) -> Ed25519PublicKey:
+    """The key that must have signed."""
+    if key is not None:
+        return keys.read_public_key(key)
+    if store is None:
+        raise UsageError(
+            "verify.key", "outside a project the public key must be named", next="muster verify PATH --key FILE.pem"
+        )
+    return keys.public_key(store.keys_folder)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is a folder that was a bundle, damaged ones included."""
+    return path.is_dir() and any((path / name).exists() for name in (MANIFEST, SIGNATURE, "graphs"))
+
+
+def refuse_other_kinds(path: Path) -> None:
+    """What is neither a bundle nor a catalog cannot be verified."""
+    if not path.exists():
+        raise NotFoundError("verify.none", "there is no such file or folder", where=path)
+    if path.is_dir():
+        raise UsageError("verify.kind", "this folder is no bundle", where=path, next="name a bundle or a catalog.db")
+
+
+def own_folders(store: Store | None) -> list[Path]:
+    """The project's bundle folders, by name."""
+    if store is None or not store.bundles_folder.is_dir():
+        return []
+    return sorted(path for path in store.bundles_folder.iterdir() if is_bundle(path) and path.name[0] != ".")
+
+
+def checkpoints(folders: Sequence[Path], key: Ed25519PublicKey) -> list[Mapping[str, Any]]:
+    """Every ledger checkpoint with a valid signature; broken ones are told by the check of their bundle."""
+    points = []
+    for folder in folders:
+        if (folder / CHECKPOINT).is_file():
+            try:
+                points.append(read_checkpoint(folder, key))
+            except MusterError:
+                continue
+    return sorted(points, key=lambda point: int(point["seq"]))
+
+
+def check_bundle(folder: Path, key: Ed25519PublicKey, found: Verification, *, shown: str) -> None:
+    """One bundle folder, signed or not."""
+    found.n_bundles += 1
+    found.problems += [f"bundle {shown}: {problem}" for problem in problems_of(folder, key)]
+    if (folder / SIGNATURE).is_file():
+        found.n_signatures += 1
+    else:
+        found.notes.append(f"bundle {shown} is not signed: only its manifest vouches for it")
+
+
+def check_catalog(
+    db: Connection, prefix: str, points: list[Mapping[str, Any]], key: Ed25519PublicKey, found: Verification
+) -> None:
+    """The chain against its checkpoints, the data versions' commitments, and the verdicts' signatures."""
+    events: list[int] = []
+    try:
+        events = list(db.execute(select(schema.events.c.seq)).scalars())
+        found.n_events += len(events)
+        wrong = ledger.problems(db, points)
+        wrong += wrong_snapshots(db, found)
+        wrong += wrong_verdicts(db, key, found)
+        wrong += wrong_releases(db)
+    except DatabaseError as error:
+        wrong = [f"the catalog is damaged: {error.orig}"]
+    found.problems += [prefix + problem for problem in wrong]
+    last = max(events, default=0)
+    reached = max((int(point["seq"]) for point in points), default=0)
+    if not points:
+        found.notes.append(f"{prefix}no signed checkpoint was found: that the ledger's tail is whole is unproven")
+    elif last > reached:
+        found.notes.append(f"{prefix}events {reached + 1} to {last} came after the last signed checkpoint")
+
+
+def wrong_snapshots(db: Connection, found: Verification) -> list[str]:
+    """Data versions whose items are not those committed to. A forgotten item has no salt; only its place is checked."""
+    wrong = []
+    for row in db.execute(select(schema.snapshots.c.digest, schema.snapshots.c.record).order_by(schema.snapshots.c.n)):
+        found.n_snapshots += 1
+        name, leaves = row.digest[:16], []
+        for place in placed_items(db, row.digest):
+            leaf = sha256_hex(canonical_json([place.salt, place.key, place.digest, place.split]))
+            if place.salt and leaf != place.commitment:
+                wrong.append(f"dataset version {name}: item {place.key[:8]} was changed or moved")
+            leaves.append(place.commitment)
+        if not commits_to(row.digest, row.record, leaves):
+            wrong.append(f"dataset version {name}: its items are not those that its digest stands for")
+    return wrong
+
+
+def placed_items(db: Connection, snapshot: str) -> Iterator[Any]:
+    """Key, split, salt, commitment and content digest of a data version's items, in its order."""
+    place, item = schema.snapshot_items.c, schema.items.c
+    query = select(place.key, place.split, place.salt, place.commitment, item.digest)
+    joined = query.join_from(schema.snapshot_items, schema.items, place.key == item.key, isouter=True)
+    yield from db.execute(joined.where(place.snapshot == snapshot).order_by(place.position))
+
+
+def commits_to(digest: str, record: str, leaves: list[str]) -> bool:
+    """Whether a data version's digest is that of these commitments."""
+    return bool(digest) and merkle_root(leaves) == json.loads(record).get("root", merkle_root(leaves))
+
+
+def wrong_verdicts(db: Connection, key: Ed25519PublicKey, found: Verification) -> list[str]:
+    """Verdicts whose record is not what was signed."""
+    wrong = []
+    for row in db.execute(select(schema.verdicts).order_by(schema.verdicts.c.n)):
+        found.n_signatures += 1
+        shown = f"verdict {row.n} on bundle {row.bundle[:16]}"
+        try:
+            payload = open_envelope(key, row.envelope, payload_type=VERDICT_TYPE)
+            signed = from_plain(Verdict, json.loads(payload))
+        except (MusterError, ValueError) as error:
+            wrong.append(f"{shown}: {error.what if isinstance(error, MusterError) else error}")
+            continue
+        said = (signed.bundle, signed.report, signed.outcome)
+        if row.record.encode() != payload or said != (row.bundle, row.report, row.outcome):
+            wrong.append(f"{shown}: the record is not what was signed")
+    return wrong
+
+
+def wrong_releases(db: Connection) -> list[str]:
+    """Releases that differ from their event, reports that differ from their digest."""
+    events = {event.payload.get("release"): event.payload for event in ledger.read(db, kind="release.sign")}
+    wrong = []
+    for row in db.execute(select(schema.releases)):
+        event = events.pop(row.id, None)
+        if event is None or (event["bundle"], event["verdict"]) != (row.bundle, row.verdict):
+            wrong.append(f"release {row.id}: the record is not what the ledger says")
+    wrong += [f"release {name}: the ledger has it, the catalog has not" for name in events]
+    for row in db.execute(select(schema.reports.c.digest, schema.reports.c.record, schema.reports.c.bundle)):
+        if sha256_hex(row.record.encode()) != row.digest:
+            wrong.append(f"report {row.digest[:16]} on bundle {row.bundle[:16]} was changed")
+    return wrong
+
+
+def check_own_bundles(db: Connection, store: Store, found: Verification) -> None:
+    """Bundles that the catalog knows and the disk lacks, or that are not the one recorded."""
+    for row in db.execute(select(schema.bundles)):
+        bundle = Bundle(**{k: v for k, v in row._asdict().items() if k != "n"})
+        folder = store.bundle_folder(bundle.path)
+        if not folder.is_dir():
+            found.problems.append(f"bundle {folder.name}: its folder is gone")
+            continue
+        try:
+            digest = payload_digest(folder)
+        except MusterError:
+            continue  # told by the check of the folder
+        if digest != bundle.digest:
+            found.problems.append(f"bundle {folder.name}: {MANIFEST} is that of another bundle")
+    check_signature_events(db, store, found)
+
+
+def check_signature_events(db: Connection, store: Store, found: Verification) -> None:
+    """The signature that lies in a bundle is the one that the ledger recorded last."""
+    last = {event.payload["bundle"]: event.payload for event in ledger.read(db, kind="release.sign")}
+    for digest, payload in last.items():
+        file = store.bundle_folder(digest[:16]) / SIGNATURE
+        if not file.is_file():
+            found.problems.append(f"bundle {digest[:16]}: {SIGNATURE} is missing")
+        elif sha256_hex(file.read_bytes()) != payload["signature"]:
+            found.problems.append(f"bundle {digest[:16]}: {SIGNATURE} is not the one that the ledger recorded")
+
+
+@contextmanager
+def opened_copy(path: Path) -> Iterator[Connection]:
+    """A connection to a copy of a catalog file, so that looking at it changes nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "catalog.db"
+        for suffix in ("", "-wal"):
+            if (source := Path(f"{path}{suffix}")).exists():
+                shutil.copyfile(source, f"{copy}{suffix}")
+        refuse_other_files(copy, path)
+        engine = create_engine(f"sqlite:///{copy}")
+        try:
+            with engine.connect() as db:
+                yield db
+        finally:
+            engine.dispose()
+
+
+def refuse_other_files(copy: Path, path: Path) -> None:
+    """A file that is no catalog is named as such; a damaged catalog is a finding, not a usage error."""
+    db = sqlite3.connect(copy)
+    try:
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.DatabaseError:
+        return
+    finally:
+        db.close()
+    if "events" not in tables:
+        raise UsageError("verify.kind", "this file is no catalog", where=path, next="name a bundle or a catalog.db")
