@@ -1,0 +1,146 @@
+"""A project that is ready for release, made by hand: items, a sealed test, labels, a bundle and a report on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.clock import now
+from passmuster.core.config import Policy, render_config
+from passmuster.core.digests import canonical_json, sha256_hex
+from passmuster.core.records import Bundle, Item, Label, Metric, Report, Snapshot
+from passmuster.core.statistics import wilson
+from passmuster.runtime.bundle import write_bundle
+from passmuster.runtime.engine import EngineChoice
+from passmuster.store.items import add_items, add_labels
+from passmuster.store.releases import add_bundle, add_report
+from passmuster.store.seal import open_test
+from passmuster.store.snapshots import add_snapshot, commit_items
+from passmuster.store.store import Store
+
+CLASSES = ("no", "yes")
+
+
+def item(store: Store, name: str, blob: str) -> Item:
+    """A kept text item."""
+    return Item(store.keyed(name.encode()), name, store.keyed(blob.encode()), blob, 10, "made")
+
+
+def add_data(store: Store, n_train: int = 20, n_test: int = 40, n_test_labels: int | None = None) -> Snapshot:
+    """Items in train and test, committed as a snapshot; every test item labelled, or the first so many."""
+    names = [*(f"train-{i}" for i in range(n_train)), *(f"test-{i}" for i in range(n_test))]
+    blobs = store.blobs.put_many([f"text of {name}".encode() for name in names])
+    items = [item(store, name, blob) for name, blob in zip(names, blobs, strict=True)]
+    root, rows = commit_items([(i, "train" if i.id.startswith("train") else "test", "") for i in items])
+    snapshot = Snapshot(
+        digest=sha256_hex(canonical_json({"root": root, "labels": n_train})), parent="", created=now(), modality="text",
+        classes=CLASSES, n_items={"train": n_train, "test": n_test}, n_labels={"train": n_train}, labels_read=n_train,
+    )  # fmt: skip
+    with store.act("data.add") as act:
+        add_items(act.db, items)
+        add_labels(act.db, [Label(i.key, "yes", "ana", now(), "train") for i in items[:n_train]])
+        add_snapshot(act.db, snapshot, rows)
+        act.payload.update(snapshot=snapshot.digest, root=root)
+    label_test(store, items[n_train:][: n_test if n_test_labels is None else n_test_labels])
+    return snapshot
+
+
+def label_test(store: Store, items: Sequence[Item]) -> None:
+    """Say of these items, for evidence, that they are "yes"."""
+    with store.act("label.add") as act:
+        add_labels(act.db, [Label(i.key, "yes", "ana", now(), "test") for i in items])
+
+
+def add_model(store: Store, snapshot: Snapshot, weights: bytes = b"weights") -> Bundle:
+    """An unsigned bundle, as training leaves it; the graph is not one that runs."""
+    digest, path = write_bundle(
+        store.bundles_folder, modality="text", classes=CLASSES, snapshot=snapshot.digest, run="run-1", rung="rung.v1",
+        head={"kind": "logistic.v1"}, engine=EngineChoice(), encoder_key="0" * 32, graph=weights,
+        preprocess={"schema": 1, "modality": "text", "steps": []}, assets={},
+        guard={"novelty_threshold": np.zeros(1)}, reference={"n": 0}, policy_toml=render_config(store.config),
+    )  # fmt: skip
+    bundle = Bundle(digest, snapshot.digest, "run-1", f".muster/bundles/{path.name}", now())
+    with store.act("train.done") as act:
+        add_bundle(act.db, bundle)
+        act.payload["bundle"] = digest
+    return bundle
+
+
+def add_evidence(
+    store: Store, snapshot: Snapshot, bundle: Bundle, *, n: int = 400, n_right: int = 380, open_seal: bool = True,
+    incumbent: str = "", versions: tuple[int, int] = (0, 0), **changed: Any,
+) -> Report:  # fmt: skip
+    """Open the seal and leave a report; `versions` are the answers that got better and worse than the incumbent's."""
+    look = open_test(store, snapshot, "evaluate").look if open_seal else 1
+    report = make_report(n=n, n_right=n_right, incumbent=incumbent, versions=versions)
+    report = replace(report, bundle=bundle.digest, snapshot=snapshot.digest, created=now(), look=look, **changed)
+    with store.act("evaluate.done") as act:
+        add_report(act.db, report)
+        act.payload["bundle"] = bundle.digest
+    return report
+
+
+def make_report(
+    *, n: int = 400, n_right: int = 380, ece: float = 0.03, incumbent: str = "", versions: tuple[int, int] = (0, 0),
+    faults: Mapping[str, int] | None = None, twins: Sequence[Mapping[str, str]] = (), agreement: float = 1.0,
+    n_parity: int = 200,
+) -> Report:  # fmt: skip
+    """A report with every number that the gates read."""
+    accuracy = rate("accuracy", n_right, n)
+    half = 0.4 / max(1, n) ** 0.5
+    calibration = Metric("ece", ece, max(0.0, ece - half), ece + half, n, "", "", "", "bootstrap")
+    corrupted = [
+        replace(rate("accuracy", right, n), slice=f"corruption={name} severity=3")
+        for name, right in (faults or {"blur.v1": n_right}).items()
+    ]
+    better, worse = versions
+    sections: dict[str, Any] = {
+        "data": {"findings": [], "leakage": list(twins)},
+        "parity": {"n": n_parity, "agreement": agreement, "max_abs_difference": 0.0},
+        "unknown": ["how it does on other texts"],
+    }
+    if incumbent:
+        both = max(0, n_right - better)
+        counts = {"both_right": both, "only_candidate": better, "only_incumbent": worse}
+        sections["versions"] = {
+            "incumbent": incumbent, "n": n, **counts, "both_wrong": n - both - better - worse, "p_mcnemar": 1.0,
+            "changed": [],
+        }  # fmt: skip
+    return Report(
+        bundle="b" * 64, snapshot="s" * 64, created="2026-01-01T00:00:00.000000+00:00", modality="text",
+        classes=CLASSES, n_test=n, look=1, metrics=(accuracy, calibration, *corrupted), item_sets={},
+        sections=sections, incumbent=incumbent,
+    )  # fmt: skip
+
+
+def rate(name: str, n_right: int, n: int) -> Metric:
+    """A rate with Wilson's interval, as evaluate writes it."""
+    found = wilson(n_right, n)
+    return Metric(name, found.value if n else 0.0, found.low, found.high, n, "rate", "", "", found.method)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A project with one evaluated bundle."""
+
+    store: Store
+    snapshot: Snapshot
+    bundle: Bundle
+    report: Report
+
+
+def ready(store: Store, *, n: int = 400, n_right: int = 380) -> Case:
+    """Data, a bundle, and a report on it."""
+    snapshot = add_data(store)
+    bundle = add_model(store, snapshot)
+    return Case(store, snapshot, bundle, add_evidence(store, snapshot, bundle, n=n, n_right=n_right))
+
+
+def with_policy(store: Store, policy: Policy) -> Store:
+    """The same project after somebody edited its policy."""
+    config = replace(store.config, policy=policy)
+    (store.folder / "muster.toml").write_text(render_config(config))
+    return Store.open(store.folder)
