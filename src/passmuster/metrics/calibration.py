@@ -1,0 +1,146 @@
+"""Whether a probability of .9 means nine of ten: calibration error, reliability curve, and two proper scores.
+
+Probabilities are ``(n, c)``, labels class numbers ``(n,)``. Confidence is the largest probability of an item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from passmuster.core.statistics import Interval, bootstrap, wilson
+
+N_BINS = 15
+SMALLEST = float(np.finfo(np.float64).eps)  # a probability of 0 costs this much, as in scikit-learn's log_loss
+Clusters = Sequence[str] | np.ndarray
+
+
+def ece(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+    clusters: Clusters | None = None,
+    n_bins: int = N_BINS,
+    n_resamples: int = 1_000,
+) -> Interval:
+    """Expected calibration error, ``sum_b n_b / n |accuracy_b - confidence_b|``, with a bootstrap interval.
+
+    Guo et al. 2017 (On calibration of modern neural networks, ICML, eq. 3): bins of equal width, closed above. On few
+    items it is biased upwards.
+
+    >>> sure = np.array([[0.9, 0.1]] * 10)
+    >>> round(ece(sure, np.zeros(10, int), rng=np.random.default_rng(0)).value, 2)
+    0.1
+    """
+    confidence, right, bins = _binned(probabilities, labels, n_bins)
+    w = np.ones(len(right)) if weights is None else np.asarray(weights, dtype=np.float64)
+    gap = right - confidence
+
+    def error(times: np.ndarray) -> float:
+        mass = times * w
+        return float(np.abs(np.bincount(bins, weights=mass * gap, minlength=n_bins)).sum() / mass.sum())
+
+    return bootstrap(error, len(right), rng=rng, clusters=clusters, n_resamples=n_resamples)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Items whose confidence lies in (`low`, `high`]: their mean confidence, and how many were right."""
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: Interval
+    members: tuple[int, ...]
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, *, n_bins: int = N_BINS) -> list[Bin]:
+    """The bins that hold items, each with its accuracy and Wilson's interval (Murphy and Winkler 1977).
+
+    >>> [b.members for b in reliability(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 1]))]
+    [(1,), (0,)]
+    """
+    confidence, right, bins = _binned(probabilities, labels, n_bins)
+    found = []
+    for b in np.unique(bins):
+        members = np.flatnonzero(bins == b)
+        share = wilson(float(right[members].sum()), len(members))
+        mean = float(confidence[members].mean())
+        found.append(Bin(b / n_bins, (b + 1) / n_bins, mean, share, tuple(int(m) for m in members)))
+    return found
+
+
+def nll(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+    clusters: Clusters | None = None,
+    n_resamples: int = 1_000,
+) -> Interval:
+    """Mean negative log-likelihood in nats, ``-log p_y`` (Good 1952), with a bootstrap interval.
+
+    >>> round(nll(np.array([[0.5, 0.5]]), np.array([1]), rng=np.random.default_rng(0)).value, 4)
+    0.6931
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    losses = -np.log(np.clip(p[np.arange(len(p)), np.asarray(labels)], SMALLEST, 1.0))
+    return mean_interval(losses, rng=rng, weights=weights, clusters=clusters, n_resamples=n_resamples)
+
+
+def brier(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+    clusters: Clusters | None = None,
+    n_resamples: int = 1_000,
+) -> Interval:
+    """Mean squared distance from the truth, ``sum_c (p_c - [y = c])^2``, 0 to 2 (Brier 1950, eq. 2), bootstrapped.
+
+    >>> brier(np.array([[1.0, 0.0]]), np.array([1]), rng=np.random.default_rng(0)).value
+    2.0
+    """
+    p = np.array(probabilities, dtype=np.float64)
+    p[np.arange(len(p)), np.asarray(labels)] -= 1.0
+    return mean_interval((p**2).sum(axis=1), rng=rng, weights=weights, clusters=clusters, n_resamples=n_resamples)
+
+
+def mean_interval(
+    values: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+    clusters: Clusters | None = None,
+    n_resamples: int = 1_000,
+) -> Interval:
+    """(Weighted) mean of any values ``(n,)`` with a bootstrap interval.
+
+    >>> mean_interval(np.array([1.0, 3.0]), rng=np.random.default_rng(0)).value
+    2.0
+    """
+    values = np.asarray(values, dtype=np.float64)
+    w = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+
+    def mean(times: np.ndarray) -> float:
+        return float((times * w * values).sum() / (times * w).sum())
+
+    return bootstrap(mean, len(values), rng=rng, clusters=clusters, n_resamples=n_resamples)
+
+
+def _binned(probabilities: np.ndarray, labels: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidence, rightness and bin number of every item."""
+    p = np.asarray(probabilities, dtype=np.float64)
+    if not len(p):
+        return np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64)
+    confidence = p.max(axis=1)
+    right = (p.argmax(axis=1) == np.asarray(labels)).astype(np.float64)
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
+    return confidence, right, bins
