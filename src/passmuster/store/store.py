@@ -62,6 +62,7 @@ class Store:
         keys.create_keys(root / "keys")
         engine = _engine(root / "catalog.db")
         schema.metadata.create_all(engine)
+        engine.dispose()
         store = cls(folder, config)
         with store.read() as db:
             fresh = db.execute(select(schema.meta)).first() is None
@@ -221,6 +222,8 @@ def _translated(path: Path) -> Iterator[None]:
             ) from error
         if "locked" in text:
             raise ResourceError("catalog.busy", "the catalog is locked by another process", where=path) from error
+        if "no such table" in text or "no such column" in text:
+            raise _damaged(path, text) from error
         raise MusterError("catalog.error", text, where=path) from error
     except DatabaseError as error:
         if "malformed" in str(error.orig) or "not a database" in str(error.orig):
