@@ -77,6 +77,6 @@ def _hash_fits(row: dict[str, Any]) -> bool:
         fields = {**row, "payload": json.loads(row["payload"])}
         del fields["hash"]
         whole = canonical_json(fields["payload"]).decode() == row["payload"]  # no spaces, no second key, no NaN
-        return whole and sha256_hex(canonical_json(fields)) == row["hash"]
+        return whole and bool(sha256_hex(canonical_json(fields)) == row["hash"])
     except (ValueError, TypeError):
         return False

@@ -1,0 +1,189 @@
+"""Verify: on a project and on copies, what was changed is named, and what cannot be proven is said."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+import release_case as case
+from passmuster.core.errors import NotFoundError, UsageError
+from passmuster.core.records import Release
+from passmuster.flows.verify import verify
+from passmuster.stages.release import approve, judge, sign
+from passmuster.store import keys
+from passmuster.store.store import Store
+
+
+@pytest.fixture
+def project(new_store) -> tuple[Store, Release]:
+    """A project with one release that is live."""
+    made = case.ready(new_store())
+    release = sign(made.store, judge(made.store))
+    approve(made.store)
+    return made.store, release
+
+
+def edit(catalog: Path, *statements: str) -> None:
+    db = sqlite3.connect(catalog)
+    with db:
+        for statement in statements:
+            db.execute(statement)
+    db.close()
+
+
+def copied(store: Store, folder: Path) -> Path:
+    """A consistent copy of the catalog."""
+    folder.mkdir(exist_ok=True)
+    original, copy = sqlite3.connect(store.root / "catalog.db"), sqlite3.connect(folder / "catalog.db")
+    original.backup(copy)
+    original.close()
+    copy.close()
+    return folder / "catalog.db"
+
+
+def test_a_whole_project_is_whole(project) -> None:
+    store, _ = project
+    found = verify(store)
+    assert found.problems == []
+    assert (found.n_bundles, found.n_snapshots, found.n_checkpoints) == (1, 1, 1)
+    assert found.n_signatures == 2
+    assert found.notes == ["events 7 to 8 came after the last signed checkpoint"]
+
+
+def test_without_a_checkpoint_the_tail_is_unproven(new_store) -> None:
+    store = new_store()
+    case.add_data(store)
+    found = verify(store)
+    assert found.whole
+    assert "unproven" in found.notes[0]
+
+
+def test_a_cut_tail_is_found_against_the_bundles_checkpoint(project) -> None:
+    store, _ = project
+    edit(store.root / "catalog.db", "DELETE FROM events WHERE seq > 4")
+    assert any("tail was cut" in problem for problem in verify(store).problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("UPDATE events SET actor = 'someone else' WHERE seq = 3", "event 3 "),
+        ("DELETE FROM events WHERE seq = 3", "event 3 is missing"),
+        ("UPDATE verdicts SET outcome = 'HOLD'", "verdict 1 on bundle"),
+        ("UPDATE verdicts SET record = replace(record, '400', '500')", "verdict 1 on bundle"),
+        ("UPDATE verdicts SET envelope = replace(envelope, 'e', 'f')", "verdict 1 on bundle"),
+        ("UPDATE releases SET verdict = 'HOLD'", "release r0001"),
+        ("DELETE FROM releases", "the ledger has it, the catalog has not"),
+        ("UPDATE reports SET record = replace(record, '400', '500')", "report "),
+        ("UPDATE snapshot_items SET split = 'train' WHERE split = 'test'", "was changed or moved"),
+        ("UPDATE items SET digest = 'x' || digest WHERE id = 'test-3'", "was changed or moved"),
+        ("DELETE FROM snapshot_items WHERE position = 3", "not those that the ledger commits to"),
+        ("UPDATE snapshot_items SET commitment = salt || salt WHERE position = 3", "not those that the ledger commits"),
+    ],
+)
+def test_a_change_in_the_catalog_is_named(project, tmp_path: Path, change: str, named: str) -> None:
+    store, _ = project
+    catalog = copied(store, tmp_path / "copy")
+    edit(catalog, change)
+    assert verify(store).whole
+    found = verify(store, [catalog]).problems
+    assert any(named in problem for problem in found), found
+    edit(store.root / "catalog.db", change)
+    assert any(named in problem for problem in verify(store).problems)
+
+
+def test_a_copied_catalog_is_checked_against_the_projects_checkpoints(project, tmp_path: Path) -> None:
+    store, _ = project
+    catalog = copied(store, tmp_path / "copy")
+    assert verify(store, [catalog]).whole
+    edit(catalog, "DELETE FROM events WHERE seq > 4")
+    assert any("tail was cut" in problem for problem in verify(store, [catalog]).problems)
+
+
+def test_looking_at_a_copy_does_not_change_it(project, tmp_path: Path) -> None:
+    store, _ = project
+    catalog = copied(store, tmp_path / "copy")
+    before = {path.name: path.read_bytes() for path in catalog.parent.iterdir()}
+    verify(store, [catalog])
+    assert {path.name: path.read_bytes() for path in catalog.parent.iterdir()} == before
+
+
+def test_a_byte_of_a_copied_bundle_is_named(project, tmp_path: Path) -> None:
+    store, release = project
+    folder = shutil.copytree(store.bundle_folder(release.path), tmp_path / "copy")
+    assert verify(store, [folder]).whole
+    graph = folder / "graphs" / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"!")
+    found = verify(store, [folder]).problems
+    assert found == [f"bundle {folder}: graphs/model.onnx was changed: its digest is not the recorded one"]
+
+
+def test_outside_a_project_a_key_is_enough(project, tmp_path: Path) -> None:
+    store, release = project
+    folder = shutil.copytree(store.bundle_folder(release.path), tmp_path / "copy")
+    catalog = copied(store, tmp_path / "ledger")
+    key = shutil.copy(store.keys_folder / "signing.pub.pem", tmp_path / "key.pem")
+    with pytest.raises(UsageError, match="public key"):
+        verify(None, [folder])
+    found = verify(None, [folder, catalog], key=Path(key))
+    assert found.whole
+    assert found.n_checkpoints == 1
+    keys.create_keys(tmp_path / "other")
+    wrong = verify(None, [folder], key=tmp_path / "other" / "signing.pub.pem")
+    assert any("another key" in problem for problem in wrong.problems)
+
+
+def test_an_unsigned_bundle_is_said_to_be_unsigned(new_store) -> None:
+    store = new_store()
+    case.add_model(store, case.add_data(store))
+    found = verify(store)
+    assert found.whole
+    assert any("is not signed" in note for note in found.notes)
+
+
+def test_a_signature_that_was_taken_away_is_missed(project) -> None:
+    store, release = project
+    (store.bundle_folder(release.path) / "signature.dsse.json").unlink()
+    assert any("signature.dsse.json is missing" in problem for problem in verify(store).problems)
+
+
+def test_an_older_signature_put_back_is_found(new_store) -> None:
+    made = case.ready(new_store(), n=40, n_right=36)
+    folder = made.store.bundle_folder(sign(made.store, judge(made.store)).path)
+    old = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    case.add_evidence(made.store, made.snapshot, made.bundle)
+    sign(made.store, judge(made.store))
+    for name, data in old.items():
+        (folder / name).write_bytes(data)
+    assert any("not the one that the ledger recorded" in problem for problem in verify(made.store).problems)
+
+
+def test_a_bundle_folder_that_is_gone_is_missed(project) -> None:
+    store, release = project
+    shutil.rmtree(store.bundle_folder(release.path))
+    assert any("its folder is gone" in problem for problem in verify(store).problems)
+
+
+def test_a_damaged_copy_of_a_catalog_is_a_finding(project, tmp_path: Path) -> None:
+    store, _ = project
+    catalog = copied(store, tmp_path / "copy")
+    with catalog.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * 60_000)
+    assert any("damaged" in problem or "changed" in problem for problem in verify(store, [catalog]).problems)
+
+
+def test_what_is_neither_bundle_nor_catalog_is_told(project, tmp_path: Path) -> None:
+    store, _ = project
+    with pytest.raises(NotFoundError):
+        verify(store, [tmp_path / "nothing"])
+    with pytest.raises(UsageError):
+        verify(store, [tmp_path])
+    db = sqlite3.connect(tmp_path / "other.db")
+    db.execute("CREATE TABLE a (b)")
+    db.close()
+    with pytest.raises(UsageError):
+        verify(store, [tmp_path / "other.db"])
