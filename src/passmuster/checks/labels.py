@@ -1,0 +1,101 @@
+"""Labels: whether there are enough to learn from, how evenly they lie, and whether equal contents agree."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from passmuster.core.errors import DataError
+from passmuster.core.records import Finding
+
+
+def require_learnable(labels: Sequence[str]) -> None:
+    """Refuse to learn from the training labels `labels` (one per labelled item) when that cannot work.
+
+    Raises
+    ------
+    DataError
+        ``data.no_labels`` without any, ``data.one_class`` when all are the same.
+
+    >>> require_learnable(["spam", "ham"])
+    """
+    if not labels:
+        raise DataError(
+            "data.no_labels", "no training item has a label", next="muster label --export todo.csv --for train"
+        )
+    if len(set(labels)) == 1:
+        raise DataError(
+            "data.one_class",
+            "all training labels are the same; there is nothing to tell apart",
+            value=labels[0],
+            limit="2 classes or more",
+            next="muster label --export todo.csv --for train",
+        )
+
+
+def class_balance(
+    train: Mapping[str, str], test: Mapping[str, str], *, n_items: int, max_ratio: float, min_labels: int
+) -> list[Finding]:
+    """Findings about too few labels, one class only, rare classes, and classes that only one side knows.
+
+    Parameters
+    ----------
+    train, test : label of each labelled item, by item key
+    n_items : kept items, labelled or not
+    max_ratio : of the largest class's number of training labels to the smallest's, worth a warning
+    min_labels : training labels per class below which learning has little to go by
+    """
+    counts = Counter(train.values())
+    evidence = {"train": dict(sorted(counts.items())), "test": dict(sorted(Counter(test.values()).items()))}
+    found = []
+
+    def warn(title: str, remedy: str, items: Sequence[str] = ()) -> None:
+        found.append(Finding("class_balance", "warning", title, tuple(items), evidence, remedy))
+
+    more = "muster label --export todo.csv --for train"
+    if not counts:
+        warn(f"none of {n_items:,} items has a training label", more)
+        return found
+    if len(counts) == 1:
+        warn(f"all {len(train):,} training labels are {next(iter(counts))!r}", more, list(train))
+    few = sorted(c for c, n in counts.items() if n < min_labels)
+    if few and len(counts) > 1:
+        kept = [key for key, label in train.items() if label in set(few)]
+        warn(f"{_classes(few)} fewer than {min_labels} training labels", more, kept)
+    largest, smallest = max(counts.values()), min(counts.values())
+    if largest > max_ratio * smallest:
+        big, small = counts.most_common()[0][0], counts.most_common()[-1][0]
+        title = f"classes are uneven: {largest:,} labels of {big!r}, {smallest:,} of {small!r}"
+        warn(title, "look at macro-F1 and the rare classes' recall, not at accuracy alone")
+    if unknown := sorted(set(test.values()) - set(counts)):
+        kept = [key for key, label in test.items() if label in set(unknown)]
+        warn(f"{_classes(unknown)} test labels but no training label", more, kept)
+    if test and (untested := sorted(set(counts) - set(test.values()))):
+        warn(f"{_classes(untested)} no test label", "muster label --export todo.csv --for test")
+    return found
+
+
+def _classes(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(n) for n in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{len(names)} {'classes have' if len(names) > 1 else 'class has'} ({shown})"
+
+
+def label_conflicts(contents: Sequence[int], labels: Sequence[str | None], keys: Sequence[str]) -> list[Finding]:
+    """A finding about items of equal content (equal numbers) that carry different labels.
+
+    >>> label_conflicts([0, 0], ["spam", "ham"], ["a", "b"])[0].items
+    ('a', 'b')
+    """
+    seen: dict[int, dict[str, str]] = defaultdict(dict)
+    for content, label, key in zip(contents, labels, keys, strict=True):
+        if label is not None:
+            seen[content].setdefault(label, key)
+    conflicts = [by_label for by_label in seen.values() if len(by_label) > 1]
+    if not conflicts:
+        return []
+    pairs = [(list(c.items())[0], other) for c in conflicts for other in list(c.items())[1:]]
+    n = len(conflicts)
+    title = f"{n:,} {'contents carry' if n > 1 else 'content carries'} more than one label"
+    evidence = {"n_pairs": len(pairs), "labels": [[a[0], b[0]] for a, b in pairs]}
+    items = tuple(key for a, b in pairs for key in (a[1], b[1]))
+    return [Finding("label_conflict", "warning", title, items, evidence, "look at them and label them again")]
