@@ -1,8 +1,9 @@
-"""Incidents, and the durable cursors of whoever reads traffic, in the catalog."""
+"""Incidents, the durable cursors of whoever reads traffic, and whose label has been counted, in the catalog."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json
 from passmuster.core.records import Incident
-from passmuster.store.schema import cursors, incidents
+from passmuster.store.schema import cursors, incidents, watched_labels
 
 
 def write_incident(db: Connection, incident: Incident) -> None:
@@ -42,3 +43,20 @@ def write_cursor(db: Connection, name: str, position: str, state: bytes) -> None
     """Keep position and state under `name`, in the caller's transaction."""
     row = upsert(cursors).values(name=name, position=position, state=state)
     db.execute(row.on_conflict_do_update(index_elements=["name"], set_={"position": position, "state": state}))
+
+
+def counted_labels(db: Connection, predictions: Sequence[str]) -> set[str]:
+    """Those of `predictions` whose label has been counted already."""
+    found: set[str] = set()
+    for start in range(0, len(predictions), 900):
+        block = predictions[start : start + 900]
+        query = select(watched_labels.c.prediction).where(watched_labels.c.prediction.in_(block))
+        found.update(db.execute(query).scalars())
+    return found
+
+
+def count_labels(db: Connection, predictions: Iterable[str]) -> None:
+    """Note that the labels of these predictions have been counted, in the caller's transaction."""
+    rows = [{"prediction": prediction} for prediction in predictions]
+    if rows:
+        db.execute(insert(watched_labels), rows)

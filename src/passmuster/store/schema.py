@@ -182,6 +182,9 @@ cursors = Table(
     Column("state", LargeBinary, nullable=False),
 )
 
+# Predictions whose label has been counted by the watch, so that each counts once.
+watched_labels = Table("watched_labels", metadata, _text("prediction", primary_key=True), sqlite_with_rowid=False)
+
 seal_openings = Table(
     "seal_openings",
     metadata,

@@ -152,6 +152,18 @@ class Store:
                 raise
 
     @contextlib.contextmanager
+    def note(self) -> Iterator[Connection]:
+        """One transaction that is no act: how far a reader has read, and what it makes of it. It leaves no event."""
+        with _translated(self.root / "catalog.db"), self.engine.connect() as db:
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.commit()
+            except BaseException:
+                db.rollback()
+                raise
+
+    @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold a lock that the operating system releases when the process dies, however it dies.
 
