@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from scipy import stats
 
 from passmuster.core.config import WatchPolicy
@@ -27,19 +26,18 @@ def novelty_rises(base_rate: float, policy: WatchPolicy) -> Mixture:
 
 
 def novel_rate_bound(rate: float, n_held_out: int, *, level: float = 0.95) -> float:
-    """Upper bound of the true share above a threshold set so that `rate` of `n_held_out` items lie above it.
+    """Upper bound of the true share of ordinary items above a threshold that `n_held_out` of them have set.
 
-    The true share above the (j + 1)-th largest of n follows Beta(j + 1, n - j), whatever the distribution (order
-    statistics; Vovk 2012, Proposition 2a, where this is the coverage of a split-conformal set), with j the number of
-    items above.
+    `rate` is the share expected above the j-th largest, ``j / (n + 1)``. The true share there follows
+    Beta(j, n + 1 - j), whatever the distribution of scores (order statistics; Vovk 2012, Proposition 2a).
 
-    >>> novel_rate_bound(0.01, 2_000) < novel_rate_bound(0.01, 150) < 0.05
+    >>> novel_rate_bound(0.01, 1_999) < novel_rate_bound(0.01, 199) < 0.03
     True
     """
-    if n_held_out <= 0:
+    rank = round(rate * (n_held_out + 1))
+    if not 0 < rank <= n_held_out:
         return 1.0
-    n_above = int(np.floor(rate * n_held_out))
-    return float(stats.beta.ppf(level, n_above + 1, n_held_out - n_above))
+    return float(stats.beta.ppf(level, rank, n_held_out + 1 - rank))
 
 
 novelty_v1 = Signal("inputs that the guard called novel", "prediction", is_novel, novelty_rises)
