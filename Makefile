@@ -18,7 +18,7 @@ test:  ## every test
 	$(PYTHON) -m pytest
 
 bench:  ## every benchmark at full length, one after the other (about two hours on two cores)
-	for program in watch serve story; do $(PYTHON) bench/$$program.py --json bench/results/$$program.json || exit 1; done
+	for program in startup watch serve story; do $(PYTHON) bench/$$program.py --json bench/results/$$program.json || exit 1; done
 
 docs:  ## write the generated reference pages again
 	$(PYTHON) docs/generate.py
