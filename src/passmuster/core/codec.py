@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from passmuster.core.errors import DataError
@@ -23,6 +24,8 @@ def to_plain(value: Any) -> Any:
         return {str(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, PurePath):
+        return str(value)
     if hasattr(value, "tolist"):  # numpy arrays and scalars
         return value.tolist()
     if isinstance(value, (list, tuple, set, frozenset)):

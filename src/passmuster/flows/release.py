@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Release, Verdict
-from passmuster.metrics.gates.leakage import pair_key
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import read_bundle, read_channels, read_report
 from passmuster.store.snapshots import read_placement, read_snapshot
@@ -70,7 +69,7 @@ def why_evaluate(db: Connection, bundle: Bundle) -> str:
     live = read_channels(db).get("live")
     if live is not None and live.bundle not in (report.incumbent, bundle.digest):
         return f"the live release is now {live.release}"
-    placed = read_placement(db, read_snapshot(db, report.snapshot))
+    placed = read_placement(db, read_snapshot(db))
     labels = read_labels(db, role="test")
     in_test = {key for key, (split, _) in placed.items() if split == "test"}
     fresh = [key for key, label in labels.items() if label.at > report.created and key in in_test]
@@ -89,6 +88,8 @@ def what_would_happen(store: Store, bundle: str = "") -> list[str]:
 
 def shown_twins(store: Store, bundle: str, limit: int = 3) -> list[str]:
     """Pairs of copies on both sides of the split, side by side, as far as the report names them."""
+    from passmuster.metrics.gates.leakage import pair_key
+
     with store.read() as db:
         found = read_report(db, bundle)
         data = found[1].sections.get("data", {}) if found else {}

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, select
 from passmuster.core.clock import now
 from passmuster.core.errors import HeldError, NotFoundError
 from passmuster.core.records import Report, Verdict
-from passmuster.metrics.gates import decide
 from passmuster.store import ledger
 from passmuster.store.items import read_labels
 from passmuster.store.releases import read_bundle, read_channels, read_report
@@ -31,6 +30,8 @@ def judge(store: Store, bundle: str = "") -> Verdict:
     HeldError
         ``report.stale`` when the live release is not the one that the report compares with.
     """
+    from passmuster.metrics.gates import decide  # scipy's distributions, which approving does not need
+
     with store.read() as db:
         digest = read_bundle(db, bundle).digest
         found = read_report(db, digest)

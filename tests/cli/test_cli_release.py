@@ -1,0 +1,125 @@
+"""The commands release, approve, rollback, verify: what they print, and with what they exit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import release_case as case
+from passmuster.store.store import Store
+
+Muster = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def muster(tmp_path: Path) -> Muster:
+    """Run the command in a project's folder, as a process of its own."""
+
+    def run(store: Store, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "passmuster", "-C", str(store.folder), *words], capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_a_shipped_bundle_is_released_approved_and_verified(new_store, muster: Muster) -> None:
+    made = case.ready(new_store())
+    done = muster(made.store, "release")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("SHIP  bundle ")
+    assert "passed          accuracy.v1" in done.stdout
+    assert "not applicable  non_inferiority.v1" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"Next: muster approve r0001-{made.bundle.digest[:8]}"
+    done = muster(made.store, "approve")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Next: muster serve")
+    done = muster(made.store, "verify")
+    assert done.returncode == 0
+    assert "whole: nothing was changed" in done.stdout
+
+
+def test_an_insufficient_one_exits_with_4_and_shows_the_way(new_store, muster: Muster) -> None:
+    made = case.ready(new_store(), n=40, n_right=36)
+    done = muster(made.store, "release")
+    assert done.returncode == 4
+    assert done.stdout.startswith("INSUFFICIENT")
+    assert "more test labels would probably decide" in done.stdout
+    assert "muster label" in done.stderr
+    assert "--provisional" in done.stderr
+
+
+def test_a_held_one_answers_json_once_with_its_gates(new_store, muster: Muster) -> None:
+    made = case.ready(new_store(), n_right=200)
+    done = muster(made.store, "--json", "release")
+    assert done.returncode == 4
+    answer = json.loads(done.stdout)
+    assert (answer["schema"], answer["ok"], answer["error"]["code"]) == (1, False, "release.held")
+    assert answer["data"]["verdict"]["outcome"] == "HOLD"
+    assert answer["error"]["exit_code"] == 4
+    done = muster(made.store, "--json", "approve")
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (4, "approve.held")
+
+
+def test_a_wrong_signature_exits_with_9(new_store, muster: Muster, tmp_path: Path) -> None:
+    made = case.ready(new_store())
+    muster(made.store, "release")
+    folder = made.store.bundle_folder(made.bundle.path)
+    envelope = json.loads((folder / "signature.dsse.json").read_text())
+    envelope["signatures"][0]["sig"] = "A" * 86 + "=="
+    (folder / "signature.dsse.json").write_text(json.dumps(envelope))
+    done = muster(made.store, "--json", "approve")
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (9, "signature.wrong")
+    assert muster(made.store, "verify").returncode == 9
+
+
+def test_verify_lists_all_that_is_wrong(new_store, muster: Muster) -> None:
+    made = case.ready(new_store())
+    muster(made.store, "release")
+    folder = made.store.bundle_folder(made.bundle.path)
+    for name in ("card.md", "head.json"):
+        (folder / name).write_text("{}")
+    done = muster(made.store, "verify", str(folder))
+    assert done.returncode == 9
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
+    assert len(wrong) == 2
+    assert {"card.md", "head.json"} == {name for name in ("card.md", "head.json") for line in wrong if name in line}
+
+
+def test_rollback_needs_a_reason(new_store, muster: Muster) -> None:
+    made = case.ready(new_store())
+    muster(made.store, "release")
+    muster(made.store, "approve")
+    assert muster(made.store, "rollback").returncode == 2
+    done = muster(made.store, "rollback", "--reason", "it slipped")
+    assert done.returncode == 8
+    assert "there is no release before this one" in done.stderr
+
+
+def test_a_dry_run_of_approve_moves_nothing(new_store, muster: Muster) -> None:
+    made = case.ready(new_store())
+    muster(made.store, "release")
+    done = muster(made.store, "approve", "--dry-run")
+    assert (done.returncode, "would serve" in done.stdout) == (0, True)
+    from passmuster.store.releases import read_channels
+
+    with made.store.read() as db:
+        assert read_channels(db) == {}
+
+
+def test_an_unknown_channel_is_a_usage_error(new_store, muster: Muster) -> None:
+    assert muster(new_store(), "approve", "--channel", "prod").returncode == 2
+
+
+def test_a_damaged_catalog_exits_with_9(new_store, muster: Muster) -> None:
+    store = new_store()
+    store.close()
+    for path in store.root.glob("catalog.db*"):
+        path.unlink()
+    (store.root / "catalog.db").write_bytes(b"no database at all" * 1000)
+    done = muster(store, "--json", "release")
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (9, "catalog.damaged")
