@@ -6,6 +6,7 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from passmuster.core.errors import UsageError
 
@@ -77,7 +78,7 @@ class Machine:
 def process_start_age_s() -> float:
     """Seconds since this process began, imports included; 0 where the system does not tell."""
     try:
-        ticks = float(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+        ticks = float(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks)
     except (OSError, AttributeError, IndexError, ValueError):
         return 0.0

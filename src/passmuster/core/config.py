@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 import tomllib
 import typing
@@ -49,6 +50,9 @@ class DataConfig:
     test_share: float = 0.2
     reference_share: float = 0.15
     max_reference_items: int = 2_000
+    max_sealed_items: int = 1_000  # unlabelled items kept for the test, where Muster splits, to be labelled when needed
+    max_class_ratio: float = 10.0  # largest class to smallest, in training labels, before a warning
+    min_class_labels: int = 4  # training labels per class, before a warning
     near_duplicate_similarity: float = 0.8
     terms: str = ""
 
@@ -264,7 +268,7 @@ def _render_value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's basic strings but for DEL
     if isinstance(value, list):
         return "[" + ", ".join(_render_value(v) for v in value) + "]"
     if isinstance(value, (int, float)):

@@ -1,0 +1,63 @@
+"""Budgets: durations and sizes as people write them, deadlines, and what this machine has."""
+
+from __future__ import annotations
+
+import pytest
+
+from passmuster.core.budget import (
+    Deadline,
+    measure_machine,
+    parse_bytes,
+    parse_duration_s,
+    process_start_age_s,
+)
+from passmuster.core.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("45", 45), ("1.5m", 90), (" 2 H ", 7200), ("1d", 86400), ("0s", 0)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "10x", "-5s", "5 s extra", "m", "1e3s", "nan"])
+def test_what_is_no_duration_is_told(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_duration_s(text)
+    assert caught.value.code == "budget.duration"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2g", 2**31), ("512MiB", 2**29), ("1k", 1024), ("100", 100), ("1.5G", 3 * 2**29)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "2t", "-1g", "1 2"])
+def test_what_is_no_size_is_told(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_bytes(text)
+    assert caught.value.code == "budget.size"
+
+
+def test_a_deadline_passes_and_leaves_room() -> None:
+    later = Deadline.after(1000)
+    assert 999 < later.left_s <= 1000
+    assert not later.passed
+    assert later.sooner(400).at == later.at - 400
+    assert later.sooner(2000).passed
+    assert Deadline.after(-1).left_s < 0
+
+
+def test_a_machine_has_cores_memory_and_speed() -> None:
+    machine = measure_machine()
+    assert machine.n_cores >= 1
+    assert machine.memory_bytes > 2**20
+    assert machine.matmul_gflops > 0
+
+
+def test_a_process_knows_about_how_old_it_is() -> None:
+    assert 0 <= process_start_age_s() < 86_400 * 30
