@@ -38,7 +38,8 @@ names = st.text(max_size=8)
 inners = st.builds(Inner, names, st.floats(allow_nan=False, allow_infinity=False))
 outers = st.builds(
     Outer, st.sampled_from(["a", "b"]), inners, st.lists(inners, max_size=3).map(tuple),
-    st.tuples(st.integers(), names), st.dictionaries(names, inners, max_size=3), st.none() | st.integers(), st.booleans(),
+    st.tuples(st.integers(), names), st.dictionaries(names, inners, max_size=3), st.none() | st.integers(),
+    st.booleans(),
 )  # fmt: skip
 
 
