@@ -1,0 +1,126 @@
+"""`muster predict`: answers for files or texts, offline, from a bundle or a channel's release."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from passmuster.cli.session import session_of
+from passmuster.core.errors import DataError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from passmuster.core.records import Payload
+    from passmuster.modality.base import Modality
+    from passmuster.runtime.bundle import LoadedBundle
+    from passmuster.store.store import Store
+
+
+def predict(
+    context: typer.Context,
+    items: Annotated[
+        list[str] | None, typer.Argument(help="Files, or texts; - or nothing reads one text per line from stdin.")
+    ] = None,
+    bundle: Annotated[str, typer.Option("--bundle", help="First digits of a bundle's digest, or its folder.")] = "",
+    channel: Annotated[str, typer.Option("--channel", help="The channel whose release answers.")] = "live",
+) -> None:
+    """Predict items without a server: label, probability, and whether the answer would be withheld and why."""
+    from passmuster.runtime.predictor import Predictor
+
+    session = session_of(context)
+    store = session.store()
+    predictor = Predictor(find_bundle(store, bundle, channel), threads=store.config.serve.threads)
+    names, payloads = read_items(items or ["-"], predictor.modality, store)
+    rows: list[dict[str, Any]] = []
+    for name, prediction in zip(names, predictor.predict(payloads), strict=True):
+        rows.append(
+            {
+                "item": name,
+                "label": prediction.label,
+                "probability": max(prediction.probabilities),
+                "prediction_set": prediction.prediction_set,
+                "abstained": prediction.abstained,
+                "reasons": prediction.reasons,
+                "novelty": prediction.novelty,
+            }
+        )
+    session.done({"bundle": predictor.bundle.digest, "predictions": rows}, map(shown, rows), "muster serve")
+
+
+def shown(row: dict[str, Any]) -> str:
+    """A prediction as one line: label, probability, whether it is withheld and why, the item."""
+    state = f"withheld: {', '.join(row['reasons'])}" if row["abstained"] else "ok"
+    return f"{row['label']}\t{row['probability']:.3f}\t{state}\t{row['item']}"
+
+
+def find_bundle(store: Store, bundle: str, channel: str) -> LoadedBundle:
+    """The bundle named by digest or folder; else the channel's, whose signature is checked; digests always are.
+
+    Raises
+    ------
+    NotFoundError
+        ``bundle.none``, ``channel.none``.
+    IntegrityError
+        ``bundle.*``, ``signature.*``.
+    """
+    from passmuster.runtime.bundle import open_bundle
+    from passmuster.runtime.signature import check_signature
+    from passmuster.store import keys
+    from passmuster.store.releases import read_bundle, read_channels, read_release
+
+    if bundle and Path(bundle).is_dir():
+        return open_bundle(Path(bundle))
+    with store.read() as db:
+        if bundle:
+            path = read_bundle(db, bundle).path
+        elif channel in (channels := read_channels(db)):
+            path = read_release(db, channels[channel].release).path
+        else:
+            raise NotFoundError(
+                "channel.none", "this channel points at no release", value=channel,
+                next="muster approve, or muster predict --bundle DIGEST",
+            )  # fmt: skip
+    loaded = open_bundle(store.bundle_folder(path))
+    if not bundle:
+        check_signature(loaded, keys.public_key(store.keys_folder))
+    return loaded
+
+
+def read_items(words: list[str], modality: Modality, store: Store) -> tuple[list[str], list[Payload]]:
+    """Names and payloads of what was typed: files, folders of files, texts, or ``-`` for lines of stdin."""
+    names: list[str] = []
+    payloads: list[Payload] = []
+    for word in words:
+        if word == "-":
+            lines = [line.rstrip("\n") for line in sys.stdin]
+            found = [(line, line.encode()) for line in lines if line.strip()]
+        else:
+            found = read_word(word, modality)
+        for name, data in found:
+            try:
+                payloads.append(modality.decode(data, store.config.data))
+            except DataError as error:
+                raise DataError(error.code, error.what, value=error.value, limit=error.limit, where=name) from error
+            names.append(name)
+    if not payloads:
+        raise UsageError("predict.no_items", "there is nothing to predict", next='muster predict FILE, or "a text"')
+    return names, payloads
+
+
+def read_word(word: str, modality: Modality) -> list[tuple[str, bytes]]:
+    """One argument: a file, the files of a folder, or a text itself."""
+    path = Path(word)
+    try:
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in modality.suffixes)
+            return [(str(p), p.read_bytes()) for p in files]
+        if path.is_file():
+            return [(word, path.read_bytes())]
+    except (OSError, ValueError):  # a text may be too long for a file's name
+        if modality.name != "text":
+            raise
+    if modality.name == "text":
+        return [(word, word.encode())]
+    raise NotFoundError("predict.no_file", "there is no such file", value=word)

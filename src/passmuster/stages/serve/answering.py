@@ -1,0 +1,164 @@
+"""Which release answers an item, what it answers, and what is recorded of it. Runs in the batcher's thread."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.clock import age_s, now
+from passmuster.core.records import Payload, Prediction, TrafficRecord
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.serve.fleet import Lane, Lanes
+from passmuster.stages.serve.meters import Meters
+
+log = logging.getLogger("muster.serve")
+
+PROVISIONAL = "provisional"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One item of a request. `key` routes it ("" lets its id do so); `release` asks for one release by id."""
+
+    payload: Payload
+    key: str
+    release: str
+    arrived: float  # time.perf_counter() of the request
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An item's answer and where it came from."""
+
+    id: str
+    lane: Lane
+    prediction: Prediction
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `POST /v1/predict` answers for the item."""
+        p = self.prediction
+        classes = self.lane.predictor.classes
+        return {
+            "id": self.id,
+            "label": p.label,
+            "probability": max(p.probabilities),
+            "probabilities": dict(zip(classes, p.probabilities, strict=True)),
+            "prediction_set": p.prediction_set,
+            "abstained": p.abstained,
+            "reasons": p.reasons,
+            "novelty": p.novelty,
+            "release": self.lane.release.id,
+            "channel": self.lane.channel.name,
+        }
+
+
+def answer(
+    asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]
+) -> tuple[list[Answered], list[TrafficRecord]]:
+    """Answers to items that share one batch, and their records; `lanes.main` is there.
+
+    `keyed` is the store's: raw routing keys are not kept.
+    """
+    named = [(new_id(), a) for a in asked]
+    routed = [(id, a, keyed((a.key or id).encode())) for id, a in named]
+    places = [choose_lane(lanes, routing_key, a.release) for _, a, routing_key in routed]
+    answers: list[Answered | None] = [None] * len(asked)
+    records: list[TrafficRecord | None] = [None] * len(asked)
+    for lane, positions in _by_lane(places):
+        degraded = lane.channel.mode != "normal"
+        predictions = lane.predictor.predict([asked[i].payload for i in positions], degraded=degraded)
+        at = now()
+        for i, prediction in zip(positions, predictions, strict=True):
+            id, item, routing_key = routed[i]
+            if not places[i][1]:
+                prediction = replace(prediction, abstained=True, reasons=(*prediction.reasons, PROVISIONAL))
+            answers[i] = Answered(id, lane, prediction)
+            records[i] = _record(id, at, lane, routing_key, item, prediction)
+    return [a for a in answers if a is not None], [r for r in records if r is not None]
+
+
+def answer_in_shadow(
+    asked: Sequence[Asked], records: Sequence[TrafficRecord], lane: Lane, meters: Meters
+) -> list[TrafficRecord]:
+    """What the shadow release would have answered to the same items; its failures are counted and harm nobody."""
+    try:
+        predictions = lane.predictor.predict([a.payload for a in asked])
+    except Exception as error:  # noqa: BLE001  (a shadow may fail in any way that a graph can)
+        meters.shadow_failures.inc()
+        log.warning("the shadow release %s failed: %s", lane.release.id, error)
+        return []
+    at = now()
+    return [
+        _record(f"{record.id}.shadow", at, lane, record.routing_key, item, prediction)
+        for item, record, prediction in zip(asked, records, predictions, strict=True)
+    ]
+
+
+def choose_lane(lanes: Lanes, routing_key: str, release: str = "") -> tuple[Lane, bool]:
+    """The lane for an item, and whether it may be answered there (a provisional lane answers only its share).
+
+    A key keeps its place: the same key goes to the canary as long as the canary's share does not shrink.
+    """
+    if release:
+        for lane in lanes.all():
+            if lane.release.id == release:
+                return lane, _may_answer(lane, routing_key)
+    if lanes.canary is not None and position(routing_key) < lanes.canary.channel.share:
+        return lanes.canary, _may_answer(lanes.canary, routing_key)
+    assert lanes.main is not None, "the door refuses requests when nothing serves"
+    return lanes.main, _may_answer(lanes.main, routing_key)
+
+
+def _may_answer(lane: Lane, routing_key: str) -> bool:
+    channel = lane.channel
+    if channel.mode != "provisional":
+        return True
+    expired = bool(channel.expires) and age_s(channel.expires) > 0
+    return not expired and position(routing_key) < channel.share
+
+
+def position(routing_key: str) -> float:
+    """Where a keyed hash (hexadecimal) lies in [0, 1).
+
+    >>> position("8" + "0" * 31)
+    0.5
+    """
+    return int(routing_key[:13], 16) / 16**13
+
+
+def new_id() -> str:
+    """A prediction id: 16 digits of time, so that ids sort, and 16 that nobody can guess."""
+    return f"{time.time_ns():016x}{secrets.token_hex(8)}"
+
+
+def _by_lane(places: Sequence[tuple[Lane, bool]]) -> list[tuple[Lane, list[int]]]:
+    groups: dict[int, tuple[Lane, list[int]]] = {}
+    for i, (lane, _) in enumerate(places):
+        groups.setdefault(id(lane), (lane, []))[1].append(i)
+    return list(groups.values())
+
+
+def _record(id: str, at: str, lane: Lane, routing_key: str, item: Asked, prediction: Prediction) -> TrafficRecord:
+    predictor: Predictor = lane.predictor
+    return TrafficRecord(
+        id=id,
+        at=at,
+        channel=lane.channel.name,
+        release=lane.release.id,
+        bundle=lane.release.bundle,
+        routing_key=routing_key,
+        input=predictor.modality.encode(item.payload),
+        label=prediction.label,
+        probability=float(np.max(prediction.probabilities)),
+        abstained=prediction.abstained,
+        reasons=prediction.reasons,
+        novelty=prediction.novelty,
+        novel="novel" in prediction.reasons,
+        latency_s=time.perf_counter() - item.arrived,
+    )

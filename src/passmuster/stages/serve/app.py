@@ -1,0 +1,221 @@
+"""The HTTP application: its endpoints in one table, from which routes and the OpenAPI description are made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from passmuster import __version__
+from passmuster.core.clock import now
+from passmuster.core.errors import MusterError, NotFoundError, ResourceError, UsageError
+from passmuster.core.records import FeedbackRecord, Payload
+from passmuster.stages.serve import inference_protocol as oip
+from passmuster.stages.serve.answering import Answered, Asked
+from passmuster.stages.serve.batcher import Batcher
+from passmuster.stages.serve.door import Door, Handler, error_response, json_response
+from passmuster.stages.serve.fleet import Fleet, Lane
+from passmuster.stages.serve.meters import CONTENT_TYPE, Meters
+from passmuster.stages.serve.openapi import describe
+from passmuster.stages.serve.requests import FeedbackRequest, PredictRequest, read_feedback, read_predict
+from passmuster.store.store import Store
+from passmuster.store.traffic import TrafficReader, TrafficWriter
+
+KEY_HEADER = "x-muster-key"
+SMALL_BODY_BYTES = 32_768  # larger ones are read in a thread, so that one image does not hold up everybody
+Method = Literal["GET", "POST"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One address. `works` marks those that answer about items: refused while not ready, full or draining."""
+
+    method: Method
+    path: str
+    handler: Handler
+    summary: str
+    works: bool = False
+    body: type | None = None
+
+
+class Service:
+    """Handlers, and what they share."""
+
+    def __init__(
+        self, store: Store, fleet: Fleet, batcher: Batcher, writer: TrafficWriter, door: Door, meters: Meters
+    ) -> None:
+        self.store, self.config, self.fleet, self.batcher = store, store.config, fleet, batcher
+        self.writer, self.door, self.meters = writer, door, meters
+        self.reader = TrafficReader(store.traffic_folder)
+        self.model = store.config.project.name
+
+    def endpoints(self) -> list[Endpoint]:
+        """Every address of the server."""
+        model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+        return [
+            Endpoint("POST", "/v1/predict", self.predict, "Answer one item or a list", True, PredictRequest),
+            Endpoint("POST", "/v1/feedback", self.feedback, "Say what was true", True, FeedbackRequest),
+            Endpoint("POST", "/invocations", self.predict, "The same as /v1/predict", True, PredictRequest),
+            Endpoint("GET", "/ping", self.ready, "The same as /readyz"),
+            Endpoint("GET", "/livez", self.live, "The process runs"),
+            Endpoint("GET", "/readyz", self.ready, "A release is served and new work is taken"),
+            Endpoint("GET", "/healthz", self.health, "What is served, by channel"),
+            Endpoint("GET", "/metrics", self.metrics, "Counters for Prometheus"),
+            Endpoint("GET", "/openapi.json", self.openapi, "This description"),
+            Endpoint("GET", "/v2", self.server_metadata, "Server metadata"),
+            Endpoint("GET", "/v2/health/live", self.oip_live, "The process runs"),
+            Endpoint("GET", "/v2/health/ready", self.oip_ready, "New work is taken"),
+            Endpoint("GET", model, self.model_metadata, "Model metadata"),
+            Endpoint("GET", version, self.model_metadata, "Model metadata"),
+            Endpoint("GET", f"{model}/ready", self.model_ready, "The model answers"),
+            Endpoint("GET", f"{version}/ready", self.model_ready, "The model answers"),
+            Endpoint("POST", f"{model}/infer", self.infer, "Tensors in, tensors out", True, oip.InferRequest),
+            Endpoint("POST", f"{version}/infer", self.infer, "Of one release", True, oip.InferRequest),
+        ]
+
+    async def predict(self, request: Request) -> Response:
+        body = await self.door.body(request)
+        asked = read_predict(body, request.headers.get(KEY_HEADER, ""), self.config.serve.max_items)
+        from_json = self.main.predictor.modality.from_json
+        payloads = await in_thread_if(
+            len(body) > SMALL_BODY_BYTES, lambda: [from_json(item, self.config.data) for item in asked.items]
+        )
+        answers = [a.as_dict() for a in await self.answers(payloads, asked.key, "", request)]
+        return json_response(answers[0] if asked.single else {"predictions": answers})
+
+    async def feedback(self, request: Request) -> Response:
+        facts = read_feedback(await self.door.body(request), self.config.serve.max_items)
+        unknown_labels = await asyncio.to_thread(self.keep_feedback, facts)
+        self.meters.feedback.inc(len(facts))
+        return json_response({"accepted": len(facts), "unknown_labels": unknown_labels})
+
+    def keep_feedback(self, facts: Sequence[FeedbackRequest]) -> list[str]:
+        """Keep all of the facts, or none where an id is unknown; returns labels that are no class of what is served."""
+        found = self.reader.predictions([fact.id for fact in facts])
+        if missing := next((fact.id for fact in facts if fact.id not in found), None):
+            raise NotFoundError("feedback.unknown_id", "there is no prediction of that id", value=missing[:80])
+        at = now()
+        self.writer.append([FeedbackRecord(fact.id, fact.label, fact.who, at) for fact in facts])
+        return sorted({fact.label for fact in facts} - set(self.main.predictor.classes))
+
+    async def infer(self, request: Request) -> Response:
+        lanes = self.find_model(request)
+        body = await self.door.body(request)
+        modality, header_key = self.main.predictor.modality, request.headers.get(KEY_HEADER, "")
+        if "inference-header-content-length" in request.headers:
+            raise UsageError("request.binary", "binary tensor data are not taken; send the tensor as JSON")
+        asked, payloads, key = await in_thread_if(
+            len(body) > SMALL_BODY_BYTES,
+            lambda: oip.read_infer(body, header_key, modality, self.config.data, self.config.serve.max_items),
+        )
+        version = request.path_params.get("version", "")
+        answers = await self.answers(payloads, key, version, request)
+        classes = lanes[0].predictor.classes
+        return json_response(oip.infer_answer(asked, answers, self.model, lanes[0].release.id, classes))
+
+    async def answers(self, payloads: Sequence[Payload], key: str, release: str, request: Request) -> list[Answered]:
+        """Answers to decoded items, once they are kept."""
+        arrived = request.scope["muster.arrived"]
+        return await self.batcher.submit([Asked(payload, key, release, arrived) for payload in payloads])
+
+    @property
+    def main(self) -> Lane:
+        """The lane that answers."""
+        main = self.fleet.lanes.main
+        if main is None:
+            raise ResourceError("serve.not_ready", "no release is being served", next="muster approve")
+        return main
+
+    def find_model(self, request: Request) -> list[Lane]:
+        """The lanes a path speaks of: every one, or the one of that version."""
+        model, version = request.path_params["model"], request.path_params.get("version", "")
+        if model != self.model:
+            raise NotFoundError("model.none", "there is no such model", value=model, limit=self.model)
+        lanes = [lane for lane in self.fleet.lanes.all() if version in ("", lane.release.id)]
+        if not lanes and version:
+            loaded = ", ".join(lane.release.id for lane in self.fleet.lanes.all())
+            raise NotFoundError("model.version", "this release is not being served", value=version, limit=loaded)
+        return lanes or [self.main]
+
+    async def model_metadata(self, request: Request) -> Response:
+        lanes = self.find_model(request)
+        versions = [lane.release.id for lane in lanes]
+        return json_response(oip.describe_model(self.model, versions, lanes[0].predictor))
+
+    async def model_ready(self, request: Request) -> Response:
+        self.find_model(request)
+        return json_response({"name": self.model, "ready": self.door.ready}, status=self._ready_status())
+
+    async def server_metadata(self, request: Request) -> Response:
+        return json_response({"name": "muster", "version": __version__, "extensions": []})
+
+    async def oip_live(self, request: Request) -> Response:
+        return json_response({"live": True})
+
+    async def oip_ready(self, request: Request) -> Response:
+        return json_response({"ready": self.door.ready}, status=self._ready_status())
+
+    async def live(self, request: Request) -> Response:
+        return json_response({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        return json_response({"ready": self.door.ready}, status=self._ready_status())
+
+    async def health(self, request: Request) -> Response:
+        channels = {
+            lane.channel.name: {
+                "release": lane.release.id,
+                "bundle": lane.release.bundle,
+                "mode": lane.channel.mode,
+                "share": lane.channel.share,
+                "generation": lane.channel.generation,
+            }
+            for lane in self.fleet.lanes.all()
+        }
+        content = {"ready": self.door.ready, "draining": self.door.draining, "channels": channels}
+        return json_response({**content, "version": __version__}, status=self._ready_status())
+
+    def _ready_status(self) -> int:
+        return 200 if self.door.ready else 503
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self.meters.render(), media_type=CONTENT_TYPE)
+
+    async def openapi(self, request: Request) -> Response:
+        return json_response(describe(self.endpoints()))
+
+
+def build_app(service: Service) -> Starlette:
+    """The ASGI application."""
+    routes = []
+    for endpoint in service.endpoints():
+        wrap = service.door.working if endpoint.works else service.door.looking
+        routes.append(Route(endpoint.path, wrap(endpoint.path, endpoint.handler), methods=[endpoint.method]))
+    return Starlette(routes=routes, exception_handlers={HTTPException: no_such_address})
+
+
+async def no_such_address(request: Request, error: Exception) -> Response:
+    """404 and 405 in the form of every other error."""
+    assert isinstance(error, HTTPException)
+    kind: type[MusterError] = NotFoundError if error.status_code == 404 else UsageError
+    code = "http.path" if error.status_code == 404 else "http.method"
+    value = f"{request.method} {request.url.path}"
+    told = error_response(
+        kind(code, "there is no such address", value=value, next="see /openapi.json"), request.url.path
+    )
+    told.status_code = error.status_code
+    for name, text in (error.headers or {}).items():
+        told.headers[name] = text
+    return told
+
+
+async def in_thread_if(large: bool, work: Callable[[], Any]) -> Any:
+    """`work()`, in a thread where it may take long."""
+    return await asyncio.to_thread(work) if large else work()

@@ -1,0 +1,219 @@
+"""Dynamic batching: requests wait together, are answered together, and their records are committed together.
+
+Two threads: one answers batches, the other keeps their records, so that the disk and the cores work at the same time. A
+request is answered only after its records are on disk. Whatever arrives while a batch is being answered makes the next
+one; a batch waits for company only where requests have been coming in company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from passmuster.core.config import ServeConfig
+from passmuster.core.errors import MusterError, ResourceError
+from passmuster.core.records import TrafficRecord
+from passmuster.stages.serve.answering import Answered, Asked, answer, answer_in_shadow
+from passmuster.stages.serve.fleet import Fleet, Lanes
+from passmuster.stages.serve.meters import Meters
+from passmuster.stages.serve.refusals import Full
+from passmuster.store.traffic import TrafficWriter
+
+log = logging.getLogger("muster.serve")
+
+
+@dataclass
+class Work:
+    """One request's items, and the future its handler waits on."""
+
+    asked: Sequence[Asked]
+    answered: asyncio.Future[list[Answered]]
+    given_up: bool = False  # the handler no longer waits
+    answers: list[Answered] = field(default_factory=list)
+    error: BaseException | None = None
+
+
+class Batcher:
+    """Answers requests in batches. `submit` is called from the event loop it was started in."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        writer: TrafficWriter,
+        meters: Meters,
+        config: ServeConfig,
+        keyed: Callable[[bytes], str],
+    ) -> None:
+        self._fleet, self._writer, self._meters, self._config, self._keyed = fleet, writer, meters, config, keyed
+        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._answered: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._answer_all, name="muster-answer", daemon=True),
+            threading.Thread(target=self._keep_all, name="muster-keep", daemon=True),
+        ]
+        self._n_last = 0
+        self.n_waiting = 0  # items handed in and not yet answered; only the event loop changes it
+        meters.watch_waiting(lambda: self.n_waiting)
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._loop = asyncio.get_running_loop()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Answer what was handed in, then end the threads."""
+        self._queue.put(None)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+    async def submit(self, asked: Sequence[Asked]) -> list[Answered]:
+        """Answers to one request's items, after their records are on disk.
+
+        Raises
+        ------
+        Full
+            ``serve.full`` when too many items wait.
+        ResourceError
+            ``disk.full`` when they could not be kept.
+        """
+        if self.n_waiting and self.n_waiting + len(asked) > self._config.max_waiting:
+            raise Full(
+                "serve.full",
+                "too many items are waiting",
+                value=self.n_waiting,
+                limit=self._config.max_waiting,
+                next="wait a second and ask again",
+            )
+        work = Work(asked, self._loop.create_future())
+        self.n_waiting += len(asked)
+        try:
+            self._queue.put(work)
+            return await work.answered
+        finally:
+            work.given_up = True
+            self.n_waiting -= len(asked)
+
+    def _answer_all(self) -> None:
+        going_on = True
+        while going_on:
+            works, going_on = self._collect()
+            works = [work for work in works if not work.given_up]
+            if works:
+                self._answer(works)
+        self._answered.put(None)
+
+    def _collect(self) -> tuple[list[Work], bool]:
+        """The next batch, and whether there may be another."""
+        first = self._queue.get()
+        if first is None:
+            return [], False
+        works, n_items = [first], len(first.asked)
+        end = time.perf_counter() + self._config.max_batch_wait_ms / 1000
+        while n_items < self._config.max_batch:
+            try:
+                if self._n_last > 1:
+                    work = self._queue.get(timeout=max(0.0, end - time.perf_counter()))
+                else:
+                    work = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if work is None:
+                self._n_last = len(works)
+                return works, False
+            works.append(work)
+            n_items += len(work.asked)
+        self._n_last = len(works)
+        return works, True
+
+    def _answer(self, works: list[Work]) -> None:
+        lanes = self._fleet.lanes
+        asked = [item for work in works for item in work.asked]
+        start = time.perf_counter()
+        try:
+            answers, records = self._answer_together(asked, lanes)
+        except Exception as error:
+            if len(works) > 1:
+                for work in works:  # one of them spoils it for all: each on its own
+                    self._answer([work])
+                return
+            if not isinstance(error, MusterError):
+                log.exception("a batch could not be answered")
+            works[0].error = error
+            self._answered.put(_Batch(works, []))
+            return
+        self._meters.batch_items.observe(len(asked))
+        self._meters.inference_seconds.observe(time.perf_counter() - start)
+        position = 0
+        for work in works:
+            work.answers = answers[position : position + len(work.asked)]
+            position += len(work.asked)
+        self._answered.put(_Batch(works, records))
+        if lanes.shadow is not None:
+            shadow = answer_in_shadow(asked, records, lanes.shadow, self._meters)
+            self._answered.put(_Batch([], shadow))
+
+    def _answer_together(self, asked: list[Asked], lanes: Lanes) -> tuple[list[Answered], list[TrafficRecord]]:
+        if lanes.main is None:
+            raise ResourceError("serve.not_ready", "no release is being served", next="muster approve")
+        return answer(asked, lanes, self._keyed)
+
+    def _keep_all(self) -> None:
+        going_on = True
+        while going_on:
+            batches: list[_Batch] = []
+            batch = self._answered.get()
+            while batch is not None:
+                batches.append(batch)
+                try:
+                    batch = self._answered.get_nowait()
+                except queue.Empty:
+                    break
+            going_on = batch is not None
+            if batches:
+                self._keep(batches)
+
+    def _keep(self, batches: list[_Batch]) -> None:
+        start = time.perf_counter()
+        works = [work for batch in batches for work in batch.works]
+        try:
+            self._writer.append([record for batch in batches for record in batch.records])
+        except Exception as error:  # noqa: BLE001  (whatever it is: not kept, so not acknowledged)
+            log.error("records could not be kept, so their answers are withheld: %s", error)
+            for work in works:
+                work.error = work.error or error
+        else:
+            self._meters.commit_seconds.observe(time.perf_counter() - start)
+        if works:
+            self._loop.call_soon_threadsafe(self._hand_out, works)
+
+    def _hand_out(self, works: list[Work]) -> None:
+        for work in works:
+            if work.answered.done():
+                continue
+            if work.error is not None:
+                work.answered.set_exception(work.error)
+                continue
+            for answered in work.answers:
+                self._count(answered)
+            work.answered.set_result(work.answers)
+
+    def _count(self, answered: Answered) -> None:
+        prediction, lane = answered.prediction, answered.lane
+        abstained = "true" if prediction.abstained else "false"
+        self._meters.predictions.labels(lane.channel.name, lane.release.id, abstained).inc()
+        for reason in prediction.reasons:
+            self._meters.reasons.labels(reason).inc()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    works: list[Work]
+    records: Sequence[Any]

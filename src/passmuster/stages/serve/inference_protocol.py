@@ -1,0 +1,190 @@
+"""The Open Inference Protocol, version 2, as JSON over HTTP: tensors in, tensors out.
+
+Source: https://github.com/open-inference/open-inference-protocol, specification/protocol/inference_rest.md. Texts come
+as one BYTES tensor. Images come as BYTES (base64 of an image file), as UINT8 (values 0 to 255), or as FP32 (values 0 to
+1), the last two of shape [n, height, width, channels] with one or three channels, [n, height, width] for grey.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from passmuster.core.config import DataConfig
+from passmuster.core.errors import DataError
+from passmuster.core.records import Payload
+from passmuster.modality.base import Modality
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.serve.answering import Answered
+from passmuster.stages.serve.requests import check_count, check_key, decode
+
+INPUTS = {"text": ("text", "BYTES", [-1]), "image": ("image", "UINT8", [-1, -1, -1, -1])}
+OUTPUTS = {
+    "label": "BYTES",
+    "probability": "FP32",
+    "probabilities": "FP32",
+    "abstained": "BOOL",
+    "reasons": "BYTES",
+    "prediction_id": "BYTES",
+    "release": "BYTES",
+    "channel": "BYTES",
+}
+
+
+class Tensor(msgspec.Struct):
+    """A tensor of a request; `data` row-major, flat or nested."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class WantedOutput(msgspec.Struct):
+    """An output that the caller asks for."""
+
+    name: str
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class InferRequest(msgspec.Struct):
+    """Body of ``/v2/models/{model}/infer``. ``parameters.key`` is the routing key."""
+
+    inputs: list[Tensor]
+    id: str = ""
+    outputs: list[WantedOutput] = msgspec.field(default_factory=list)
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def read_infer(
+    body: bytes, header_key: str, modality: Modality, config: DataConfig, max_items: int
+) -> tuple[InferRequest, list[Payload], str]:
+    """The request, its items as payloads, and its routing key.
+
+    Raises
+    ------
+    UsageError, DataError
+        ``request.*`` and ``tensor.*``; names the tensor and the field.
+    """
+    asked: InferRequest = decode(body, InferRequest)
+    name, _, _ = INPUTS[modality.name]
+    if len(asked.inputs) != 1 or asked.inputs[0].name != name:
+        found = ", ".join(t.name for t in asked.inputs) or "none"
+        raise DataError("tensor.inputs", "this model takes one input tensor", value=found, limit=name, where="inputs")
+    if unknown := [o.name for o in asked.outputs if o.name not in OUTPUTS]:
+        raise DataError(
+            "tensor.outputs", "there is no such output", value=unknown[0], limit=", ".join(OUTPUTS), where="outputs"
+        )
+    key = asked.parameters.get("key", "") or header_key
+    if not isinstance(key, str):
+        raise DataError("request.key", "the routing key is not a string", where="parameters.key")
+    return asked, payloads_of(asked.inputs[0], modality, config, max_items), check_key(key)
+
+
+def payloads_of(tensor: Tensor, modality: Modality, config: DataConfig, max_items: int) -> list[Payload]:
+    """The items in a tensor; the first axis counts them."""
+    where = f"inputs.{tensor.name}"
+    if not tensor.shape or any(side < 0 for side in tensor.shape):
+        raise DataError("tensor.shape", "sides of a tensor are not negative", value=tensor.shape, where=where)
+    check_count(tensor.shape[0], max_items)
+    if tensor.datatype == "BYTES":
+        texts = flatten(tensor.data, tensor.shape, where)
+        if len(texts) != tensor.shape[0]:
+            raise DataError("tensor.shape", "BYTES has one element per item", value=tensor.shape, where=where)
+        return [modality.from_json(text, config) for text in texts]
+    if modality.name != "image" or tensor.datatype not in ("UINT8", "FP32"):
+        allowed = "BYTES" if modality.name != "image" else "BYTES, UINT8, FP32"
+        raise DataError(
+            "tensor.datatype", "not a type of this input", value=tensor.datatype, limit=allowed, where=where
+        )
+    return images_of(tensor, config, where)
+
+
+def images_of(tensor: Tensor, config: DataConfig, where: str) -> list[Payload]:
+    """A UINT8 or FP32 tensor as images."""
+    shape = [*tensor.shape, 1] if len(tensor.shape) == 3 else tensor.shape
+    if len(shape) != 4 or shape[3] not in (1, 3) or not shape[1] or not shape[2]:
+        limit = "[n, height, width, 1 or 3] or [n, height, width]"
+        raise DataError("tensor.shape", "no shape of images", value=tensor.shape, limit=limit, where=where)
+    if shape[1] * shape[2] > config.max_pixels:
+        raise DataError(
+            "item.too_large", "an image has too many pixels", value=shape[1] * shape[2], limit=config.max_pixels,
+            where=where,
+        )  # fmt: skip
+    values = flatten(tensor.data, tensor.shape, where)
+    if not all(type(value) in (int, float) for value in values):
+        raise DataError("tensor.data", "a value is not a number", where=where)
+    array = np.asarray(values, dtype=np.float64)
+    top = 255.0 if tensor.datatype == "UINT8" else 1.0
+    whole = tensor.datatype == "FP32" or bool((array == np.floor(array)).all())
+    if not whole or array.min() < 0 or array.max() > top:
+        kind = "whole numbers 0 to 255" if tensor.datatype == "UINT8" else "numbers 0 to 1"
+        raise DataError("tensor.data", f"{tensor.datatype} pixels are {kind}", value=float(array.max()), where=where)
+    return list(np.rint(array * (255.0 / top)).astype(np.uint8).reshape(shape))
+
+
+def flatten(data: Sequence[Any], shape: Sequence[int], where: str) -> list[Any]:
+    """Flat or nested row-major data, whose number of elements is what `shape` says."""
+    n = math.prod(shape)
+    flat: list[Any] = list(data)
+    for _ in shape[1:]:
+        if not flat or not isinstance(flat[0], list):
+            break
+        if not all(isinstance(part, list) for part in flat):
+            raise DataError("tensor.data", "the data are nested unevenly", where=where)
+        flat = [value for part in flat for value in part]
+    if len(flat) != n:
+        raise DataError("tensor.data", "the data do not fill the shape", value=len(flat), limit=n, where=where)
+    return flat
+
+
+def describe_model(name: str, versions: Sequence[str], predictor: Predictor) -> dict[str, Any]:
+    """Metadata of the model: its input and outputs; -1 is any size."""
+    input_name, datatype, shape = INPUTS[predictor.modality.name]
+    n_classes = len(predictor.classes)
+    return {
+        "name": name,
+        "versions": list(versions),
+        "platform": "onnxruntime_onnx",
+        "inputs": [{"name": input_name, "datatype": datatype, "shape": shape}],
+        "outputs": [
+            {"name": out, "datatype": kind, "shape": [-1, n_classes] if out == "probabilities" else [-1]}
+            for out, kind in OUTPUTS.items()
+        ],
+        "parameters": {"classes": list(predictor.classes)},
+    }
+
+
+def infer_answer(
+    asked: InferRequest, answers: Sequence[Answered], model: str, version: str, classes: Sequence[str]
+) -> dict[str, Any]:
+    """The response: one element (or row) per item. Probabilities follow `classes`, 0 for one that a release lacks."""
+    rows = [dict(zip(a.lane.predictor.classes, a.prediction.probabilities, strict=True)) for a in answers]
+    columns: dict[str, list[Any]] = {
+        "label": [a.prediction.label for a in answers],
+        "probability": [max(a.prediction.probabilities) for a in answers],
+        "probabilities": [row.get(c, 0.0) for row in rows for c in classes],
+        "abstained": [a.prediction.abstained for a in answers],
+        "reasons": [",".join(a.prediction.reasons) for a in answers],
+        "prediction_id": [a.id for a in answers],
+        "release": [a.lane.release.id for a in answers],
+        "channel": [a.lane.channel.name for a in answers],
+    }
+    wanted = [output.name for output in asked.outputs] or list(OUTPUTS)
+    n = len(answers)
+    outputs = [
+        {
+            "name": out,
+            "datatype": OUTPUTS[out],
+            "shape": [n, len(classes)] if out == "probabilities" else [n],
+            "data": columns[out],
+        }
+        for out in wanted
+    ]
+    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
+    return {**answer, "id": asked.id} if asked.id else answer

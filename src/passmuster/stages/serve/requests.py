@@ -1,0 +1,108 @@
+"""What is asked over plain HTTP: `POST /v1/predict` and `POST /v1/feedback`, checked field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from passmuster.core.errors import DataError, UsageError
+
+T = TypeVar("T")
+MAX_KEY_CHARS = 512
+MAX_LABEL_CHARS = 1_000
+
+
+class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `/v1/predict`: one `item`, or a list of `items`; `key` keeps a caller on one side of a canary."""
+
+    item: Any = msgspec.UNSET
+    items: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    key: str = ""
+
+
+class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """One fact of `/v1/feedback`: the prediction `id` was of something that `who` says is `label`."""
+
+    id: str
+    label: str
+    who: str = "http"
+
+
+@dataclass(frozen=True)
+class ItemsAsked:
+    """Raw items of a request, whether it asked for one, and its routing key."""
+
+    items: Sequence[Any]
+    single: bool
+    key: str
+
+
+def read_predict(body: bytes, header_key: str, max_items: int) -> ItemsAsked:
+    """Items and key of a predict request.
+
+    Raises
+    ------
+    UsageError
+        ``request.json``: the body is not JSON (HTTP 400).
+    DataError
+        ``request.shape``, ``request.too_many_items``, ``request.no_items``, ``request.key`` (HTTP 422).
+    """
+    asked = decode(body, PredictRequest)
+    if (asked.item is msgspec.UNSET) == (asked.items is msgspec.UNSET):
+        raise DataError("request.shape", 'give either "item" or "items"', next='{"item": ...} or {"items": [...]}')
+    single = asked.item is not msgspec.UNSET
+    items = [asked.item] if single else list(asked.items or ())
+    check_count(len(items), max_items)
+    return ItemsAsked(items, single, check_key(asked.key or header_key))
+
+
+def read_feedback(body: bytes, max_items: int) -> list[FeedbackRequest]:
+    """The facts of a feedback request: one object, or a list of them."""
+    facts = decode(body, FeedbackRequest | list[FeedbackRequest])
+    facts = facts if isinstance(facts, list) else [facts]
+    check_count(len(facts), max_items)
+    for i, fact in enumerate(facts):
+        for name, text in (("id", fact.id), ("label", fact.label), ("who", fact.who)):
+            if not text or len(text) > MAX_LABEL_CHARS:
+                raise DataError(
+                    "request.shape",
+                    f"{name} is empty or too long",
+                    value=len(text),
+                    limit=MAX_LABEL_CHARS,
+                    where=f"[{i}].{name}",
+                )
+    return facts
+
+
+def decode(body: bytes, kind: Any) -> Any:
+    """`body` as JSON of the given shape."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise DataError("request.shape", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError("request.json", f"the body is not JSON: {error}") from error
+
+
+def check_count(n: int, limit: int) -> None:
+    """At least one, at most `limit`."""
+    if n == 0:
+        raise DataError("request.no_items", "the request holds no items")
+    if n > limit:
+        raise DataError(
+            "request.too_many_items",
+            "too many items in one request",
+            value=n,
+            limit=limit,
+            next="send several requests",
+        )
+
+
+def check_key(key: str) -> str:
+    """A routing key of bearable length."""
+    if len(key) > MAX_KEY_CHARS:
+        raise DataError("request.key", "the routing key is too long", value=len(key), limit=MAX_KEY_CHARS)
+    return key
