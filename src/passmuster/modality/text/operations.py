@@ -29,3 +29,7 @@ def normalise(parameters: Mapping[str, Any], folder: Path) -> Step:
         return [text.lower() for text in plain] if lower else plain
 
     return step
+
+
+operations.add_lazy("text_features.v1", "passmuster.modality.text.tokens:text_features")
+operations.add_lazy("wordpiece.v1", "passmuster.modality.text.tokens:wordpiece")

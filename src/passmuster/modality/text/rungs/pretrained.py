@@ -1,0 +1,98 @@
+"""The rung `pretrained.v1`: a pretrained encoder that lies on this machine already, frozen, known by its digest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from passmuster.core.budget import Deadline, Machine
+from passmuster.core.config import TrainConfig
+from passmuster.core.digests import file_sha256_hex
+from passmuster.core.errors import IntegrityError, NotFoundError
+from passmuster.core.records import Price
+from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
+from passmuster.modality.text.rungs.bert_graph import bert_graph
+from passmuster.modality.text.rungs.known_encoders import TOKENIZER, FoundEncoder, find_encoders
+
+FLOPS_PER_TOKEN = 23e6  # of a 6 x 384 encoder, attention over short texts included
+EFFICIENCY = 0.35  # of the engine against a plain product of matrices
+CHARS_PER_TOKEN = 4.0
+MEMORY_BYTES = 900 * 2**20  # weights in the writer, in the engine twice while engines are compared
+
+
+def unavailable(config: TrainConfig) -> str:
+    """Why there is no encoder to use; "" when there is one."""
+    if not config.pretrained:
+        return "switched off (train.pretrained is false)"
+    search = find_encoders(config.encoders)
+    if search.found:
+        return ""
+    refused = f"; refused: {'; '.join(search.refused)}" if search.refused else ""
+    return f"no known encoder on this machine (searched train.encoders, the hub cache, installed packages){refused}"
+
+
+def quote(machine: Machine, profile: Profile) -> Price:
+    """Seconds to embed the pool; fitting is reading."""
+    tokens = min(256.0, profile.mean_size / CHARS_PER_TOKEN + 3.0)
+    seconds = profile.n_pool * tokens * FLOPS_PER_TOKEN / (machine.matmul_gflops * 1e9 * EFFICIENCY)
+    return Price(6.0 + seconds, MEMORY_BYTES, f"{profile.n_pool} texts of about {tokens:.0f} tokens")
+
+
+def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator) -> Encoder:
+    """Name the encoder; its weights stay where they lie and enter the graph."""
+    found = _first(view.train)
+    digest = np.frombuffer(bytes.fromhex(found.encoder.sha256), np.uint8)
+    settings = {"sha256": found.encoder.sha256, "name": found.encoder.name, "licence": found.encoder.licence}
+    return Encoder("pretrained.v1", {"sha256": digest}, {**settings, "encoders": list(view.train.encoders)})
+
+
+def export(encoder: Encoder) -> EncoderGraph:
+    """The encoder's graph, and its tokenizer as an asset.
+
+    Raises
+    ------
+    IntegrityError
+        ``encoder.changed``, when the weights are no longer those that were found.
+    """
+    from safetensors.numpy import load_file
+
+    found = _named(encoder)
+    if file_sha256_hex(found.weights) != found.encoder.sha256:
+        raise IntegrityError("encoder.changed", "the encoder's weights changed while training", where=found.weights)
+    weights = {name.removeprefix("bert."): value for name, value in load_file(found.weights).items()}
+    known = found.encoder
+    steps = [
+        {"op": "normalise.v1", "lower": False},
+        {"op": "wordpiece.v1", "tokenizer": TOKENIZER, "max_tokens": known.max_tokens},
+    ]
+    return EncoderGraph(
+        onnx=bert_graph(weights, n_heads=known.n_heads, layer_norm_eps=known.layer_norm_eps),
+        preprocess={"schema": 1, "modality": "text", "encoder": known.name, "licence": known.licence, "steps": steps},
+        assets={TOKENIZER: found.tokenizer.read_bytes()},
+    )
+
+
+def _first(config: TrainConfig) -> FoundEncoder:
+    found = find_encoders(config.encoders).found
+    if not found:
+        raise NotFoundError(
+            "encoder.none", unavailable(config), next="name a folder with a known encoder in train.encoders"
+        )
+    return found[0]
+
+
+def _named(encoder: Encoder) -> FoundEncoder:
+    search = find_encoders(encoder.settings["encoders"])
+    for found in search.found:
+        if found.encoder.sha256 == encoder.settings["sha256"]:
+            return found
+    raise NotFoundError("encoder.none", "the encoder is no longer on this machine", value=encoder.settings["name"])
+
+
+PRETRAINED = Rung(
+    name="pretrained.v1",
+    summary="a pretrained encoder found on this machine, frozen",
+    unavailable=unavailable,
+    quote=quote,
+    fit=fit,
+    export=export,
+)
