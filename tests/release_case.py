@@ -10,7 +10,7 @@ import numpy as np
 
 from passmuster.core.clock import now
 from passmuster.core.config import Policy, render_config
-from passmuster.core.digests import canonical_json, sha256_hex
+from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.records import Bundle, Item, Label, Metric, Report, Snapshot
 from passmuster.core.statistics import wilson
 from passmuster.runtime.bundle import write_bundle
@@ -43,7 +43,9 @@ def add_data(store: Store, n_train: int = 20, n_test: int = 40, n_test_labels: i
         add_items(act.db, items)
         add_labels(act.db, [Label(i.key, "yes", "ana", now(), "train") for i in items[:n_train]])
         add_snapshot(act.db, snapshot, rows)
-        act.payload.update(snapshot=snapshot.digest, root=root)
+        facts = sorted([i.key, "yes", "train"] for i in items[:n_train])
+        labels_root = merkle_root([sha256_hex(canonical_json(fact)) for fact in facts])
+        act.payload.update(snapshot=snapshot.digest, root=root, labels_root=labels_root)
     label_test(store, items[n_train:][: n_test if n_test_labels is None else n_test_labels])
     return snapshot
 

@@ -79,6 +79,8 @@ def test_a_cut_tail_is_found_against_the_bundles_checkpoint(project) -> None:
         ("DELETE FROM releases", "the ledger has it, the catalog has not"),
         ("UPDATE reports SET record = replace(record, '400', '500')", "report "),
         ("UPDATE snapshot_items SET split = 'train' WHERE split = 'test'", "was changed or moved"),
+        ("UPDATE labels SET label = 'no' WHERE n = 3", "its labels are not those that the ledger commits to"),
+        ("DELETE FROM labels WHERE n = 3", "its labels are not those that the ledger commits to"),
         ("UPDATE items SET digest = 'x' || digest WHERE id = 'test-3'", "was changed or moved"),
         ("DELETE FROM snapshot_items WHERE position = 3", "not those that the ledger commits to"),
         ("UPDATE snapshot_items SET commitment = salt || salt WHERE position = 3", "not those that the ledger commits"),

@@ -9,7 +9,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from passmuster.runtime.signature import SIGNATURE
 from passmuster.stages.release.signature import CHECKPOINT, VERDICT_TYPE, problems_of, read_checkpoint
 from passmuster.store import keys, ledger, schema
 from passmuster.store.dsse import open_envelope
+from passmuster.store.items import read_labels
 from passmuster.store.store import Store
 
 
@@ -170,24 +171,38 @@ def check_catalog(
 
 
 def wrong_snapshots(db: Connection, found: Verification) -> list[str]:
-    """Data versions whose items are not those committed to. A forgotten item has no salt; only its place is checked."""
-    roots = {
-        e.payload["snapshot"]: e.payload["root"] for e in ledger.read(db) if {"snapshot", "root"} <= set(e.payload)
-    }
+    """Data versions whose items or labels are not those committed to.
+
+    A forgotten item has no salt; only its place is checked.
+    """
+    made = {e.payload["snapshot"]: e.payload for e in ledger.read(db) if {"snapshot", "root"} <= set(e.payload)}
     wrong = []
-    for digest in db.execute(select(schema.snapshots.c.digest).order_by(schema.snapshots.c.n)).scalars():
+    for row in db.execute(select(schema.snapshots.c.digest, schema.snapshots.c.record).order_by(schema.snapshots.c.n)):
         found.n_snapshots += 1
-        name, leaves = digest[:16], []
-        for place in placed_items(db, digest):
+        name, leaves, keys = row.digest[:16], [], set()
+        for place in placed_items(db, row.digest):
             leaf = sha256_hex(canonical_json([place.salt, place.key, place.digest, place.split]))
             if place.salt and leaf != place.commitment:
                 wrong.append(f"dataset version {name}: item {place.key[:8]} was changed or moved")
             leaves.append(place.commitment)
-        if digest not in roots:
+            keys.add(place.key)
+        event = made.get(row.digest)
+        if event is None:
             wrong.append(f"dataset version {name}: no event of the ledger commits to its items")
-        elif merkle_root(leaves) != roots[digest]:
+            continue
+        if merkle_root(leaves) != event["root"]:
             wrong.append(f"dataset version {name}: its items are not those that the ledger commits to")
+        labels_read = int(json.loads(row.record)["labels_read"])
+        if "labels_root" in event and labels_root(db, keys, labels_read) != event["labels_root"]:
+            wrong.append(f"dataset version {name}: its labels are not those that the ledger commits to")
     return wrong
+
+
+def labels_root(db: Connection, keys: Collection[str], labels_read: int) -> str:
+    """What govern commits to of the labels: the latest per item among the first so many facts, by item."""
+    latest = sorted(read_labels(db, first=labels_read).items())
+    facts = [[label.key, label.label, label.role] for key, label in latest if key in keys]
+    return merkle_root([sha256_hex(canonical_json(fact)) for fact in facts])
 
 
 def placed_items(db: Connection, snapshot: str) -> Iterator[Any]:
