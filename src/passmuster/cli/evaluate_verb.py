@@ -1,0 +1,93 @@
+"""`muster evaluate`: what a model is good at, where it breaks, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from passmuster.cli.session import session_of
+
+if TYPE_CHECKING:
+    from passmuster.core.records import Report
+    from passmuster.stages.evaluate import EvaluateResult
+
+
+def evaluate(
+    context: typer.Context,
+    bundle: Annotated[str, typer.Argument(help="First digits of a bundle's digest; the latest when left out.")] = "",
+    novel: Annotated[
+        Path | None,
+        typer.Option("--novel", help="Items strange to the model: a folder, or a table of texts or of paths."),
+    ] = None,
+) -> None:
+    """Test a model on the sealed test: accuracy, mistakes, faults, novelty, and what changes against the live release.
+
+    Opening the test is recorded, and counts.
+    """
+    from passmuster.stages.evaluate import evaluate as run
+    from passmuster.stages.evaluate import foresee
+
+    session = session_of(context)
+    store = session.store()
+    if session.dry_run:
+        lines = foresee(store, bundle)
+        session.done({"would": lines}, lines, "muster evaluate")
+        return
+    result = run(store, bundle, novel=novel, progress=session.progress)
+    report = result.report
+    data = {
+        "bundle": report.bundle,
+        "report": result.digest,
+        "path": str(result.path),
+        "n_test": report.n_test,
+        "look": report.look,
+        "incumbent": report.incumbent,
+        "metrics": report.metrics,
+        "summary": report.sections["summary"],
+        "unknown": report.sections["unknown"],
+    }
+    session.done(data, lines_of(result), f"muster release {report.bundle[:16]}")
+
+
+def lines_of(result: EvaluateResult) -> Iterator[str]:
+    """The report in a few lines: headline, weak spots, novelty, versions, and where the page lies."""
+    from passmuster.stages.evaluate.words import percent, with_interval
+
+    report = result.report
+    headline = report.metric("accuracy")
+    if headline is not None:
+        yield f"right on {with_interval(headline)}, look {report.look} at this test"
+    clean = report.metric("accuracy", "leakage=clean")
+    if clean is not None:
+        yield f"without test items copied from training: {with_interval(clean)}"
+    for line in report.sections["summary"]["breaks"]:
+        yield f"  {line['text']}"
+    yield from novelty_lines(report)
+    versions = report.sections.get("versions")
+    difference = report.metric("accuracy_difference")
+    if versions and difference is not None:
+        yield (
+            f"against the live release: {versions['only_candidate']:,} answers better, {versions['only_incumbent']:,} "
+            f"worse, {100 * difference.value:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+            f", McNemar p = {versions['p_mcnemar']:.2g}"
+        )
+    ece = report.metric("ece")
+    if ece is not None:
+        yield f"calibration error {percent(ece.value)}"
+    yield f"report: {result.path}"
+
+
+def novelty_lines(report: Report) -> Iterator[str]:
+    """AUROC and both false-positive rates of each detector."""
+    from passmuster.stages.evaluate.words import percent
+
+    section = report.sections["novelty"]
+    for row in section["rows"]:
+        yield (
+            f"novelty, {row['detector']} ({section['setting']}): AUROC {row['auroc']['value']:.3f}, "
+            f"FPR95 {percent(row['fpr95']['value'])} (ordinary as positive: "
+            f"{percent(row['fpr95_ordinary_positive']['value'])})"
+        )

@@ -1,0 +1,178 @@
+"""Against something else: the live release, the trained model before export, and a test without twins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.errors import IntegrityError
+from passmuster.core.progress import Progress
+from passmuster.core.records import Bundle, Finding
+from passmuster.metrics.accuracy import accuracy
+from passmuster.metrics.versions import compare
+from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pick
+from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
+from passmuster.store.items import read_items
+from passmuster.store.releases import read_bundle, read_channels
+from passmuster.store.snapshots import read_findings, read_placement
+from passmuster.store.store import Store
+
+
+def find_incumbent(store: Store, bundle: Bundle) -> Bundle | None:
+    """The bundle behind the live channel, unless there is none or it is this one."""
+    with store.read() as db:
+        live = read_channels(db).get("live")
+        return read_bundle(db, live.bundle) if live and live.bundle != bundle.digest else None
+
+
+def measure_versions(
+    store: Store,
+    draft: Draft,
+    incumbent: Bundle,
+    evidence: Evidence,
+    answers: Answers,
+    rng: np.random.Generator,
+    *,
+    progress: Progress,
+) -> None:
+    """Exact McNemar, negative flips and every changed decision, on test items that neither of the two learned from."""
+    seen = learned_from(store, incumbent)
+    fresh = np.array([item.key not in seen for item in evidence.items], dtype=bool)
+    items = pick(evidence.items, fresh)
+    section: dict[str, Any] = {
+        "incumbent": incumbent.digest,
+        "n": len(items),
+        "n_seen_by_incumbent": int((~fresh).sum()),
+    }
+    draft.sections["versions"] = section
+    if not items:
+        return
+    predictor = Predictor(open_bundle(store.bundle_folder(incumbent.path)))
+    parts = ask(store, predictor, items, predictor.classes, progress=progress, what="asking the live release")
+    old = [predictor.classes[i] for i in parts.predicted]
+    new = [evidence.classes[i] for i in answers.predicted[fresh]]
+    truth = [evidence.classes[i] for i in evidence.y[fresh]]
+    found = compare(truth, new, old, rng=rng, weights=evidence.weights[fresh], clusters=evidence.clusters[fresh])
+    keys = [item.key for item in items]
+    both = draft.add_set("compared", keys)
+    changed = draft.add_set("changed", [keys[i] for i in found.changed])
+    worse = draft.add_set("negative_flips", [keys[i] for i in found.changed if old[i] == truth[i]])
+    better = draft.add_set("positive_flips", [keys[i] for i in found.changed if new[i] == truth[i]])
+    draft.add("accuracy_difference", found.difference, items=changed or both)
+    draft.add("negative_flip_rate", found.negative_flips, items=worse or both)
+    section.update(
+        both_right=found.both_right,
+        only_candidate=found.only_candidate,
+        only_incumbent=found.only_incumbent,
+        both_wrong=found.both_wrong,
+        p_mcnemar=found.p_mcnemar,
+        items={"changed": changed, "worse": worse, "better": better},
+        changed=[{"key": keys[i], "label": truth[i], "candidate": new[i], "incumbent": old[i]} for i in found.changed],
+    )
+
+
+def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predictor) -> None:
+    """The bundle's answers against those of the model as trained, on the items that training left in the run folder."""
+    path = store.runs_folder / bundle.run / "parity.npz"
+    if not bundle.run or not path.is_file():
+        return
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            keys, expected = [str(key) for key in kept["keys"]], np.asarray(kept["logits"], dtype=np.float64)
+    except (ValueError, KeyError, OSError) as error:
+        raise IntegrityError(
+            "run.parity", f"the trained model's answers cannot be read: {error}", where=path
+        ) from error
+    with store.read() as db:
+        items = read_items(db, keys=keys)
+    place = {key: i for i, key in enumerate(keys)}
+    expected = expected[[place[item.key] for item in items]]
+    logits = predictor.embed(list(read_payloads(store, predictor, items)))[1].astype(np.float64)
+    if not items or logits.shape != expected.shape:
+        return
+    same = logits.argmax(axis=1) == expected.argmax(axis=1)
+    draft.sections["parity"] = {
+        "n": len(items),
+        "agreement": float(same.mean()),
+        "max_abs_difference": float(np.abs(logits - expected).max()),
+        "items": draft.add_set("parity_differs", pick([item.key for item in items], ~same)),
+    }
+
+
+def measure_data(store: Store, draft: Draft, evidence: Evidence, answers: Answers) -> None:
+    """What the checks found in this snapshot, and the headline without test items that have a copy in training."""
+    with store.read() as db:
+        findings = read_findings(db, evidence.snapshot.digest)
+        placed = read_placement(db, evidence.snapshot)
+    pairs = leaked_pairs(findings, {key: split for key, (split, _) in placed.items()})
+    leaked = {test for _, test in pairs} | shared_subjects(findings, evidence)
+    draft.add_set("leakage", [key for pair in pairs for key in pair])
+    clean = np.array([key not in leaked for key in evidence.keys], dtype=bool)
+    if not clean.all():
+        name = draft.add_set("leakage=clean", pick(evidence.keys, clean))
+        draft.add_set("leakage=twins", pick(evidence.keys, ~clean))
+        draft.add(
+            "accuracy",
+            accuracy(
+                evidence.y[clean],
+                answers.predicted[clean],
+                weights=evidence.weights[clean],
+                clusters=evidence.clusters[clean],
+            ),
+            slice="leakage=clean",
+            items=name,
+        )
+    draft.sections["data"] = {
+        "findings": [
+            {
+                "kind": f.kind,
+                "severity": f.severity,
+                "n_items": len(f.items),
+                "title": f.title,
+                "remedy": f.remedy,
+                "items": draft.add_set(f"finding {i}: {f.kind}", f.items),
+            }
+            for i, f in enumerate(findings, start=1)
+        ],
+        "leakage": [{"train": train, "test": test} for train, test in pairs],
+        "n_leaked": len(leaked),
+    }
+
+
+def shared_subjects(findings: Sequence[Finding], evidence: Evidence) -> set[str]:
+    """Every test item of a person who appears in training too; the finding names one for each person."""
+    named = {
+        key for f in findings if f.kind == "leakage" and "same subject" in f.evidence.get("how", ()) for key in f.items
+    }
+    people = {item.subject for item in evidence.items if item.subject and item.key in named}
+    return {item.key for item in evidence.items if item.subject in people}
+
+
+def leaked_pairs(findings: Sequence[Finding], split: dict[str, str]) -> list[tuple[str, str]]:
+    """(item that training saw, test item) of every leak found; pairs follow each other in a finding's items."""
+    pairs: dict[tuple[str, str], None] = {}
+    for finding in findings:
+        if finding.kind != "leakage":
+            continue
+        for a, b in zip(finding.items[::2], finding.items[1::2]):
+            if (split.get(a) == "test") != (split.get(b) == "test"):
+                pairs[(b, a) if split.get(a) == "test" else (a, b)] = None
+    return list(pairs)
+
+
+def describe_training(store: Store, draft: Draft, bundle: Bundle, predictor: Predictor) -> None:
+    """Which rung won, and what each brought and cost, as the run folder says."""
+    manifest = predictor.bundle.manifest
+    section: dict[str, Any] = {"run": bundle.run, "rung": manifest.rung, "head": manifest.head, "origin": bundle.origin}
+    path = store.runs_folder / bundle.run / "rungs.json"
+    if bundle.run and path.is_file():
+        try:
+            section["rungs"] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise IntegrityError("run.rungs", f"the list of rungs is not JSON: {error}", where=path) from error
+    draft.sections["training"] = section

@@ -1,0 +1,132 @@
+"""What an evaluation gathers on its way to a report: the evidence, the bundle's answers, metrics and sets of items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.records import Item, Metric, Prediction, Snapshot
+from passmuster.core.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much is computed.
+
+    `n_corrupted` test items suffer every fault, `n_fit` training items fit the novelty detectors, at most
+    `n_classes_left_out` classes play the unknown, each of at least `n_smallest_left_out` test items. `n_previews` items
+    are shown in the page, `n_shown` of each set.
+    """
+
+    n_corrupted: int = 200
+    n_fit: int = 2_000
+    n_classes_left_out: int = 10
+    n_smallest_left_out: int = 5
+    n_resamples: int = 1_000
+    n_previews: int = 600
+    n_shown: int = 24
+    n_pairs_shown: int = 30
+    max_preview_bytes: int = 6_000_000
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The labelled test items that the bundle never learned from.
+
+    `classes` are the bundle's, followed by labels that it does not know; `y` numbers them. `clusters` names what is
+    resampled together: a person, or a text and its copies. `n_seen` test items were left out because the bundle
+    learned from them, `n_unlabelled` have no label.
+    """
+
+    snapshot: Snapshot
+    items: tuple[Item, ...]
+    labels: tuple[str, ...]
+    classes: tuple[str, ...]
+    n_known: int  # classes of the bundle
+    y: np.ndarray  # (n,)
+    weights: np.ndarray  # (n,)
+    clusters: np.ndarray  # (n,)
+    look: int
+    created: str
+    n_seen: int
+    n_unlabelled: int
+    who: tuple[str, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(item.key for item in self.items)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a bundle answers to items. `probabilities` (n, classes of the evidence) hold 0 for classes it lacks."""
+
+    embeddings: np.ndarray
+    logits: np.ndarray
+    probabilities: np.ndarray
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Class numbers (n,)."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Largest probability (n,)."""
+        return np.asarray(self.probabilities.max(axis=1))
+
+
+@dataclass
+class Draft:
+    """Metrics, item sets and sections, while they are being gathered."""
+
+    metrics: list[Metric] = field(default_factory=list)
+    item_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    sections: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, name: str, found: Interval, *, unit: str = "rate", slice: str = "", items: str = "") -> None:
+        """Note a metric; one without a value (nothing to measure) is left out."""
+        if not math.isnan(found.value):
+            self.metrics.append(
+                Metric(
+                    name, float(found.value), float(found.low), float(found.high), int(found.n), unit, slice, items,
+                    found.method, found.level,
+                )
+            )  # fmt: skip
+
+    def add_set(self, name: str, keys: Iterable[str]) -> str:
+        """Note a set of items; returns its name, or "" when it is empty."""
+        members = tuple(keys)
+        if not members:
+            return ""
+        self.item_sets[name] = members
+        return name
+
+
+def interval_record(found: Interval) -> dict[str, Any]:
+    """An interval for a section; None where nothing was measured."""
+    if math.isnan(found.value):
+        return {"value": None, "low": None, "high": None, "n": 0}
+    return {"value": float(found.value), "low": float(found.low), "high": float(found.high), "n": int(found.n)}
+
+
+def pick(items: Sequence[Any], mask: np.ndarray) -> tuple[Any, ...]:
+    """The entries where `mask` (n,) is true.
+
+    >>> pick("abc", np.array([True, False, True]))
+    ('a', 'c')
+    """
+    return tuple(items[int(i)] for i in np.flatnonzero(mask))
+
+
+def pad_classes(probabilities: np.ndarray, own: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Probabilities (n, own) as columns of `classes`; 0 for a class that is not among `own`."""
+    place: Mapping[str, int] = {name: i for i, name in enumerate(classes)}
+    padded = np.zeros((len(probabilities), len(classes)))
+    padded[:, [place[name] for name in own]] = probabilities
+    return padded

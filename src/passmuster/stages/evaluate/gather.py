@@ -1,0 +1,126 @@
+"""Open the sealed test, and ask a bundle about items without holding all of them in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from passmuster.core.clock import now
+from passmuster.core.errors import DataError
+from passmuster.core.progress import Progress
+from passmuster.core.records import Bundle, Item, Payload
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.draft import Answers, Evidence, pad_classes
+from passmuster.store.items import read_labels
+from passmuster.store.seal import open_test
+from passmuster.store.snapshots import read_placement, read_snapshot
+from passmuster.store.store import Store
+
+BLOCK = 256  # items decoded at once
+
+
+def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...]) -> Evidence:
+    """The labelled test items of the latest snapshot that this bundle did not learn from.
+
+    The seal is opened, which counts, only when there is something to see.
+
+    Raises
+    ------
+    DataError
+        ``evaluate.no_test_labels``.
+    """
+    count_evidence(store, bundle)
+    with store.read() as db:
+        snapshot = read_snapshot(db)
+        placed = read_placement(db, snapshot)
+    seen = learned_from(store, bundle)
+    view = open_test(store, snapshot, "evaluate")
+    created = now()
+    labelled_items = [item for item in view.items if item.key in view.labels]
+    items = tuple(item for item in labelled_items if item.key not in seen)
+    labels = tuple(view.labels[item.key].label for item in items)
+    every = (*classes, *sorted(set(labels) - set(classes)))
+    number = {name: i for i, name in enumerate(every)}
+    return Evidence(
+        snapshot=snapshot,
+        items=items,
+        labels=labels,
+        classes=every,
+        n_known=len(classes),
+        y=np.array([number[label] for label in labels], dtype=np.int64),
+        weights=np.array([view.labels[item.key].weight for item in items], dtype=np.float64),
+        clusters=cluster_names(items, placed),
+        look=view.look,
+        created=created,
+        n_seen=len(labelled_items) - len(items),
+        n_unlabelled=len(view.items) - len(labelled_items),
+        who=tuple(sorted({view.labels[item.key].who for item in items})),
+    )
+
+
+def count_evidence(store: Store, bundle: Bundle) -> int:
+    """How many items `gather_evidence` would give, without opening the seal; raises as it does."""
+    with store.read() as db:
+        placed = read_placement(db, read_snapshot(db))
+        labelled = read_labels(db, role="test")
+    seen = learned_from(store, bundle)
+    n = sum(split == "test" and key in labelled and key not in seen for key, (split, _) in placed.items())
+    if n:
+        return n
+    n_test = sum(split == "test" for split, _ in placed.values())
+    raise DataError(
+        "evaluate.no_test_labels",
+        "no test item has a label, so nothing can be said about the model" if n_test else "there is no test split",
+        value=f"0 of {n_test:,} test items",
+        next="muster label --export todo.csv --for test" if n_test else "muster add PATH",
+    )
+
+
+def learned_from(store: Store, bundle: Bundle) -> frozenset[str]:
+    """Keys that the bundle's own snapshot let training see: its pool and the guard's reference."""
+    if not bundle.snapshot:
+        return frozenset()
+    with store.read() as db:
+        placed = read_placement(db, read_snapshot(db, bundle.snapshot))
+    return frozenset(key for key, (split, _) in placed.items() if split != "test")
+
+
+def cluster_names(items: Sequence[Item], placed: dict[str, tuple[str, str]]) -> np.ndarray:
+    """What each item stands and falls with: its subject, else its twins, else itself."""
+    names = []
+    for item in items:
+        twins = placed.get(item.key, ("", ""))[1]
+        names.append(f"subject:{item.subject}" if item.subject else f"twins:{twins}" if twins else f"item:{item.key}")
+    return np.array(names, dtype=np.str_)
+
+
+def read_payloads(store: Store, predictor: Predictor, items: Sequence[Item]) -> Iterator[Payload]:
+    """Decoded items, one after the other."""
+    for item, data in zip(items, store.blobs.get_many([item.blob for item in items])):
+        try:
+            yield predictor.modality.decode(data, store.config.data)
+        except DataError as error:
+            raise DataError(error.code, error.what, value=error.value, where=f"item {item.key}") from error
+
+
+def ask(
+    store: Store,
+    predictor: Predictor,
+    items: Sequence[Item],
+    classes: Sequence[str],
+    *,
+    progress: Progress,
+    what: str,
+) -> Answers:
+    """The bundle's answers to `items`, with the columns of `classes`."""
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    blocks = [items[i : i + BLOCK] for i in range(0, len(items), BLOCK)]
+    for block in progress.track(blocks, what, total=len(blocks)):
+        parts.append(predictor.embed(list(read_payloads(store, predictor, block))))
+    if not parts:
+        parts.append(predictor.embed([]))
+    embeddings, logits = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    predictions = tuple(predictor.decide(embeddings, logits))
+    own = np.array([p.probabilities for p in predictions], dtype=np.float64).reshape(len(items), len(predictor.classes))
+    return Answers(embeddings, logits, pad_classes(own, predictor.classes, classes), predictions)

@@ -1,0 +1,132 @@
+"""The bundle's answers on the test: how often right, for which class, how sure, and what abstaining buys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.statistics import proportion
+from passmuster.metrics.accuracy import accuracy, macro_f1, per_class
+from passmuster.metrics.calibration import brier, ece, nll, reliability
+from passmuster.metrics.confusion import confusion, most_confused
+from passmuster.metrics.selective import aurc, risk_coverage
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
+
+CURVE_POINTS = 101
+MISTAKES = 30
+
+
+def measure_headline(
+    draft: Draft, evidence: Evidence, answers: Answers, scope: Scope, rng: np.random.Generator
+) -> None:
+    """Accuracy, macro-F1, calibration error, proper scores, abstention; and each answer, for whoever opens an item."""
+    y, predicted = evidence.y, answers.predicted
+    how: dict[str, Any] = {"weights": evidence.weights, "clusters": evidence.clusters}
+    resampled = {**how, "rng": rng, "n_resamples": scope.n_resamples}
+    test = draft.add_set("test", evidence.keys)
+    draft.add_set("wrong", by_confidence(evidence, answers, predicted != y))
+    draft.add("accuracy", accuracy(y, predicted, **how), items=test)
+    draft.add("macro_f1", macro_f1(y, predicted, len(evidence.classes), **resampled), items=test)
+    draft.add("ece", ece(answers.probabilities, y, **resampled), items=test)
+    draft.add("nll", nll(answers.probabilities, y, **resampled), unit="nats", items=test)
+    draft.add("brier", brier(answers.probabilities, y, **resampled), unit="squared distance", items=test)
+    wrong = (predicted != y).astype(np.float64)
+    draft.add(
+        "aurc",
+        aurc(answers.confidence, wrong, rng=rng, clusters=evidence.clusters, n_resamples=scope.n_resamples),
+        items=test,
+    )
+    abstained = np.array([p.abstained for p in answers.predictions], dtype=bool)
+    withheld = draft.add_set("abstained", pick(evidence.keys, abstained))
+    draft.add("abstention_rate", proportion(abstained, **how), items=withheld or test)
+    answered = draft.add_set("answered", pick(evidence.keys, ~abstained))
+    draft.add(
+        "accuracy_answered",
+        proportion(
+            (predicted == y)[~abstained], weights=evidence.weights[~abstained], clusters=evidence.clusters[~abstained]
+        ),
+        items=answered,
+    )
+    draft.sections["answers"] = {
+        "keys": list(evidence.keys),
+        "label": [int(i) for i in y],
+        "predicted": [int(i) for i in predicted],
+        "probability": [round(float(p), 4) for p in answers.confidence],
+        "abstained": [int(a) for a in abstained],
+    }
+
+
+def measure_classes(draft: Draft, evidence: Evidence, answers: Answers) -> None:
+    """Recall, precision and F1 of every class, and which class is taken for which."""
+    y, predicted = evidence.y, answers.predicted
+    found = per_class(y, predicted, len(evidence.classes), weights=evidence.weights, clusters=evidence.clusters)
+    rows = []
+    for c, (name, result) in enumerate(zip(evidence.classes, found)):
+        labelled = draft.add_set(f"class={name}", by_confidence(evidence, answers, y == c))
+        called = draft.add_set(f"predicted={name}", by_confidence(evidence, answers, predicted == c))
+        draft.add("recall", result.recall, slice=f"class={name}", items=labelled)
+        draft.add("precision", result.precision, slice=f"class={name}", items=called)
+        rows.append(
+            {
+                "class": name,
+                "known": c < evidence.n_known,
+                "n": result.recall.n,
+                "recall": interval_record(result.recall),
+                "precision": interval_record(result.precision),
+                "f1": None if np.isnan(result.f1) else float(result.f1),
+                "items": labelled,
+                "predicted_items": called,
+            }
+        )
+    draft.sections["per_class"] = rows
+    counts = confusion(y, predicted, len(evidence.classes))
+    for i, j in zip(*np.nonzero(counts)):
+        name = f"label={evidence.classes[i]} predicted={evidence.classes[j]}"
+        draft.add_set(name, by_confidence(evidence, answers, (y == i) & (predicted == j)))
+    draft.sections["confusion"] = {
+        "counts": counts.tolist(),
+        "most_confused": [
+            {
+                "label": evidence.classes[m.label],
+                "predicted": evidence.classes[m.predicted],
+                "n": m.n,
+                "share": m.share,
+                "items": f"label={evidence.classes[m.label]} predicted={evidence.classes[m.predicted]}",
+            }
+            for m in most_confused(counts, MISTAKES)
+        ],
+    }
+
+
+def measure_certainty(draft: Draft, evidence: Evidence, answers: Answers) -> None:
+    """The reliability curve, and risk against coverage."""
+    rows = []
+    for part in reliability(answers.probabilities, evidence.y):
+        mask = np.zeros(len(evidence.y), dtype=bool)
+        mask[list(part.members)] = True
+        name = draft.add_set(f"confidence={part.low:.3f}-{part.high:.3f}", by_confidence(evidence, answers, mask))
+        rows.append(
+            {
+                "low": part.low,
+                "high": part.high,
+                "confidence": part.confidence,
+                "accuracy": interval_record(part.accuracy),
+                "items": name,
+            }
+        )
+    draft.sections["calibration"] = {"bins": rows, "n_bins": 15}
+    curve = risk_coverage(answers.confidence, (answers.predicted != evidence.y).astype(np.float64))
+    chosen = np.unique(np.linspace(0, len(curve.risk) - 1, min(CURVE_POINTS, len(curve.risk))).astype(int))
+    draft.sections["risk_coverage"] = {
+        "coverage": [float(curve.coverage[i]) for i in chosen],
+        "risk": [float(curve.risk[i]) for i in chosen],
+        "threshold": [float(curve.thresholds[i]) for i in chosen],
+    }
+
+
+def by_confidence(evidence: Evidence, answers: Answers, mask: np.ndarray) -> tuple[str, ...]:
+    """Keys where `mask` holds: wrong answers first, the surest on top, then right ones, the least sure on top."""
+    right = answers.predicted == evidence.y
+    order = np.lexsort((np.where(right, answers.confidence, -answers.confidence), right))
+    return tuple(evidence.items[int(i)].key for i in order if mask[i])

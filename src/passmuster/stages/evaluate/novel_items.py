@@ -1,0 +1,79 @@
+"""Read items that a user names as strange: a folder of files, a table of texts, or a table of paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from passmuster.core.config import DataConfig
+from passmuster.core.errors import DataError, MusterError, NotFoundError
+from passmuster.core.records import Payload
+from passmuster.modality.base import Modality
+
+TEXT_COLUMNS = ("text", "content", "body", "message", "document", "sentence", "review")
+PATH_COLUMNS = ("path", "file", "filename", "image")
+READERS = {".csv": "read_csv", ".tsv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_ndjson"}
+
+
+def read_novel(path: Path, modality: Modality, config: DataConfig) -> tuple[list[Payload], list[str]]:
+    """Payloads, and one line for every item that could not be read.
+
+    A folder is searched for files of the modality; a table (CSV, TSV, Parquet, JSON lines) has a column of texts or of
+    paths relative to it. A single file of the modality is one item.
+
+    Raises
+    ------
+    NotFoundError
+        ``novel.none`` when the path does not exist.
+    DataError
+        ``novel.table``, ``novel.column`` or ``novel.empty``.
+    """
+    if not path.exists():
+        raise NotFoundError("novel.none", "there is nothing at the path of novel items", where=path)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in modality.suffixes)
+        contents: list[tuple[str, bytes | Path]] = [(p.relative_to(path).as_posix(), p) for p in files]
+    elif path.suffix.lower() in modality.suffixes:
+        contents = [(path.name, path)]
+    else:
+        contents = read_table(path, modality, config)
+    payloads: list[Payload] = []
+    problems: list[str] = []
+    for name, content in contents:
+        try:
+            data = content.read_bytes() if isinstance(content, Path) else content
+            payloads.append(modality.decode(data, config))
+        except (MusterError, OSError) as error:
+            problems.append(f"{name}: {error}")
+    if not payloads:
+        raise DataError(
+            "novel.empty", "no novel item could be read", value=f"{len(problems)} unreadable", where=path,
+            limit=", ".join(sorted(modality.suffixes)),
+        )  # fmt: skip
+    return payloads, problems
+
+
+def read_table(path: Path, modality: Modality, config: DataConfig) -> list[tuple[str, bytes | Path]]:
+    """Name and content, or the file that holds it, of every row."""
+    import polars
+
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            "novel.table", "not a folder, an item or a table", where=path, limit=", ".join(READERS), value=path.suffix
+        )
+    options = {"separator": "\t"} if path.suffix.lower() == ".tsv" else {}
+    try:
+        table = getattr(polars, reader)(path, **options)
+    except (polars.exceptions.PolarsError, OSError) as error:
+        raise DataError("novel.table", f"the table cannot be read: {error}", where=path) from error
+    wanted = (config.text_column,) if config.text_column else TEXT_COLUMNS if modality.name == "text" else PATH_COLUMNS
+    column = next((name for name in table.columns if name.lower() in wanted or name in wanted), None)
+    if column is None:
+        raise DataError(
+            "novel.column", "the table has no column of items", value=", ".join(table.columns),
+            limit=", ".join(wanted), where=path, next="rename the column, or set data.text_column",
+        )  # fmt: skip
+    rows = [(f"row {i}", value) for i, value in enumerate(table[column].to_list(), start=1)]
+    if modality.name == "text":
+        return [(name, b"" if value is None else str(value).encode()) for name, value in rows]
+    return [(name, path.parent / str(value)) for name, value in rows]

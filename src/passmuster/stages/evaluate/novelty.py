@@ -1,0 +1,256 @@
+"""Whether strange items can be told from ordinary ones: against items that the user names, or classes left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.progress import Progress
+from passmuster.core.records import Payload
+from passmuster.core.statistics import Interval, bootstrap, proportion
+from passmuster.metrics.novelty import detectors
+from passmuster.metrics.ranking import auroc, fpr95
+from passmuster.runtime.guard import DETECTOR_PREFIX
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
+from passmuster.stages.evaluate.gather import ask
+from passmuster.stages.evaluate.novel_items import read_novel
+from passmuster.store.seal import training_view
+from passmuster.store.snapshots import read_snapshot
+from passmuster.store.store import Store
+
+OTHER_CONVENTION = "novelty_fpr95_ordinary_positive"
+
+
+@dataclass(frozen=True)
+class Strange:
+    """An item that the user named, for the page."""
+
+    key: str
+    preview: str
+    predicted: str
+    confidence: float
+    novel: bool
+
+
+def measure_novelty(
+    store: Store,
+    draft: Draft,
+    predictor: Predictor,
+    evidence: Evidence,
+    answers: Answers,
+    novel: Path | None,
+    scope: Scope,
+    rng: np.random.Generator,
+    *,
+    progress: Progress,
+) -> list[Strange]:
+    """AUROC and FPR95 of every detector, strange being positive; returns the items that the user named, if any.
+
+    The guard's own detector is used as the bundle keeps it when the user names items; the others, and all of them when
+    a class is left out, are fitted on a draw of the items that training saw.
+    """
+    fit = fit_answers(store, predictor, evidence, scope, rng, progress=progress)
+    if novel is not None:
+        return against_named(store, draft, predictor, evidence, answers, fit, novel, progress=progress)
+    leave_classes_out(draft, evidence, answers, fit, scope, rng)
+    return []
+
+
+def fit_answers(
+    store: Store,
+    predictor: Predictor,
+    evidence: Evidence,
+    scope: Scope,
+    rng: np.random.Generator,
+    *,
+    progress: Progress,
+) -> Answers | None:
+    """The bundle's answers to a draw of what training saw; None for a bundle without such items."""
+    snapshot = predictor.bundle.manifest.snapshot
+    if not snapshot:
+        return None
+    with store.read() as db:
+        view = training_view(store, read_snapshot(db, snapshot))
+    if not view.pool:
+        return None
+    chosen = np.sort(rng.permutation(len(view.pool))[: scope.n_fit])
+    items = [view.pool[int(i)] for i in chosen]
+    return ask(store, predictor, items, predictor.classes, progress=progress, what="reading ordinary items")
+
+
+def against_named(
+    store: Store,
+    draft: Draft,
+    predictor: Predictor,
+    evidence: Evidence,
+    answers: Answers,
+    fit: Answers | None,
+    path: Path,
+    *,
+    progress: Progress,
+) -> list[Strange]:
+    """Strange: the items in `path`. Ordinary: the test items."""
+    payloads, problems = read_novel(path, predictor.modality, store.config.data)
+    progress.say(f"{len(payloads):,} items read from {path}, {len(problems):,} could not be read")
+    embeddings, logits = predictor.embed(payloads)
+    predictions = predictor.decide(embeddings, logits)
+    keys = name_payloads(store, predictor, payloads)
+    strange_set = draft.add_set("novel", keys)
+    flagged = np.array(["novel" in p.reasons for p in predictions], dtype=bool)
+    ordinary = np.array(["novel" in p.reasons for p in answers.predictions], dtype=bool)
+    draft.add("novelty_flagged", proportion(flagged), slice="set=novel", items=strange_set)
+    raised = draft.add_set("flagged as novel", pick(evidence.keys, ordinary))
+    draft.add("novelty_flagged", proportion(ordinary), slice="set=test", items=raised or "test")
+    rows = []
+    for name in detectors:
+        arrays = detector_arrays(predictor, name, fit)
+        if arrays is None:
+            continue
+        high = detectors[name].score(arrays, embeddings, logits)
+        low = detectors[name].score(arrays, answers.embeddings, answers.logits)
+        first, second = fpr95(high, low)
+        found = auroc(high, low)
+        n_false = round(first * len(low))
+        of_ordinary = proportion(np.arange(len(low)) < n_false)
+        of_strange = proportion(np.arange(len(high)) < round(second * len(high)))
+        rows.append(note(draft, name, found, of_ordinary, of_strange, strange_set))
+    draft.sections["novelty"] = {
+        "setting": "named",
+        "said": f"Strange: {len(payloads):,} items from {path.name}. Ordinary: the {len(evidence.items):,} test items.",
+        "n_strange": len(payloads),
+        "n_unreadable": len(problems),
+        "problems": problems[:20],
+        "guard": predictor_detector(predictor),
+        "rows": rows,
+    }
+    return [
+        Strange(key, predictor.modality.preview(payload), p.label, max(p.probabilities), "novel" in p.reasons)
+        for key, payload, p in zip(keys, payloads, predictions)
+    ]
+
+
+def leave_classes_out(
+    draft: Draft, evidence: Evidence, answers: Answers, fit: Answers | None, scope: Scope, rng: np.random.Generator
+) -> None:
+    """Each class in turn plays the unknown: the detector forgets it, and the test items of that class are strange.
+
+    For detectors that look at embeddings, the training items that the bundle takes for the class are left out of the
+    fit; for all of them the class's logit is left out. What is printed is the mean over classes, with a bootstrap
+    interval over test items.
+    """
+    counts = np.bincount(evidence.y, minlength=len(evidence.classes))[: evidence.n_known]
+    able = np.flatnonzero((counts >= scope.n_smallest_left_out) & (counts < len(evidence.y)))
+    classes = np.sort(rng.permutation(able)[: scope.n_classes_left_out])
+    if evidence.n_known < 3 or not len(classes) or fit is None:
+        why = (
+            "no training items are known to compare with"
+            if fit is None
+            else "leaving a class out needs three classes, one with "
+            f"{scope.n_smallest_left_out} labelled test items and others beside it"
+        )
+        draft.sections["novelty"] = {"setting": "none", "said": f"Not measured: {why}.", "rows": []}
+        return
+    strange_set = draft.add_set(
+        "classes left out", [key for key, c in zip(evidence.keys, evidence.y) if c in set(classes.tolist())]
+    )
+    rows = []
+    for name in detectors:
+        trials = [trial for c in classes if (trial := scores_without(name, int(c), evidence, answers, fit)) is not None]
+        if trials:
+            found = [mean_over_classes(trials, which, rng) for which in range(3)]
+            rows.append(note(draft, name, found[0], found[1], found[2], strange_set))
+    draft.sections["novelty"] = {
+        "setting": "classes left out",
+        "said": (
+            f"Each of {len(classes)} classes played the unknown in turn: the detector was fitted on "
+            f"{len(fit.predictions):,} training items without those that the model takes for that class, and had to "
+            "tell the test items of that class from the others. The model itself has learned the class, so a kind of "
+            "item that it never met may be easier or harder to notice. Name such items with --novel to know."
+        ),
+        "classes": [evidence.classes[int(c)] for c in classes],
+        "rows": rows,
+    }
+
+
+def scores_without(
+    name: str, c: int, evidence: Evidence, answers: Answers, fit: Answers
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scores (n,) of the test items under a detector that does not know class `c`, and which of them are of it."""
+    others = [i for i in range(evidence.n_known) if i != c]
+    keep = fit.predicted != c
+    if not keep.any():
+        return None
+    arrays = detectors[name].fit(fit.embeddings[keep], fit.logits[keep][:, others])
+    return detectors[name].score(arrays, answers.embeddings, answers.logits[:, others]), evidence.y == c
+
+
+def mean_over_classes(
+    trials: list[tuple[np.ndarray, np.ndarray]], which: int, rng: np.random.Generator, *, n_resamples: int = 200
+) -> Interval:
+    """Mean over trials of AUROC (0), FPR95 with strange positive (1) or with ordinary positive (2)."""
+
+    def mean(times: np.ndarray) -> float:
+        drawn = np.repeat(np.arange(len(times)), times.astype(np.int64))
+        values = []
+        for scores, strange in trials:
+            mask = strange[drawn]
+            if mask.any() and not mask.all():
+                high, low = scores[drawn[mask]], scores[drawn[~mask]]
+                values.append(_area(high, low) if which == 0 else fpr95(high, low)[which - 1])
+        return float(np.mean(values)) if values else float("nan")
+
+    return bootstrap(mean, len(trials[0][0]), rng=rng, n_resamples=n_resamples)
+
+
+def _area(high: np.ndarray, low: np.ndarray) -> float:
+    """AUROC without its interval: the share of pairs in order, ties half."""
+    ordered = np.sort(low)
+    below, at_most = np.searchsorted(ordered, high, "left"), np.searchsorted(ordered, high, "right")
+    return float((below + at_most).mean() / (2 * len(low)))
+
+
+def note(
+    draft: Draft, name: str, area: Interval, of_ordinary: Interval, of_strange: Interval, items: str
+) -> dict[str, Any]:
+    """Three metrics of one detector, and its row in the section."""
+    where = f"detector={name}"
+    draft.add("novelty_auroc", area, slice=where, items=items)
+    draft.add("novelty_fpr95", of_ordinary, slice=where, items=items)
+    draft.add(OTHER_CONVENTION, of_strange, slice=where, items=items)
+    return {
+        "detector": name,
+        "summary": detectors[name].summary,
+        "auroc": interval_record(area),
+        "fpr95": interval_record(of_ordinary),
+        "fpr95_ordinary_positive": interval_record(of_strange),
+        "items": items,
+    }
+
+
+def detector_arrays(predictor: Predictor, name: str, fit: Answers | None) -> Mapping[str, np.ndarray] | None:
+    """What a detector needs: from the bundle where it is the guard's own, else fitted on ordinary items."""
+    guard = predictor.bundle.guard
+    if name == predictor_detector(predictor):
+        return {k.removeprefix(DETECTOR_PREFIX): v for k, v in guard.items() if k.startswith(DETECTOR_PREFIX)}
+    return None if fit is None else detectors[name].fit(fit.embeddings, fit.logits)
+
+
+def predictor_detector(predictor: Predictor) -> str:
+    """The name of the detector in the bundle's guard."""
+    return str(predictor.bundle.guard["detector_name"])
+
+
+def name_payloads(store: Store, predictor: Predictor, payloads: list[Payload]) -> list[str]:
+    """Keys for items that are in no snapshot: their keyed content, numbered where it repeats."""
+    seen: dict[str, int] = {}
+    keys = []
+    for payload in payloads:
+        key = store.keyed(predictor.modality.encode(payload))
+        seen[key] = seen.get(key, 0) + 1
+        keys.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
+    return keys

@@ -1,0 +1,206 @@
+"""The page, from top to bottom: what it comes down to, then each number, then how it was made."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+
+from passmuster.core.records import Metric, Report
+from passmuster.modality.base import Modality
+from passmuster.stages.evaluate.draft import Answers, Scope
+from passmuster.stages.evaluate.faults import Spoilt
+from passmuster.stages.evaluate.novelty import Strange
+from passmuster.stages.evaluate.page import sections
+from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
+from passmuster.stages.evaluate.words import between, percent
+from passmuster.store.store import Store
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What the page shows and the report does not hold: one item under every fault, and the named strange items."""
+
+    spoilt: tuple[Spoilt, ...] = ()
+    strange: tuple[Strange, ...] = ()
+
+
+def render_page(
+    store: Store, modality: Modality, report: Report, answers: Answers, extras: Extras, scope: Scope
+) -> str:
+    """One HTML document with everything inside: it asks nothing of any network, and says so to the browser."""
+    library = Library(report, scope, make_cards(store, modality, report, answers, extras.strange, scope))
+    body = "\n".join(
+        part
+        for part in (
+            masthead(store.config.project.name, report, library),
+            in_words(report, library),
+            numbers(report, library),
+            sections.versions(report, library),
+            sections.classes(report, library),
+            sections.certainty(report, library),
+            sections.faults(report, library, extras.spoilt),
+            sections.novelty(report, library),
+            sections.data(report, library),
+            sections.training(report),
+            colophon(report),
+        )
+        if part
+    )
+    style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
+    title = f"{escape(store.config.project.name)}: report on {report.bundle[:12]}"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body class="{escape(report.modality)}">
+<main>
+{body}
+</main>
+<dialog id="drawer" aria-labelledby="drawer-title">
+<header><div><h2 id="drawer-title"></h2><p id="drawer-note"></p></div>
+<form method="dialog"><button aria-label="Close">✕</button></form></header>
+<ul class="cards" id="drawer-items"></ul>
+</dialog>
+{library.templates()}
+<script type="application/json" id="sets">{library.data()}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def masthead(project: str, report: Report, library: Library) -> str:
+    """Whose report it is, and the one number with its interval drawn to scale."""
+    headline = report.metric("accuracy")
+    if headline is None:
+        return ""
+    clean = report.metric("accuracy", "leakage=clean")
+    without = ""
+    if clean is not None:
+        text = f"{percent(clean.value)} without the {report.sections['data']['n_leaked']:,} copied test items"
+        without = f'<p class="caveat">{library.link(clean.items, text)}</p>'
+    return f"""<header class="masthead">
+<div>
+<p class="eyebrow">Report card</p>
+<h1>{escape(project)}</h1>
+<p class="meta">{report.n_test:,} test items · {len(report.classes):,} classes · {report.created[:10]}</p>
+</div>
+<div class="headline">
+{library.link(headline.items, f"<strong>{percent(headline.value)}</strong>", kind="big")}
+<p>right, and with {headline.level:.0%} confidence between {percent(headline.low)} and {percent(headline.high)}</p>
+{scale(headline)}
+{without}
+</div>
+</header>"""
+
+
+def scale(metric: Metric) -> str:
+    """A rate on a line from 0 to 100 %, with its interval."""
+    low, high = 100 * metric.low, 100 * metric.high
+    return (
+        '<div class="scale" aria-hidden="true">'
+        f'<span class="span" style="left:{low:.1f}%;width:{max(high - low, 0.6):.1f}%"></span>'
+        f'<span class="dot" style="left:{100 * metric.value:.1f}%"></span></div>'
+    )
+
+
+def in_words(report: Report, library: Library) -> str:
+    """The first screen: good at, breaks, not known."""
+    summary, unknown = report.sections["summary"], report.sections["unknown"]
+
+    def lines(rows: list[dict[str, str]]) -> str:
+        return "".join(f"<li>{library.link(row['items'], escape(row['text']), kind='line')}</li>" for row in rows)
+
+    first, rest = unknown[:4], unknown[4:]
+    more = "".join(f"<li>{escape(line)}</li>" for line in rest)
+    return f"""<section class="words" aria-label="In plain words">
+<div class="good"><h2>What it is good at</h2><ul>{lines(summary["good"])}</ul></div>
+<div class="breaks"><h2>Where it breaks</h2><ul>{lines(summary["breaks"])}</ul></div>
+<div class="unknown"><h2>What is not known</h2><ul>{"".join(f"<li>{escape(line)}</li>" for line in first)}</ul>
+{f"<details><summary>{len(rest)} more</summary><ul>{more}</ul></details>" if rest else ""}</div>
+</section>"""
+
+
+TILES = (
+    ("accuracy", "", "Right answers", "share of test items"),
+    ("accuracy", "leakage=clean", "Without copies", "right, where training held no copy"),
+    ("macro_f1", "", "Macro-F1", "every class counts the same"),
+    ("accuracy_difference", "", "Against the live release", "difference of right answers"),
+    ("negative_flip_rate", "", "Became wrong", "right in the live release, wrong now"),
+    ("ece", "", "Calibration error", "mean gap between sure and right"),
+    ("abstention_rate", "", "Withheld", "answers not given"),
+    ("accuracy_answered", "", "Right when answering", "among answers given"),
+    ("accuracy_under_faults", "", "Under natural faults", "mean over faults and severities"),
+    ("aurc", "", "Risk over coverage", "area under the curve, lower is better"),
+    ("nll", "", "Log loss", "nats, lower is better"),
+    ("brier", "", "Brier score", "0 to 2, lower is better"),
+)
+
+
+def numbers(report: Report, library: Library) -> str:
+    """The headline numbers: value, interval, how many items; each opens them."""
+    tiles = []
+    for name, where, title, meaning in TILES:
+        metric = report.metric(name, where)
+        if metric is None:
+            continue
+        signed = name == "accuracy_difference"
+        value, span = as_text(metric, signed=signed)
+        inside = (
+            f'<span class="name">{title}</span><strong>{value}</strong><span class="span">{span}</span>'
+            f'<span class="n">{meaning} · {metric.n:,} items</span>'
+        )
+        tiles.append(library.link(metric.items, inside, kind="tile"))
+    return (
+        '<section><h2>The numbers</h2><p class="lead">Each with its 95 % interval. Click one to see the items behind '
+        f'it.</p><div class="tiles">{"".join(tiles)}</div></section>'
+    )
+
+
+def as_text(metric: Metric, *, signed: bool = False) -> tuple[str, str]:
+    """Value and interval of a metric as the page writes them."""
+    if metric.unit != "rate":
+        return f"{metric.value:.3f}", f"{metric.low:.3f} to {metric.high:.3f}"
+    if signed:
+        return f"{100 * metric.value:+.1f} points", f"{100 * metric.low:+.1f} to {100 * metric.high:+.1f}"
+    return percent(metric.value), between(metric.low, metric.high)
+
+
+def colophon(report: Report) -> str:
+    """How the numbers were made, and what this page rests on."""
+    methods = "".join(f"<li>{line}</li>" for line in method_lines(report))
+    incumbent = f"<dt>Live release</dt><dd><code>{escape(report.incumbent)}</code></dd>" if report.incumbent else ""
+    return f"""<section class="colophon"><h2>How this was made</h2>
+<ul>{methods}</ul>
+<dl><dt>Bundle</dt><dd><code>{escape(report.bundle)}</code></dd>
+<dt>Dataset version</dt><dd><code>{escape(report.snapshot)}</code></dd>{incumbent}
+<dt>Made</dt><dd>{escape(report.created)}, look {report.look} at this test</dd></dl>
+<p>Everything on this page is inside this file; it asks nothing of any network. The same as data:
+<code>report.json</code> beside it.</p></section>"""
+
+
+def method_lines(report: Report) -> Iterator[str]:
+    """Formulas and sources, in one line each."""
+    weighted = any("weighted" in metric.method for metric in report.metrics)
+    clustered = any("cluster" in metric.method for metric in report.metrics)
+    yield "The bundle itself answered, preprocessing and guard included: what is judged here is what is served."
+    yield "Shares have Wilson’s interval (1927); macro-F1, calibration, log loss and areas a bootstrap interval."
+    if weighted:
+        yield "Test labels carry weights, because some items were asked for more often; shares are Hájek’s (1971)."
+    if clustered:
+        yield "Items of one person, and copies of one item, are counted and resampled together."
+    yield "Calibration error: 15 bins of equal width (Guo et al. 2017). Risk over coverage: Geifman and El-Yaniv 2017."
+    if report.incumbent:
+        yield "Versions: exact McNemar test, Tango’s interval (1998) for the difference, on the same items."
+    yield "Novelty: strange items are the positive class; the false-positive rate is printed under both conventions."

@@ -1,0 +1,388 @@
+"""The sections of the page that open a subject: each takes the report, and returns HTML or "" when it has nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from passmuster.core.records import Report
+from passmuster.stages.evaluate.faults import SEVERITIES, Spoilt
+from passmuster.stages.evaluate.page import charts
+from passmuster.stages.evaluate.page.cards import Library, escape
+from passmuster.stages.evaluate.words import between, percent, plain_name
+
+MATRIX_CLASSES = 16
+ROWS_SHOWN = 12
+
+
+def classes(report: Report, library: Library) -> str:
+    """A row per class, the weakest first, and which is taken for which."""
+    rows = sorted(
+        report.sections["per_class"],
+        key=lambda r: (r["recall"]["value"] is None, r["recall"]["value"] or 0.0, r["class"]),
+    )
+    head = (
+        '<thead><tr><th scope="col">Class</th><th scope="col">Found <small>recall</small></th>'
+        '<th scope="col">Right when said <small>precision</small></th><th scope="col">F1</th></tr></thead>'
+    )
+    first, rest = rows[:ROWS_SHOWN], rows[ROWS_SHOWN:]
+    more = ""
+    if rest:
+        body = "".join(class_row(row, library) for row in rest)
+        more = (
+            f"<details><summary>{len(rest)} more classes</summary>"
+            f'<table class="classes">{head}<tbody>{body}</tbody></table></details>'
+        )
+    return (
+        '<section><h2>Class by class</h2><p class="lead">The weakest first. Bars show the interval: a wide one means '
+        f'few items.</p><div class="scroll"><table class="classes">{head}<tbody>'
+        f"{''.join(class_row(row, library) for row in first)}</tbody></table></div>{more}</section>"
+        + matrix(report, library)
+    )
+
+
+def class_row(row: dict[str, Any], library: Library) -> str:
+    """Recall and precision with their intervals drawn, opening their items."""
+    name = escape(row["class"]) + ("" if row["known"] else ' <span class="note">unknown to the model</span>')
+    f1 = "–" if row["f1"] is None else f"{row['f1']:.3f}"
+    return (
+        f'<tr><th scope="row">{name}</th><td>{bar(row["recall"], row["items"], library)}</td>'
+        f'<td>{bar(row["precision"], row["predicted_items"], library)}</td><td class="number">{f1}</td></tr>'
+    )
+
+
+def bar(share: dict[str, Any], items: str, library: Library) -> str:
+    """A share as text beside its interval drawn to scale."""
+    if share["value"] is None:
+        return '<span class="none">no items</span>'
+    low, high = 100 * share["low"], 100 * share["high"]
+    inside = (
+        f'<span class="value">{percent(share["value"])}</span>'
+        f'<span class="scale" aria-hidden="true"><span class="span" style="left:{low:.1f}%;'
+        f'width:{max(high - low, 0.6):.1f}%"></span><span class="dot" style="left:{100 * share["value"]:.1f}%"></span>'
+        f'</span><span class="span-text">{between(share["low"], share["high"])}, {share["n"]:,}</span>'
+    )
+    return library.link(items, inside, kind="bar")
+
+
+def matrix(report: Report, library: Library) -> str:
+    """The confusion matrix of the classes most often mistaken, and the commonest mistakes."""
+    section = report.sections["confusion"]
+    counts, mistakes = section["counts"], section["most_confused"]
+    if len(report.classes) < 2:
+        return ""
+    errors = [sum(row) + sum(other[i] for other in counts) - 2 * row[i] for i, row in enumerate(counts)]
+    chosen = sorted(sorted(range(len(counts)), key=lambda i: -errors[i])[:MATRIX_CLASSES])
+    left_out = len(counts) - len(chosen)
+    note = f" The {MATRIX_CLASSES} classes with most mistakes; {left_out} others are left out." if left_out else ""
+    head = "".join(f'<th scope="col"><span>{escape(report.classes[j])}</span></th>' for j in chosen)
+    body = "".join(matrix_row(report, counts, i, chosen, library) for i in chosen)
+    long = " long" if max(len(report.classes[i]) for i in chosen) > 4 else ""
+    listed = "".join(
+        "<li>"
+        + library.link(
+            m["items"],
+            f"<b>{escape(m['label'])}</b> taken for <b>{escape(m['predicted'])}</b> "
+            f"<span>{m['n']:,} of {round(m['n'] / m['share']):,}</span>",
+            kind="line",
+        )
+        + "</li>"
+        for m in mistakes[:10]
+    )
+    return (
+        f'<section><h2>What is taken for what</h2><p class="lead">Rows are labels, columns what the model said.{note}'
+        ' Click a cell to see its items.</p><div class="split"><div class="scroll">'
+        f'<table class="matrix{long}"><thead><tr>'
+        f"<td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div><h3>Commonest mistakes</h3><ol class="mistakes">{listed or "<li>None on this test.</li>"}</ol></div>'
+        "</div></section>"
+    )
+
+
+def matrix_row(report: Report, counts: Sequence[Sequence[int]], i: int, chosen: Sequence[int], library: Library) -> str:
+    """One label: how its items were taken, shaded by share of them."""
+    total = max(1, sum(counts[i]))
+    cells = []
+    for j in chosen:
+        n = counts[i][j]
+        share = n / total
+        shade = f'class="{"right" if i == j else "wrong"}{" deep" if share > 0.45 else ""}"'
+        name = f"label={report.classes[i]} predicted={report.classes[j]}"
+        label = f"{report.classes[i]} taken for {report.classes[j]}: {n}"
+        inside = library.link(name, str(n), kind="cell", label=label) if n else ""
+        cells.append(f'<td {shade} style="--share:{100 * share:.0f}%">{inside}</td>')
+    return f'<tr><th scope="row">{escape(report.classes[i])}</th>{"".join(cells)}</tr>'
+
+
+def certainty(report: Report, library: Library) -> str:
+    """The reliability curve and risk against coverage, with the bins as a table that opens items."""
+    bins = report.sections["calibration"]["bins"]
+    rows = "".join(
+        f'<tr><th scope="row">{percent(b["low"])} to {percent(b["high"])}</th>'
+        f'<td class="number">{percent(b["confidence"])}</td>'
+        f"<td>{bar(b['accuracy'], b['items'], library)}</td></tr>"
+        for b in bins
+    )
+    return f"""<section><h2>Can you trust how sure it is?</h2>
+<div class="pair"><figure>{charts.reliability_chart(bins)}
+<figcaption>On the dashed line, “90 % sure” is right nine times of ten. Below it, the model is too sure of itself.
+</figcaption></figure>
+<figure>{charts.risk_coverage_chart(report.sections["risk_coverage"])}
+<figcaption>What withholding the least sure answers buys: the fewer it answers, the fewer should be wrong.
+</figcaption></figure></div>
+<details><summary>The bins as a table</summary><div class="scroll"><table class="classes"><thead><tr>
+<th scope="col">Sure</th><th scope="col">On average</th><th scope="col">Right</th></tr></thead>
+<tbody>{rows}</tbody></table></div></details></section>"""
+
+
+def faults(report: Report, library: Library, spoilt: Sequence[Spoilt]) -> str:
+    """Accuracy under natural faults: curves, a table that opens what broke, and one item on its way down."""
+    section = report.sections["corruptions"]
+    names = list(dict.fromkeys(row["corruption"] for row in section["rows"]))
+    titles = [plain_name(name) for name in names]
+    found = {(row["corruption"], row["severity"]): row for row in section["rows"]}
+    head = "".join(f'<th scope="col">{severity}</th>' for severity in SEVERITIES)
+    body = ""
+    for name, title in zip(names, titles):
+        cells = []
+        for severity in SEVERITIES:
+            share = found[name, severity]["accuracy"]
+            fall = max(0.0, section["clean"]["value"] - share["value"])
+            label = f"{title}, severity {severity}: {percent(share['value'])} ({between(share['low'], share['high'])})"
+            inside = library.link(
+                found[name, severity]["broken"], f"{100 * share['value']:.0f}", kind="cell", label=label
+            )
+            deep = " deep" if fall > 0.45 else ""
+            cells.append(f'<td class="wrong{deep}" style="--share:{100 * fall:.0f}%">{inside}</td>')
+        body += f'<tr><th scope="row">{escape(title)}</th>{"".join(cells)}</tr>'
+    return f"""<section><h2>When things go wrong outside</h2>
+<p class="lead">{section["n"]:,} test items, drawn at random, each spoilt by every fault at five severities. Clean, the
+model is right on {percent(section["clean"]["value"])} of them; over all faults and severities on
+{percent(section["mean"]["value"])} ({between(section["mean"]["low"], section["mean"]["high"])}).</p>
+<div class="split"><figure>{charts.faults_chart(section, names, titles)}</figure>
+<div class="scroll"><h3>Right answers, %, by severity</h3><table class="matrix faults">
+<thead><tr><td></td>{head}</tr></thead>
+<tbody>{body}</tbody></table><p class="note">Click a cell to see which right answers the fault broke.</p></div></div>
+{way_down(names, spoilt)}</section>"""
+
+
+def way_down(names: Sequence[str], spoilt: Sequence[Spoilt]) -> str:
+    """One item under every fault and severity, and what it was taken for."""
+    if not spoilt:
+        return ""
+    rows = ""
+    for name in names:
+        cells = "".join(
+            f'<td><div class="preview">{s.preview}</div><span class="{"right" if s.right else "wrong"}">'
+            f"{'✓' if s.right else '✗'} {escape(s.predicted)}</span></td>"
+            for s in sorted((s for s in spoilt if s.corruption == name), key=lambda s: s.severity)
+        )
+        rows += f'<tr><th scope="row">{escape(plain_name(name))}</th>{cells}</tr>'
+    head = "".join(f'<th scope="col">severity {severity}</th>' for severity in SEVERITIES)
+    return (
+        "<details open><summary>One item on its way down</summary>"
+        f'<div class="scroll"><table class="way"><thead><tr><td></td>{head}</tr></thead>{rows}</table></div></details>'
+    )
+
+
+def novelty(report: Report, library: Library) -> str:
+    """How well each detector tells strange from ordinary."""
+    section = report.sections["novelty"]
+    rows = "".join(
+        f'<tr><th scope="row">{library.link(row["items"], escape(row["detector"]), kind="line")}'
+        f"<small>{escape(row['summary'])}</small></th>"
+        + "".join(
+            f'<td class="number"><b>{said(row[kind]["value"])}</b>'
+            f"<small>{said(row[kind]['low'])} to {said(row[kind]['high'])}</small></td>"
+            for kind, said in (("auroc", "{:.3f}".format), ("fpr95", percent), ("fpr95_ordinary_positive", percent))
+        )
+        + "</tr>"
+        for row in section["rows"]
+    )
+    table = (
+        '<div class="scroll"><table class="plain"><thead><tr><th scope="col">Detector</th><th scope="col">AUROC'
+        "<small>higher is better, 0.5 is chance</small></th>"
+        '<th scope="col">Ordinary flagged<small>when 95 % of strange are caught</small></th>'
+        '<th scope="col">Strange accepted<small>when 95 % of ordinary are</small></th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        if rows
+        else ""
+    )
+    flagged = "".join(
+        f"<p>{library.link(m.items, f'Of the {what}, the guard as shipped calls {percent(m.value)} novel')} "
+        f"({between(m.low, m.high)}).</p>"
+        for where, what in (("set=novel", "strange items"), ("set=test", "ordinary test items"))
+        if (m := report.metric("novelty_flagged", where)) is not None
+    )
+    problems = section.get("problems") or []
+    unread = (
+        f"<p>{section['n_unreadable']:,} items could not be read: {escape('; '.join(problems[:5]))}</p>"
+        if problems
+        else ""
+    )
+    return (
+        "<section><h2>Does it notice what it does not know?</h2>"
+        f'<p class="lead">{escape(section["said"])}</p>{flagged}{table}{unread}</section>'
+    )
+
+
+def versions(report: Report, library: Library) -> str:
+    """The paired table against the live release, and every decision that changes."""
+    section = report.sections.get("versions")
+    if not section or not report.incumbent:
+        return ""
+    if not section["n"]:
+        return (
+            '<section><h2>Against the live release</h2><p class="lead">Not compared: the live release learned from '
+            "every test item.</p></section>"
+        )
+    links = section["items"]
+    changed = section["changed"]
+    p = section["p_mcnemar"]
+    meaning = (
+        "a difference that chance alone would rarely make" if p < 0.05 else "a difference that chance alone could make"
+    )
+    rows = "".join(
+        f"<tr><td><code>{escape(row['key'][:8])}</code></td><td>{escape(row['label'])}</td>"
+        f'<td class="{mark(row, "incumbent")}">{escape(row["incumbent"])}</td>'
+        f'<td class="{mark(row, "candidate")}">{escape(row["candidate"])}</td></tr>'
+        for row in changed[:ROWS_SHOWN]
+    )
+    boxes = "".join(
+        library.link(items, f"<strong>{section[name]:,}</strong><span>{title}</span>", kind=f"box {name}")
+        for name, title, items in (
+            ("both_right", "right in both", ""),
+            ("only_candidate", "wrong before, right now", links["better"]),
+            ("only_incumbent", "right before, wrong now", links["worse"]),
+            ("both_wrong", "wrong in both", ""),
+        )
+    )
+    every = library.link(links["changed"], f"See all {len(changed):,} with their items")
+    table = (
+        f"<details><summary>{len(changed):,} decisions change</summary>"
+        f'<p>{every}</p><div class="scroll"><table class="plain"><thead><tr><th scope="col">Item</th>'
+        '<th scope="col">Label</th><th scope="col">Live release</th><th scope="col">This model</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        f'<p class="note">{min(len(changed), ROWS_SHOWN):,} of {len(changed):,} shown; all are in report.json.</p>'
+        "</details>"
+        if changed
+        else "<p>No decision changes.</p>"
+    )
+    return (
+        f'<section><h2>Against the live release</h2><p class="lead">Both answered the same {section["n"]:,} items. '
+        f"Exact McNemar test: p = {p:.2g}, {meaning}.</p>"
+        f'<div class="boxes">{boxes}</div>{table}</section>'
+    )
+
+
+def mark(row: dict[str, str], which: str) -> str:
+    return "right" if row[which] == row["label"] else "wrong"
+
+
+def data(report: Report, library: Library) -> str:
+    """What the checks found, and copies across the split, side by side."""
+    section = report.sections["data"]
+    rows = "".join(
+        f'<tr><td><span class="badge {escape(f["severity"])}">{escape(f["severity"])}</span></td>'
+        f"<td>{library.link(f['items'], escape(f['title']), kind='line')}"
+        f"{'<small>' + escape(f['remedy']) + '</small>' if f['remedy'] else ''}</td>"
+        f'<td class="number">{f["n_items"]:,}</td></tr>'
+        for f in section["findings"]
+    )
+    table = (
+        '<div class="scroll"><table class="plain"><thead><tr><th scope="col">Weight</th>'
+        f'<th scope="col">What was seen</th><th scope="col">Items</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        if rows
+        else "<p>The checks found nothing to say of this dataset version.</p>"
+    )
+    return f"<section><h2>The data behind it</h2>{table}{twins(report, library)}{parity(report, library)}</section>"
+
+
+def twins(report: Report, library: Library) -> str:
+    """Pairs of copies with one side in training, beside each other."""
+    section = report.sections["data"]
+    pairs = section["leakage"]
+    if not pairs:
+        return "<p>No test item has a copy among the items that training saw.</p>"
+    shown = [pair for pair in pairs if pair["train"] in library.cards and pair["test"] in library.cards]
+    shown = shown[: library.scope.n_pairs_shown]
+    rows = "".join(
+        f'<ul class="cards twin" aria-label="a pair of copies">{library.cards[pair["train"]]}'
+        f"{library.cards[pair['test']]}</ul>"
+        for pair in shown
+    )
+    opener = library.link("leakage", f"{section['n_leaked']:,} test items have a copy in training")
+    return (
+        f'<h3>Copies on both sides of the split</h3><p class="lead">{opener}: the model may know them by heart. '
+        f"Left, what training saw; right, what it was tested on. {len(shown):,} of {len(pairs):,} pairs shown.</p>"
+        f'<div class="twins">{rows}</div>'
+    )
+
+
+def parity(report: Report, library: Library) -> str:
+    """Whether the exported model answers as the trained one did."""
+    section = report.sections.get("parity")
+    if not section:
+        return ""
+    text = f"{percent(section['agreement'])} of {section['n']:,} answers are the same"
+    return (
+        f"<h3>As trained, so served</h3><p>{library.link(section['items'], text)} as those of the model before it was "
+        f"exported; no logit differs by more than {section['max_abs_difference']:.2g}.</p>"
+    )
+
+
+def training(report: Report) -> str:
+    """The rungs of the ladder: what each brought, and what it cost."""
+    section = report.sections["training"]
+    rungs = section.get("rungs")
+    rows = rungs.get("rungs", []) if isinstance(rungs, dict) else rungs
+    rows = [row for row in rows or [] if isinstance(row, dict)]
+    columns = [
+        name
+        for name in dict.fromkeys(name for row in rows for name in row)
+        if any(isinstance(row.get(name), (str, int, float)) and row.get(name) != "" for row in rows)
+    ]
+    table = ""
+    if rows:
+        head = "".join(f'<th scope="col">{escape(column_title(name))}</th>' for name in columns)
+        body = "".join(
+            f"<tr{' class=chosen' if is_chosen(row, section['rung']) else ''}>"
+            + "".join(f"<td{number_class(row.get(name))}>{escape(cell(row.get(name)))}</td>" for name in columns)
+            + "</tr>"
+            for row in rows
+        )
+        head = f"<thead><tr>{head}</tr></thead>"
+        table = f'<div class="scroll"><table class="plain">{head}<tbody>{body}</tbody></table></div>'
+    said = (
+        f"The model climbed to <b>{escape(section['rung'] or 'no rung')}</b>"
+        if section["origin"] == "trained"
+        else "The model was trained elsewhere and imported"
+    )
+    return f'<section><h2>How it was learned</h2><p class="lead">{said}.</p>{table}</section>'
+
+
+def is_chosen(row: dict[str, Any], rung: str) -> bool:
+    return bool(row.get("chosen")) or rung in (row.get("rung"), row.get("name"))
+
+
+def column_title(name: str) -> str:
+    """
+    >>> column_title("seconds_s"), column_title("log_loss")
+    ('seconds, s', 'log loss')
+    """
+    return name.removesuffix("_s").replace("_", " ") + (", s" if name.endswith("_s") else "")
+
+
+def number_class(value: Any) -> str:
+    return ' class="number"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+
+
+def cell(value: Any) -> str:
+    """A value of a table: numbers short, nothing as a dash."""
+    if value is None or isinstance(value, (dict, list)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,175 @@
+"""The stage, told once: open bundle and test, ask, measure, compare, say it in words, keep it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from passmuster.core.codec import to_plain
+from passmuster.core.digests import canonical_json
+from passmuster.core.errors import IntegrityError, ResourceError
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Bundle, Report
+from passmuster.runtime.bundle import LoadedBundle, open_bundle
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.comparisons import (
+    describe_training,
+    find_incumbent,
+    measure_data,
+    measure_parity,
+    measure_versions,
+)
+from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
+from passmuster.stages.evaluate.faults import measure_faults
+from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence
+from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
+from passmuster.stages.evaluate.novelty import measure_novelty
+from passmuster.stages.evaluate.page.render import Extras, render_page
+from passmuster.stages.evaluate.words import to_finite, write_summary
+from passmuster.store.releases import add_report, read_bundle
+from passmuster.store.store import Store
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """The report, its digest, and the page (``report.json`` lies beside it)."""
+
+    report: Report
+    digest: str
+    path: Path
+
+
+def evaluate(
+    store: Store,
+    bundle: str = "",
+    *,
+    novel: Path | None = None,
+    progress: Progress | None = None,
+    scope: Scope = Scope(),
+) -> EvaluateResult:
+    """Measure the bundle whose digest starts with `bundle` (the latest when empty) on the sealed test.
+
+    The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model.
+    Leaves a `Report` in the catalog and a folder ``.muster/reports/<digest>`` with ``report.json`` and ``report.html``.
+
+    Raises
+    ------
+    NotFoundError
+        ``bundle.none``, ``snapshot.none``, ``novel.none``.
+    DataError
+        ``evaluate.no_test_labels`` and those of `read_novel`.
+    IntegrityError
+        When this bundle, the live one or a file of the run is not what it should be.
+    """
+    progress = progress or Silent()
+    with store.read() as db:
+        chosen = read_bundle(db, bundle)
+    predictor = Predictor(open_checked(store, chosen))
+    incumbent = find_incumbent(store, chosen)
+    evidence = gather_evidence(store, chosen, predictor.classes)
+    progress.say(f"test opened for evaluation, look {evidence.look}: {len(evidence.items):,} labelled items")
+    rng = np.random.default_rng(store.config.train.seed)
+    answers = ask(store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle")
+
+    draft = Draft()
+    measure_headline(draft, evidence, answers, scope, rng)
+    measure_classes(draft, evidence, answers)
+    measure_certainty(draft, evidence, answers)
+    spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
+    strange = measure_novelty(store, draft, predictor, evidence, answers, novel, scope, rng, progress=progress)
+    if incumbent is not None:
+        measure_versions(store, draft, incumbent, evidence, answers, rng, progress=progress)
+    measure_parity(store, draft, chosen, predictor)
+    measure_data(store, draft, evidence, answers)
+    describe_training(store, draft, chosen, predictor)
+    write_summary(draft, evidence, answers, incumbent.digest if incumbent else "")
+
+    report = as_report(draft, chosen, evidence, incumbent)
+    progress.say("writing the report")
+    page = render_page(store, predictor.modality, report, answers, Extras(tuple(spoilt), tuple(strange)), scope)
+    return keep(store, report, page)
+
+
+def foresee(store: Store, bundle: str = "") -> list[str]:
+    """What `evaluate` would do, without opening the test; the errors are the same."""
+    with store.read() as db:
+        chosen = read_bundle(db, bundle)
+    open_checked(store, chosen)
+    n = count_evidence(store, chosen)
+    incumbent = find_incumbent(store, chosen)
+    against = f" and compare with the live bundle {incumbent.digest[:16]}" if incumbent else ""
+    return [f"would open the test, which counts, ask bundle {chosen.digest[:16]} about {n:,} labelled items{against}"]
+
+
+def open_checked(store: Store, bundle: Bundle) -> LoadedBundle:
+    """The bundle, if it is the one that the catalog means."""
+    loaded = open_bundle(store.bundle_folder(bundle.path))
+    if loaded.digest != bundle.digest:
+        raise IntegrityError(
+            "bundle.changed", "the folder holds another bundle than the catalog says", value=loaded.digest[:16],
+            limit=bundle.digest[:16], where=loaded.path, next="muster verify",
+        )  # fmt: skip
+    return loaded
+
+
+def as_report(draft: Draft, bundle: Bundle, evidence: Evidence, incumbent: Bundle | None) -> Report:
+    """What was gathered, as a record that JSON can hold."""
+    return Report(
+        bundle=bundle.digest,
+        snapshot=evidence.snapshot.digest,
+        created=evidence.created,
+        modality=evidence.snapshot.modality,
+        classes=evidence.classes,
+        n_test=len(evidence.items),
+        look=evidence.look,
+        metrics=tuple(draft.metrics),
+        item_sets=draft.item_sets,
+        sections=to_finite(to_plain(draft.sections)),
+        incumbent=incumbent.digest if incumbent else "",
+    )
+
+
+def keep(store: Store, report: Report, page: str) -> EvaluateResult:
+    """Files first, then the act: a report in the catalog has its page."""
+    folder = store.root / "reports" / report.bundle[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "report.json", canonical_json(to_plain(report)))
+        write_whole(folder / "report.html", page.encode())
+    except OSError as error:
+        raise ResourceError(
+            "disk.full" if error.errno == 28 else "report.write",
+            f"the report could not be written: {error.strerror}",
+            where=folder,
+            next="free some disk and repeat the command",
+        ) from error
+    headline = report.metric("accuracy")
+    with store.act("evaluate.done") as act:
+        digest = add_report(act.db, report)
+        act.payload.update(
+            bundle=report.bundle,
+            report=digest,
+            snapshot=report.snapshot,
+            incumbent=report.incumbent,
+            look=report.look,
+            n_test=report.n_test,
+            accuracy=headline.value if headline else None,
+        )
+    return EvaluateResult(report, digest, folder / "report.html")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """All of it or nothing."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,244 @@
+"""The report in plain words: what the model is good at, where it breaks, and what is not known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.records import Item, Metric
+from passmuster.core.statistics import detectable_drop
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
+
+UNIT = "\u00a0%"
+FEW = 10  # labelled test items below which little is said of a class
+SURE = 0.9
+
+
+def percent(value: float) -> str:
+    """A rate in words of the page.
+
+    >>> percent(0.9481), percent(0.95), percent(1.0)
+    ('94.8\\xa0%', '95.0\\xa0%', '100\\xa0%')
+    """
+    text = "100" if value == 1 else "0" if value == 0 else f"{100 * value:.1f}"
+    return f"{text}{UNIT}"
+
+
+def between(low: float, high: float) -> str:
+    """An interval in words.
+
+    >>> between(0.923, 0.965)
+    '92.3 to 96.5\\xa0%'
+    """
+    return f"{percent(low).removesuffix(UNIT)} to {percent(high)}"
+
+
+def with_interval(metric: Metric) -> str:
+    """A rate with its interval and the number of items behind it."""
+    return f"{percent(metric.value)} ({between(metric.low, metric.high)}, {metric.n:,} items)"
+
+
+def write_summary(draft: Draft, evidence: Evidence, answers: Answers, incumbent: str) -> None:
+    """Sections ``summary`` (good, breaks) and ``unknown``: lists of sentences, each with the set of items behind it."""
+    metrics = {(m.name, m.slice): m for m in draft.metrics}
+    draft.sections["summary"] = {
+        "good": good_at(draft, evidence, answers, metrics),
+        "breaks": breaks_at(draft, evidence, answers, metrics),
+    }
+    draft.sections["unknown"] = not_known(draft, evidence, metrics, incumbent)
+
+
+def good_at(
+    draft: Draft, evidence: Evidence, answers: Answers, metrics: dict[tuple[str, str], Metric]
+) -> list[dict[str, str]]:
+    """What it can do, in the order of what matters."""
+    headline = metrics["accuracy", ""]
+    lines = [said(f"It is right on {with_interval(headline)}.", headline.items)]
+    best = [
+        r for r in draft.sections["per_class"] if r["n"] >= FEW and r["recall"]["value"] >= max(0.9, headline.value)
+    ]
+    best.sort(key=lambda r: -r["recall"]["low"])
+    if best and len(evidence.classes) > 2:
+        names = ", ".join(f"“{r['class']}” ({percent(r['recall']['value'])})" for r in best[:3])
+        lines.append(said(f"It finds best: {names}.", best[0]["items"]))
+    sure = answers.confidence >= SURE
+    if sure.any():
+        right = float((answers.predicted == evidence.y)[sure].mean())
+        name = draft.add_set("sure", [k for k, s in zip(evidence.keys, sure) if s])
+        text = f"When it is at least {percent(SURE)} sure, which it is for {percent(float(sure.mean()))} of items, "
+        lines.append(said(f"{text}it is right on {percent(right)} of them.", name))
+    versions = draft.sections.get("versions", {})
+    difference = metrics.get(("accuracy_difference", ""))
+    if difference and difference.low > 0:
+        lines.append(
+            said(
+                f"It is right more often than the live release: {versions['only_candidate']:,} answers got better, "
+                f"{versions['only_incumbent']:,} worse.",
+                "changed" if "changed" in draft.item_sets else "",
+            )
+        )
+    return lines
+
+
+def breaks_at(
+    draft: Draft, evidence: Evidence, answers: Answers, metrics: dict[tuple[str, str], Metric]
+) -> list[dict[str, str]]:
+    """Where it fails: the weakest class, the commonest mistake, the costliest fault, sure errors, flips, leaks."""
+    lines = []
+    headline = metrics["accuracy", ""]
+    clean = metrics.get(("accuracy", "leakage=clean"))
+    leaked = draft.sections["data"]["n_leaked"]
+    if leaked:
+        rest = f" Without those it is right on {with_interval(clean)}." if clean else ""
+        lines.append(
+            said(f"{count(leaked, 'test item')} {'has' if leaked == 1 else 'have'} a copy in training, so that the "
+                 f"headline may flatter.{rest}", "leakage")
+        )  # fmt: skip
+    rows = [r for r in draft.sections["per_class"] if r["n"]]
+    worst = min(rows, key=lambda r: (r["recall"]["value"], -r["n"]), default=None)
+    if worst and worst["recall"]["value"] < headline.value and len(rows) > 1:
+        seen = worst["recall"]
+        lines.append(
+            said(
+                f"Weakest class: “{worst['class']}”, found in {percent(seen['value'])} of cases "
+                f"({between(seen['low'], seen['high'])}, {count(seen['n'], 'item')}).",
+                worst["items"],
+            )
+        )
+    if mistakes := draft.sections["confusion"]["most_confused"]:
+        m = mistakes[0]
+        often = times(m["n"])
+        lines.append(said(f"Commonest mistake: “{m['label']}” taken for “{m['predicted']}”, {often}.", m["items"]))
+    faults = draft.sections["corruptions"]
+    hard = metrics.get(("accuracy", f"corruption={faults['worst']} severity={faults['worst_severity']}"))
+    if hard and hard.value < faults["clean"]["value"]:
+        broken = next(
+            r["broken"] for r in faults["rows"]
+            if (r["corruption"], r["severity"]) == (faults["worst"], faults["worst_severity"])
+        )  # fmt: skip
+        lines.append(
+            said(
+                f"Hardest natural fault: {plain_name(faults['worst'])}. At severity {faults['worst_severity']} of 5 it "
+                f"is right on {with_interval(hard)}, against {percent(faults['clean']['value'])} of the same items clean.",
+                broken,
+            )
+        )
+    sure_wrong = (answers.predicted != evidence.y) & (answers.confidence >= SURE)
+    if sure_wrong.any():
+        n = int(sure_wrong.sum())
+        name = draft.add_set("sure and wrong", [k for k, s in zip(evidence.keys, sure_wrong) if s])
+        lines.append(said(f"It was at least {percent(SURE)} sure and wrong {times(n)}.", name))
+    flips = draft.sections.get("versions", {}).get("only_incumbent", 0)
+    if flips:
+        lines.append(
+            said(f"{count(flips, 'answer')} that the live release has right would become wrong.", "negative_flips")
+        )
+    return lines or [said("Nothing stood out on this test.", "")]
+
+
+def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Metric], incumbent: str) -> list[str]:
+    """What this report cannot say, and what would let it."""
+    headline = metrics["accuracy", ""]
+    drop = detectable_drop(headline.value, headline.n)
+    lines = [
+        f"Small changes: with {count(headline.n, 'test label')}, a fall of accuracy of less than about {points(drop)} "
+        "would most likely go unseen."
+    ]
+    rows = draft.sections["per_class"]
+    if absent := [r["class"] for r in rows if not r["n"]]:
+        lines.append(
+            f"Classes without a test label ({len(absent)}): {some(absent)}. How well they are found is unknown."
+        )
+    if thin := [r["class"] for r in rows if 0 < r["n"] < FEW]:
+        lines.append(f"Classes with fewer than {FEW} test labels ({len(thin)}): {some(thin)}. Their numbers are rough.")
+    if len({r["class"] for r in rows if r["n"]}) == 1:
+        lines.append("All test labels are of one class: whether the model tells classes apart was not tested.")
+    if strangers := [r["class"] for r in rows if not r["known"]]:
+        lines.append(f"Labels that the model does not know: {some(strangers)}. It can only be wrong on them.")
+    if evidence.n_unlabelled:
+        lines.append(f"{count(evidence.n_unlabelled, 'test item')} without a label played no part.")
+    if evidence.n_seen:
+        lines.append(f"{count(evidence.n_seen, 'test item')} left out, because this model learned from them.")
+    unseen = draft.sections.get("versions", {}).get("n_seen_by_incumbent", 0)
+    if unseen:
+        lines.append(f"{count(unseen, 'test item')} left out of the comparison: the live release learned from them.")
+    lines.append(
+        "Tomorrow: whether the meaning of labels will change (concept drift) cannot be seen without new labels."
+    )
+    lines.append("Faults other than those listed, and inputs made to deceive, were not tried.")
+    if not any(groups_of(item) for item in evidence.items):
+        lines.append("Whether some people are served worse than others: items carry no group, so it was not measured.")
+    if len(evidence.who) == 1:
+        lines.append("Errors in the test labels themselves: all come from one hand, and none was checked by a second.")
+    if not incumbent:
+        lines.append("There is no live release to compare with.")
+    if evidence.look > 1:
+        lines.append(
+            f"This test was opened {evidence.look} times for an evaluation: choosing by looking makes it easier."
+        )
+    if draft.sections["novelty"]["setting"] != "named":
+        lines.append("How truly foreign items are met: none were named (muster evaluate --novel PATH).")
+    return lines
+
+
+def said(text: str, items: str) -> dict[str, str]:
+    """A sentence and the set of items behind it ("" when none)."""
+    return {"text": text, "items": items}
+
+
+def count(n: int, what: str) -> str:
+    """
+    >>> count(1, "item"), count(1200, "item")
+    ('1 item', '1,200 items')
+    """
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+def times(n: int) -> str:
+    """
+    >>> times(1), times(3)
+    ('once', '3 times')
+    """
+    return "once" if n == 1 else f"{n:,} times"
+
+
+def points(difference: float) -> str:
+    """A difference of rates.
+
+    >>> points(0.0371)
+    '3.7 points'
+    """
+    return f"{100 * difference:.1f} points"
+
+
+def some(names: list[str], limit: int = 8) -> str:
+    """A few names, and how many more there are."""
+    shown = ", ".join(f"“{name}”" for name in names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def plain_name(name: str) -> str:
+    """
+    >>> plain_name("gaussian_noise.v1")
+    'gaussian noise'
+    """
+    return name.rpartition(".v")[0].replace("_", " ") or name
+
+
+def groups_of(item: Item) -> Any:
+    """What is known of whom an item is about."""
+    return item.groups or item.subject
+
+
+def to_finite(value: Any) -> Any:
+    """`value` with numbers that JSON cannot hold as None.
+
+    >>> to_finite({"a": [1.0, float("inf")]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {k: to_finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [to_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
