@@ -93,7 +93,7 @@ def label_conflicts(contents: Sequence[int], labels: Sequence[str | None], keys:
     conflicts = [by_label for by_label in seen.values() if len(by_label) > 1]
     if not conflicts:
         return []
-    pairs = [(list(c.items())[0], other) for c in conflicts for other in list(c.items())[1:]]
+    pairs = [(next(iter(c.items())), other) for c in conflicts for other in list(c.items())[1:]]
     n = len(conflicts)
     title = f"{n:,} {'contents carry' if n > 1 else 'content carries'} more than one label"
     evidence = {"n_pairs": len(pairs), "labels": [[a[0], b[0]] for a, b in pairs]}

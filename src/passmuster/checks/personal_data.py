@@ -1,4 +1,4 @@
-"""Personal data: how many items hold it, and of what kind. The modality finds the spans; no content is repeated here."""
+"""Personal data: how many items hold it, and of what kind. The modality finds the spans; nothing of them is repeated."""
 
 from __future__ import annotations
 

@@ -147,6 +147,7 @@ class TrainConfig:
     encoders: tuple[str, ...] = ()
     pretrained: bool = True
     rungs: tuple[str, ...] = ()  # empty: every rung of the modality
+    min_neighbour_agreement: float = 0.95  # of a lower precision with float32, before it may serve
 
 
 @dataclass(frozen=True)

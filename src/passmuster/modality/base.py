@@ -131,6 +131,7 @@ class Modality:
     find_twins : payloads and a similarity in [0, 1], to confirmed pairs of copies
     find_personal_data : payload to spans
     rungs : ways to learn, cheapest first
+    finds_personal_data : whether `find_personal_data` looks for anything at all
     """
 
     name: str
@@ -144,6 +145,7 @@ class Modality:
     find_twins: Callable[[Sequence[Payload], float], list[Twins]]
     find_personal_data: Callable[[Payload], list[Span]]
     rungs: Table[Rung]
+    finds_personal_data: bool = True
 
     def preparer(
         self, preprocess: Mapping[str, Any], folder: Path

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from passmuster.core.records import Item, Label, Role
 from passmuster.store.schema import items, labels
@@ -24,6 +24,12 @@ def add_items(db: Connection, new: Sequence[Item]) -> None:
     ]
     if rows:
         db.execute(insert(items), rows)
+
+
+def drop_quarantined(db: Connection, keys: Sequence[str]) -> None:
+    """Remove quarantined items that come again mended; they were never part of a snapshot."""
+    for start in range(0, len(keys), 900):
+        db.execute(delete(items).where(items.c.key.in_(keys[start : start + 900]), items.c.status == "quarantined"))
 
 
 def read_items(db: Connection, *, status: str | None = None, keys: Sequence[str] | None = None) -> list[Item]:

@@ -32,4 +32,5 @@ IMAGE = Modality(
     find_twins=find_twins,
     find_personal_data=no_spans,
     rungs=rungs,
+    finds_personal_data=False,
 )

@@ -1,0 +1,47 @@
+"""How findings and data-set versions are told on a terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from passmuster.core.records import Finding, Snapshot
+
+SPLIT_WORDS = {"train": "in the training pool", "reference": "held out for the guard", "test": "sealed for the test"}
+
+
+def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """One line for each finding, with its remedy; the blocking ones first."""
+    if not findings:
+        yield "findings: none"
+        return
+    yield f"findings: {len(findings)}"
+    order = {"blocking": 0, "warning": 1, "info": 2}
+    for finding in sorted(findings, key=lambda f: order[f.severity]):
+        remedy = finding.remedy[:1].upper() + finding.remedy[1:]
+        yield f"  {finding.severity:8}  {finding.kind}: {finding.title}. {remedy}."
+
+
+def findings_as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings without the long lists of items, which the catalog keeps."""
+    return [
+        {"kind": f.kind, "severity": f.severity, "title": f.title, "n_items": len(set(f.items)), "remedy": f.remedy}
+        for f in findings
+    ]
+
+
+def snapshot_lines(snapshot: Snapshot, *, is_new: bool) -> Iterator[str]:
+    """What the data-set version holds."""
+    parts = ", ".join(f"{n:,} {SPLIT_WORDS[split]}" for split, n in in_order(snapshot.n_items).items())
+    yield f"dataset version {snapshot.digest[:12]}{'' if is_new else ' (unchanged)'}: {parts}"
+    labels = " and ".join(f"{n:,} for {'training' if r == 'train' else 'the test'}" for r, n in
+                          in_order(snapshot.n_labels).items())  # fmt: skip
+    shown = ", ".join(snapshot.classes[:12]) + (
+        f" and {len(snapshot.classes) - 12} more" if snapshot.classes[12:] else ""
+    )
+    yield f"labels: {labels or 'none'}; {len(snapshot.classes)} classes" + (f" ({shown})" if shown else "")
+
+
+def in_order(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts by split or role in the usual order."""
+    return {name: counts[name] for name in ("train", "reference", "test") if counts.get(name)}

@@ -1,0 +1,68 @@
+"""Begin a project: `muster.toml` with every key written out, and an empty store."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from passmuster.core.config import FILE_NAME, Config, ProjectConfig, read_config, render_config
+from passmuster.core.errors import ResourceError, UsageError
+from passmuster.modality.find import modalities
+from passmuster.store.store import Store
+
+HEAD = """\
+# This project's configuration and policy. Every key is written out with its default; what you change here counts.
+# Flags and MUSTER_* variables come first. The digest of [policy] stands in every verdict.
+
+"""
+LOOK_AT = 2_000  # files that are looked at to tell texts from images
+
+
+def init(folder: Path, *, name: str = "", modality: str = "") -> Store:
+    """Make a project in `folder`, or open the one that is there.
+
+    Parameters
+    ----------
+    name : the folder's name when empty
+    modality : "text" or "image"; when empty, what most files in the folder are, "text" where that does not show
+
+    Raises
+    ------
+    UsageError
+        ``modality.unknown``; ``project.exists`` when the project that is there is of another modality.
+    """
+    if modality:
+        modality = modalities[modality].name
+    path = folder / FILE_NAME
+    if path.exists():
+        there = read_config(folder).project
+        if modality and modality != there.modality:
+            raise UsageError(
+                "project.exists",
+                f"there is a project for {there.modality} here already",
+                value=modality,
+                where=path,
+                next="muster init OTHER-FOLDER",
+            )
+        return Store.create(folder)
+    name = name or folder.resolve().name
+    project = ProjectConfig(name=name, modality=modality or detect_modality(folder))  # type: ignore[arg-type]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{FILE_NAME}.{os.getpid()}")
+        temporary.write_text(HEAD + render_config(replace(Config(), project=project)), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise ResourceError("project.write", f"the folder cannot be written: {error}", where=folder) from error
+    return Store.create(folder)
+
+
+def detect_modality(folder: Path) -> str:
+    """The modality of most files below `folder`, "text" when there are none."""
+    files = itertools.islice((f for _, _, names in os.walk(folder) for f in names), LOOK_AT)
+    suffixes = Counter(Path(f).suffix.lower() for f in files)
+    counts = {n: sum(suffixes[s] for s in modalities[n].suffixes) for n in modalities}
+    return max(counts, key=lambda n: counts[n])

@@ -1,0 +1,187 @@
+"""Labels that come later: read from a table, and asked for by writing one.
+
+A training label makes a new data-set version; a test label is evidence about the one that is there.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from passmuster.core.clock import now
+from passmuster.core.errors import DataError, NotFoundError, ResourceError, UsageError
+from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
+from passmuster.modality.find import modalities
+from passmuster.stages.govern.inspect import LABEL_KINDS, inspect_labels
+from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
+from passmuster.stages.govern.snapshot import role_of, write_snapshot
+from passmuster.store.items import add_labels as write_labels
+from passmuster.store.items import read_items, read_labels
+from passmuster.store.seal import open_test, training_view
+from passmuster.store.snapshots import read_findings, read_placement, read_snapshot
+from passmuster.store.store import Store
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """The account of one table of labels: ``n_read == new + n_same + n_empty`` (`n_new` by role)."""
+
+    n_read: int
+    n_new: Mapping[str, int] = field(default_factory=dict)
+    n_changed: int = 0  # of the new ones, how many say something else than before
+    n_same: int = 0
+    n_empty: int = 0
+    snapshot: Snapshot | None = None
+    is_new: bool = False
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def add_labels(
+    store: Store, rows: Path | Sequence[LabelRow], *, role: Role | None = None, who: str = ""
+) -> LabelResult:
+    """Record labels of items that are in the project.
+
+    Parameters
+    ----------
+    role : what the labels are for; None: whatever the item's split says
+    who : who labelled, where the table does not say; the present user when empty
+
+    Raises
+    ------
+    DataError
+        ``label.unknown_item``; ``label.sealed`` for a training label on a test item; ``label.not_in_test`` for a test
+        label on an item of the pool. Nothing was recorded.
+    """
+    table = read_label_table(rows, store.config.data) if isinstance(rows, Path) else list(rows)
+    with store.lock("add"):
+        with store.read() as db:
+            snapshot = read_snapshot(db)
+            placement = read_placement(db, snapshot)
+            items = {item.key: item for item in read_items(db, status="kept") if item.key in placement}
+            known = read_labels(db)
+        keys = {item.id: item.key for item in items.values()}
+        found = match(table, keys)
+        facts: list[Label] = []
+        seen = {key: (label.label, label.role) for key, label in known.items()}
+        n_empty = n_same = n_changed = 0
+        problems: dict[str, list[LabelRow]] = {"label.sealed": [], "label.not_in_test": []}
+        for number, row in enumerate(table):
+            key = keys[found[number]]
+            split = placement[key][0]
+            wanted = row.role or role or role_of(split)
+            if row.label is None:
+                n_empty += 1
+            elif wanted == "train" and split == "test":
+                problems["label.sealed"].append(row)
+            elif wanted == "test" and split != "test":
+                problems["label.not_in_test"].append(row)
+            elif seen.get(key) == (row.label, wanted):
+                n_same += 1
+            else:
+                n_changed += key in seen
+                seen[key] = (row.label, wanted)
+                facts.append(Label(key, row.label, row.who or who or store.actor, now(), wanted, row.weight))
+        _refuse(problems)
+        result = LabelResult(
+            len(table), dict(sorted(Counter(f.role for f in facts).items())), n_changed, n_same, n_empty, snapshot
+        )
+        return _commit(store, result, facts, items, placement) if facts else result
+
+
+def _refuse(problems: Mapping[str, Sequence[LabelRow]]) -> None:
+    words = {
+        "label.sealed": ("lie in the sealed test and cannot be learnt from", "record them with --role test"),
+        "label.not_in_test": ("are not in the test", "muster label --export todo.csv --for test gives items that are"),
+    }
+    for code, rows in problems.items():
+        if rows:
+            what, remedy = words[code]
+            shown = ", ".join(repr(row.id) for row in rows[:5]) + (f" and {len(rows) - 5:,} more" if rows[5:] else "")
+            raise DataError(
+                code, f"{len(rows):,} items {what}: {shown}; nothing was recorded", where=rows[0].source, next=remedy
+            )
+
+
+def _commit(
+    store: Store,
+    result: LabelResult,
+    facts: Sequence[Label],
+    items: Mapping[str, Item],
+    placement: Mapping[str, tuple[Split, str]],
+) -> LabelResult:
+    from dataclasses import replace
+
+    assert result.snapshot is not None
+    parent = result.snapshot
+    with store.act("label.add") as act:
+        write_labels(act.db, facts)
+        act.payload.update(n_labels=dict(result.n_new), n_changed=result.n_changed, snapshot=parent.digest)
+        kept = [f for f in read_findings(act.db, parent.digest) if f.kind not in LABEL_KINDS]
+        placed = [(items[key], split, twins) for key, (split, twins) in placement.items()]
+        latest = {key: label.label for key, label in read_labels(act.db).items()}
+        about_labels = inspect_labels([p[0] for p in placed], [p[1] for p in placed], latest, store.config.data)
+        findings = [*kept, *about_labels]
+        is_new = "train" in result.n_new
+        snapshot = write_snapshot(act, store, placed, findings, parent.digest) if is_new else parent
+    unlearnt = sum(placement[f.key][0] == "reference" for f in facts)
+    notes = (f"{unlearnt:,} of them are of items held out for the guard, and are not learnt from",) if unlearnt else ()
+    return replace(result, snapshot=snapshot, is_new=is_new, findings=tuple(findings), notes=notes)
+
+
+def export_labels(store: Store, path: Path, *, n: int = 40, role: Role = "train") -> int:
+    """Write up to `n` items without a label to `path`, to be labelled; returns how many there were.
+
+    They are drawn at random, all equally likely (weight 1). For the test they come from the sealed split; the opening
+    is recorded and does not count as reuse.
+
+    Raises
+    ------
+    UsageError
+        ``label.exists`` when the file is there.
+    DataError
+        ``label.none_left`` when every item of that part has its label.
+    """
+    if path.exists():
+        raise UsageError("label.exists", "this file exists, and may hold labels", where=path, next="name another one")
+    if n < 1:
+        raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
+    with store.read() as db:
+        snapshot = read_snapshot(db)
+    if role == "test":
+        if not snapshot.n_items.get("test"):
+            raise NotFoundError("label.no_test", "no items are sealed for the test", next="muster add PATH")
+        test = open_test(store, snapshot, "choose-test-labels")
+        items, labels = test.items, test.labels
+    else:
+        view = training_view(store, snapshot)
+        items, labels = view.pool, view.labels
+    unlabelled = [item for item in items if item.key not in labels]
+    if not unlabelled:
+        raise DataError("label.none_left", f"every {role} item has a label", next="muster train")
+    rng = np.random.default_rng([store.config.train.seed, len(labels)])
+    chosen = rng.choice(len(unlabelled), size=min(n, len(unlabelled)), replace=False)
+    _write(store, path, [unlabelled[int(i)] for i in chosen], role)
+    return len(chosen)
+
+
+def _write(store: Store, path: Path, items: Sequence[Item], role: Role) -> None:
+    modality = modalities[store.config.project.modality]
+    blobs = store.blobs.get_many([item.blob for item in items])
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if modality.name == "text":
+                writer.writerow(["id", "text", "label", "role", "weight"])
+                decoded = (modality.decode(data, store.config.data) for data in blobs)
+                writer.writerows([i.id, text, "", role, 1] for i, text in zip(items, decoded, strict=True))
+            else:
+                writer.writerow(["id", "label", "role", "weight"])
+                writer.writerows([i.id, "", role, 1] for i in items)
+    except OSError as error:
+        raise ResourceError("label.write", f"the file cannot be written: {error.strerror}", where=path) from error

@@ -1,0 +1,173 @@
+"""Tables of labels: an id or path, a label, and what else is known of the item, read whole and matched to items."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from passmuster.core.config import DataConfig
+from passmuster.core.errors import DataError
+from passmuster.core.records import Role
+from passmuster.stages.govern.cells import header_of, is_table, records_of
+from passmuster.stages.govern.rows import iso_time, plain
+from passmuster.stages.govern.tables import USUAL, choose_column
+
+ROLES: tuple[Role, ...] = ("train", "test")
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One row of a label table. `label` is None where the cell is empty; `role` and `who` where the table says."""
+
+    id: str
+    label: str | None
+    source: str = ""
+    role: Role | None = None
+    who: str = ""
+    weight: float = 1.0
+    subject: str = ""
+    at: str = ""
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_label_table(path: Path, config: DataConfig) -> list[LabelRow]:
+    """Every row of a label table, which has a column of ids or paths and one of labels.
+
+    Raises
+    ------
+    DataError
+        Those of reading a table; ``data.no_column``; ``label.row`` for a row that cannot be used, because a label that
+        goes missing in silence is worse than one more command.
+    """
+    if not path.is_file() or not is_table(path):
+        raise DataError(
+            "data.format", "not a table of labels", where=path, limit=".csv, .tsv, .jsonl, .parquet", next="convert it"
+        )
+    header = header_of(path)
+    id_column = choose_column(header, config.id_column if config.id_column in header else "",
+                              (*USUAL["id"], *USUAL["path"]), path)  # fmt: skip
+    label_column = choose_column(header, config.label_column, USUAL["label"], path)
+    for role, name in (("ids or paths", id_column), ("labels", label_column)):
+        if not name:
+            flag = "--label-column" if role == "labels" else "--id-column"
+            raise DataError(
+                "data.no_column",
+                f"there is no column of {role}",
+                limit=", ".join(header),
+                where=path,
+                next=f"name it with {flag}",
+            )
+    subject = choose_column(header, config.subject_column if config.subject_column in header else "",
+                            USUAL["subject"], path)  # fmt: skip
+    time = choose_column(header, config.time_column if config.time_column in header else "", USUAL["time"], path)
+    rows = []
+    for record in records_of(path):
+        where = f"{path.name}:{record.line}"
+        if record.problem:
+            raise _bad_row(record.problem.partition(": ")[2], where)
+        cells = record.cells
+        identity = plain(cells.get(id_column))
+        if identity is None:
+            raise _bad_row("the id is missing", where)
+        rows.append(
+            LabelRow(
+                identity,
+                plain(cells.get(label_column)),
+                where,
+                _role(cells.get("role"), where),
+                plain(cells.get("who")) or "",
+                _weight(cells.get("weight"), where),
+                (plain(cells.get(subject)) or "") if subject else "",
+                _time(cells.get(time), where) if time else "",
+                {g: v for g in config.group_columns if (v := plain(cells.get(g))) is not None},
+            )
+        )
+    if not rows:
+        raise DataError("data.empty", "the table of labels has no rows", where=path, next="check the file")
+    return rows
+
+
+def match(rows: Sequence[LabelRow], ids: Collection[str], folder: str = "") -> dict[int, str]:
+    """Row number to item id, for every row.
+
+    An id matches as it stands, as a path with ``./`` or `folder` before it, or by its file name where only one item has
+    that name.
+
+    Raises
+    ------
+    DataError
+        ``label.unknown_item``, listing the first rows that match no item; ``label.ambiguous`` when a bare file name
+        fits more than one.
+
+    >>> match([LabelRow("photos/a.png", "cat")], {"a.png"}, "photos")
+    {0: 'a.png'}
+    """
+    known = set(ids)
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for identity in known:
+        by_name[PurePosixPath(identity).name].append(identity)
+    found: dict[int, str] = {}
+    unknown: list[LabelRow] = []
+    for number, row in enumerate(rows):
+        name = row.id.replace("\\", "/").removeprefix("./")
+        tries = (row.id, name, name.removeprefix(f"{folder}/"))
+        if hit := next((t for t in tries if t in known), None):
+            found[number] = hit
+        elif "/" not in name and len(fits := by_name.get(name, [])) == 1:
+            found[number] = fits[0]
+        elif "/" not in name and len(fits) > 1:
+            raise DataError(
+                "label.ambiguous",
+                "more than one item has this file name",
+                value=name,
+                limit=", ".join(sorted(fits)[:3]),
+                where=row.source,
+                next="write the path below the folder",
+            )
+        else:
+            unknown.append(row)
+    if unknown:
+        shown = ", ".join(repr(row.id) for row in islice(unknown, 5))
+        more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
+        raise DataError(
+            "label.unknown_item",
+            f"{len(unknown):,} of {len(rows):,} labels match no item: {shown}{more}; nothing was recorded",
+            where=unknown[0].source,
+            next="write ids as muster label --export gives them, or add the items first",
+        )
+    return found
+
+
+def _bad_row(what: str, where: str) -> DataError:
+    return DataError("label.row", f"a row of labels cannot be used: {what}", where=where, next="mend the row")
+
+
+def _role(value: Any, where: str) -> Role | None:
+    text = plain(value)
+    if text is None:
+        return None
+    if text not in ROLES:
+        raise DataError("label.role", "no such role", value=text, limit="train, test", where=where, next="mend the row")
+    return text  # type: ignore[return-value]
+
+
+def _weight(value: Any, where: str) -> float:
+    text = plain(value)
+    try:
+        weight = 1.0 if text is None else float(text)
+    except ValueError as error:
+        raise _bad_row(f"the weight {text!r} is no number", where) from error
+    if not 0 < weight < float("inf"):
+        raise _bad_row(f"the weight {text!r} is not positive", where)
+    return weight
+
+
+def _time(value: Any, where: str) -> str:
+    try:
+        return iso_time(value)
+    except ValueError as error:
+        raise _bad_row(f"{value!r} is no ISO time", where) from error

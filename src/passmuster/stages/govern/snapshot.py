@@ -1,0 +1,78 @@
+"""Make a snapshot: commit to items, splits and labels, and write it with its findings in the caller's act."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from passmuster.core.clock import now
+from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
+from passmuster.core.errors import NotFoundError
+from passmuster.core.records import Finding, Item, Label, Snapshot, Split
+from passmuster.store.items import n_label_facts, read_labels
+from passmuster.store.snapshots import add_findings, add_snapshot, commit_items, read_snapshot
+from passmuster.store.store import Act, Store
+
+
+def write_snapshot(
+    act: Act, store: Store, placed: Sequence[tuple[Item, Split, str]], findings: Sequence[Finding], parent: str
+) -> Snapshot:
+    """Write the snapshot of `placed` items (with split and twin group) and of the labels known in this transaction."""
+    labels = read_labels(act.db)
+    root, rows = commit_items(placed)
+    kept = {item.key for item, _, _ in placed}
+    known = {key: label for key, label in labels.items() if key in kept}
+    leaves = [sha256_hex(canonical_json([label.key, label.label, label.role])) for _, label in sorted(known.items())]
+    labels_root = merkle_root(leaves)
+    facts = {"items": root, "labels": labels_root, "parent": parent, "modality": store.config.project.modality}
+    snapshot = Snapshot(
+        digest=sha256_hex(canonical_json(facts)),
+        parent=parent,
+        created=now(),
+        modality=store.config.project.modality,
+        classes=tuple(sorted({label.label for label in known.values()})),
+        n_items=dict(sorted(Counter(split for _, split, _ in placed).items())),
+        n_labels=dict(sorted(Counter(label.role for label in known.values()).items())),
+        labels_read=n_label_facts(act.db),
+        terms=store.config.data.terms,
+    )
+    add_snapshot(act.db, snapshot, rows)
+    add_findings(act.db, snapshot.digest, findings)
+    act.payload.update(
+        snapshot=snapshot.digest,
+        root=root,
+        labels_root=labels_root,
+        n_items=dict(snapshot.n_items),
+        n_findings=dict(sorted(Counter(f.kind for f in findings).items())),
+    )
+    return snapshot
+
+
+def latest_snapshot(store: Store) -> Snapshot | None:
+    """The latest snapshot, None before the first."""
+    with store.read() as db:
+        try:
+            return read_snapshot(db)
+        except NotFoundError:
+            return None
+
+
+def role_of(split: str) -> str:
+    """The role of a label on an item of this split.
+
+    >>> role_of("reference")
+    'train'
+    """
+    return "test" if split == "test" else "train"
+
+
+def new_facts(given: Mapping[str, str], splits: Mapping[str, str], known: Mapping[str, Label], who: str) -> list[Label]:
+    """Label facts for `given` labels (by item key) that say something new."""
+    at = now()
+    facts = []
+    for key, label in given.items():
+        role = role_of(splits[key])
+        latest = known.get(key)
+        if latest is None or latest.label != label or latest.role != role:
+            facts.append(Label(key, label, who, at, role))  # type: ignore[arg-type]
+    return facts

@@ -1,0 +1,102 @@
+"""Which item goes where: test, reference or pool. Copies and equal subjects stay together; nothing moves later.
+
+Splits are made on light features, before any encoder has seen an item.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from passmuster.core.config import DataConfig
+from passmuster.core.records import Split
+
+
+def place(
+    old: Sequence[Split | None],
+    given: Sequence[str],
+    group: np.ndarray,
+    labels: Sequence[str | None],
+    config: DataConfig,
+    rng: np.random.Generator,
+) -> list[Split]:
+    """The split of each item.
+
+    An item that was placed keeps its place, and a split that the user gave is kept ("train" means: not the test; the
+    guard's reference may be drawn from it). A new item follows its group, the test first. The rest is drawn by groups:
+    where no test was given, `config.test_share` of each class's labelled items and as much of the unlabelled ones, at
+    most `config.max_sealed_items`, become the test; then `config.reference_share` of the unlabelled rest becomes the
+    reference (of all the rest where most of it is labelled).
+
+    Parameters
+    ----------
+    old : the place in the parent snapshot, None for a new item
+    given : "", "train", "reference" or "test"
+    group : (n,) int, equal for items that belong together
+    labels : None where there is none
+    """
+    n = len(old)
+    split: list[Split | None] = list(old)
+    for i in range(n):
+        if split[i] is None and given[i] in ("test", "reference"):
+            split[i] = "test" if given[i] == "test" else "reference"
+    members: dict[int, list[int]] = defaultdict(list)
+    for i, g in enumerate(group.tolist()):
+        members[g].append(i)
+    _follow(split, given, list(members.values()))
+    open_groups = [g for g in members.values() if all(split[i] is None for i in g)]
+    rng.shuffle(open_groups)
+    if "test" not in given:
+        free = [g for g in open_groups if not any(given[i] for i in g)]
+        _draw_test(split, free, labels, config)
+    rest = [g for g in open_groups if all(split[i] is None for i in g)]
+    _draw_reference(split, rest, labels, config)
+    return [s or "train" for s in split]
+
+
+def _follow(split: list[Split | None], given: Sequence[str], members: Sequence[list[int]]) -> None:
+    """New items join those of their group that have a place; a place that the user gave is not changed."""
+    for positions in members:
+        placed = {split[i] for i in positions}
+        placed |= {"train" for i in positions if given[i] == "train"}
+        side: Split | None = next((s for s in ("test", "train", "reference") if s in placed), None)  # type: ignore[misc]
+        for i in positions:
+            if split[i] is None and given[i] == "" and side is not None:
+                split[i] = side
+            elif split[i] is None and given[i] == "train" and len(placed - {None}) > 1:
+                split[i] = "train"
+
+
+def _draw_test(
+    split: list[Split | None], free: Sequence[list[int]], labels: Sequence[str | None], config: DataConfig
+) -> None:
+    sizes: Counter[str | None] = Counter(labels[i] for g in free for i in g)
+    wanted = {label: round(config.test_share * size) for label, size in sizes.items()}
+    n_sealed = sum(s == "test" and label is None for s, label in zip(split, labels, strict=True))
+    wanted[None] = max(0, min(wanted.get(None, 0), config.max_sealed_items - n_sealed))
+    taken: Counter[str | None] = Counter()
+    for positions in free:
+        counts = Counter(labels[i] for i in positions)
+        if all(taken[label] + count <= wanted[label] for label, count in counts.items()):
+            taken.update(counts)
+            for i in positions:
+                split[i] = "test"
+
+
+def _draw_reference(
+    split: list[Split | None], rest: Sequence[list[int]], labels: Sequence[str | None], config: DataConfig
+) -> None:
+    unlabelled = [g for g in rest if all(labels[i] is None for i in g)]
+    n_unlabelled, n_rest = sum(map(len, unlabelled)), sum(map(len, rest))
+    candidates = unlabelled if 2 * n_unlabelled >= n_rest else list(rest)
+    n_there = sum(s == "reference" for s in split)
+    room = max(0, config.max_reference_items - n_there)
+    wanted = min(room, round(config.reference_share * sum(map(len, candidates))))
+    n_taken = 0
+    for positions in candidates:
+        if n_taken + len(positions) <= wanted:
+            n_taken += len(positions)
+            for i in positions:
+                split[i] = "reference"

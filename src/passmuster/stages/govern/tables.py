@@ -1,0 +1,187 @@
+"""Tables of items: CSV, TSV, JSON lines and Parquet, streamed row by row; every row becomes an item or a reason."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from passmuster.core.config import DataConfig
+from passmuster.core.errors import DataError
+from passmuster.modality.base import Modality
+from passmuster.stages.govern.cells import Record, header_of, is_table, records_of
+from passmuster.stages.govern.rows import Row, Source, iso_time, plain, split_of
+
+__all__ = ["Columns", "choose_column", "is_table", "open_table"]
+
+USUAL = {
+    "text": ("text", "sentence", "content", "body", "message", "review", "utterance", "question", "document", "comment",
+             "description", "docstring"),
+    "path": ("path", "file", "filename", "file_name", "image", "image_path", "filepath"),
+    "label": ("label", "class", "category", "target", "intent", "y"),
+    "id": ("id", "uid", "key", "item_id"),
+    "split": ("split", "subset", "partition"),
+    "subject": ("subject", "subject_id", "patient", "patient_id"),
+    "time": ("time", "timestamp", "created_at", "date"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column holds what; "" where none does."""
+
+    content: str
+    label: str = ""
+    id: str = ""
+    split: str = ""
+    subject: str = ""
+    time: str = ""
+    groups: tuple[str, ...] = ()
+
+
+def open_table(
+    path: Path, modality: Modality, config: DataConfig, *, with_labels: bool, keyed: Callable[[bytes], str]
+) -> Source:
+    """A table as a source: of texts, or of paths to images (relative to the table's folder).
+
+    Raises
+    ------
+    DataError
+        ``data.no_column`` for a column that was named and is not there, or a content column that cannot be guessed;
+        ``data.empty``, ``data.encoding``, ``data.truncated``, ``data.unreadable`` for the file itself.
+    """
+    header = header_of(path)
+    columns = _columns(path, header, modality, config, with_labels)
+    used = [f"{role} = {name!r}" for role in ("content", "label", "id", "split", "subject", "time")
+            if (name := getattr(columns, role))]  # fmt: skip
+    return Source(path.name, partial(_rows, path, modality, columns, keyed), None, ("columns: " + ", ".join(used),))
+
+
+def _columns(path: Path, header: Sequence[str], modality: Modality, config: DataConfig, with_labels: bool) -> Columns:
+    content = choose_column(header, config.text_column, USUAL["path" if modality.name == "image" else "text"], path)
+    taken = {content}
+
+    def find(role: str, named: str) -> str:
+        name = choose_column([h for h in header if h not in taken or h == named], named, USUAL[role], path)
+        taken.add(name)
+        return name
+
+    label = find("label", config.label_column) if with_labels else ""
+    found = Columns(
+        content,
+        label,
+        find("id", config.id_column),
+        find("split", config.split_column),
+        find("subject", config.subject_column),
+        find("time", config.time_column),
+        tuple(choose_column(header, name, (), path) for name in config.group_columns),
+    )
+    if not content:
+        left = [h for h in header if h not in taken]
+        if len(left) != 1:
+            raise DataError(
+                "data.no_column",
+                f"it is not clear which column holds the {'image paths' if modality.name == 'image' else 'texts'}",
+                value=", ".join(header),
+                where=path,
+                next=f"muster add {path} --text-column NAME",
+            )
+        found = Columns(left[0], found.label, found.id, found.split, found.subject, found.time, found.groups)
+    return found
+
+
+def choose_column(header: Sequence[str], named: str, usual: Sequence[str], path: Path) -> str:
+    """The column `named`, else the first usual one (upper and lower case alike), else "".
+
+    >>> choose_column(["Text", "y"], "", ("text",), Path())
+    'Text'
+    """
+    if named:
+        if named not in header:
+            near = difflib.get_close_matches(named, header, n=1, cutoff=0.4)
+            raise DataError(
+                "data.no_column",
+                f"there is no column named {named!r}",
+                limit=", ".join(header),
+                where=path,
+                next=f"did you mean {near[0]!r}?" if near else "name one of these",
+            )
+        return named
+    lower = {h.strip().lower(): h for h in reversed(header)}
+    return next((lower[name] for name in usual if name in lower), "")
+
+
+def _rows(path: Path, modality: Modality, columns: Columns, keyed: Callable[[bytes], str]) -> Iterator[Row]:
+    occurrences: Counter[str] = Counter()
+    n_rows = 0
+    for record in records_of(path):
+        n_rows += 1
+        source = f"{path.name}:{record.line}"
+        if record.problem:
+            yield Row(source, source, None, record.problem)
+            continue
+        yield _row(record, source, path, modality, columns, keyed, occurrences)
+    if not n_rows:
+        raise DataError("data.empty", "the table has no rows", where=path, next="check the file")
+
+
+def _row(
+    record: Record,
+    source: str,
+    path: Path,
+    modality: Modality,
+    columns: Columns,
+    keyed: Callable[[bytes], str],
+    occurrences: Counter[str],
+) -> Row:
+    cells = record.cells
+    content, problem = _content(cells.get(columns.content), path, modality)
+    identity = plain(cells.get(columns.id)) if columns.id else None
+    if columns.id and identity is None:
+        identity, content, problem = source, None, problem or "item.no_id: the id is missing"
+    elif identity is None and modality.name == "image" and content is not None:
+        identity = str(cells[columns.content])
+    elif identity is None and isinstance(content, bytes):
+        name = f"{path.name}#{keyed(content)[:16]}"  # stays the same when rows are added or moved
+        occurrences[name] += 1
+        identity = name if occurrences[name] == 1 else f"{name}-{occurrences[name]}"
+    try:
+        at = iso_time(cells.get(columns.time)) if columns.time else ""
+    except ValueError:
+        at = ""
+        if not problem:
+            content, problem = None, f"item.time: not an ISO time: {str(cells[columns.time])[:40]!r}"
+    split = plain(cells.get(columns.split)) if columns.split else None
+    return Row(
+        identity or source,
+        source,
+        content,
+        problem,
+        plain(cells.get(columns.label)) if columns.label else None,
+        split_of(split or "", source),
+        (plain(cells.get(columns.subject)) or "") if columns.subject else "",
+        at,
+        {name: value for name in columns.groups if (value := plain(cells.get(name))) is not None},
+    )
+
+
+def _content(value: Any, path: Path, modality: Modality) -> tuple[Path | bytes | None, str]:
+    """Bytes or path of a content cell, or the reason why there is none."""
+    if value is None or value != value or value in ("nan", "NaN"):
+        return None, "item.missing: the cell is empty (null or NaN)"
+    if not isinstance(value, str):
+        return None, f"item.type: not a text ({type(value).__name__})"
+    if modality.name == "image":
+        name = value.strip()
+        file = path.parent / name
+        if not name:
+            return None, "item.missing: the cell is empty (null or NaN)"
+        return (file, "") if file.is_file() else (None, f"item.no_file: there is no file {name[:200]!r}")
+    try:
+        return value.encode("utf-8"), ""
+    except UnicodeEncodeError as error:
+        return None, f"item.encoding: half a surrogate pair at character {error.start}"
