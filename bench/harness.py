@@ -102,7 +102,8 @@ class Report:
     def write(self) -> Path | None:
         """Print the claims; write the file named by `--json`, or `results/<name>.json` after a full run."""
         for claim in self.claims:
-            bounds = "" if claim["low"] is None else f"  [{claim['low']:.5g}, {claim['high']:.5g}]"
+            low, high = (f"{claim[k]:.5g}" if claim[k] is not None else "?" for k in ("low", "high"))
+            bounds = "" if claim["low"] is None else f"  [{low}, {high}]"
             peer = "" if claim["peer"] is None else f"  peer: {claim['peer']}"
             print(f"{claim['name']}: {claim['value']:.5g} {claim['unit']}{bounds}{peer}")
         path = self.arguments.json or (None if self.arguments.quick else RESULTS / f"{self.name}.json")
