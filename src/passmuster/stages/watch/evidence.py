@@ -1,0 +1,115 @@
+"""What an incident shows: the numbers behind the alarm, what moved most, examples, and what to label next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from passmuster.core.records import Alarm, TrafficRecord
+from passmuster.core.statistics import wilson
+from passmuster.signals.base import change
+from passmuster.signals.explain import explain_shift, population_stability
+from passmuster.stages.watch.state import CANARY_SIGNAL, Trial, Watched, WatchState
+from passmuster.store.store import Store
+from passmuster.store.traffic import TrafficReader
+
+N_ASK = 40  # labels that the incident asks for
+LEAST_LABELS = 10  # below this many labels no harm is estimated
+
+
+def raise_alarm(store: Store, reader: TrafficReader, state: WatchState, signal: str) -> Alarm:
+    """The alarm of `signal`, which has crossed its bound, with its evidence."""
+    recent = [pair for pair in reader.recent(_window(store), labelled_only=False) if pair[0].channel != "shadow"]
+    ask = {
+        "label_next": [r.id for r, label in recent if not label][:N_ASK],
+        "how": 'POST /v1/feedback {"id": ..., "label": ...} for these predictions',
+        "n_labels_unmatched": state.n_unmatched,
+        "n_labels_corrected_later": state.n_corrected,
+    }
+    if signal == CANARY_SIGNAL:
+        assert state.trial is not None
+        return _canary_alarm(state.trial, ask)
+    assert state.live is not None
+    mine = [(r, label) for r, label in recent if r.release == state.live.release and r.channel == "live"]
+    return _live_alarm(state.live, signal, mine, ask)
+
+
+def _window(store: Store) -> int:
+    return store.config.policy.watch.recent_labels
+
+
+def _live_alarm(live: Watched, signal: str, recent: Sequence[tuple[TrafficRecord, str]], ask: dict[str, Any]) -> Alarm:
+    detector = live.detectors[signal]
+    began = change(detector)
+    rate = wilson(began.n_flagged, began.n)
+    evidence = {
+        "release": live.release,
+        "base_rate": detector.mixture.null_rate,
+        "base_rate_is": "upper bound of what was known when the release went live",
+        "rises_watched_for": list(detector.mixture.alternatives),
+        "declared_observations_between_false_alarms": detector.declared_between,
+        "n_flagged": detector.n_flagged,
+        "since_change": {
+            "after_observation": began.began, "n": began.n, "n_flagged": began.n_flagged, "rate": rate.value,
+            "low": rate.low, "high": rate.high,
+        },
+        "test_error_rate": live.test_error_rate,
+        "report": live.report,
+        "examples": list(live.examples.get(signal, ())),
+        "shift": _shift(live, recent),
+        "harm": "",
+        **ask,
+    }  # fmt: skip
+    harm, words = _harm(live, signal, rate.value if began.n else 0.0, recent)
+    evidence["harm"] = words
+    return Alarm(signal, "live", detector.statistic, detector.bound, detector.n_seen, harm, evidence)
+
+
+def _harm(
+    live: Watched, signal: str, rate: float, recent: Sequence[tuple[TrafficRecord, str]]
+) -> tuple[float | None, str]:
+    """Accuracy points lost against the test, and how that is known."""
+    if live.test_error_rate is None:
+        return None, "unknown: there is no test to compare with"
+    if signal == "errors.v1":
+        return 100 * (rate - live.test_error_rate), "error rate since the change, minus that of the test"
+    labels = [(r, label) for r, label in recent if label and r.at >= live.since]
+    if len(labels) < LEAST_LABELS:
+        return None, "unknown without labels: inputs changed, and only labels can say whether answers got worse"
+    errors = sum(r.label != label for r, label in labels)
+    return 100 * (errors / len(labels) - live.test_error_rate), f"errors among the {len(labels)} latest labels"
+
+
+def _shift(live: Watched, recent: Sequence[tuple[TrafficRecord, str]]) -> dict[str, Any]:
+    """How the predicted classes of the latest answers differ from those before; it explains, it raises no alarm."""
+    current = Counter(r.label for r, _ in recent)
+    reference = {k: max(0, n - current.get(k, 0)) for k, n in live.predicted.items()}
+    return {
+        "of": "predicted classes, latest answers against those before",
+        "n_current": sum(current.values()),
+        "n_reference": sum(reference.values()),
+        "population_stability_index": population_stability(reference, current),
+        "moved_most": explain_shift(reference, current),
+        "novel_share_latest": sum(r.novel for r, _ in recent) / max(1, len(recent)),
+        "mean_probability_latest": sum(r.probability for r, _ in recent) / max(1, len(recent)),
+    }
+
+
+def _canary_alarm(trial: Trial, ask: dict[str, Any]) -> Alarm:
+    c = trial.comparison
+    canary, live = wilson(c.n_canary_errors, c.n_canary), wilson(c.n_live_errors, c.n_live)
+    evidence = {
+        "release": trial.release,
+        "live_release": trial.live_release,
+        "alpha": c.alpha,
+        "canary": {"n": c.n_canary, "n_errors": c.n_canary_errors, "rate": canary.value, "high": canary.high},
+        "live": {"n": c.n_live, "n_errors": c.n_live_errors, "rate": live.value, "high": live.high},
+        "n_blocks": c.n_blocks,
+        "live_labels_per_block": c.n_live_per_block,
+        "examples": list(trial.examples),
+        "harm": "error rate of the canary minus that of the live release over the same time",
+        **ask,
+    }
+    harm = 100 * (canary.value - live.value) if c.n_live else None
+    return Alarm(CANARY_SIGNAL, "canary", c.statistic, c.bound, c.n_canary, harm, evidence)

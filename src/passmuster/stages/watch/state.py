@@ -1,0 +1,144 @@
+"""What the watch knows between two records: one frozen value, kept as JSON beside the cursor it belongs to.
+
+The live release has a detector per signal. A canary has no detectors of its own: it is compared with the live release's
+concurrent errors. An observation counts for the release that made it, and only if it was made after the channel was
+pointed there, so that late labels of an earlier stay accuse nobody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from passmuster.core.codec import from_plain, to_plain
+from passmuster.core.digests import canonical_json
+from passmuster.core.records import TrafficRecord
+from passmuster.signals.base import Detector, observe
+from passmuster.signals.canary import Comparison, compare
+from passmuster.signals.find import signals
+
+CURSOR = "watch"  # the name under which position and state are kept
+N_EXAMPLES = 20
+CANARY_SIGNAL = "canary.v1"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The live release since `since` (ISO time), when the channel came to its `generation` by another hand than ours.
+
+    `unwatched` says why a signal cannot be followed. `alarmed` are the signals that the open `incident` rests on.
+    """
+
+    release: str
+    bundle: str
+    generation: int
+    since: str
+    detectors: Mapping[str, Detector]
+    unwatched: Mapping[str, str]
+    test_error_rate: float | None = None
+    report: str = ""
+    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # signal -> latest flagged prediction ids
+    predicted: Mapping[str, int] = field(default_factory=dict)  # class -> number of answers
+    n_predictions: int = 0
+    n_labels: int = 0
+    first_at: str = ""
+    last_at: str = ""
+    incident: str = ""
+    alarmed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A canary beside the live release, since `since`."""
+
+    release: str
+    generation: int
+    live_release: str
+    since: str
+    comparison: Comparison
+    examples: tuple[str, ...] = ()
+    alarmed: bool = False
+
+
+@dataclass(frozen=True)
+class WatchState:
+    """Everything. `n_unmatched` labels name no known prediction; `n_corrected` came after the first was counted."""
+
+    live: Watched | None = None
+    trial: Trial | None = None
+    n_read: int = 0
+    n_unmatched: int = 0
+    n_corrected: int = 0
+    last_record: str = ""
+
+    def pending(self) -> str:
+        """The signal whose alarm has not been answered yet; "" when there is none."""
+        if self.live is not None:
+            for name, detector in self.live.detectors.items():
+                if detector.fired and name not in self.live.alarmed:
+                    return name
+        if self.trial is not None and self.trial.comparison.fired and not self.trial.alarmed:
+            return CANARY_SIGNAL
+        return ""
+
+
+def pack(state: WatchState) -> bytes:
+    """The state as canonical JSON."""
+    return canonical_json(to_plain(state))
+
+
+def unpack(data: bytes) -> WatchState:
+    """The state that `pack` wrote."""
+    return from_plain(WatchState, json.loads(data))
+
+
+def see_answer(state: WatchState, record: TrafficRecord) -> WatchState:
+    """The state after one answer."""
+    state = replace(state, n_read=state.n_read + 1, last_record=record.id)
+    live = state.live
+    if live is None or not _made_by_live(live, record):
+        return state
+    live = replace(
+        live,
+        predicted={**live.predicted, record.label: live.predicted.get(record.label, 0) + 1},
+        n_predictions=live.n_predictions + 1,
+        first_at=live.first_at or record.at,
+        last_at=max(live.last_at, record.at),
+    )
+    return replace(state, live=_observe(live, "prediction", record, ""))
+
+
+def see_label(state: WatchState, record: TrafficRecord, label: str) -> WatchState:
+    """The state after the first label of one answer."""
+    state = replace(state, n_read=state.n_read + 1, last_record=record.id)
+    if state.live is not None and _made_by_live(state.live, record):
+        live = replace(state.live, n_labels=state.live.n_labels + 1)
+        state = replace(state, live=_observe(live, "feedback", record, label))
+    trial = state.trial
+    if trial is None or record.at < trial.since:
+        return state
+    error = record.label != label
+    if record.channel == "canary" and record.release == trial.release:
+        examples = (*trial.examples, record.id)[-N_EXAMPLES:] if error else trial.examples
+        trial = replace(trial, comparison=compare(trial.comparison, "canary", error), examples=examples)
+    elif record.channel == "live" and record.release == trial.live_release:
+        trial = replace(trial, comparison=compare(trial.comparison, "live", error))
+    return replace(state, trial=trial)
+
+
+def _made_by_live(live: Watched, record: TrafficRecord) -> bool:
+    return record.channel == "live" and record.release == live.release and record.at >= live.since
+
+
+def _observe(live: Watched, observes: str, record: TrafficRecord, label: str) -> Watched:
+    detectors, examples = dict(live.detectors), dict(live.examples)
+    for name, detector in live.detectors.items():
+        signal = signals[name]
+        if signal.observes != observes:
+            continue
+        flag = signal.flag(record, label)
+        detectors[name] = observe(detector, flag)
+        if flag and not detector.fired:
+            examples[name] = (*examples.get(name, ()), record.id)[-N_EXAMPLES:]
+    return replace(live, detectors=detectors, examples=examples)

@@ -1,0 +1,112 @@
+"""Where the watch stands, for people: observations, errors, each statistic against its bound, false alarms per year."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from passmuster.signals.base import Detector
+from passmuster.signals.find import signals
+from passmuster.stages.watch.state import CURSOR, WatchState, unpack
+from passmuster.store.incidents import read_cursor, read_incidents
+from passmuster.store.store import Store
+
+SECONDS_PER_YEAR = 365.25 * 86_400
+
+
+@dataclass(frozen=True)
+class SignalStatus:
+    """One signal on one channel."""
+
+    signal: str
+    channel: str
+    n_seen: int
+    n_flagged: int
+    statistic: float
+    bound: float
+    base_rate: float | None
+    fired: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """`false_alarms_per_year` is the most to expect at the traffic seen so far, all signals together; None when the
+    traffic seen is too short to tell."""
+
+    release: str
+    canary: str
+    n_predictions: int
+    n_labels: int
+    n_labels_unmatched: int
+    n_labels_corrected: int
+    signals: tuple[SignalStatus, ...]
+    unwatched: Mapping[str, str]
+    declared_observations_between_false_alarms: float
+    false_alarms_per_year: float | None
+    open_incidents: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The same in words."""
+        if not self.release:
+            return ["nothing is live: nothing to watch"]
+        lines = [f"{self.release}: {self.n_predictions} predictions, {self.n_labels} labels"]
+        for s in self.signals:
+            base = "" if s.base_rate is None else f", at most {s.base_rate:.2%} in good times"
+            where = "" if s.channel == "live" else f" on {s.channel}"
+            lines.append(
+                f"{s.signal}{where}: {s.n_flagged} of {s.n_seen}{base}; "
+                f"statistic {s.statistic:.3g} of {s.bound:.3g}{', ALARM' if s.fired else ''}"
+            )
+        lines += [f"{name}: {why}" for name, why in self.unwatched.items()]
+        declared = self.declared_observations_between_false_alarms
+        yearly = self.false_alarms_per_year
+        words = "" if yearly is None else f", at most {yearly:.3g} per year at the traffic seen"
+        lines.append(f"false alarms: one in {declared:,.0f} predictions, all signals together{words}")
+        lines += [f"open incident: {id}" for id in self.open_incidents]
+        return lines
+
+
+def read_status(store: Store) -> Status:
+    """The status after what has been read so far."""
+    with store.read() as db:
+        kept = read_cursor(db, CURSOR)
+        incidents = read_incidents(db)
+    state = unpack(kept[1]) if kept else WatchState()
+    live, trial = state.live, state.trial
+    found = [_signal_status(name, d) for name, d in live.detectors.items()] if live else []
+    if trial is not None:
+        c = trial.comparison
+        found.append(
+            SignalStatus(
+                "canary.v1", "canary", c.n_canary, c.n_canary_errors, c.statistic, c.bound, None, c.fired
+            )
+        )  # fmt: skip
+    declared = store.config.policy.watch.mean_observations_between_false_alarms
+    if live is not None and live.detectors:
+        declared = min(d.declared_between for d in live.detectors.values()) / len(signals)
+    return Status(
+        release=live.release if live else "",
+        canary=trial.release if trial else "",
+        n_predictions=live.n_predictions if live else 0,
+        n_labels=live.n_labels if live else 0,
+        n_labels_unmatched=state.n_unmatched,
+        n_labels_corrected=state.n_corrected,
+        signals=tuple(found),
+        unwatched=live.unwatched if live else {},
+        declared_observations_between_false_alarms=declared,
+        false_alarms_per_year=_per_year(state, declared),
+        open_incidents=tuple(i.id for i in incidents if not i.closed),
+    )
+
+
+def _signal_status(name: str, d: Detector) -> SignalStatus:
+    return SignalStatus(name, "live", d.n_seen, d.n_flagged, d.statistic, d.bound, d.mixture.null_rate, d.fired)
+
+
+def _per_year(state: WatchState, declared: float) -> float | None:
+    live = state.live
+    if live is None or not live.first_at or live.n_predictions < 2:
+        return None
+    seconds = (datetime.fromisoformat(live.last_at) - datetime.fromisoformat(live.first_at)).total_seconds()
+    return live.n_predictions / seconds * SECONDS_PER_YEAR / declared if seconds > 0 else None
