@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 import tomllib
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -106,7 +107,7 @@ def write_bundle(
         ``bundle.asset`` for an asset name that is no plain file name.
     """
     for name in assets:
-        if name in PAYLOAD_FILES or name in SIDE_FILES or not _is_plain_name(name):
+        if name in (MANIFEST, *PAYLOAD_FILES, *SIDE_FILES) or not _is_plain_name(name):
             raise UsageError("bundle.asset", "an asset needs a plain file name of its own", value=name)
     contents: dict[str, bytes] = {
         GRAPH: graph,
@@ -324,5 +325,5 @@ def _disk_errors(path: Path) -> Iterator[None]:
 def _content_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise IntegrityError("bundle.content", f"the bundle cannot be read: {error}", where=path) from error

@@ -1,0 +1,118 @@
+"""The guard keeps the rates that policy states."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from passmuster.core.config import GuardPolicy
+from passmuster.metrics.novelty import detectors
+from passmuster.runtime.guard import LARGEST, apply_guard, fit_guard, softmax, upper_quantile
+
+RNG = np.random.default_rng(7)
+
+
+def world(n: int, seed: int, *, c: int = 4, d: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Embeddings, logits and true labels of n items; logits are honest about their doubt."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (n, c))
+    labels = np.array([rng.choice(c, p=p) for p in softmax(logits)])
+    return rng.normal(size=(n, d)) + 3, logits, labels
+
+
+def fitted(policy: GuardPolicy, n_held: int = 400) -> dict[str, np.ndarray]:
+    fit, held, oof = world(500, 1), world(n_held, 2), world(800, 3)
+    return fit_guard(
+        fit_embeddings=fit[0], fit_logits=fit[1], held_embeddings=held[0], held_logits=held[1], oof_logits=oof[1],
+        oof_labels=oof[2], policy=policy,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", detectors.names())
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+def test_ordinary_items_are_novel_at_the_stated_rate(name: str, rate: float) -> None:
+    policy = GuardPolicy(novelty=name, novelty_rate=rate)
+    embeddings, logits, _ = world(4_000, 9)
+    found = apply_guard(fitted(policy), embeddings, logits, policy)
+    # The rate holds on average over held-out sets; one set of 400 leaves it a spread of sqrt(rate / 400).
+    assert found.novel.mean() <= rate + 4 * np.sqrt(rate * (1 - rate) / 400)
+    assert found.novel.any()
+
+
+def test_strange_items_are_novel() -> None:
+    policy = GuardPolicy()
+    embeddings, logits, _ = world(50, 9)
+    found = apply_guard(fitted(policy), -embeddings, logits, policy)
+    assert found.novel.all()
+    assert all("novel" in reasons for reasons in found.reasons)
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+def test_prediction_sets_cover_as_stated(coverage: float) -> None:
+    policy = GuardPolicy(set_coverage=coverage)
+    embeddings, logits, labels = world(4_000, 11)
+    found = apply_guard(fitted(policy), embeddings, logits, policy)
+    covered = found.sets[np.arange(len(labels)), labels].mean()
+    assert coverage - 0.03 < covered < coverage + 0.05
+    assert found.sets.any(axis=1).all()
+    assert found.sets.sum(axis=1).mean() < 4
+
+
+def test_without_labels_every_class_remains_possible() -> None:
+    none = np.zeros((0, 4))
+    fit = world(50, 1)
+    policy = GuardPolicy()
+    guard = fit_guard(
+        fit_embeddings=fit[0], fit_logits=fit[1], held_embeddings=fit[0], held_logits=fit[1], oof_logits=none,
+        oof_labels=np.zeros(0, int), policy=policy,
+    )  # fmt: skip
+    assert apply_guard(guard, *world(5, 2)[:2], policy).sets.all()
+
+
+def test_too_few_held_out_items_say_what_rate_they_can_keep() -> None:
+    guard = fitted(GuardPolicy(novelty_rate=0.01), n_held=19)
+    assert float(guard["novelty_rate"]) == pytest.approx(1 / 20)
+    assert float(fitted(GuardPolicy(novelty_rate=0.01), n_held=999)["novelty_rate"]) == pytest.approx(0.01)
+
+
+def test_reasons_have_plain_names() -> None:
+    guard = {**fitted(GuardPolicy()), "novelty_threshold": np.array(1e9)}
+    sure, doubtful = [10.0, 0, 0, 0], [0.3, 0, 0, 0]
+    embeddings, logits = np.ones((2, 6)), np.array([sure, doubtful])
+    plain = GuardPolicy(min_confidence=0.0, degraded_min_confidence=0.9)
+    assert apply_guard(guard, embeddings, logits, plain).reasons == ((), ())
+    assert apply_guard(guard, embeddings, logits, plain, degraded=True).reasons == ((), ("degraded",))
+    strict = replace(plain, min_confidence=0.5)
+    assert apply_guard(guard, embeddings, logits, strict).reasons == ((), ("low_confidence",))
+    assert apply_guard(guard, embeddings, logits, strict, degraded=True).reasons[1] == ("low_confidence", "degraded")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_withheld_and_stays_json(bad: float) -> None:
+    policy = GuardPolicy()
+    embeddings, logits, _ = world(3, 4)
+    logits[1, 2] = bad
+    embeddings[2, 0] = bad
+    found = apply_guard(fitted(policy), embeddings, logits, policy)
+    assert found.novel.tolist()[1:] == [True, True]
+    assert np.isfinite(found.probabilities).all()
+    assert np.isfinite(found.novelty).all()
+    assert found.novelty[1] == LARGEST
+
+
+def test_nothing_asked_nothing_answered() -> None:
+    assert apply_guard(fitted(GuardPolicy()), np.zeros((0, 6)), np.zeros((0, 4)), GuardPolicy()).reasons == ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 300), st.floats(0.001, 0.5))
+def test_the_quantile_is_conformal(n: int, rate: float) -> None:
+    """Of n + 1 exchangeable scores, the share above the threshold set by the others is at most the stated rate."""
+    threshold, expected = upper_quantile(np.arange(float(n)), rate)
+    ranks_above = sum(new > threshold for new in np.arange(n + 1) - 0.5)
+    assert ranks_above / (n + 1) <= max(expected, 0) + 1e-9
+    assert expected <= max(rate, 1 / (n + 1)) + 1e-9
