@@ -192,7 +192,7 @@ class TrafficReader:
         for _, name, (n, kind, _at, record, data) in heapq.merge(*streams, key=lambda entry: entry[:2]):
             if len(found) == limit:
                 break
-            found.append(_to_record(kind, record, data))
+            found.append(self._record(name, kind, record, data))
             after[name] = n
         return found, json.dumps(after, sort_keys=True)
 
@@ -207,7 +207,8 @@ class TrafficReader:
             if not missing:
                 break
             query = f"SELECT record, input FROM records WHERE id = ? AND kind = {_PREDICTION}"
-            for record in (_to_prediction(*row) for row in self._rows(name, query, [(id,) for id in missing])):
+            for row in self._rows(name, query, [(id,) for id in missing]):
+                record = self._prediction(name, *row)
                 found[record.id] = record
                 missing.discard(record.id)
         return found
@@ -224,7 +225,7 @@ class TrafficReader:
             records = []
             for name in _segments(self.folder):
                 query = f"SELECT record, input FROM records WHERE kind = {_PREDICTION} ORDER BY n DESC LIMIT ?"
-                records += [_to_prediction(*row) for row in self._rows(name, query, [(n,)])]
+                records += [self._prediction(name, *row) for row in self._rows(name, query, [(n,)])]
         records.sort(key=lambda record: (record.at, record.id), reverse=True)
         return [(record, labels.get(record.id, "")) for record in records[:n]]
 
@@ -234,7 +235,7 @@ class TrafficReader:
         for name in _segments(self.folder):
             query = f"SELECT record FROM records WHERE kind = {_FEEDBACK} ORDER BY n"
             for (record,) in self._rows(name, query, [()]):
-                feedback = msgspec.json.decode(record, type=FeedbackRecord)
+                feedback = self._feedback(name, record)
                 if feedback.at >= latest.get(feedback.prediction, ("", ""))[0]:
                     latest[feedback.prediction] = (feedback.at, feedback.label)
         return {prediction: label for prediction, (_, label) in latest.items()}
@@ -247,6 +248,18 @@ class TrafficReader:
             if not _has_begun(db):
                 return []
             return [row for values in parameters for row in db.execute(query, values)]
+
+    def _record(self, name: str, kind: int, record: bytes, data: bytes | None) -> Record:
+        return self._feedback(name, record) if kind == _FEEDBACK else self._prediction(name, record, data)
+
+    def _feedback(self, name: str, record: bytes) -> FeedbackRecord:
+        with _named_errors(self.folder / f"{name}.db"):
+            return msgspec.json.decode(record, type=FeedbackRecord)
+
+    def _prediction(self, name: str, record: bytes, data: bytes | None) -> TrafficRecord:
+        with _named_errors(self.folder / f"{name}.db"):
+            plain = msgspec.json.decode(record)
+            return TrafficRecord(**{**plain, "reasons": tuple(plain["reasons"])}, input=data)
 
 
 def expire_inputs(folder: Path, *, keep_days: float, now: str) -> int:
@@ -287,17 +300,6 @@ def _to_row(record: Record) -> _Row:
 
 
 _PREDICTION_FIELDS = tuple(name for name in TrafficRecord.__dataclass_fields__ if name != "input")
-
-
-def _to_record(kind: int, record: bytes, data: bytes | None) -> Record:
-    if kind == _FEEDBACK:
-        return msgspec.json.decode(record, type=FeedbackRecord)
-    return _to_prediction(record, data)
-
-
-def _to_prediction(record: bytes, data: bytes | None) -> TrafficRecord:
-    plain = msgspec.json.decode(record)
-    return TrafficRecord(**{**plain, "reasons": tuple(plain["reasons"])}, input=data)
 
 
 def _has_begun(db: sqlite3.Connection) -> bool:
