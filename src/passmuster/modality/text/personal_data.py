@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from passmuster.core.records import Payload
@@ -21,12 +22,17 @@ _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ ]?[A-Za-z0-9])")
 _IPV4 = re.compile(r"(?<![\w.:-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?:\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})?(?![\w:])")
 _PHONE = re.compile(
-    r"(?<![\w.,/@$€£#+-])(?:\+|00)?[(]?\d{1,5}[)]?(?:[ .-]{1,2}[(]?\d{1,5}[)]?|/\d{3,5}){0,6}(?:\d{0,8})"
-    r"(?:[ ]?x\d{1,6})?(?![\w/@%$€£-]|[.,:]\d)"
+    r"(?<![\w.,/@$€£#+-])(?:\+|00)?(?:\(\d{1,5}\)\d{0,8}|\d{1,13})"
+    r"(?:[ .-]{0,2}\(\d{1,5}\)\d{0,8}|[ .-]{1,2}\d{1,8}|/\d{3,8}){0,6}(?:[ ]?x\d{1,6})?(?![\w/@%$€£-]|[.,:]\d)"
 )
 _PHONE_WORDS = re.compile(
     r"\b(?:phones?|telephone|tel|mobile|cell|call|called|calling|fax|dial|ring|text|sms|whatsapp|reach|contact|hotline"
-    r"|number|mob|ph)\b",
+    r"|number|mob|ph|answer|answering|registered|desk)\b",
+    re.IGNORECASE,
+)
+_OTHER_NUMBERS = re.compile(
+    r"\b(?:licen[cs]e|passport|account|order|invoice|ticket|reference|ref|ssn|security|id|isbn|zip|postcode|po box"
+    r"|version)(?: numbers?)?\b",
     re.IGNORECASE,
 )
 _DATE = re.compile(r"(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)?\d\d")
@@ -54,9 +60,14 @@ def find_personal_data(payload: Payload) -> list[Span]:
     text = str(payload)
     found: list[Span] = []
     for finder in (_emails, _ibans, _addresses, _cards, _phones):  # the surest first: the later give way
-        taken = [(s.start, s.end) for s in found]
-        found += [s for s in finder(text) if all(s.end <= a or s.start >= b for a, b in taken)]
-    return sorted(found, key=lambda s: s.start)
+        ends = [s.end for s in found]
+        free = []
+        for span in finder(text):
+            after = bisect_right(ends, span.start)  # the first span that does not end before this one
+            if after == len(found) or found[after].start >= span.end:
+                free.append(span)
+        found = sorted([*found, *free], key=lambda s: s.start)
+    return found
 
 
 def _emails(text: str) -> Iterator[Span]:
@@ -143,5 +154,10 @@ def _looks_like_phone(number: str, before: str) -> bool:
     if "(" in core and len(groups) > 1:
         return True
     if len(groups) >= 3 and all(2 <= len(g) <= 4 for g in groups):
-        return len(digits) <= 12
-    return bool(_PHONE_WORDS.search(before)) and len(digits) <= 12
+        return len(digits) <= 12 and not _last(_OTHER_NUMBERS, before) > _last(_PHONE_WORDS, before)
+    return len(digits) <= 12 and _last(_PHONE_WORDS, before) > _last(_OTHER_NUMBERS, before)
+
+
+def _last(words: re.Pattern[str], before: str) -> int:
+    """Where the last of these words ends, -1 without any: the word closest to a number says what it is."""
+    return max((match.end() for match in words.finditer(before)), default=-1)
