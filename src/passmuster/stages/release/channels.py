@@ -242,13 +242,13 @@ def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "", 
 
 
 def was_deposed(db: Connection, channel: str, release: str) -> bool:
-    """Whether the last move of `channel` away from `release` was a rollback."""
+    """Whether the last move of `channel` away from `release` was a rollback, by a person or by the watch."""
     deposed = False
     for event in ledger.read(db):
         if event.payload.get("channel") != channel:
             continue
         if event.kind == "release.approve" and event.payload.get("release") == release:
             deposed = False
-        elif event.kind == "channel.rollback" and event.payload.get("from") == release:
-            deposed = True
+        elif event.payload.get("from") == release:
+            deposed = event.kind == "channel.rollback" or event.payload.get("action") in ("rollback", "withdraw")
     return deposed

@@ -1,0 +1,208 @@
+"""The Python API: a project whose methods are the verbs of the command line. Thin: every method is one call down."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from passmuster.core.config import find_project
+from passmuster.core.progress import Progress, Silent
+from passmuster.store.store import Store
+
+if TYPE_CHECKING:
+    from passmuster.core.records import Channel, Finding, Incident, Payload, Prediction, Role
+    from passmuster.flows.release import ReleaseResult
+    from passmuster.flows.verify import Verification
+    from passmuster.stages.evaluate import EvaluateResult
+    from passmuster.stages.govern import AddResult, LabelResult
+    from passmuster.stages.serve.server import Serving
+    from passmuster.stages.train import TrainResult
+    from passmuster.stages.watch import Notice
+
+
+class Project:
+    """A folder with a ``muster.toml``. Make one with `Project.init`, open one with `Project.open`.
+
+    Errors are `passmuster.core.errors.MusterError`, the same as the command's, with `code` and `next`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> project = Project.init(Path(tempfile.mkdtemp()) / "reviews", modality="text")
+    >>> project
+    Project('reviews', modality='text')
+    >>> project.verify().whole
+    True
+    """
+
+    def __init__(self, store: Store, *, progress: Progress | None = None) -> None:
+        self.store, self.progress = store, progress or Silent()
+
+    @classmethod
+    def init(
+        cls, folder: str | Path, *, modality: str = "", name: str = "", progress: Progress | None = None
+    ) -> Project:
+        """Make a project, or open the one that is there; without a modality, what most files in `folder` are."""
+        from passmuster.stages.govern import init
+
+        return cls(init(Path(folder), name=name, modality=modality), progress=progress)
+
+    @classmethod
+    def open(
+        cls, folder: str | Path = ".", *, overrides: Mapping[str, Any] | None = None, progress: Progress | None = None
+    ) -> Project:
+        """Open the project in `folder` or above it; `overrides` are configuration keys, ``{"serve.port": 0}``."""
+        return cls(Store.open(find_project(Path(folder)), overrides=dict(overrides or {})), progress=progress)
+
+    def __repr__(self) -> str:
+        config = self.store.config.project
+        return f"Project({config.name!r}, modality={config.modality!r})"
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    # --- data
+
+    def add(self, path: str | Path, *, labels: str | Path | None = None, unlabeled: bool = False) -> AddResult:
+        """Read a folder, table or item; labels from folder names, a column, or a table of their own."""
+        from passmuster.stages.govern import add
+
+        table = None if labels is None else Path(labels)
+        return add(self.store, Path(path), labels=table, unlabeled=unlabeled, progress=self.progress)
+
+    def label(self, labels: str | Path | Mapping[str, str], *, role: Role | None = None, who: str = "") -> LabelResult:
+        """Record labels: a table's path, or a mapping of item id to label. `role` "test" is for evidence."""
+        from passmuster.stages.govern import add_labels
+        from passmuster.stages.govern.label_table import LabelRow
+
+        given = labels.items() if isinstance(labels, Mapping) else None
+        rows = Path(str(labels)) if given is None else [LabelRow(id_, label) for id_, label in given]
+        return add_labels(self.store, rows, role=role, who=who)
+
+    def ask(self, path: str | Path, *, n: int = 40, role: Role = "train") -> int:
+        """Write a table of `n` items whose labels are wanted next; returns how many there are."""
+        from passmuster.stages.govern import export_labels
+
+        return export_labels(self.store, Path(path), n=n, role=role)
+
+    def check(self) -> list[Finding]:
+        """What is wrong with the data, computed anew."""
+        from passmuster.stages.govern import check
+
+        return check(self.store, progress=self.progress)
+
+    # --- model
+
+    def train(self, *, time: str = "", seed: int | None = None) -> TrainResult:
+        """Learn within a budget such as "10m"; the configuration's when empty."""
+        from passmuster.core.budget import parse_duration_s
+        from passmuster.stages.train import train
+
+        config = self.store.config.train
+        return train(
+            self.store,
+            budget_s=parse_duration_s(time or config.time),
+            seed=config.seed if seed is None else seed,
+            progress=self.progress,
+        )
+
+    def evaluate(self, bundle: str = "", *, novel: str | Path | None = None) -> EvaluateResult:
+        """Measure a bundle (the latest when empty) on the sealed test; the opening is recorded, and counts."""
+        from passmuster.stages.evaluate import evaluate
+
+        strange = None if novel is None else Path(novel)
+        return evaluate(self.store, bundle, novel=strange, progress=self.progress)
+
+    def release(self, bundle: str = "") -> ReleaseResult:
+        """Evaluate where needed, judge by the policy, sign. HOLD and INSUFFICIENT are answers, not errors."""
+        from passmuster.flows.release import release
+
+        return release(self.store, bundle, progress=self.progress)
+
+    def predict(self, payloads: Sequence[Payload], *, channel: str = "live") -> list[Prediction]:
+        """Answer as the release behind `channel` would: texts, or uint8 images (height, width, channels)."""
+        from passmuster.core.errors import NotFoundError
+        from passmuster.runtime.bundle import open_bundle
+        from passmuster.runtime.predictor import Predictor
+        from passmuster.runtime.signature import check_signature
+        from passmuster.store import keys
+        from passmuster.store.releases import read_bundle, read_channels
+
+        with self.store.read() as db:
+            pointed = read_channels(db).get(channel)
+            if pointed is None:
+                raise NotFoundError("channel.none", f"the channel {channel} points at nothing", next="muster approve")
+            path = read_bundle(db, pointed.bundle).path
+        bundle = open_bundle(self.store.bundle_folder(path))
+        check_signature(bundle, keys.public_key(self.store.keys_folder))
+        return Predictor(bundle).predict(payloads, degraded=pointed.mode != "normal")
+
+    # --- service
+
+    def approve(
+        self,
+        release: str = "",
+        *,
+        channel: str = "live",
+        override: str = "",
+        provisional: bool = False,
+        share: float | None = None,
+    ) -> Channel:
+        """Point a channel at a release that has earned it, or by a recorded exception."""
+        from passmuster.stages.release import approve
+
+        return approve(self.store, release, channel=channel, override=override, provisional=provisional, share=share)
+
+    def rollback(self, channel: str = "live", *, reason: str, to: str = "") -> Channel:
+        """Point a channel back, for a recorded reason."""
+        from passmuster.stages.release import rollback
+
+        return rollback(self.store, channel, reason=reason, to=to)
+
+    def serve(
+        self,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        on_ready: Callable[[Serving], None] = lambda serving: None,
+    ) -> None:
+        """Serve the live release over HTTP until SIGTERM or SIGINT. To go on meanwhile, see `in_service`."""
+        from passmuster.stages.serve.server import serve
+
+        serve(self.store, host=host, port=port, on_ready=on_ready)
+
+    def watch(self, *, interval_s: float = 1.0, stop: threading.Event | None = None) -> Iterator[Notice]:
+        """Watch the traffic until `stop` is set; yields what changes, as it changes."""
+        from passmuster.stages.watch import watch
+
+        return watch(self.store, interval_s=interval_s, stop=stop or threading.Event())
+
+    def in_service(self, *, port: int = 0) -> Any:
+        """A context in which the live release is served and watched, by processes of their own; gives the address."""
+        from passmuster.flows.lifecycle import in_service
+
+        return in_service(self.store, port=port)
+
+    # --- care
+
+    def incidents(self) -> list[Incident]:
+        """Every incident, latest first."""
+        from passmuster.store.incidents import read_incidents
+
+        with self.store.read() as db:
+            return read_incidents(db)
+
+    def verify(self, *paths: str | Path) -> Verification:
+        """Whether ledger, data versions, bundles and signatures are what they were; or those of copies."""
+        from passmuster.flows.verify import verify
+
+        return verify(self.store, [Path(path) for path in paths], progress=self.progress)
