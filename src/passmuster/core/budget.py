@@ -102,6 +102,12 @@ def _timed(work: object) -> float:
 
 
 def _memory_bytes() -> int:
+    """Memory that can be had without swapping: the system's estimate, else the free pages."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        pass
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (ValueError, AttributeError, OSError):

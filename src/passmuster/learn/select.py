@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def choose_rung(candidates: Sequence[Candidate], worth_nats: float = WORTH_NATS)
     ['dear.v1']
     """
     gains = [(0.0, 0.0, 0.0)]
-    for before, after in zip(candidates, candidates[1:], strict=False):
+    for before, after in pairwise(candidates):
         paired = before.losses - after.losses
         measured, error = float(paired.mean()), max(standard_error(paired), 1e-6)
         weight = after.prior.spread**2 / (after.prior.spread**2 + error**2)

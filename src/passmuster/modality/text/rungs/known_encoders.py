@@ -1,4 +1,4 @@
-"""Pretrained text encoders that Muster knows by the SHA-256 of their weights, and where they may lie on this machine."""
+"""Pretrained text encoders that Muster knows by the SHA-256 of their weights, and where they may lie here."""
 
 from __future__ import annotations
 

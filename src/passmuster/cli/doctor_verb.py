@@ -1,0 +1,93 @@
+"""`muster doctor`: what this machine has, and what that means for Muster."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from passmuster.cli.session import session_of
+
+TESTED_TORCH = "2.13.0"
+PACKAGES = ("numpy", "scipy", "onnxruntime", "onnx", "scikit-learn", "safetensors", "tokenizers", "torch")
+
+
+def doctor(context: typer.Context) -> None:
+    """Say what this machine has: Python, packages, cores, memory, pretrained encoders found by digest."""
+    from passmuster.core.budget import measure_machine
+    from passmuster.core.config import TrainConfig, find_project, read_config
+    from passmuster.core.errors import NotFoundError
+    from passmuster.modality.text.rungs.known_encoders import find_encoders
+
+    session = session_of(context)
+    try:
+        project = find_project(session.folder)
+        config = read_config(project, session.overrides).train
+    except NotFoundError:
+        project, config = None, TrainConfig()
+    machine = measure_machine()
+    search = find_encoders(config.encoders)
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "tested_torch": TESTED_TORCH,
+        "n_cores": machine.n_cores,
+        "memory_available_bytes": machine.memory_bytes,
+        "matmul_gflops": round(machine.matmul_gflops, 1),
+        "encoders": [
+            {"name": e.encoder.name, "licence": e.encoder.licence, "sha256": e.encoder.sha256, "path": str(e.weights)}
+            for e in search.found
+        ],
+        "encoders_refused": search.refused,
+        "project": None if project is None else str(project),
+        "bench_data": os.environ.get("MUSTER_BENCH_DATA", ""),
+    }
+    session.done(found, _lines(found), "muster init" if project is None else "muster train")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    memory = found["memory_available_bytes"] / 2**30
+    yield f"python {found['python']} on {found['system']}"
+    yield f"{found['n_cores']} cores, {found['matmul_gflops']:.0f} GFLOP/s, {memory:.1f} GiB memory available"
+    missing = [name for name, version in found["packages"].items() if not version]
+    yield "  ".join(f"{name} {version}" for name, version in found["packages"].items() if version)
+    if missing:
+        yield f"not installed: {', '.join(missing)} (training needs them: pip install -c constraints.txt '.[train]')"
+    yield torch_line(found["packages"]["torch"])
+    for encoder in found["encoders"]:
+        yield f"encoder {encoder['name']} ({encoder['licence']}), SHA-256 {encoder['sha256'][:16]}…: {encoder['path']}"
+    for refused in found["encoders_refused"]:
+        yield f"refused: {refused}"
+    if not found["encoders"]:
+        yield "no pretrained encoder found: put one in a folder named by train.encoders; without, static vectors serve"
+    data = found["bench_data"]
+    if not data:
+        yield "MUSTER_BENCH_DATA is not set: tests on real data sets skip"
+    else:
+        yield f"MUSTER_BENCH_DATA {data}{'' if Path(data).is_dir() else ' (no such folder)'}"
+
+
+def torch_line(version: str) -> str:
+    """What the installed torch means.
+
+    >>> torch_line("2.13.0+cpu")
+    'torch 2.13.0+cpu is the tested version'
+    """
+    if not version:
+        return "torch is not installed: enough to serve and watch, not to train images"
+    if version.partition("+")[0] == TESTED_TORCH:
+        return f"torch {version} is the tested version"
+    return f"torch {version} is not the tested version ({TESTED_TORCH}): it is left as it is; expect small differences"

@@ -1,0 +1,73 @@
+"""`muster train`: learn within a budget and leave an unsigned bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from passmuster.cli.session import session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from passmuster.stages.train import TrainResult
+
+
+def train(
+    context: typer.Context,
+    rung: Annotated[list[str] | None, typer.Option(help="Try only this rung; may be given again.")] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained/--no-pretrained", help="Whether pretrained encoders may be used.")
+    ] = True,
+    snapshot: Annotated[str, typer.Option(help="First digits of a dataset version; the latest when left out.")] = "",
+) -> None:
+    """Learn from raw items and a few labels within --time; killed, the same command goes on where it stopped."""
+    from passmuster.core.budget import process_start_age_s
+
+    session = session_of(context)
+    if rung:
+        session.overrides["train.rungs"] = list(rung)
+    if not pretrained:
+        session.overrides["train.pretrained"] = False
+    store = session.store()
+    if session.dry_run:
+        from passmuster.stages.train import price
+
+        rows = price(store, started_s_ago=process_start_age_s(), snapshot=snapshot, progress=session.progress)
+        session.done({"rungs": rows}, price_lines(rows), "muster train")
+        return
+    from passmuster.stages.train import train as run
+
+    result = run(store, started_s_ago=process_start_age_s(), snapshot=snapshot, progress=session.progress)
+    session.done(result, result_lines(result), "muster release")
+
+
+def price_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each rung: what it would cost, and why it would be left out."""
+    for row in rows:
+        yield f"{row['rung']:<16}  {row['seconds']:>7.1f} s  {row['refused'] or row['note']}"
+
+
+def result_lines(result: TrainResult) -> Iterator[str]:
+    """A table of rungs, and what came of the run."""
+    yield f"{'rung':<16}  {'price':>8}  {'took':>8}  {'log-loss':>8}  {'accuracy':>8}  {'gain':>7}"
+    for row in result.rungs:
+        yield rung_line(row)
+    resumed = ", gone on with after a stop" if result.resumed else ""
+    yield (
+        f"bundle {result.bundle[:16]}: {result.rung} with a {result.head} head, {len(result.classes)} classes, "
+        f"{result.n_labels:,} labels, {result.n_pool:,} items, {result.seconds:.1f} s of {result.budget_s:g} s{resumed}"
+    )
+
+
+def rung_line(row: Mapping[str, Any]) -> str:
+    """One rung: price, time taken, cross-validated log-loss and accuracy, gain; or why it was left out."""
+    price = f"{row['rung']:<16}  {row['quote']['seconds']:>6.1f} s"
+    if "left_out" in row:
+        return f"{price}  {row['left_out']}"
+    gain = "" if row["gain_se"] == 0 else f"{row['gain']:+.3f}"
+    mark = "  chosen" if row["chosen"] else ("" if row["helped"] else "  did not help")
+    figures = f"{row['seconds']:>6.1f} s  {row['log_loss']:>8.3f}  {row['accuracy']:>8.3f}  {gain:>7}"
+    return f"{price}  {figures}{mark}"

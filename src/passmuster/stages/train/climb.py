@@ -1,0 +1,241 @@
+"""One step of the ladder: fit a rung, choose its engine, embed with it, and judge heads on labels they did not see."""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.budget import Deadline, Machine
+from passmuster.core.progress import Progress
+from passmuster.core.records import Item, Payload
+from passmuster.learn.checkpoint import write_atomic
+from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
+from passmuster.learn.propagation import Propagation, Spreading, distil_flops, neighbour_graph
+from passmuster.modality.base import Encoder, EncoderGraph, FitView, Rung
+from passmuster.runtime.bundle import encoder_key
+from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
+from passmuster.stages.train.plan import FINISH_S, HEAD_EFFICIENCY, Quote, heads_s
+from passmuster.stages.train.run_folder import RunFolder, read_json
+from passmuster.stages.train.task import Task, size_of
+from passmuster.store.store import Store
+
+BATCH = 64
+N_COMPARED = 256  # items on which engines are compared
+EMBED_SHARE = 0.12  # of the time left, kept for embedding after a fit that uses its whole deadline
+ENGINE_SHARE = 0.05  # of the time left, for comparing engines
+MAX_SPREAD_ITEMS = 12_000
+MIN_SPREAD_ITEMS = 200
+QUICK_S = 5.0  # propagation that takes less is judged on every repeat, else on one
+
+
+class OutOfTimeError(Exception):
+    """A rung that is not the first would break the deadline; it is left out."""
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """A fitted rung. `tried` are the heads, the best first; `spread_over` are positions of the pool, or None."""
+
+    rung: Rung
+    encoder: Encoder
+    graph: EncoderGraph  # as served: after the choice of precision
+    choice: EngineChoice
+    folder: Path
+    key: str
+    tried: tuple[CrossValidated, ...]
+    spread_over: np.ndarray | None
+    engines: list[dict[str, Any]]
+    seconds: Mapping[str, float]
+
+    @property
+    def best(self) -> CrossValidated:
+        return self.tried[0]
+
+
+@dataclass(frozen=True)
+class Climb:
+    """What every step of the ladder shares."""
+
+    store: Store
+    task: Task
+    run: RunFolder
+    machine: Machine
+    deadline: Deadline
+    seed: int
+    progress: Progress
+
+    def rng(self, *names: str) -> np.random.Generator:
+        """A generator of its own for each use, so that one use does not move another."""
+        return np.random.default_rng([self.seed, *(zlib.crc32(name.encode()) for name in names)])
+
+
+def climb(step: Climb, rung: Rung, quote: Quote, *, first: bool, later_s: float) -> Climbed:
+    """Fit `rung` and judge heads on it. `later_s` is what the rungs after it will need.
+
+    Raises
+    ------
+    OutOfTimeError
+        When the deadline would be broken and there is a fitted rung already.
+    """
+    run, task = step.run, step.task
+    seconds = {}
+    started = time.monotonic()
+    step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
+    room = heads_s(step.machine, task.profile) + FINISH_S + max(0.5, EMBED_SHARE * max(0.0, step.deadline.left_s))
+    view = FitView(task.payloads, task.labels, len(task.classes), step.store.config.train)
+    encoder = _fitted(step, rung, view, step.deadline.sooner(room))
+    original = rung.export(encoder)
+    seconds["fit"], started = time.monotonic() - started, time.monotonic()
+    served, choice, engines, folder = _engine(step, rung, original)
+    seconds["engine"], started = time.monotonic() - started, time.monotonic()
+    graph = replace(original, onnx=served)
+    key = encoder_key(served, choice, graph.preprocess, graph.assets)
+    stop = None if first else step.deadline.sooner(heads_s(step.machine, task.profile) + FINISH_S)
+    pool = embed(step, graph, choice, folder, key, task.pool, task.payloads, stop=stop)
+    embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop)
+    seconds["embed"], started = time.monotonic() - started, time.monotonic()
+    tried, spread_over = _judge(step, rung, pool, later_s)
+    seconds["heads"] = time.monotonic() - started
+    for result in tried:
+        run.note("head", rung=rung.name, head=result.kind, log_loss=result.log_loss, accuracy=result.accuracy)
+    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, engines, seconds)
+
+
+def _fitted(step: Climb, rung: Rung, view: FitView, deadline: Deadline) -> Encoder:
+    """The rung's encoder, from the run folder when an earlier process had finished it."""
+    checkpoint = step.run.rung(rung.name)
+    saved = checkpoint.load("encoder")
+    if saved is not None:
+        return Encoder(rung.name, *saved)
+    encoder = rung.fit(view, deadline, checkpoint, step.rng("fit", rung.name))
+    checkpoint.save("encoder", encoder.arrays, encoder.settings)
+    step.run.note("fitted", rung=rung.name, deadline_left_s=deadline.left_s)
+    return encoder
+
+
+def _engine(step: Climb, rung: Rung, graph: EncoderGraph) -> tuple[bytes, EngineChoice, list[dict[str, Any]], Path]:
+    """The graph as it will be served, measured on some of the pool; the measurement is made once per run."""
+    folder = step.run.rung(rung.name).folder
+    assets = folder / "assets"
+    assets.mkdir(parents=True, exist_ok=True)
+    for name, data in graph.assets.items():
+        if not (assets / name).is_file() or (assets / name).read_bytes() != data:
+            write_atomic(assets / name, data)
+    decision = folder / "engine.json"
+    if not decision.is_file():
+        payloads = step.task.payloads
+        n = min(N_COMPARED, len(payloads))
+        chosen = np.sort(step.rng("engine", rung.name).choice(len(payloads), n, replace=False))
+        prepare = step.task.modality.preparer(graph.preprocess, assets)
+        feeds = [prepare([payloads[i] for i in chosen[at : at + BATCH]]) for at in range(0, n, BATCH)]
+        served, choice, engines = choose_engine(
+            graph.onnx,
+            feeds,
+            min_neighbour_agreement=step.store.config.train.min_neighbour_agreement,
+            seconds=min(5.0, max(0.2, ENGINE_SHARE * step.deadline.left_s)),
+        )
+        write_atomic(folder / "served.onnx", served)
+        facts = {"name": choice.name, "precision": choice.precision, "measured": engines}
+        write_atomic(decision, json.dumps(facts, indent=1).encode())
+    facts = read_json(decision)
+    choice = EngineChoice(facts["name"], facts["precision"])
+    return (folder / "served.onnx").read_bytes(), choice, facts["measured"], assets
+
+
+def embed(
+    step: Climb,
+    graph: EncoderGraph,
+    choice: EngineChoice,
+    assets: Path,
+    key: str,
+    items: Sequence[Item],
+    payloads: Sequence[Payload],
+    *,
+    stop: Deadline | None = None,
+) -> np.ndarray:
+    """Embeddings (n, d) through the cache, by the engine that will serve; batches hold items of like size."""
+    prepare: Callable[[Sequence[Payload]], dict[str, np.ndarray]] | None = None
+    engine: Engine | None = None
+
+    def compute(positions: Sequence[int]) -> np.ndarray:
+        nonlocal prepare, engine
+        if stop is not None and stop.passed:
+            raise OutOfTimeError("embedding")
+        if engine is None or prepare is None:
+            engine = Engine(graph.onnx, choice)
+            prepare = step.task.modality.preparer(graph.preprocess, assets)
+        order = np.argsort([size_of(payloads[i]) for i in positions], kind="stable")
+        rows: list[np.ndarray] = []
+        for at in range(0, len(order), BATCH):
+            batch = [payloads[positions[i]] for i in order[at : at + BATCH]]
+            rows.append(engine.run(prepare(batch))["embedding"])
+        found = np.concatenate(rows)
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return np.asarray(found[back], dtype=np.float32)
+
+    return step.store.embeddings(key).get([item.blob for item in items], compute, progress=step.progress)
+
+
+def _judge(
+    step: Climb, rung: Rung, pool: np.ndarray, later_s: float
+) -> tuple[tuple[CrossValidated, ...], np.ndarray | None]:
+    """Heads on these embeddings by cross-validated log-loss, the best first."""
+    task = step.task
+    scaled = Scaling.of(pool).apply(pool)
+    labels = task.labels[task.labelled]
+    n_classes = len(task.classes)
+    logistic = cross_validate_logistic(scaled[task.labelled], labels, task.folds, n_classes)
+    decision = step.run.decide(f"spread-{rung.name}", lambda: _how_to_spread(step, pool.shape[1], later_s))
+    if not decision["n_items"]:
+        return (logistic,), None
+    chosen = spread_positions(task, int(decision["n_items"]), step.rng("spread"))
+    propagation = prepare_propagation(task, scaled, chosen)
+    spread = propagation.cross_validate(logistic, task.folds[: int(decision["n_repeats"])])
+    return tuple(sorted((logistic, spread), key=lambda result: result.log_loss)), chosen
+
+
+def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
+    """Over how many items labels spread, and on how many repeats that is judged, in the time there is."""
+    task = step.task
+    n_labels, n_pool = len(task.labelled), len(task.pool)
+    n_folds = int(task.folds.max()) + 1
+    room = step.deadline.left_s - later_s - FINISH_S
+    speed = step.machine.matmul_gflops * 1e9 * HEAD_EFFICIENCY
+    if n_pool < n_labels + MIN_SPREAD_ITEMS:
+        return {"n_items": 0, "why": "hardly any unlabelled items"}
+    n_items = min(n_pool, MAX_SPREAD_ITEMS + n_labels)
+    while True:
+        once = distil_flops(n_items, d, len(task.classes), n_folds + 1) / speed
+        if once <= room:
+            break
+        n_items = int(n_items * 0.8)
+        if n_items < n_labels + MIN_SPREAD_ITEMS:
+            return {"n_items": 0, "why": f"no time: {max(0.0, room):.1f} s left for it"}
+    every = distil_flops(n_items, d, len(task.classes), n_folds * len(task.folds) + 1) / speed
+    n_repeats = len(task.folds) if every <= min(room, QUICK_S) else 1
+    return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
+
+
+def spread_positions(task: Task, n_items: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of the pool that labels spread over: every labelled item, and a sample of the others."""
+    unlabelled = np.flatnonzero(task.labels < 0)
+    n_sampled = min(len(unlabelled), n_items - len(task.labelled))
+    return np.sort(np.concatenate([task.labelled, rng.choice(unlabelled, n_sampled, replace=False)]))
+
+
+def prepare_propagation(task: Task, scaled: np.ndarray, chosen: np.ndarray) -> Propagation:
+    """The graph over these items of the pool, and where their labels lie."""
+    x = scaled[chosen]
+    labelled = np.searchsorted(chosen, task.labelled)
+    settings = Spreading()
+    return Propagation(
+        x, neighbour_graph(x, settings), labelled, task.labels[task.labelled], len(task.classes), settings
+    )

@@ -1,0 +1,191 @@
+"""The end of a training: the chosen rung's head on all labels, the guard, parity with the trained model, the bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.codec import to_plain
+from passmuster.core.config import Config, render_config
+from passmuster.core.records import Payload
+from passmuster.learn.checkpoint import write_atomic
+from passmuster.learn.graph import append_head
+from passmuster.learn.heads import Head, Scaling
+from passmuster.learn.logistic import fit_logistic, one_hot
+from passmuster.runtime.bundle import write_bundle
+from passmuster.runtime.engine import Engine
+from passmuster.runtime.guard import fit_guard
+from passmuster.stages.train.climb import BATCH, Climb, Climbed, embed, prepare_propagation
+from passmuster.stages.train.task import Task, size_of
+
+N_PARITY = 500
+MAX_GUARD_ITEMS = 5_000  # that the novelty detector learns as ordinary
+MIN_HELD_ITEMS = 20  # with fewer reference items, part of the pool stands in
+HELD_SHARE = 0.2
+
+
+def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
+    """Write the bundle of the chosen rung; returns its digest, its folder, and facts for the run folder."""
+    task = step.task
+    pool = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.pool, task.payloads)
+    held = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.reference, task.reference_payloads)
+    head = fit_head(task, chosen, pool)
+    guard, guard_facts = _guard(step, chosen, head, pool, held)
+    digest, path = write_bundle(
+        step.store.bundles_folder,
+        modality=task.modality.name,
+        classes=task.classes,
+        snapshot=task.snapshot.digest,
+        run=step.run.id,
+        rung=chosen.rung.name,
+        head=describe_head(chosen),
+        engine=chosen.choice,
+        encoder_key=chosen.key,
+        graph=append_head(chosen.graph.onnx, head.weight, head.bias),
+        preprocess=chosen.graph.preprocess,
+        assets=chosen.graph.assets,
+        guard=guard,
+        reference=describe_reference(task, pool, head),
+        policy_toml=render_policy(step.store.config),
+    )
+    _write_parity(step, chosen, head)
+    return digest, path, {"guard": guard_facts}
+
+
+def fit_head(task: Task, chosen: Climbed, pool: np.ndarray) -> Head:
+    """The head on all training labels, with the penalty and temperature that cross-validation found."""
+    scaling = Scaling.of(pool)
+    labels = task.labels[task.labelled]
+    best = chosen.best
+    if best.kind == "propagation" and chosen.spread_over is not None:
+        propagation = prepare_propagation(task, scaling.apply(pool), chosen.spread_over)
+        logistic = next(result for result in chosen.tried if result.kind == "logistic")
+        weight, bias = propagation.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
+    else:
+        x = scaling.apply(pool[task.labelled])
+        weight, bias = fit_logistic(x, one_hot(labels, len(task.classes)), c=best.c)
+    return scaling.fold(weight, bias, best.temperature)
+
+
+def describe_head(chosen: Climbed) -> dict[str, Any]:
+    """What ``head.json`` says of the head."""
+    best = chosen.best
+    return {
+        "schema": 1,
+        "kind": best.kind,
+        "penalty_c": best.c,
+        "temperature": round(best.temperature, 6),
+        "cv": {
+            "log_loss": round(best.log_loss, 6),
+            "log_loss_se": round(best.log_loss_se, 6),
+            "accuracy": round(best.accuracy, 6),
+            "n": len(best.items),
+            "n_repeats": len(best.logits),
+        },
+    }
+
+
+def _guard(
+    step: Climb, chosen: Climbed, head: Head, pool: np.ndarray, held: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The guard's arrays; thresholds from the reference, or from a part of the pool when the reference is too small."""
+    order = step.rng("guard").permutation(len(pool))
+    facts: dict[str, Any] = {"held_from": "reference"}
+    if len(held) < MIN_HELD_ITEMS:
+        n_held = max(1, int(len(order) * HELD_SHARE))
+        held, order = pool[np.sort(order[:n_held])], order[n_held:]
+        facts["held_from"] = "pool, because the reference has fewer than 20 items"
+    fit = pool[np.sort(order[:MAX_GUARD_ITEMS])]
+    best = chosen.best
+    guard = fit_guard(
+        fit_embeddings=fit,
+        fit_logits=head.logits(fit),
+        held_embeddings=held,
+        held_logits=head.logits(held),
+        oof_logits=best.calibrated,
+        oof_labels=best.labels,
+        policy=step.store.config.policy.guard,
+    )
+    return guard, {**facts, "n_fit": len(fit), "n_held": len(held), "n_oof": len(best.labels)}
+
+
+def _write_parity(step: Climb, chosen: Climbed, head: Head) -> None:
+    """Keys and logits of the trained model (the encoder as exported, in float32) for some of the pool."""
+    import io
+
+    task = step.task
+    n = min(N_PARITY, len(task.pool))
+    positions = np.sort(step.rng("parity").choice(len(task.pool), n, replace=False))
+    graph = chosen.rung.export(chosen.encoder)
+    engine = Engine(graph.onnx)
+    prepare = task.modality.preparer(graph.preprocess, chosen.folder)
+    payloads = [task.payloads[i] for i in positions]
+    rows = [engine.run(prepare(payloads[at : at + BATCH]))["embedding"] for at in range(0, n, BATCH)]
+    keys = np.array([task.pool[i].key for i in positions])
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, keys=keys, logits=head.logits(np.concatenate(rows)).astype(np.float32))
+    write_atomic(step.run.path / "parity.npz", buffer.getvalue())
+
+
+def describe_reference(task: Task, pool: np.ndarray, head: Head) -> dict[str, Any]:
+    """Light statistics of what the model was made from: counts, sizes, brightness, mean embedding, answers."""
+    labels = task.labels[task.labelled]
+    answered = np.bincount(head.logits(pool).argmax(axis=1), minlength=len(task.classes))
+    return {
+        "schema": 1,
+        "n_pool": len(task.pool),
+        "n_reference": len(task.reference),
+        "labels_per_class": dict(
+            zip(task.classes, np.bincount(labels, minlength=len(task.classes)).tolist(), strict=True)
+        ),
+        "answers_per_class": dict(zip(task.classes, answered.tolist(), strict=True)),
+        "embedding_mean": [round(float(v), 6) for v in pool.mean(axis=0)],
+        "embedding_variance": round(float(pool.var(axis=0).sum()), 6),
+        **_payload_statistics(task.payloads),
+    }
+
+
+def _payload_statistics(payloads: list[Payload]) -> dict[str, Any]:
+    texts = isinstance(payloads[0], str)
+    values = {"characters" if texts else "pixels": np.array([size_of(p) for p in payloads], dtype=float)}
+    if not texts:
+        images = [np.asarray(p) for p in payloads]
+        values["brightness"] = np.array([float(image.mean()) for image in images])
+        values["contrast"] = np.array([float(image.std()) for image in images])
+    levels = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+    return {
+        name: {str(level): round(float(q), 4) for level, q in zip(levels, np.quantile(v, levels), strict=True)}
+        for name, v in values.items()
+    }
+
+
+def render_policy(config: Config) -> str:
+    """The policy alone, as TOML, every key written out."""
+    text = render_config(replace(Config(), policy=config.policy))
+    return text[text.index("[policy]") :].split("\n[serve]")[0].strip() + "\n"
+
+
+def rung_row(climbed: Climbed) -> dict[str, Any]:
+    """What ``rungs.json`` says of a fitted rung, without its standing."""
+    best = climbed.best
+    return {
+        "rung": climbed.rung.name,
+        "summary": climbed.rung.summary,
+        "seconds": round(sum(climbed.seconds.values()), 2),
+        "seconds_by_phase": {name: round(value, 2) for name, value in climbed.seconds.items()},
+        "head": best.kind,
+        "log_loss": best.log_loss,
+        "log_loss_se": best.log_loss_se,
+        "accuracy": best.accuracy,
+        "heads": [
+            {"head": r.kind, "log_loss": r.log_loss, "accuracy": r.accuracy, "c": r.c, "temperature": r.temperature,
+             "n_repeats": len(r.logits)}
+            for r in climbed.tried
+        ],
+        "n_spread_over": None if climbed.spread_over is None else len(climbed.spread_over),
+        "engine": to_plain(climbed.choice),
+        "engines": climbed.engines,
+    }  # fmt: skip

@@ -1,0 +1,112 @@
+"""What there is to learn: the pool, its labels as numbers, and the items held out for the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from passmuster.core.errors import DataError
+from passmuster.core.progress import Progress
+from passmuster.core.records import Item, Payload, Snapshot
+from passmuster.learn.folds import repeated_folds
+from passmuster.learn.heads import held_out
+from passmuster.modality.base import Modality, Profile
+from passmuster.store.seal import training_view
+from passmuster.store.store import Store
+
+
+@dataclass(frozen=True)
+class Task:
+    """A snapshot, ready to learn from. Pool and reference are decoded; `labels` is -1 where there is none."""
+
+    snapshot: Snapshot
+    modality: Modality
+    classes: tuple[str, ...]
+    pool: tuple[Item, ...]
+    payloads: list[Payload]
+    labels: np.ndarray  # (n_pool,) int
+    reference: tuple[Item, ...]
+    reference_payloads: list[Payload]
+    folds: np.ndarray  # (repeats, n_labelled)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Positions in the pool of the labelled items."""
+        return np.flatnonzero(self.labels >= 0)
+
+    @property
+    def profile(self) -> Profile:
+        """What prices depend on; the pool counts with the reference, because both are embedded."""
+        sizes = np.array([size_of(p) for p in self.payloads], dtype=float)
+        return Profile(
+            n_pool=len(self.pool) + len(self.reference),
+            n_labels=len(self.labelled),
+            n_classes=len(self.classes),
+            mean_size=float(sizes.mean()),
+            max_size=float(sizes.max()),
+        )
+
+
+def size_of(payload: Payload) -> int:
+    """Characters of a text, pixels of an image."""
+    return len(payload) if isinstance(payload, str) else int(payload.shape[0] * payload.shape[1])
+
+
+def read_task(store: Store, snapshot: Snapshot, modality: Modality, seed: int, progress: Progress) -> Task:
+    """Read what training may see, through the seal, and check that there is something to learn.
+
+    Raises
+    ------
+    DataError
+        ``data.no_labels``, ``data.one_class``, ``data.too_few_labels``, or an ``item.*`` code.
+    """
+    view = training_view(store, snapshot)
+    classes = _classes(sorted({label.label for label in view.labels.values()}), snapshot, progress)
+    number = {name: i for i, name in enumerate(classes)}
+    labels = np.array([number[view.labels[i.key].label] if i.key in view.labels else -1 for i in view.pool])
+    known = labels[labels >= 0]
+    folds = repeated_folds(known, np.random.default_rng([seed, 0]))
+    held_out(folds, known)  # raises when nothing could be judged
+    return Task(
+        snapshot=snapshot,
+        modality=modality,
+        classes=classes,
+        pool=view.pool,
+        payloads=_decode(store, modality, view.pool, progress, "reading the pool"),
+        labels=labels,
+        reference=view.reference,
+        reference_payloads=_decode(store, modality, view.reference, progress, "reading the reference"),
+        folds=folds,
+    )
+
+
+def _classes(found: list[str], snapshot: Snapshot, progress: Progress) -> tuple[str, ...]:
+    if not found:
+        raise DataError(
+            "data.no_labels", "no item of the training split has a label", where=f"snapshot {snapshot.digest[:16]}",
+            next="muster label FILE, or name the label column in muster.toml and muster add again",
+        )  # fmt: skip
+    if len(found) == 1:
+        raise DataError(
+            "data.one_class", "all training labels are of one class: there is nothing to tell apart", value=found[0],
+            next="label items of another class with muster label",
+        )  # fmt: skip
+    if unseen := [name for name in snapshot.classes if name not in found]:
+        progress.say(f"no training label for {', '.join(unseen)}: the model cannot answer with them")
+    return tuple(found)
+
+
+def _decode(store: Store, modality: Modality, items: tuple[Item, ...], progress: Progress, what: str) -> list[Payload]:
+    contents: Iterable[bytes] = store.blobs.get_many([item.blob for item in items])
+    payloads = []
+    for item, data in zip(items, progress.track(contents, what, total=len(items)), strict=True):
+        try:
+            payloads.append(modality.decode(data, store.config.data))
+        except DataError as error:
+            raise DataError(
+                error.code, error.what, value=error.value, limit=error.limit, where=f"item {item.id}",
+                next="muster check",
+            ) from error  # fmt: skip
+    return payloads
