@@ -233,3 +233,14 @@ def kept(store: Store) -> dict[str, Any]:
         if not new:
             return {r.id: r for r in records if hasattr(r, "id")}
         records += new
+
+
+def maker(folder: Path) -> Any:
+    """What the fixture `new_store` gives, for a server that several tests share."""
+
+    def make(modality: str, config: Config) -> Store:
+        config = replace(config, project=replace(config.project, modality=modality))
+        (folder / "muster.toml").write_text(render_config(config))
+        return Store.create(folder)
+
+    return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -121,15 +122,13 @@ class Door:
         limit = self._config.max_body_bytes
         announced = request.headers.get("content-length", "")
         parts: list[bytes] = []
-        n_bytes = int(announced) if announced.isdigit() and int(announced) > limit else 0
-        if not n_bytes:
-            async for part in request.stream():
-                parts.append(part)
-                n_bytes += len(part)
-                if n_bytes > limit:
-                    break
+        n_bytes, more = int(announced) if announced.isdigit() and int(announced) > limit else 0, True
+        while more and n_bytes <= limit:
+            part, more = await _receive(request)
+            parts.append(part)
+            n_bytes += len(part)
         if n_bytes > limit:
-            await _discard(request)
+            await _discard(request, more)
             raise TooLarge(
                 "request.too_large",
                 "the body is too large",
@@ -140,16 +139,20 @@ class Door:
         return b"".join(parts)
 
 
-async def _discard(request: Request) -> None:
+async def _receive(request: Request) -> tuple[bytes, bool]:
+    """The next part of a body, and whether there are more."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
+
+
+async def _discard(request: Request, more: bool) -> None:
     """Read on for a moment, so that a sender who is still sending gets to see the answer."""
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_S):
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return
+            while more:
+                _, more = await _receive(request)
 
 
 def error_response(error: MusterError, path: str) -> Response:
