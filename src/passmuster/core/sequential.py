@@ -14,6 +14,7 @@ declared. M grows with every 0 that becomes a 1, so any lower rate makes false a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,8 +40,18 @@ class Mixture:
     @property
     def log_ratios(self) -> tuple[np.ndarray, np.ndarray]:
         """Log-likelihood ratios of a 0 and of a 1, each ``(k,)``."""
-        q = np.asarray(self.alternatives)
-        return np.log1p(-q) - np.log1p(-self.null_rate), np.log(q) - np.log(self.null_rate)
+        return _ratios(self.null_rate, self.alternatives)[:2]
+
+
+@lru_cache(maxsize=64)
+def _ratios(null_rate: float, alternatives: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Logarithms of the ratios of a 0 and of a 1, and the ratios; asked for at every observation, so kept."""
+    q = np.asarray(alternatives)
+    logs = np.log1p(-q) - np.log1p(-null_rate), np.log(q) - np.log(null_rate)
+    found = (*logs, np.exp(logs[0]), np.exp(logs[1]))
+    for array in found:
+        array.flags.writeable = False
+    return found
 
 
 def mixture(null_rate: float, smallest: float) -> Mixture:
@@ -82,7 +93,7 @@ def shiryaev_roberts(mix: Mixture, components: np.ndarray, flags: np.ndarray | b
     >>> shiryaev_roberts(Mixture(0.5, (0.75,), (1.0,)), np.zeros(1), True).tolist()
     [1.5]
     """
-    zero, one = (np.exp(log_ratio) for log_ratio in mix.log_ratios)
+    zero, one = _ratios(mix.null_rate, mix.alternatives)[2:]
     following: np.ndarray = (1.0 + components) * np.where(np.asarray(flags)[..., None], one, zero)
     return following
 

@@ -116,7 +116,7 @@ def observe(detector: Detector, flag: bool) -> Detector:
 
 
 def change(detector: Detector) -> Change:
-    """When the rise probably began, by the alternative that carries most of the statistic."""
-    k = int(np.argmax(np.asarray(detector.components) * np.asarray(detector.mixture.weights)))
+    """When the rise probably began: the most likely moment, over every alternative watched for."""
+    k = int(np.argmax(detector.walks))
     began = detector.zero_seen[k]
     return Change(began, detector.n_seen - began, detector.n_flagged - detector.zero_flagged[k])

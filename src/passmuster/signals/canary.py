@@ -15,9 +15,8 @@ not worse". Products over blocks, averaged over several rises, stay below ``1 / 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import exp, log
 from typing import Literal
-
-import numpy as np
 
 RISE_STEPS = (1.0, 2.0, 4.0, 8.0)  # times the smallest rise
 LARGEST_RATE = 0.99
@@ -46,7 +45,7 @@ class Comparison:
     @property
     def statistic(self) -> float:
         """The e-value, to be held against `bound`."""
-        return float(np.exp(np.asarray(self.log_e)).mean())
+        return sum(exp(e) for e in self.log_e) / len(self.log_e)
 
     @property
     def bound(self) -> float:
@@ -98,14 +97,16 @@ def _take_block(c: Comparison) -> Comparison:
     n_live, n_errors = c.n_live_per_block, sum(c.waiting_live)
     # The live rate is learnt from earlier blocks only (one error in ten to begin with), so the block cannot choose it.
     live = (c.n_block_live_errors + 1.0) / (c.n_blocks * n_live + 10.0)
-    canary = np.minimum(live + c.smallest_rise * np.asarray(RISE_STEPS), LARGEST_RATE)
     live = min(live, LARGEST_RATE - c.smallest_rise)
-    pooled = (canary + n_live * live) / (1 + n_live)
-    gain = np.log(canary / pooled) if c.waiting_canary[0] else np.log((1 - canary) / (1 - pooled))
-    gain = gain + n_errors * np.log(live / pooled) + (n_live - n_errors) * np.log((1 - live) / (1 - pooled))
+    gains = []
+    for step in RISE_STEPS:
+        canary = min(live + c.smallest_rise * step, LARGEST_RATE)
+        pooled = (canary + n_live * live) / (1 + n_live)
+        gain = log(canary / pooled) if c.waiting_canary[0] else log((1 - canary) / (1 - pooled))
+        gains.append(gain + n_errors * log(live / pooled) + (n_live - n_errors) * log((1 - live) / (1 - pooled)))
     taken = replace(
         c,
-        log_e=tuple((np.asarray(c.log_e) + gain).tolist()),
+        log_e=tuple(e + gain for e, gain in zip(c.log_e, gains, strict=True)),
         waiting_canary=c.waiting_canary[1:],
         waiting_live=(),
         n_blocks=c.n_blocks + 1,
