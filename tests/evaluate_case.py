@@ -1,4 +1,4 @@
-"""A project that is ready for evaluation, made by hand from real digits: a sealed test, labels, bundles."""
+"""A project that is ready for evaluation, made of real digits: a sealed test, labels, bundles."""
 
 from __future__ import annotations
 
@@ -38,15 +38,22 @@ class Digits:
 
 
 def make_digits(
-    store: Store, *, n_labelled: int = N_TEST, n_twins: int = 0, weights: Sequence[float] = (), only: str = ""
+    store: Store,
+    *,
+    n_labelled: int = N_TEST,
+    n_twins: int = 0,
+    weights: Sequence[float] = (),
+    only: str = "",
+    names: Sequence[str] = "0123456789",
 ) -> Digits:
     """Items in all splits; the first `n_labelled` test items labelled (those that show `only`, if given).
 
-    `n_twins` test items are copies of training items, with the finding that says so.
+    `names` are the classes of the ten digits. `n_twins` test items are copies of training items, with the finding that
+    says so.
     """
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))[: N_TRAIN + N_REFERENCE + N_TEST]
-    images, shown = np.uint8(data.images[order] * 255 / 16)[..., None], data.target[order].astype(str)
+    images, shown = np.uint8(data.images[order] * 255 / 16)[..., None], np.array(list(names))[data.target[order]]
     images[N_TRAIN + N_REFERENCE :][:n_twins] = images[:n_twins]
     shown[N_TRAIN + N_REFERENCE :][:n_twins] = shown[:n_twins]
     parts = ["train"] * N_TRAIN + ["reference"] * N_REFERENCE + ["test"] * N_TEST
@@ -59,7 +66,7 @@ def make_digits(
     root, rows = commit_items(list(zip(items, parts, [""] * len(items))))  # type: ignore[arg-type]
     snapshot = Snapshot(
         digest=sha256_hex(canonical_json(root)), parent="", created=now(), modality="image",
-        classes=tuple("0123456789"), n_items={p: parts.count(p) for p in set(parts)}, n_labels={"train": N_TRAIN},
+        classes=tuple(sorted(names)), n_items={p: parts.count(p) for p in set(parts)}, n_labels={"train": N_TRAIN},
         labels_read=N_TRAIN,
     )  # fmt: skip
     test = range(N_TRAIN + N_REFERENCE, len(items))
@@ -90,7 +97,7 @@ def make_digits(
 
 
 def add_model(digits: Digits, *, n_fit: int = N_TRAIN, without: str = "", run: str = "run-1") -> Bundle:
-    """A bundle: pixels as embedding, a logistic head fitted on the first `n_fit` items but those that show `without`."""
+    """A bundle: pixels as embedding, and a logistic head fitted on the first `n_fit` items, but not on `without`."""
     x, y = digits.pixels["train"][:n_fit], digits.shown["train"][:n_fit]
     x, y = x[y != without], y[y != without]
     model = LogisticRegression(C=5.0, max_iter=500).fit(x, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from passmuster.core.config import DataConfig
@@ -14,8 +15,17 @@ PATH_COLUMNS = ("path", "file", "filename", "image")
 READERS = {".csv": "read_csv", ".tsv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_ndjson"}
 
 
-def read_novel(path: Path, modality: Modality, config: DataConfig) -> tuple[list[Payload], list[str]]:
-    """Payloads, and one line for every item that could not be read.
+@dataclass(frozen=True)
+class Novel:
+    """Strange items, and one line for each that could not be read. `name` is the last part of the path."""
+
+    name: str
+    payloads: tuple[Payload, ...]
+    problems: tuple[str, ...]
+
+
+def read_novel(path: Path, modality: Modality, config: DataConfig) -> Novel:
+    """The items at `path`.
 
     A folder is searched for files of the modality; a table (CSV, TSV, Parquet, JSON lines) has a column of texts or of
     paths relative to it. A single file of the modality is one item.
@@ -49,7 +59,7 @@ def read_novel(path: Path, modality: Modality, config: DataConfig) -> tuple[list
             "novel.empty", "no novel item could be read", value=f"{len(problems)} unreadable", where=path,
             limit=", ".join(sorted(modality.suffixes)),
         )  # fmt: skip
-    return payloads, problems
+    return Novel(path.resolve().name, tuple(payloads), tuple(problems))
 
 
 def read_table(path: Path, modality: Modality, config: DataConfig) -> list[tuple[str, bytes | Path]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from passmuster.runtime.guard import DETECTOR_PREFIX
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
 from passmuster.stages.evaluate.gather import ask
-from passmuster.stages.evaluate.novel_items import read_novel
+from passmuster.stages.evaluate.novel_items import Novel
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
@@ -43,7 +42,7 @@ def measure_novelty(
     predictor: Predictor,
     evidence: Evidence,
     answers: Answers,
-    novel: Path | None,
+    novel: Novel | None,
     scope: Scope,
     rng: np.random.Generator,
     *,
@@ -54,9 +53,9 @@ def measure_novelty(
     The guard's own detector is used as the bundle keeps it when the user names items; the others, and all of them when
     a class is left out, are fitted on a draw of the items that training saw.
     """
-    fit = fit_answers(store, predictor, evidence, scope, rng, progress=progress)
+    fit = fit_answers(store, predictor, scope, rng, progress=progress)
     if novel is not None:
-        return against_named(store, draft, predictor, evidence, answers, fit, novel, progress=progress)
+        return against_named(store, draft, predictor, evidence, answers, fit, novel)
     leave_classes_out(draft, evidence, answers, fit, scope, rng)
     return []
 
@@ -64,7 +63,6 @@ def measure_novelty(
 def fit_answers(
     store: Store,
     predictor: Predictor,
-    evidence: Evidence,
     scope: Scope,
     rng: np.random.Generator,
     *,
@@ -90,13 +88,10 @@ def against_named(
     evidence: Evidence,
     answers: Answers,
     fit: Answers | None,
-    path: Path,
-    *,
-    progress: Progress,
+    novel: Novel,
 ) -> list[Strange]:
-    """Strange: the items in `path`. Ordinary: the test items."""
-    payloads, problems = read_novel(path, predictor.modality, store.config.data)
-    progress.say(f"{len(payloads):,} items read from {path}, {len(problems):,} could not be read")
+    """Strange: the items that the user named. Ordinary: the test items."""
+    payloads, problems = list(novel.payloads), list(novel.problems)
     embeddings, logits = predictor.embed(payloads)
     predictions = predictor.decide(embeddings, logits)
     keys = name_payloads(store, predictor, payloads)
@@ -121,7 +116,7 @@ def against_named(
         rows.append(note(draft, name, found, of_ordinary, of_strange, strange_set))
     draft.sections["novelty"] = {
         "setting": "named",
-        "said": f"Strange: {len(payloads):,} items from {path.name}. Ordinary: the {len(evidence.items):,} test items.",
+        "said": f"Strange: {len(payloads):,} items from {novel.name}. Ordinary: {len(evidence.items):,} test items.",
         "n_strange": len(payloads),
         "n_unreadable": len(problems),
         "problems": problems[:20],
@@ -143,8 +138,10 @@ def leave_classes_out(
     fit; for all of them the class's logit is left out. What is printed is the mean over classes, with a bootstrap
     interval over test items.
     """
-    counts = np.bincount(evidence.y, minlength=len(evidence.classes))[: evidence.n_known]
-    able = np.flatnonzero((counts >= scope.n_smallest_left_out) & (counts < len(evidence.y)))
+    asked = np.sort(rng.permutation(len(evidence.y))[: scope.n_ranked])
+    y, keys = evidence.y[asked], [evidence.items[int(i)].key for i in asked]
+    counts = np.bincount(y, minlength=len(evidence.classes))[: evidence.n_known]
+    able = np.flatnonzero((counts >= scope.n_smallest_left_out) & (counts < len(y)))
     classes = np.sort(rng.permutation(able)[: scope.n_classes_left_out])
     if evidence.n_known < 3 or not len(classes) or fit is None:
         why = (
@@ -155,12 +152,10 @@ def leave_classes_out(
         )
         draft.sections["novelty"] = {"setting": "none", "said": f"Not measured: {why}.", "rows": []}
         return
-    strange_set = draft.add_set(
-        "classes left out", [key for key, c in zip(evidence.keys, evidence.y) if c in set(classes.tolist())]
-    )
+    strange_set = draft.add_set("classes left out", pick(keys, np.isin(y, classes)))
     rows = []
     for name in detectors:
-        trials = [trial for c in classes if (trial := scores_without(name, int(c), evidence, answers, fit)) is not None]
+        trials = [trial for c in classes if (trial := scores_without(name, int(c), y, answers, asked, fit)) is not None]
         if trials:
             found = [mean_over_classes(trials, which, rng) for which in range(3)]
             rows.append(note(draft, name, found[0], found[1], found[2], strange_set))
@@ -178,15 +173,15 @@ def leave_classes_out(
 
 
 def scores_without(
-    name: str, c: int, evidence: Evidence, answers: Answers, fit: Answers
+    name: str, c: int, y: np.ndarray, answers: Answers, asked: np.ndarray, fit: Answers
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scores (n,) of the test items under a detector that does not know class `c`, and which of them are of it."""
-    others = [i for i in range(evidence.n_known) if i != c]
+    """Scores of the test items at positions `asked` under a detector that never met class `c`, and which are of it."""
+    others = [i for i in range(answers.logits.shape[1]) if i != c]
     keep = fit.predicted != c
     if not keep.any():
         return None
     arrays = detectors[name].fit(fit.embeddings[keep], fit.logits[keep][:, others])
-    return detectors[name].score(arrays, answers.embeddings, answers.logits[:, others]), evidence.y == c
+    return detectors[name].score(arrays, answers.embeddings[asked], answers.logits[asked][:, others]), y == c
 
 
 def mean_over_classes(

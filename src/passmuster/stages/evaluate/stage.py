@@ -27,6 +27,7 @@ from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
 from passmuster.stages.evaluate.faults import measure_faults
 from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
+from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
 from passmuster.stages.evaluate.words import to_finite, write_summary
@@ -70,6 +71,9 @@ def evaluate(
         chosen = read_bundle(db, bundle)
     predictor = Predictor(open_checked(store, chosen))
     incumbent = find_incumbent(store, chosen)
+    named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
+    if named is not None:
+        progress.say(f"{len(named.payloads):,} strange items read, {len(named.problems):,} could not be")
     evidence = gather_evidence(store, chosen, predictor.classes)
     progress.say(f"test opened for evaluation, look {evidence.look}: {len(evidence.items):,} labelled items")
     rng = np.random.default_rng(store.config.train.seed)
@@ -80,7 +84,7 @@ def evaluate(
     measure_classes(draft, evidence, answers)
     measure_certainty(draft, evidence, answers)
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
-    strange = measure_novelty(store, draft, predictor, evidence, answers, novel, scope, rng, progress=progress)
+    strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     if incumbent is not None:
         measure_versions(store, draft, incumbent, evidence, answers, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)

@@ -120,7 +120,7 @@ def breaks_at(
         lines.append(
             said(
                 f"Hardest natural fault: {plain_name(faults['worst'])}. At severity {faults['worst_severity']} of 5 it "
-                f"is right on {with_interval(hard)}, against {percent(faults['clean']['value'])} of the same items clean.",
+                f"is right on {with_interval(hard)}; clean, on {percent(faults['clean']['value'])} of the same items.",
                 broken,
             )
         )

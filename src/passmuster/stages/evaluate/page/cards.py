@@ -88,8 +88,8 @@ def chosen_keys(item_sets: Mapping[str, Sequence[str]], scope: Scope) -> list[st
     """Keys to show: the first of every set in turn, then the second, and so on, until there are enough."""
     order = [name for name in FIRST if name in item_sets] + [name for name in item_sets if name not in FIRST]
     chosen: dict[str, None] = {}
-    for name in order[: len(FIRST)]:
-        chosen.update(dict.fromkeys(item_sets[name][: scope.n_shown] if name in FIRST else ()))
+    for name in FIRST:
+        chosen.update(dict.fromkeys(item_sets.get(name, ())[: scope.n_shown]))
     for depth in range(scope.n_shown):
         for name in order:
             if len(chosen) >= scope.n_previews:
