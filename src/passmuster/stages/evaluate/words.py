@@ -13,6 +13,7 @@ from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
 UNIT = "\u00a0%"
 FEW = 10  # labelled test items below which little is said of a class
 SURE = 0.9
+SURE_TEXT = f"{100 * SURE:.0f}{UNIT}"
 
 
 def percent(value: float) -> str:
@@ -66,7 +67,7 @@ def good_at(
     if sure.any():
         right = float((answers.predicted == evidence.y)[sure].mean())
         name = draft.add_set("sure", [k for k, s in zip(evidence.keys, sure) if s])
-        text = f"When it is at least {percent(SURE)} sure, which it is for {percent(float(sure.mean()))} of items, "
+        text = f"When it is at least {SURE_TEXT} sure, which it is for {percent(float(sure.mean()))} of items, "
         lines.append(said(f"{text}it is right on {percent(right)} of them.", name))
     versions = draft.sections.get("versions", {})
     difference = metrics.get(("accuracy_difference", ""))
@@ -128,7 +129,7 @@ def breaks_at(
     if sure_wrong.any():
         n = int(sure_wrong.sum())
         name = draft.add_set("sure and wrong", [k for k, s in zip(evidence.keys, sure_wrong) if s])
-        lines.append(said(f"It was at least {percent(SURE)} sure and wrong {times(n)}.", name))
+        lines.append(said(f"It was at least {SURE_TEXT} sure and wrong {times(n)}.", name))
     flips = draft.sections.get("versions", {}).get("only_incumbent", 0)
     if flips:
         lines.append(
@@ -197,10 +198,10 @@ def count(n: int, what: str) -> str:
 
 def times(n: int) -> str:
     """
-    >>> times(1), times(3)
-    ('once', '3 times')
+    >>> times(1), times(2), times(3)
+    ('once', 'twice', '3 times')
     """
-    return "once" if n == 1 else f"{n:,} times"
+    return {1: "once", 2: "twice"}.get(n, f"{n:,} times")
 
 
 def points(difference: float) -> str:
