@@ -61,7 +61,7 @@ def class_balance(
     few = sorted(c for c, n in counts.items() if n < min_labels)
     if few and len(counts) > 1:
         kept = [key for key, label in train.items() if label in set(few)]
-        warn(f"{_classes(few)} fewer than {min_labels} training labels", more, kept)
+        warn(_classes(few, f"fewer than {min_labels} training labels"), more, kept)
     largest, smallest = max(counts.values()), min(counts.values())
     if largest > max_ratio * smallest:
         big, small = counts.most_common()[0][0], counts.most_common()[-1][0]
@@ -69,15 +69,15 @@ def class_balance(
         warn(title, "look at macro-F1 and the rare classes' recall, not at accuracy alone")
     if unknown := sorted(set(test.values()) - set(counts)):
         kept = [key for key, label in test.items() if label in set(unknown)]
-        warn(f"{_classes(unknown)} test labels but no training label", more, kept)
+        warn(_classes(unknown, "test labels but no training label"), more, kept)
     if test and (untested := sorted(set(counts) - set(test.values()))):
-        warn(f"{_classes(untested)} no test label", "muster label --export todo.csv --for test")
+        warn(_classes(untested, "no test label"), "muster label --export todo.csv --for test")
     return found
 
 
-def _classes(names: Sequence[str]) -> str:
+def _classes(names: Sequence[str], what: str) -> str:
     shown = ", ".join(repr(n) for n in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{len(names)} {'classes have' if len(names) > 1 else 'class has'} ({shown})"
+    return f"{len(names)} {'classes have' if len(names) > 1 else 'class has'} {what} ({shown})"
 
 
 def label_conflicts(contents: Sequence[int], labels: Sequence[str | None], keys: Sequence[str]) -> list[Finding]:

@@ -54,7 +54,10 @@ def add(
             "new labels: " + ", ".join(f"{n:,} for {'training' if r == 'train' else 'the test'}" for r, n in told)
         )
     if result.snapshot:
-        lines += [*snapshot_lines(result.snapshot, is_new=result.is_new), *finding_lines(result.findings)]
+        lines += [
+            *snapshot_lines(result.snapshot, result.n_labels, is_new=result.is_new),
+            *finding_lines(result.findings),
+        ]
     data = to_plain(result)
     data["findings"] = findings_as_json(result.findings)
     labelled = result.snapshot is not None and result.snapshot.n_labels.get("train", 0) > 0

@@ -18,8 +18,8 @@ def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     yield f"findings: {len(findings)}"
     order = {"blocking": 0, "warning": 1, "info": 2}
     for finding in sorted(findings, key=lambda f: order[f.severity]):
-        remedy = finding.remedy[:1].upper() + finding.remedy[1:]
-        yield f"  {finding.severity:8}  {finding.kind}: {finding.title}. {remedy}."
+        yield f"  {finding.severity:8}  {finding.kind}: {finding.title}"
+        yield f"  {'':8}  → {finding.remedy}"
 
 
 def findings_as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -30,12 +30,12 @@ def findings_as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def snapshot_lines(snapshot: Snapshot, *, is_new: bool) -> Iterator[str]:
-    """What the data-set version holds."""
+def snapshot_lines(snapshot: Snapshot, n_labels: Mapping[str, int], *, is_new: bool) -> Iterator[str]:
+    """What the data-set version holds, and how many items have a label now, by role."""
     parts = ", ".join(f"{n:,} {SPLIT_WORDS[split]}" for split, n in in_order(snapshot.n_items).items())
     yield f"dataset version {snapshot.digest[:12]}{'' if is_new else ' (unchanged)'}: {parts}"
     labels = " and ".join(f"{n:,} for {'training' if r == 'train' else 'the test'}" for r, n in
-                          in_order(snapshot.n_labels).items())  # fmt: skip
+                          in_order(n_labels).items())  # fmt: skip
     shown = ", ".join(snapshot.classes[:12]) + (
         f" and {len(snapshot.classes) - 12} more" if snapshot.classes[12:] else ""
     )

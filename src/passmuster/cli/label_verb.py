@@ -60,12 +60,15 @@ def _read(session: Session, file: Path, role: Literal["train", "test"] | None, w
         *(f"({note})" for note in result.notes),
     ]
     if result.snapshot:
-        lines += snapshot_lines(result.snapshot, is_new=result.is_new)
+        lines += snapshot_lines(result.snapshot, result.n_labels, is_new=result.is_new)
     if n_new:
         lines += finding_lines(result.findings)
     data = to_plain(result)
     data["findings"] = findings_as_json(result.findings)
-    session.done(data, lines, next="muster train" if "train" in result.n_new else "muster evaluate")
+    next = "muster train" if "train" in result.n_new else "muster evaluate"
+    if result.n_empty == result.n_read:
+        next = f"fill in the column label, then muster label {file}"
+    session.done(data, lines, next=next)
 
 
 def _write(session: Session, path: Path, n: int, role: Literal["train", "test"]) -> None:

@@ -24,7 +24,7 @@ KEPT_VARIANCE = 0.99
 FLOOR = 0.9  # cosine below which a pair is not looked at
 NEIGHBOURS = 10  # a picture may have up to nine copies and still find a look-alike to be measured against
 FALSE_PAIRS = 0.05  # expected number of look-alikes called twins, in the whole set
-BLOCK = 1_024
+BLOCK = 512
 MAX_SAMPLE = 5_000  # pictures that whitening is fitted on
 MIN_SET = 50  # in fewer pictures nothing can be calibrated: same pixels only
 MAX_CANDIDATES = 200_000
@@ -109,7 +109,7 @@ def _closer_than_look_alikes(white: np.ndarray) -> list[tuple[int, int]]:
     pairs = []
     for i, j, cosine in zip(a.tolist(), b.tolist(), c.tolist(), strict=True):
         ratio = _distance(cosine) / max(min(far[i], far[j]), 1e-9)
-        chance = -np.expm1((NEIGHBOURS - 1) * np.log1p(-min(ratio, 1 - 1e-12) ** dimension))
+        chance = -np.expm1((NEIGHBOURS - 1) * np.log1p(-(min(ratio, 1 - 1e-12) ** dimension)))
         if chance * n <= FALSE_PAIRS:
             pairs.append((i, j))
     return sorted(pairs)
@@ -123,8 +123,8 @@ def _distance_to_kth(white: np.ndarray, members: np.ndarray) -> np.ndarray:
     """Distance of each member to its `NEIGHBOURS`-th nearest picture."""
     k = min(NEIGHBOURS, len(white) - 1)
     out = []
-    for start in range(0, len(members), BLOCK // 4):
-        cosines = white[members[start : start + BLOCK // 4]] @ white.T
+    for start in range(0, len(members), BLOCK // 2):
+        cosines = white[members[start : start + BLOCK // 2]] @ white.T
         out.append(np.partition(cosines, -(k + 1), axis=1)[:, -(k + 1)])  # itself is among the k + 1 nearest
     return _distance(np.concatenate(out))
 
@@ -137,8 +137,8 @@ def _dimension(white: np.ndarray) -> tuple[float, float]:
     far = min(2 * NEIGHBOURS, len(white) - 1)
     near = far // 2
     logs, reached = [], 0.0
-    for start in range(0, len(sample), BLOCK // 4):
-        cosines = white[sample[start : start + BLOCK // 4]] @ white.T
+    for start in range(0, len(sample), BLOCK // 2):
+        cosines = white[sample[start : start + BLOCK // 2]] @ white.T
         top = -np.sort(-np.partition(cosines, -(far + 1), axis=1)[:, -(far + 1) :], axis=1)[:, 1:]
         distances = np.maximum(_distance(top), 1e-6)
         reached = max(reached, float(distances[:, near - 1].max()))

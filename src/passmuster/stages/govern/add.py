@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import DataError
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Finding, Item, Label, Snapshot, Split
@@ -38,7 +39,7 @@ class AddResult:
     """The account of one add: ``n_read == n_kept + n_quarantined + n_known``.
 
     `reasons` counts quarantined rows by code, `examples` shows the first of them as (source, reason). `n_new_labels`
-    counts label facts by role. `snapshot` is None when nothing is in the project, `is_new` false when nothing changed.
+    counts new label facts by role, `n_labels` the items that have a label now. `snapshot` is None when nothing is in the project, `is_new` false when nothing changed.
     """
 
     n_read: int
@@ -48,6 +49,7 @@ class AddResult:
     reasons: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[tuple[str, str], ...] = ()
     n_new_labels: Mapping[str, int] = field(default_factory=dict)
+    n_labels: Mapping[str, int] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     is_new: bool = False
     findings: tuple[Finding, ...] = ()
@@ -224,8 +226,6 @@ def _item_of(row: Row, store: Store, modality: Modality, side: LabelRow | None) 
         facts = [f"{n} {v}" for n, v in (("value", error.value), ("limit", error.limit)) if v is not None]
         reason = f"{error.code}: {error.what}" + (f" ({', '.join(facts)})" if facts else "")
         return replace(item, status="quarantined", reason=reason), b""
-    from passmuster.core.digests import sha256_hex
-
     return replace(item, digest=store.keyed(content_of(payload)), blob=sha256_hex(data), n_bytes=len(data)), data
 
 
@@ -267,7 +267,7 @@ def _unchanged(store: Store, source: Source, reading: _Reading) -> AddResult:
     if snapshot is not None:
         with store.read() as db:
             findings = read_findings(db, snapshot.digest)
-    return _account(reading, source, snapshot, findings, {}, is_new=False)
+    return _account(store, reading, source, snapshot, findings, {}, is_new=False)
 
 
 def _commit(
@@ -319,7 +319,7 @@ def _commit(
         add_labels(act.db, facts)
         act.payload.update(_counts(reading, facts))
         snapshot = write_snapshot(act, store, placed, findings, parent.digest if parent else "")
-    return _account(reading, source, snapshot, findings, Counter(f.role for f in facts), is_new=True)
+    return _account(store, reading, source, snapshot, findings, Counter(f.role for f in facts), is_new=True)
 
 
 def _commit_facts(
@@ -332,7 +332,7 @@ def _commit_facts(
         add_labels(act.db, facts)
         act.payload.update(_counts(reading, facts), snapshot=parent.digest)
         findings = read_findings(act.db, parent.digest)
-    return _account(reading, source, parent, findings, Counter(f.role for f in facts), is_new=False)
+    return _account(store, reading, source, parent, findings, Counter(f.role for f in facts), is_new=False)
 
 
 def _placed(items: Sequence[Item], splits: Sequence[Split], copies: Copies) -> list[tuple[Item, Split, str]]:
@@ -352,14 +352,17 @@ def _counts(reading: _Reading, facts: Sequence[Label]) -> dict[str, object]:
 
 
 def _account(
+    store: Store,
     reading: _Reading,
     source: Source,
     snapshot: Snapshot | None,
     findings: Sequence[Finding],
-    n_labels: Mapping[str, int],
+    n_new: Mapping[str, int],
     *,
     is_new: bool,
 ) -> AddResult:
+    with store.read() as db:
+        n_labels = Counter(label.role for label in read_labels(db).values())
     return AddResult(
         n_read=reading.n_read,
         n_kept=len(reading.kept),
@@ -367,7 +370,8 @@ def _account(
         n_known=reading.n_known,
         reasons=dict(sorted(Counter(i.reason.partition(":")[0] for i in reading.quarantined).items())),
         examples=tuple((i.source, i.reason) for i in reading.quarantined[:N_EXAMPLES]),
-        n_new_labels=dict(n_labels),
+        n_new_labels=dict(sorted(n_new.items())),
+        n_labels=dict(sorted(n_labels.items())),
         snapshot=snapshot,
         is_new=is_new,
         findings=tuple(findings),

@@ -33,7 +33,8 @@ def open_folder(folder: Path, modality: Modality, *, with_labels: bool) -> Sourc
         raise DataError("data.empty", "there are no files in this folder", where=folder, next="check the path")
     if not any(f.suffix.lower() in modality.suffixes for f in files):
         raise _wrong_kind(folder, files, modality)
-    tops = {f.relative_to(folder).parts[0] for f in files if len(f.relative_to(folder).parts) > 1}
+    below = [f.relative_to(folder).parts for f in files]
+    tops = {parts[0] for parts in below if len(parts) > 1}
     splits = {top: SPLIT_WORDS[top.lower()] for top in tops if top.lower() in SPLIT_WORDS}
     notes = []
     if splits:
@@ -43,7 +44,7 @@ def open_folder(folder: Path, modality: Modality, *, with_labels: bool) -> Sourc
     elif with_labels and len(tops - set(splits)) == 1 and not splits:
         notes.append(f"one folder only, {next(iter(tops))!r}: its name was taken for a class")
     use_names = with_labels and beside is None
-    rows = partial(_rows, folder, files, modality, splits, use_names)
+    rows = partial(_rows, list(zip(files, below, strict=True)), modality, splits, use_names)
     return Source(folder.name, rows, beside, tuple(notes))
 
 
@@ -57,10 +58,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _rows(
-    folder: Path, files: list[Path], modality: Modality, splits: dict[str, str], use_names: bool
+    files: list[tuple[Path, tuple[str, ...]]], modality: Modality, splits: dict[str, str], use_names: bool
 ) -> Iterator[Row]:
-    for path in files:
-        parts = path.relative_to(folder).parts
+    for path, parts in files:
         name = "/".join(parts)
         inside = parts[0] in splits and len(parts) > 1
         split = splits[parts[0]] if inside else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +29,17 @@ from passmuster.store.store import Store
 
 @dataclass(frozen=True)
 class LabelResult:
-    """The account of one table of labels: ``n_read == new + n_same + n_empty`` (`n_new` by role)."""
+    """The account of one table of labels: ``n_read == new + n_same + n_empty`` (`n_new` by role).
+
+    `n_labels` counts the items that have a label now, by role.
+    """
 
     n_read: int
     n_new: Mapping[str, int] = field(default_factory=dict)
     n_changed: int = 0  # of the new ones, how many say something else than before
     n_same: int = 0
     n_empty: int = 0
+    n_labels: Mapping[str, int] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     is_new: bool = False
     findings: tuple[Finding, ...] = ()
@@ -49,7 +53,7 @@ def add_labels(
 
     Parameters
     ----------
-    role : what the labels are for; None: whatever the item's split says
+    role : what the labels are for; None: what the table says, else the item's split
     who : who labelled, where the table does not say; the present user when empty
 
     Raises
@@ -74,7 +78,7 @@ def add_labels(
         for number, row in enumerate(table):
             key = keys[found[number]]
             split = placement[key][0]
-            wanted = row.role or role or role_of(split)
+            wanted = role or row.role or role_of(split)
             if row.label is None:
                 n_empty += 1
             elif wanted == "train" and split == "test":
@@ -88,9 +92,9 @@ def add_labels(
                 seen[key] = (row.label, wanted)
                 facts.append(Label(key, row.label, row.who or who or store.actor, now(), wanted, row.weight))
         _refuse(problems)
-        result = LabelResult(
-            len(table), dict(sorted(Counter(f.role for f in facts).items())), n_changed, n_same, n_empty, snapshot
-        )
+        n_new = dict(sorted(Counter(fact.role for fact in facts).items()))
+        n_labels = dict(sorted(Counter(role for _, role in seen.values()).items()))
+        result = LabelResult(len(table), n_new, n_changed, n_same, n_empty, n_labels, snapshot)
         return _commit(store, result, facts, items, placement) if facts else result
 
 
@@ -115,8 +119,6 @@ def _commit(
     items: Mapping[str, Item],
     placement: Mapping[str, tuple[Split, str]],
 ) -> LabelResult:
-    from dataclasses import replace
-
     assert result.snapshot is not None
     parent = result.snapshot
     with store.act("label.add") as act:
