@@ -53,10 +53,17 @@ class Traffic:
         self.writer = TrafficWriter(store.traffic_folder, "test")
         self.rng = np.random.default_rng(0)
 
-    def answer(self, *, channel: str = "live", release: str = "", novel: bool = False, **changed: Any) -> TrafficRecord:
+    def answer(self, **how: Any) -> TrafficRecord:
         """One answer of what the channel points at."""
+        return self.answers(1, **how)[0]
+
+    def answers(self, n: int, *, channel: str = "live", **how: Any) -> list[TrafficRecord]:
+        """So many answers of what the channel points at."""
         with self.store.read() as db:
-            found = read_release(db, release or read_channels(db)[channel].release)
+            found = read_release(db, read_channels(db)[channel].release)
+        return [self._answer(found, channel, **how) for _ in range(n)]
+
+    def _answer(self, found: Release, channel: str, novel: bool = False, **changed: Any) -> TrafficRecord:
         self.n += 1
         pixels = case.picture(0.75, self.rng)
         record = TrafficRecord(
@@ -74,10 +81,8 @@ class Traffic:
 
     def labelled(self, errors: Sequence[bool], **how: Any) -> list[TrafficRecord]:
         """Answers, each followed by its label; written, and returned."""
-        answers, records = [], []
-        for error in errors:
-            answer = self.answer(**how)
-            answers.append(answer)
+        answers, records = self.answers(len(errors), **how), []
+        for answer, error in zip(answers, errors, strict=True):
             records += [answer, self.label(answer, error)]
         self.write(records)
         return answers
