@@ -1,4 +1,4 @@
-"""Personal data: how many items hold it, and of what kind. The modality finds the spans; nothing of them is repeated."""
+"""Personal data: how many items hold it, and of what kind. The modality finds the spans; they are not repeated here."""
 
 from __future__ import annotations
 

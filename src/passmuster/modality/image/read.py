@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
+from passmuster.core.records import Payload
 
 # Formats that Pillow reads by itself; others (EPS, for one) would start another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -124,14 +125,14 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
-def encode(pixels: np.ndarray) -> bytes:
+def encode(pixels: Payload) -> bytes:
     """A PNG file of ``(h, w, c)`` uint8; `decode` gives the same pixels back.
 
     >>> bool((decode(encode(np.full((2, 3, 1), 7, np.uint8)), DataConfig()) == 7).all())
     True
     """
     file = io.BytesIO()
-    as_image(pixels).save(file, format="PNG", compress_level=1)
+    as_image(np.asarray(pixels)).save(file, format="PNG", compress_level=1)
     return file.getvalue()
 
 
@@ -177,8 +178,9 @@ def from_json(value: Any, config: DataConfig) -> np.ndarray:
     return np.round(array).astype(np.uint8)
 
 
-def preview(pixels: np.ndarray) -> str:
+def preview(payload: Payload) -> str:
     """An ``<img>`` with the picture inside, at most 160 pixels a side."""
+    pixels = np.asarray(payload)
     image = as_image(pixels)
     if max(image.size) > PREVIEW_PIXELS:
         image.thumbnail((PREVIEW_PIXELS, PREVIEW_PIXELS))

@@ -65,8 +65,8 @@ def _small(pixels: np.ndarray, side: int) -> np.ndarray:
     image = as_image(pixels)
     grey = image if image.mode == "L" else image.convert("L")
     values = np.asarray(grey.resize((side, side), Image.Resampling.BILINEAR), dtype=np.float32).ravel()
-    values -= values.mean()
-    return values / (values.std() + 4)  # a plain surface stays near zero
+    spread = float(values.std()) + 4
+    return np.asarray((values - values.mean()) / spread)  # a plain surface stays near zero
 
 
 def _whitened(small: np.ndarray) -> np.ndarray:
@@ -77,10 +77,10 @@ def _whitened(small: np.ndarray) -> np.ndarray:
     variance, directions = np.linalg.eigh(np.cov(sample - mean, rowvar=False))
     variance, directions = variance[::-1], directions[:, ::-1]
     share = np.cumsum(variance) / max(float(variance.sum()), 1e-12)
-    k = int(min(MAX_COMPONENTS, np.searchsorted(share, KEPT_VARIANCE) + 1, max(2, len(sample) // 4)))
+    k = min(MAX_COMPONENTS, int(np.searchsorted(share, KEPT_VARIANCE)) + 1, max(2, len(sample) // 4))
     scale = np.sqrt(np.maximum(variance[:k], 0) + 1e-3 * max(float(variance[0]), 1e-12))
-    white = ((small - mean) @ (directions[:, :k] / scale)).astype(np.float32)
-    return white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-6)
+    white: np.ndarray = ((small - mean) @ (directions[:, :k] / scale)).astype(np.float32)
+    return np.asarray(white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-6))
 
 
 def _closer_than_look_alikes(white: np.ndarray) -> list[tuple[int, int]]:

@@ -96,7 +96,8 @@ def luhn_is_valid(digits: str) -> bool:
 def _ibans(text: str) -> Iterator[Span]:
     for match in _IBAN_START.finditer(text):
         length = _IBAN_LENGTH.get(match[0][:2].upper(), 0)
-        end, characters = match.start(), []
+        end = match.start()
+        characters: list[str] = []
         while end < len(text) and len(characters) < length:
             if text[end] == " " and text[end - 1] != " ":
                 end += 1

@@ -7,6 +7,7 @@ from typing import Any
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
+from passmuster.core.records import Payload
 
 PREVIEW_CHARS = 600
 
@@ -51,13 +52,13 @@ def accept(text: str, config: DataConfig) -> str:
     return text
 
 
-def encode(text: str) -> bytes:
+def encode(text: Payload) -> bytes:
     """UTF-8 bytes of a text.
 
     >>> encode("é")
     b'\\xc3\\xa9'
     """
-    return text.encode("utf-8")
+    return str(text).encode("utf-8")
 
 
 def from_json(value: Any, config: DataConfig) -> str:
@@ -75,11 +76,12 @@ def from_json(value: Any, config: DataConfig) -> str:
     return accept(value, config)
 
 
-def preview(text: str) -> str:
+def preview(payload: Payload) -> str:
     """An HTML fragment of the text's beginning, escaped.
 
     >>> preview("<b>")
     '<span class="text">&lt;b&gt;</span>'
     """
+    text = str(payload)
     shown = text if len(text) <= PREVIEW_CHARS else text[:PREVIEW_CHARS] + "…"
     return f'<span class="text">{html.escape(shown)}</span>'

@@ -14,23 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
-from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import DataError
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Finding, Item, Label, Snapshot, Split
 from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
 from passmuster.stages.govern.inspect import Copies, find_copies, inspect_items, inspect_labels
-from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
-from passmuster.stages.govern.rows import Row, Source, open_source
-from passmuster.stages.govern.snapshot import latest_snapshot, new_facts, write_snapshot
+from passmuster.stages.govern.reading import Reading, check_ids, read_source, side_table
+from passmuster.stages.govern.rows import Source, open_source
+from passmuster.stages.govern.snapshot import latest_snapshot, new_facts, write_relabelled, write_snapshot
 from passmuster.stages.govern.splits import place
-from passmuster.stages.govern.stored import content_of
 from passmuster.store.items import add_items, add_labels, drop_quarantined, read_items, read_labels
 from passmuster.store.snapshots import read_findings, read_placement
 from passmuster.store.store import Store
 
-BATCH_ITEMS, BATCH_BYTES = 1_024, 33_554_432
 N_EXAMPLES = 5
 
 
@@ -39,7 +36,8 @@ class AddResult:
     """The account of one add: ``n_read == n_kept + n_quarantined + n_known``.
 
     `reasons` counts quarantined rows by code, `examples` shows the first of them as (source, reason). `n_new_labels`
-    counts new label facts by role, `n_labels` the items that have a label now. `snapshot` is None when nothing is in the project, `is_new` false when nothing changed.
+    counts new label facts by role, `n_labels` the items that have a label now. `snapshot` is None when nothing is in
+    the project, `is_new` false when nothing changed.
     """
 
     n_read: int
@@ -93,175 +91,21 @@ def add(
         source = open_source(path, modality, store.config.data, with_labels=with_labels, keyed=store.keyed)
         with store.read() as db:
             before = {item.key: item for item in read_items(db)}
-        ids = _check_ids(source)
-        side = {} if unlabeled else _side_table(labels or source.labels, store, source, ids, before)
-        reading = _read(store, modality, source, before, side, dry_run, progress)
+            known = read_labels(db)
+        ids = check_ids(source)
+        side = {} if unlabeled else side_table(labels or source.labels, store, source, ids, before)
+        reading = read_source(store, modality, source, before, side, dry_run, progress)
+        new = {k: v for k, v in reading.labels.items() if k not in known or known[k].label != v[0]}
+        reading = replace(reading, labels=new)
         if dry_run or not (reading.kept or reading.quarantined or reading.labels):
             return _unchanged(store, source, reading)
-        return _commit(store, modality, source, reading, before, progress)
+        parent = latest_snapshot(store)
+        if parent is not None and not reading.kept:
+            return _commit_facts(store, source, reading, parent, known)
+        return _commit(store, modality, source, reading, before, known, progress)
 
 
-@dataclass
-class _Reading:
-    """What came of reading a source. `labels` are by item key, new items and old ones alike."""
-
-    n_read: int = 0
-    n_known: int = 0
-    kept: list[Item] = field(default_factory=list)
-    quarantined: list[Item] = field(default_factory=list)
-    labels: dict[str, tuple[str, str]] = field(default_factory=dict)  # key -> label, who
-
-
-def _check_ids(source: Source) -> dict[str, str]:
-    """Id to source of every row.
-
-    Raises
-    ------
-    DataError
-        ``data.duplicate_id``, naming the first id, both rows, and how many there are.
-    """
-    ids: dict[str, str] = {}
-    twice: list[tuple[str, str, str]] = []
-    for row in source.rows():
-        if row.id in ids:
-            twice.append((row.id, ids[row.id], row.source))
-        ids[row.id] = row.source
-    if twice:
-        identity, first, second = twice[0]
-        n = len(twice)
-        raise DataError(
-            "data.duplicate_id",
-            f"{n:,} {'rows repeat' if n > 1 else 'row repeats'} the id of another; nothing was added",
-            value=identity,
-            where=f"{first} and {second}",
-            next="give each row an id of its own, or name another column with --id-column",
-        )
-    return ids
-
-
-def _side_table(
-    path: Path | None, store: Store, source: Source, ids: Mapping[str, str], before: Mapping[str, Item]
-) -> dict[str, LabelRow]:
-    """Rows of the table of labels by item id; the last one counts where an id comes twice."""
-    if path is None:
-        return {}
-    rows = read_label_table(path, store.config.data)
-    found = match(rows, {*ids, *(item.id for item in before.values())}, source.name)
-    return {found[number]: row for number, row in enumerate(rows)}
-
-
-def _read(
-    store: Store,
-    modality: Modality,
-    source: Source,
-    before: Mapping[str, Item],
-    side: Mapping[str, LabelRow],
-    dry_run: bool,
-    progress: Progress,
-) -> _Reading:
-    reading = _Reading()
-    waiting: list[bytes] = []
-    changed: list[Row] = []
-
-    def flush() -> None:
-        if not dry_run:
-            store.blobs.put_many(waiting)
-        waiting.clear()
-
-    n_waiting = 0
-    for row in progress.track(source.rows(), f"reading {source.name}"):
-        reading.n_read += 1
-        item, data = _item_of(row, store, modality, side.get(row.id))
-        known = before.get(item.key)
-        if known is not None and (known.digest, known.status) == (item.digest, item.status):
-            reading.n_known += 1
-        elif known is not None and known.status == "kept" and item.status == "kept":
-            changed.append(row)
-            continue
-        elif known is not None and known.status == "kept":  # was readable before: what is stored stays
-            reading.n_known += 1
-        elif item.status == "kept":
-            reading.kept.append(item)
-            waiting.append(data)
-            n_waiting += len(data)
-            if len(waiting) >= BATCH_ITEMS or n_waiting >= BATCH_BYTES:
-                flush()
-                n_waiting = 0
-        else:
-            reading.quarantined.append(item)
-        _note_label(reading, item, row, side.get(row.id), store.actor)
-    if changed:
-        n = len(changed)
-        raise DataError(
-            "data.changed",
-            f"{n:,} {'ids were' if n > 1 else 'id was'} added before with other content; nothing was added",
-            value=changed[0].id,
-            where=changed[0].source,
-            next="give changed items a new id; what is in a snapshot is never edited",
-        )
-    flush()
-    return _with_labels_of_old(reading, side, before, store.actor)
-
-
-def _item_of(row: Row, store: Store, modality: Modality, side: LabelRow | None) -> tuple[Item, bytes]:
-    """The item of a row, kept or quarantined, and its bytes."""
-    item = Item(
-        key=store.keyed(row.id.encode("utf-8", "surrogatepass")),
-        id=row.id,
-        digest="",
-        blob="",
-        n_bytes=0,
-        source=row.source,
-        given_split=row.given_split,  # type: ignore[arg-type]
-        subject=(side.subject if side else "") or row.subject,
-        at=(side.at if side else "") or row.at,
-        groups={**row.groups, **(side.groups if side else {})},
-    )
-    if row.content is None:
-        return replace(item, status="quarantined", reason=row.problem), b""
-    try:
-        data = row.content if isinstance(row.content, bytes) else _read_file(row.content, store)
-        payload = modality.decode(data, store.config.data)
-    except DataError as error:
-        facts = [f"{n} {v}" for n, v in (("value", error.value), ("limit", error.limit)) if v is not None]
-        reason = f"{error.code}: {error.what}" + (f" ({', '.join(facts)})" if facts else "")
-        return replace(item, status="quarantined", reason=reason), b""
-    return replace(item, digest=store.keyed(content_of(payload)), blob=sha256_hex(data), n_bytes=len(data)), data
-
-
-def _read_file(path: Path, store: Store) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > store.config.data.max_item_bytes:
-            raise DataError(
-                "item.too_large", "the file is too large", value=size, limit=store.config.data.max_item_bytes
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError("item.unreadable", f"the file cannot be read: {error.strerror}") from error
-
-
-def _note_label(reading: _Reading, item: Item, row: Row, side: LabelRow | None, actor: str) -> None:
-    if item.status != "kept":
-        return
-    if side is not None and side.label is not None:
-        reading.labels[item.key] = (side.label, side.who or actor)
-    elif row.label is not None:
-        reading.labels[item.key] = (row.label, actor)
-
-
-def _with_labels_of_old(
-    reading: _Reading, side: Mapping[str, LabelRow], before: Mapping[str, Item], actor: str
-) -> _Reading:
-    """A table of labels may name items that were added earlier; their labels count too."""
-    by_id = {item.id: item for item in before.values() if item.status == "kept"}
-    for identity, row in side.items():
-        if row.label is not None and identity in by_id:
-            reading.labels.setdefault(by_id[identity].key, (row.label, row.who or actor))
-    return reading
-
-
-def _unchanged(store: Store, source: Source, reading: _Reading) -> AddResult:
+def _unchanged(store: Store, source: Source, reading: Reading) -> AddResult:
     snapshot = latest_snapshot(store)
     findings: list[Finding] = []
     if snapshot is not None:
@@ -274,8 +118,9 @@ def _commit(
     store: Store,
     modality: Modality,
     source: Source,
-    reading: _Reading,
+    reading: Reading,
     before: Mapping[str, Item],
+    known: Mapping[str, Label],
     progress: Progress,
 ) -> AddResult:
     """Splits, findings and the one transaction."""
@@ -293,7 +138,6 @@ def _commit(
     parent = latest_snapshot(store)
     with store.read() as db:
         old = read_placement(db, parent) if parent else {}
-        known = read_labels(db)
     latest = {**{key: label.label for key, label in known.items()}, **{k: v for k, (v, _) in reading.labels.items()}}
     copies = find_copies(store, modality, items, progress)
     splits = place(
@@ -305,11 +149,7 @@ def _commit(
         np.random.default_rng([store.config.train.seed, len(old)]),
     )
     by_key = {item.key: split for item, split in zip(items, splits, strict=True)}
-    facts: list[Label] = []
-    for who in sorted({who for _, who in reading.labels.values()}):
-        facts += new_facts({k: v for k, (v, w) in reading.labels.items() if w == who}, by_key, known, who)
-    if parent and not reading.kept and not any(fact.role == "train" for fact in facts):
-        return _commit_facts(store, source, reading, parent, facts)
+    facts = _facts(reading, by_key, known)
     findings = inspect_items(store, modality, items, splits, copies, quarantined, progress)
     findings += inspect_labels(items, splits, latest, store.config.data)
     placed = _placed(items, splits, copies)
@@ -323,16 +163,25 @@ def _commit(
 
 
 def _commit_facts(
-    store: Store, source: Source, reading: _Reading, parent: Snapshot, facts: Sequence[Label]
+    store: Store, source: Source, reading: Reading, parent: Snapshot, known: Mapping[str, Label]
 ) -> AddResult:
-    """Quarantined rows and test labels only: recorded, but no new data-set version."""
+    """Quarantined rows and labels of items that are there already: splits and copies stay as they are."""
     with store.act("data.add") as act:
+        placement = read_placement(act.db, parent)
+        facts = _facts(reading, {key: split for key, (split, _) in placement.items()}, known)
         drop_quarantined(act.db, [item.key for item in reading.quarantined])
         add_items(act.db, reading.quarantined)
-        add_labels(act.db, facts)
-        act.payload.update(_counts(reading, facts), snapshot=parent.digest)
-        findings = read_findings(act.db, parent.digest)
-    return _account(store, reading, source, parent, findings, Counter(f.role for f in facts), is_new=False)
+        act.payload.update(_counts(reading, facts))
+        snapshot, findings = write_relabelled(act, store, parent, facts)
+    is_new = snapshot.digest != parent.digest
+    return _account(store, reading, source, snapshot, findings, Counter(f.role for f in facts), is_new=is_new)
+
+
+def _facts(reading: Reading, splits: Mapping[str, str], known: Mapping[str, Label]) -> list[Label]:
+    facts: list[Label] = []
+    for who in sorted({who for _, who in reading.labels.values()}):
+        facts += new_facts({k: v for k, (v, w) in reading.labels.items() if w == who}, splits, known, who)
+    return facts
 
 
 def _placed(items: Sequence[Item], splits: Sequence[Split], copies: Copies) -> list[tuple[Item, Split, str]]:
@@ -341,7 +190,7 @@ def _placed(items: Sequence[Item], splits: Sequence[Split], copies: Copies) -> l
     return list(zip(items, splits, names, strict=True))
 
 
-def _counts(reading: _Reading, facts: Sequence[Label]) -> dict[str, object]:
+def _counts(reading: Reading, facts: Sequence[Label]) -> dict[str, object]:
     return {
         "n_read": reading.n_read,
         "n_kept": len(reading.kept),
@@ -353,7 +202,7 @@ def _counts(reading: _Reading, facts: Sequence[Label]) -> dict[str, object]:
 
 def _account(
     store: Store,
-    reading: _Reading,
+    reading: Reading,
     source: Source,
     snapshot: Snapshot | None,
     findings: Sequence[Finding],

@@ -92,7 +92,7 @@ def _text(path: Path) -> Iterator[IO[str]]:
     """The file as UTF-8 text, a byte order mark taken off; errors name the line."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     try:
-        with opener(path, "rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:  # type: ignore[arg-type]
+        with opener(path, "rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
             yield file
     except UnicodeDecodeError as error:
         raise _not_utf8(path) from error

@@ -17,13 +17,11 @@ from passmuster.core.clock import now
 from passmuster.core.errors import DataError, NotFoundError, ResourceError, UsageError
 from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
 from passmuster.modality.find import modalities
-from passmuster.stages.govern.inspect import LABEL_KINDS, inspect_labels
 from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
-from passmuster.stages.govern.snapshot import role_of, write_snapshot
-from passmuster.store.items import add_labels as write_labels
+from passmuster.stages.govern.snapshot import role_of, write_relabelled
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.seal import open_test, training_view
-from passmuster.store.snapshots import read_findings, read_placement, read_snapshot
+from passmuster.store.snapshots import read_placement, read_snapshot
 from passmuster.store.store import Store
 
 
@@ -67,18 +65,17 @@ def add_labels(
         with store.read() as db:
             snapshot = read_snapshot(db)
             placement = read_placement(db, snapshot)
-            items = {item.key: item for item in read_items(db, status="kept") if item.key in placement}
+            keys = {item.id: item.key for item in read_items(db, keys=list(placement))}
             known = read_labels(db)
-        keys = {item.id: item.key for item in items.values()}
         found = match(table, keys)
         facts: list[Label] = []
-        seen = {key: (label.label, label.role) for key, label in known.items()}
+        seen: dict[str, tuple[str, Role]] = {key: (label.label, label.role) for key, label in known.items()}
         n_empty = n_same = n_changed = 0
         problems: dict[str, list[LabelRow]] = {"label.sealed": [], "label.not_in_test": []}
         for number, row in enumerate(table):
             key = keys[found[number]]
             split = placement[key][0]
-            wanted = role or row.role or role_of(split)
+            wanted: Role = role or row.role or role_of(split)
             if row.label is None:
                 n_empty += 1
             elif wanted == "train" and split == "test":
@@ -92,10 +89,10 @@ def add_labels(
                 seen[key] = (row.label, wanted)
                 facts.append(Label(key, row.label, row.who or who or store.actor, now(), wanted, row.weight))
         _refuse(problems)
-        n_new = dict(sorted(Counter(fact.role for fact in facts).items()))
-        n_labels = dict(sorted(Counter(role for _, role in seen.values()).items()))
+        n_new: dict[str, int] = dict(sorted(Counter(fact.role for fact in facts).items()))
+        n_labels: dict[str, int] = dict(sorted(Counter(role for _, role in seen.values()).items()))
         result = LabelResult(len(table), n_new, n_changed, n_same, n_empty, n_labels, snapshot)
-        return _commit(store, result, facts, items, placement) if facts else result
+        return _commit(store, result, facts, placement) if facts else result
 
 
 def _refuse(problems: Mapping[str, Sequence[LabelRow]]) -> None:
@@ -113,26 +110,15 @@ def _refuse(problems: Mapping[str, Sequence[LabelRow]]) -> None:
 
 
 def _commit(
-    store: Store,
-    result: LabelResult,
-    facts: Sequence[Label],
-    items: Mapping[str, Item],
-    placement: Mapping[str, tuple[Split, str]],
+    store: Store, result: LabelResult, facts: Sequence[Label], placement: Mapping[str, tuple[Split, str]]
 ) -> LabelResult:
     assert result.snapshot is not None
-    parent = result.snapshot
     with store.act("label.add") as act:
-        write_labels(act.db, facts)
-        act.payload.update(n_labels=dict(result.n_new), n_changed=result.n_changed, snapshot=parent.digest)
-        kept = [f for f in read_findings(act.db, parent.digest) if f.kind not in LABEL_KINDS]
-        placed = [(items[key], split, twins) for key, (split, twins) in placement.items()]
-        latest = {key: label.label for key, label in read_labels(act.db).items()}
-        about_labels = inspect_labels([p[0] for p in placed], [p[1] for p in placed], latest, store.config.data)
-        findings = [*kept, *about_labels]
-        is_new = "train" in result.n_new
-        snapshot = write_snapshot(act, store, placed, findings, parent.digest) if is_new else parent
-    unlearnt = sum(placement[f.key][0] == "reference" for f in facts)
+        act.payload.update(n_labels=dict(result.n_new), n_changed=result.n_changed)
+        snapshot, findings = write_relabelled(act, store, result.snapshot, facts)
+    unlearnt = sum(placement[fact.key][0] == "reference" for fact in facts)
     notes = (f"{unlearnt:,} of them are of items held out for the guard, and are not learnt from",) if unlearnt else ()
+    is_new = snapshot.digest != result.snapshot.digest
     return replace(result, snapshot=snapshot, is_new=is_new, findings=tuple(findings), notes=notes)
 
 

@@ -152,7 +152,7 @@ def _role(value: Any, where: str) -> Role | None:
         return None
     if text not in ROLES:
         raise DataError("label.role", "no such role", value=text, limit="train, test", where=where, next="mend the row")
-    return text  # type: ignore[return-value]
+    return text
 
 
 def _weight(value: Any, where: str) -> float:

@@ -8,9 +8,17 @@ from collections.abc import Mapping, Sequence
 from passmuster.core.clock import now
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.errors import NotFoundError
-from passmuster.core.records import Finding, Item, Label, Snapshot, Split
-from passmuster.store.items import n_label_facts, read_labels
-from passmuster.store.snapshots import add_findings, add_snapshot, commit_items, read_snapshot
+from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
+from passmuster.stages.govern.inspect import LABEL_KINDS, inspect_labels
+from passmuster.store.items import add_labels, n_label_facts, read_items, read_labels
+from passmuster.store.snapshots import (
+    add_findings,
+    add_snapshot,
+    commit_items,
+    read_findings,
+    read_placement,
+    read_snapshot,
+)
 from passmuster.store.store import Act, Store
 
 
@@ -48,6 +56,27 @@ def write_snapshot(
     return snapshot
 
 
+def write_relabelled(
+    act: Act, store: Store, parent: Snapshot, facts: Sequence[Label]
+) -> tuple[Snapshot, list[Finding]]:
+    """Write label facts about items of `parent`; a training label makes a child with the same items and splits.
+
+    Returns the snapshot that holds now and its findings, those about labels computed anew.
+    """
+    add_labels(act.db, facts)
+    placement = read_placement(act.db, parent)
+    items = read_items(act.db, keys=list(placement))
+    splits = [placement[item.key][0] for item in items]
+    latest = {key: label.label for key, label in read_labels(act.db).items()}
+    findings = [f for f in read_findings(act.db, parent.digest) if f.kind not in LABEL_KINDS]
+    findings += inspect_labels(items, splits, latest, store.config.data)
+    if not any(fact.role == "train" for fact in facts):
+        act.payload["snapshot"] = parent.digest
+        return parent, findings
+    placed = [(item, split, placement[item.key][1]) for item, split in zip(items, splits, strict=True)]
+    return write_snapshot(act, store, placed, findings, parent.digest), findings
+
+
 def latest_snapshot(store: Store) -> Snapshot | None:
     """The latest snapshot, None before the first."""
     with store.read() as db:
@@ -57,7 +86,7 @@ def latest_snapshot(store: Store) -> Snapshot | None:
             return None
 
 
-def role_of(split: str) -> str:
+def role_of(split: str) -> Role:
     """The role of a label on an item of this split.
 
     >>> role_of("reference")
@@ -74,5 +103,5 @@ def new_facts(given: Mapping[str, str], splits: Mapping[str, str], known: Mappin
         role = role_of(splits[key])
         latest = known.get(key)
         if latest is None or latest.label != label or latest.role != role:
-            facts.append(Label(key, label, who, at, role))  # type: ignore[arg-type]
+            facts.append(Label(key, label, who, at, role))
     return facts

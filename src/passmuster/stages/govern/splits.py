@@ -61,7 +61,7 @@ def _follow(split: list[Split | None], given: Sequence[str], members: Sequence[l
     for positions in members:
         placed = {split[i] for i in positions}
         placed |= {"train" for i in positions if given[i] == "train"}
-        side: Split | None = next((s for s in ("test", "train", "reference") if s in placed), None)  # type: ignore[misc]
+        side: Split | None = next((s for s in ("test", "train", "reference") if s in placed), None)
         for i in positions:
             if split[i] is None and given[i] == "" and side is not None:
                 split[i] = side
