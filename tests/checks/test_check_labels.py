@@ -1,0 +1,44 @@
+"""Labels: enough, even, agreeing."""
+
+import pytest
+
+from passmuster.checks.labels import class_balance, label_conflicts, require_learnable
+from passmuster.core.errors import DataError
+
+LIMITS = {"n_items": 100, "max_ratio": 10.0, "min_labels": 2}
+
+
+def labels(**counts: int) -> dict[str, str]:
+    return {f"{name}{i}": name for name, n in counts.items() for i in range(n)}
+
+
+@pytest.mark.parametrize(("given", "code"), [([], "data.no_labels"), (["a", "a"], "data.one_class")])
+def test_what_cannot_be_learnt_from_is_refused_with_a_remedy(given: list[str], code: str) -> None:
+    with pytest.raises(DataError) as caught:
+        require_learnable(given)
+    assert caught.value.code == code
+    assert "muster label" in str(caught.value.next)
+
+
+def test_even_labels_are_silent() -> None:
+    assert class_balance(labels(a=5, b=5), labels(a=2, b=2), **LIMITS) == []
+    require_learnable(["a", "b"])
+
+
+def test_no_label_and_one_class_are_findings() -> None:
+    assert "none of 100 items" in class_balance({}, {}, **LIMITS)[0].title
+    assert "'a'" in class_balance(labels(a=5), {}, **LIMITS)[0].title
+
+
+def test_uneven_rare_and_one_sided_classes_are_findings() -> None:
+    titles = " | ".join(f.title for f in class_balance(labels(a=50, b=1), labels(a=5, c=5), **LIMITS))
+    assert "uneven: 50 labels of 'a', 1 of 'b'" in titles
+    assert "fewer than 2 training labels ('b')" in titles
+    assert "test labels but no training label ('c')" in titles
+    assert "no test label ('b')" in titles
+
+
+def test_equal_contents_with_different_labels_conflict() -> None:
+    found = label_conflicts([0, 0, 2, 2, 4], ["x", "y", "x", "x", None], list("abcde"))
+    assert [f.items for f in found] == [("a", "b")]
+    assert label_conflicts([0, 0], ["x", None], ["a", "b"]) == []
