@@ -17,14 +17,13 @@ from passmuster.core.statistics import Interval
 class Scope:
     """How much is computed.
 
-    `n_corrupted` test items suffer every fault. `n_fit` training items fit the novelty detectors, which rank at most
-    `n_ranked` test items; `n_classes_left_out` classes, each of at least `n_smallest_left_out` of these, play the
-    unknown. `n_previews` items are shown in the page, `n_shown` of each set, `n_pairs_shown` pairs of copies.
+    `n_corrupted` test items suffer every fault. `n_fit` training items fit the novelty detectors; at most
+    `n_classes_left_out` classes, each of at least `n_smallest_left_out` test items, play the unknown. `n_previews`
+    items are shown in the page, `n_shown` of each set, `n_pairs_shown` pairs of copies.
     """
 
     n_corrupted: int = 200
     n_fit: int = 1_000
-    n_ranked: int = 1_000
     n_classes_left_out: int = 10
     n_smallest_left_out: int = 5
     n_resamples: int = 1_000

@@ -25,7 +25,7 @@ def measure_headline(
     how: dict[str, Any] = {"weights": evidence.weights, "clusters": evidence.clusters}
     resampled = {**how, "rng": rng, "n_resamples": scope.n_resamples}
     test = draft.add_set("test", evidence.keys)
-    draft.add_set("wrong", by_confidence(evidence, answers, predicted != y))
+    draft.add_set("wrong", keys_where(evidence, by_confidence(evidence, answers), predicted != y))
     draft.add("accuracy", accuracy(y, predicted, **how), items=test)
     draft.add("macro_f1", macro_f1(y, predicted, len(evidence.classes), **resampled), items=test)
     draft.add("ece", ece(answers.probabilities, y, **resampled), items=test)
@@ -61,10 +61,11 @@ def measure_classes(draft: Draft, evidence: Evidence, answers: Answers) -> None:
     """Recall, precision and F1 of every class, and which class is taken for which."""
     y, predicted = evidence.y, answers.predicted
     found = per_class(y, predicted, len(evidence.classes), weights=evidence.weights, clusters=evidence.clusters)
+    order = by_confidence(evidence, answers)
     rows = []
     for c, (name, result) in enumerate(zip(evidence.classes, found)):
-        labelled = draft.add_set(f"class={name}", by_confidence(evidence, answers, y == c))
-        called = draft.add_set(f"predicted={name}", by_confidence(evidence, answers, predicted == c))
+        labelled = draft.add_set(f"class={name}", keys_where(evidence, order, y == c))
+        called = draft.add_set(f"predicted={name}", keys_where(evidence, order, predicted == c))
         draft.add("recall", result.recall, slice=f"class={name}", items=labelled)
         draft.add("precision", result.precision, slice=f"class={name}", items=called)
         rows.append(
@@ -83,7 +84,7 @@ def measure_classes(draft: Draft, evidence: Evidence, answers: Answers) -> None:
     counts = confusion(y, predicted, len(evidence.classes))
     for i, j in zip(*np.nonzero(counts)):
         name = f"label={evidence.classes[i]} predicted={evidence.classes[j]}"
-        draft.add_set(name, by_confidence(evidence, answers, (y == i) & (predicted == j)))
+        draft.add_set(name, keys_where(evidence, order, (y == i) & (predicted == j)))
     draft.sections["confusion"] = {
         "counts": counts.tolist(),
         "most_confused": [
@@ -101,11 +102,12 @@ def measure_classes(draft: Draft, evidence: Evidence, answers: Answers) -> None:
 
 def measure_certainty(draft: Draft, evidence: Evidence, answers: Answers) -> None:
     """The reliability curve, and risk against coverage."""
+    order = by_confidence(evidence, answers)
     rows = []
     for part in reliability(answers.probabilities, evidence.y):
         mask = np.zeros(len(evidence.y), dtype=bool)
         mask[list(part.members)] = True
-        name = draft.add_set(f"confidence={part.low:.3f}-{part.high:.3f}", by_confidence(evidence, answers, mask))
+        name = draft.add_set(f"confidence={part.low:.3f}-{part.high:.3f}", keys_where(evidence, order, mask))
         rows.append(
             {
                 "low": part.low,
@@ -125,8 +127,12 @@ def measure_certainty(draft: Draft, evidence: Evidence, answers: Answers) -> Non
     }
 
 
-def by_confidence(evidence: Evidence, answers: Answers, mask: np.ndarray) -> tuple[str, ...]:
-    """Keys where `mask` holds: wrong answers first, the surest on top, then right ones, the least sure on top."""
+def by_confidence(evidence: Evidence, answers: Answers) -> np.ndarray:
+    """Positions: wrong answers first, the surest on top, then right ones, the least sure on top."""
     right = answers.predicted == evidence.y
-    order = np.lexsort((np.where(right, answers.confidence, -answers.confidence), right))
-    return tuple(evidence.items[int(i)].key for i in order if mask[i])
+    return np.lexsort((np.where(right, answers.confidence, -answers.confidence), right))
+
+
+def keys_where(evidence: Evidence, order: np.ndarray, mask: np.ndarray) -> list[str]:
+    """Keys where `mask` (n,) holds, in that order."""
+    return [evidence.items[int(i)].key for i in order[mask[order]]]

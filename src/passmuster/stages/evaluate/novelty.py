@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
-from passmuster.core.statistics import Interval, bootstrap, proportion
+from passmuster.core.statistics import Interval, proportion, wilson
 from passmuster.metrics.novelty import detectors
 from passmuster.metrics.ranking import auroc, fpr95
 from passmuster.runtime.guard import DETECTOR_PREFIX
@@ -108,12 +109,7 @@ def against_named(
             continue
         high = detectors[name].score(arrays, embeddings, logits)
         low = detectors[name].score(arrays, answers.embeddings, answers.logits)
-        first, second = fpr95(high, low)
-        found = auroc(high, low)
-        n_false = round(first * len(low))
-        of_ordinary = proportion(np.arange(len(low)) < n_false)
-        of_strange = proportion(np.arange(len(high)) < round(second * len(high)))
-        rows.append(note(draft, name, found, of_ordinary, of_strange, strange_set))
+        rows.append(note(draft, name, *separation(high, low), strange_set))
     draft.sections["novelty"] = {
         "setting": "named",
         "said": f"Strange: {len(payloads):,} items from {novel.name}. Ordinary: {len(evidence.items):,} test items.",
@@ -135,11 +131,9 @@ def leave_classes_out(
     """Each class in turn plays the unknown: the detector forgets it, and the test items of that class are strange.
 
     For detectors that look at embeddings, the training items that the bundle takes for the class are left out of the
-    fit; for all of them the class's logit is left out. What is printed is the mean over classes, with a bootstrap
-    interval over test items.
+    fit; for all of them the class's logit is left out. What is printed is the mean over classes.
     """
-    asked = np.sort(rng.permutation(len(evidence.y))[: scope.n_ranked])
-    y, keys = evidence.y[asked], [evidence.items[int(i)].key for i in asked]
+    y = evidence.y
     counts = np.bincount(y, minlength=len(evidence.classes))[: evidence.n_known]
     able = np.flatnonzero((counts >= scope.n_smallest_left_out) & (counts < len(y)))
     classes = np.sort(rng.permutation(able)[: scope.n_classes_left_out])
@@ -152,13 +146,13 @@ def leave_classes_out(
         )
         draft.sections["novelty"] = {"setting": "none", "said": f"Not measured: {why}.", "rows": []}
         return
-    strange_set = draft.add_set("classes left out", pick(keys, np.isin(y, classes)))
+    strange_set = draft.add_set("classes left out", pick(evidence.keys, np.isin(y, classes)))
     rows = []
     for name in detectors:
-        trials = [trial for c in classes if (trial := scores_without(name, int(c), y, answers, asked, fit)) is not None]
+        trials = [trial for c in classes if (trial := scores_without(name, int(c), y, answers, fit)) is not None]
         if trials:
-            found = [mean_over_classes(trials, which, rng) for which in range(3)]
-            rows.append(note(draft, name, found[0], found[1], found[2], strange_set))
+            means = [mean_over_classes(trials, which) for which in range(3)]
+            rows.append(note(draft, name, means[0], means[1], means[2], strange_set))
     draft.sections["novelty"] = {
         "setting": "classes left out",
         "said": (
@@ -173,40 +167,37 @@ def leave_classes_out(
 
 
 def scores_without(
-    name: str, c: int, y: np.ndarray, answers: Answers, asked: np.ndarray, fit: Answers
+    name: str, c: int, y: np.ndarray, answers: Answers, fit: Answers
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scores of the test items at positions `asked` under a detector that never met class `c`, and which are of it."""
+    """Scores (n,) of the test items under a detector that never met class `c`, and which of them are of it."""
     others = [i for i in range(answers.logits.shape[1]) if i != c]
     keep = fit.predicted != c
     if not keep.any():
         return None
     arrays = detectors[name].fit(fit.embeddings[keep], fit.logits[keep][:, others])
-    return detectors[name].score(arrays, answers.embeddings[asked], answers.logits[asked][:, others]), y == c
+    return detectors[name].score(arrays, answers.embeddings, answers.logits[:, others]), y == c
 
 
-def mean_over_classes(
-    trials: list[tuple[np.ndarray, np.ndarray]], which: int, rng: np.random.Generator, *, n_resamples: int = 200
-) -> Interval:
-    """Mean over trials of AUROC (0), FPR95 with strange positive (1) or with ordinary positive (2)."""
+def mean_over_classes(trials: list[tuple[np.ndarray, np.ndarray]], which: int) -> Interval:
+    """Mean over trials of AUROC (0), FPR95 with strange positive (1) or with ordinary positive (2).
 
-    def mean(times: np.ndarray) -> float:
-        drawn = np.repeat(np.arange(len(times)), times.astype(np.int64))
-        values = []
-        for scores, strange in trials:
-            mask = strange[drawn]
-            if mask.any() and not mask.all():
-                high, low = scores[drawn[mask]], scores[drawn[~mask]]
-                values.append(_area(high, low) if which == 0 else fpr95(high, low)[which - 1])
-        return float(np.mean(values)) if values else float("nan")
-
-    return bootstrap(mean, len(trials[0][0]), rng=rng, n_resamples=n_resamples)
+    What is sampled are kinds of strangeness, so that the interval is Student's over classes. A single class has the
+    interval of its own items.
+    """
+    single = [separation(scores[strange], scores[~strange])[which] for scores, strange in trials]
+    values = np.array([found.value for found in single])
+    if len(values) == 1:
+        return single[0]
+    mean = float(values.mean())
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    n = len(trials[0][0])
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), n, f"student, {len(values)} classes")
 
 
-def _area(high: np.ndarray, low: np.ndarray) -> float:
-    """AUROC without its interval: the share of pairs in order, ties half."""
-    ordered = np.sort(low)
-    below, at_most = np.searchsorted(ordered, high, "left"), np.searchsorted(ordered, high, "right")
-    return float((below + at_most).mean() / (2 * len(low)))
+def separation(high: np.ndarray, low: np.ndarray) -> tuple[Interval, Interval, Interval]:
+    """AUROC, and the two false-positive rates at 95 % true positives, of strange and ordinary scores."""
+    of_ordinary, of_strange = fpr95(high, low)
+    return auroc(high, low), wilson(of_ordinary * len(low), len(low)), wilson(of_strange * len(high), len(high))
 
 
 def note(

@@ -89,7 +89,8 @@ def chosen_keys(item_sets: Mapping[str, Sequence[str]], scope: Scope) -> list[st
     order = [name for name in FIRST if name in item_sets] + [name for name in item_sets if name not in FIRST]
     chosen: dict[str, None] = {}
     for name in FIRST:
-        chosen.update(dict.fromkeys(item_sets.get(name, ())[: scope.n_shown]))
+        n = 2 * scope.n_pairs_shown if name == "leakage" else scope.n_shown
+        chosen.update(dict.fromkeys(item_sets.get(name, ())[:n]))
     for depth in range(scope.n_shown):
         for name in order:
             if len(chosen) >= scope.n_previews:

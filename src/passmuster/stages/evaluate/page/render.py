@@ -98,7 +98,8 @@ def masthead(project: str, report: Report, library: Library) -> str:
 </div>
 <div class="headline">
 {library.link(headline.items, f"<strong>{percent(headline.value)}</strong>", kind="big")}
-<p>right, and with {100 * headline.level:.0f}&nbsp;% confidence between {percent(headline.low)} and {percent(headline.high)}</p>
+<p>right, and with {100 * headline.level:.0f}&nbsp;% confidence between {percent(headline.low)} and
+{percent(headline.high)}</p>
 {scale(headline)}
 {without}
 </div>

@@ -11,7 +11,8 @@ from passmuster.stages.evaluate.page import charts
 from passmuster.stages.evaluate.page.cards import Library, escape
 from passmuster.stages.evaluate.words import between, percent, plain_name
 
-MATRIX_CLASSES = 16
+MATRIX_CLASSES = 20  # more than these are too many to see
+WORST_CLASSES = 12  # and so many are shown instead
 ROWS_SHOWN = 12
 
 
@@ -43,7 +44,9 @@ def classes(report: Report, library: Library) -> str:
 
 def class_row(row: dict[str, Any], library: Library) -> str:
     """Recall and precision with their intervals drawn, opening their items."""
-    name = escape(row["class"]) + ("" if row["known"] else ' <span class="note">unknown to the model</span>')
+    name = escape(row["class"]).replace("_", "_<wbr>") + (
+        "" if row["known"] else ' <span class="note">unknown to the model</span>'
+    )
     f1 = "–" if row["f1"] is None else f"{row['f1']:.3f}"
     return (
         f'<tr><th scope="row">{name}</th><td>{bar(row["recall"], row["items"], library)}</td>'
@@ -71,10 +74,11 @@ def matrix(report: Report, library: Library) -> str:
     counts, mistakes = section["counts"], section["most_confused"]
     if len(report.classes) < 2:
         return ""
+    n_shown = len(counts) if len(counts) <= MATRIX_CLASSES else WORST_CLASSES
     errors = [sum(row) + sum(other[i] for other in counts) - 2 * row[i] for i, row in enumerate(counts)]
-    chosen = sorted(sorted(range(len(counts)), key=lambda i: -errors[i])[:MATRIX_CLASSES])
+    chosen = sorted(sorted(range(len(counts)), key=lambda i: -errors[i])[:n_shown])
     left_out = len(counts) - len(chosen)
-    note = f" The {MATRIX_CLASSES} classes with most mistakes; {left_out} others are left out." if left_out else ""
+    note = f" The {n_shown} classes with most mistakes; {left_out} others are left out." if left_out else ""
     head = "".join(f'<th scope="col"><span>{escape(report.classes[j])}</span></th>' for j in chosen)
     body = "".join(matrix_row(report, counts, i, chosen, library) for i in chosen)
     long = " long" if max(len(report.classes[i]) for i in chosen) > 4 else ""
@@ -106,7 +110,7 @@ def matrix_row(report: Report, counts: Sequence[Sequence[int]], i: int, chosen: 
     for j in chosen:
         n = counts[i][j]
         share = n / total
-        shade = f'class="{"right" if i == j else "wrong"}{" deep" if share > 0.45 else ""}"'
+        shade = f'class="{"right" if i == j else "wrong"}"'
         name = f"label={report.classes[i]} predicted={report.classes[j]}"
         label = f"{report.classes[i]} taken for {report.classes[j]}: {n}"
         inside = library.link(name, str(n), kind="cell", label=label) if n else ""
@@ -152,8 +156,7 @@ def faults(report: Report, library: Library, spoilt: Sequence[Spoilt]) -> str:
             inside = library.link(
                 found[name, severity]["broken"], f"{100 * share['value']:.0f}", kind="cell", label=label
             )
-            deep = " deep" if fall > 0.45 else ""
-            cells.append(f'<td class="wrong{deep}" style="--share:{100 * fall:.0f}%">{inside}</td>')
+            cells.append(f'<td class="wrong" style="--share:{100 * fall:.0f}%">{inside}</td>')
         body += f'<tr><th scope="row">{escape(title)}</th>{"".join(cells)}</tr>'
     return f"""<section><h2>When things go wrong outside</h2>
 <p class="lead">{section["n"]:,} test items, drawn at random, each spoilt by every fault at five severities. Clean, the

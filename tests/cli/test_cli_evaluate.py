@@ -1,0 +1,70 @@
+"""`muster evaluate` as a process of its own, without torch and scikit-learn."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evaluate_case import add_model, make_digits
+from passmuster.core.config import Config, render_config
+from passmuster.store.store import Store
+
+LIGHT = """
+import sys
+for name in ("torch", "sklearn", "onnx", "safetensors"):
+    sys.modules[name] = None
+from passmuster.cli.app import main
+sys.argv = ["muster", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    config = Config()
+    config = replace(config, project=replace(config.project, modality="image"))
+    (folder / "muster.toml").write_text(render_config(config))
+    add_model(make_digits(Store.create(folder), n_twins=2))
+    return folder
+
+
+def muster(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", LIGHT, "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_it_answers_as_json(project: Path) -> None:
+    run = muster(project, "--json", "evaluate")
+    assert run.returncode == 0, run.stderr
+    answer = json.loads(run.stdout)
+    assert answer["ok"] is True
+    assert answer["data"]["n_test"] == 200
+    assert Path(answer["data"]["path"]).is_file()
+    assert answer["next"] == f"muster release {answer['data']['bundle'][:16]}"
+    assert {"name", "value", "low", "high", "n", "items"} <= answer["data"]["metrics"][0].keys()
+
+
+def test_it_says_what_matters_in_lines(project: Path) -> None:
+    run = muster(project, "evaluate")
+    assert run.returncode == 0, run.stderr
+    for words in ("right on 9", "copied from training", "Weakest class", "novelty, knn.v1", "report: ", "Next: muster"):
+        assert words in run.stdout, words
+    assert "test opened for evaluation" in run.stderr
+
+
+def test_a_dry_run_opens_nothing(project: Path) -> None:
+    run = muster(project, "--dry-run", "evaluate")
+    assert run.returncode == 0, run.stderr
+    assert "would open the test" in run.stdout
+
+
+def test_an_unknown_bundle_is_named(project: Path) -> None:
+    run = muster(project, "--json", "evaluate", "ffff")
+    assert run.returncode == 8
+    assert json.loads(run.stdout)["error"]["code"] == "bundle.none"
