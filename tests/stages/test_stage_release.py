@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,6 +268,39 @@ def test_a_full_disk_leaves_everything_as_it_was(new_store, monkeypatch: pytest.
     assert len(events(made.store)) == n_events + 2  # the opening of the seal and the report
 
 
+KILLED_WHILE_SIGNING = """
+import os, signal, sys
+from pathlib import Path
+from passmuster.stages.release import judge, sign
+from passmuster.store.store import Store
+store, left, real = Store.open(Path(sys.argv[1])), [int(sys.argv[2])], os.replace
+def replace(*words):
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    real(*words)
+os.replace = replace
+sign(store, judge(store))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9: not tried here")
+@pytest.mark.parametrize("n_renamed", [0, 2, 4])
+def test_killed_while_signing_nothing_is_recorded_and_the_same_command_mends_it(new_store, n_renamed: int) -> None:
+    made = case.ready(new_store(), n=40, n_right=36)
+    sign(made.store, judge(made.store))
+    case.add_evidence(made.store, made.snapshot, made.bundle)
+    n_events = len(events(made.store))
+    words = [sys.executable, "-c", KILLED_WHILE_SIGNING, str(made.store.folder), str(n_renamed)]
+    assert subprocess.run(words).returncode == -signal.SIGKILL
+    assert len(events(made.store)) == n_events
+    release = sign(made.store, judge(made.store))
+    assert release.verdict == "SHIP"
+    folder = folder_of(made.store, release)
+    assert problems_of(folder, keys.public_key(made.store.keys_folder)) == []
+    assert not list(folder.glob(".muster-*"))
+
+
 # --- channels
 
 
@@ -439,6 +475,17 @@ def test_a_second_rollback_does_not_return_to_what_was_rolled_back_from(new_stor
         rollback(store, reason="again")
     assert caught.value.code == "rollback.again"
     assert rollback(store, reason="it was the camera", to=second.id).release == second.id
+
+
+def test_what_the_watch_rolled_back_from_is_not_returned_to(new_store) -> None:
+    store = new_store()
+    first, second = two_live(store)
+    with store.act("incident.open") as act:
+        point_channel(act.db, "live", first)
+        act.payload.update(channel="live", action="rollback", to=first.id, **{"from": second.id})
+    with pytest.raises(UsageError) as caught:
+        rollback(store, reason="again")
+    assert caught.value.code == "rollback.again"
 
 
 def test_rollback_without_a_reason_or_a_release_before_is_refused(new_store) -> None:

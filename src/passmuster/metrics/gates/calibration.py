@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from passmuster.core.records import GateResult, Metric, Report
+from passmuster.metrics.calibration import N_BINS
 from passmuster.metrics.gates.base import (
     Gate,
     Parameters,
@@ -18,7 +19,6 @@ from passmuster.metrics.gates.base import (
 )
 
 NAME = "calibration.v1"
-N_BINS = 15  # as the metric
 
 
 def judge(report: Report, params: Parameters, alpha: float) -> GateResult:

@@ -49,7 +49,7 @@ def what(manifest: Manifest) -> Iterator[str]:
     classes = ", ".join(manifest.classes[:20]) + (
         f" and {len(manifest.classes) - 20} more" if len(manifest.classes) > 20 else ""
     )
-    yield f"It gives one of {len(manifest.classes)} labels to one {manifest.modality}: {classes}."
+    yield f"It gives each {manifest.modality} one of {len(manifest.classes)} labels: {classes}."
     yield ""
     yield f"Learnt by `{manifest.rung}` with the head `{manifest.head}`; served by {manifest.engine.name} in"
     yield f"{manifest.engine.precision}."
