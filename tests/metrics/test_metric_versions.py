@@ -7,6 +7,7 @@ import pytest
 
 from passmuster.core.errors import DataError
 from passmuster.core.paired import mcnemar_exact
+from passmuster.metrics.calibration import reliability
 from passmuster.metrics.confusion import confusion, most_confused
 from passmuster.metrics.ranking import auroc
 from passmuster.metrics.robustness import robustness
@@ -79,3 +80,10 @@ def test_a_separation_needs_both_kinds(a: list[float], b: list[float]) -> None:
     with pytest.raises(DataError) as caught:
         auroc(np.array(a), np.array(b))
     assert caught.value.code == "ranking.empty"
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+    """Guo et al. 2017: bins are closed above; quarters are exact in binary."""
+    p = np.array([[0.5, 0.5], [0.75, 0.25], [0.76, 0.24], [1.0, 0.0]])
+    bins = reliability(p, np.zeros(4, dtype=int), n_bins=4)
+    assert [(b.low, b.high, b.members) for b in bins] == [(0.25, 0.5, (0,)), (0.5, 0.75, (1,)), (0.75, 1.0, (2, 3))]
