@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from passmuster.learn.threads import threads_for
+
 MAX_ITERATIONS = 60
 
 
@@ -35,6 +37,19 @@ def fit_logistic(
     >>> (x @ weight + bias).argmax(axis=1)
     array([0, 1])
     """
+    n, d = x.shape
+    with threads_for(2.0 * n * min(n, d) * targets.shape[1]):
+        return _fit(x, targets, c, weights, start, max_iterations)
+
+
+def _fit(
+    x: np.ndarray,
+    targets: np.ndarray,
+    c: float,
+    weights: np.ndarray | None,
+    start: tuple[np.ndarray, np.ndarray] | None,
+    max_iterations: int,
+) -> tuple[np.ndarray, np.ndarray]:
     n, d = x.shape
     if d > n:  # the best weight lies in the span of the items: solve in their coordinates, which is exact and cheaper
         basis, corner = np.linalg.qr(np.ascontiguousarray(x.T))  # (d, n), (n, n)

@@ -15,6 +15,7 @@ import numpy as np
 
 from passmuster.learn.heads import CrossValidated, cross_validate
 from passmuster.learn.logistic import fit_logistic, one_hot, softmax
+from passmuster.learn.threads import threads_for
 
 BLOCK = 1_024
 
@@ -45,7 +46,8 @@ def neighbour_graph(embeddings: np.ndarray, settings: Spreading = Spreading()) -
     near = np.empty((n, k), dtype=np.int64)
     cosine = np.empty((n, k), dtype=np.float32)
     for start in range(0, n, BLOCK):
-        block = unit[start : start + BLOCK] @ unit.T
+        with threads_for(2.0 * BLOCK * n * unit.shape[1]):
+            block = unit[start : start + BLOCK] @ unit.T
         block[np.arange(len(block)), np.arange(start, start + len(block))] = -2.0
         chosen = np.argpartition(-block, k - 1, axis=1)[:, :k]
         near[start : start + len(block)] = chosen
