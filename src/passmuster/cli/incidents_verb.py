@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from passmuster.cli.session import Session, session_of
 from passmuster.core.errors import UsageError
-from passmuster.core.records import Incident
+
+if TYPE_CHECKING:
+    from passmuster.core.records import Incident
 
 
 def incidents(
