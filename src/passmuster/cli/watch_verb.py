@@ -48,7 +48,13 @@ def seconds(interval: str) -> float:
     """The interval, at least 50 ms so that looking costs nothing."""
     found = parse_duration_s(interval)
     if found < 0.05:
-        raise UsageError("watch.interval", "the interval is too short", value=interval, limit="0.05s")
+        raise UsageError(
+            "watch.interval",
+            "the interval is too short",
+            value=interval,
+            limit="0.05s",
+            next="muster watch --interval 1s",
+        )
     return found
 
 

@@ -1,0 +1,134 @@
+"""`muster watch` and `muster incidents`, as processes; torch, scikit-learn and onnx blocked."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import watch_case as case
+from passmuster.cli.app import main
+from passmuster.core.statistics import wilson
+
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "sklearn", "onnx"):
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocked())
+sys.argv = ["muster", *sys.argv[1:]]
+from passmuster.cli.app import main
+main()
+"""
+BAD = [True] * 60
+
+
+def process_of(folder: Path, *words: str) -> list[str]:
+    return [sys.executable, "-c", BLOCKED, "-C", str(folder), *words]
+
+
+def muster(folder: Path, *words: str, expect: int = 0) -> str:
+    """What the command says on stdout, run in this process, which is quicker."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["muster", "-C", str(folder), *words])
+        with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
+            main()
+    assert (ended.value.code or 0) == expect, said.getvalue()
+    return said.getvalue()
+
+
+def answered(folder: Path, *words: str) -> Any:
+    return json.loads(muster(folder, "--json", *words))["data"]
+
+
+def test_watch_once_then_the_incident_from_list_to_closed(new_store) -> None:
+    store = case.project(new_store)
+    case.Traffic(store).labelled(BAD)
+    words = process_of(store.folder, "watch", "--once")
+    said = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "watching r1: errors.v1 (at most 7.6%), novelty.v1" in said
+    assert "degraded" in said
+    assert "false alarms: one in 500 predictions" in said
+    assert said.endswith("Next: muster incidents\n")
+    (incident,) = case.incidents(store)
+    listed = muster(store.folder, "incidents")
+    assert f"{incident.id}  OPEN" in listed
+    assert f"Next: muster incidents {incident.id}" in listed
+    shown = muster(store.folder, "incidents", incident.id)
+    assert f"base rate: {1 - wilson(380, 400).low:.4g}" in shown
+    assert "label next:" in shown
+    assert f"Next: muster incidents resolve {incident.id}" in shown
+    assert answered(store.folder, "incidents", incident.id)["alarm"]["signal"] == "errors.v1"
+    muster(store.folder, "incidents", "resolve", incident.id, expect=2)  # without a note
+    muster(store.folder, "--dry-run", "incidents", "resolve", incident.id)
+    assert not case.incidents(store)[0].closed
+    closed = answered(store.folder, "incidents", "resolve", incident.id, "--note", "the lamp")
+    assert closed["incident"]["resolution"] == "the lamp"
+    assert closed["channel"]["mode"] == "normal"
+    assert "closed" in muster(store.folder, "incidents")
+    muster(store.folder, "incidents", "--resolve", incident.id, "--note", "again", expect=2)
+
+
+def test_the_loop_tells_each_change_and_ends_in_order(new_store) -> None:
+    store = case.project(new_store)
+    case.Traffic(store).labelled(BAD)
+    process = subprocess.Popen(
+        process_of(store.folder, "-q", "--json", "watch", "--interval", "0.1s"), stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        told = [json.loads(process.stdout.readline())["notice"]["kind"] for _ in range(2)]
+        process.send_signal(signal.SIGTERM)
+        end = json.loads(process.stdout.read())
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert told == ["following", "alarm"]
+    assert end["ok"]
+    assert end["data"]["status"]["open_incidents"] == [case.incidents(store)[0].id]
+
+
+def test_no_incident_is_said(new_store) -> None:
+    store = case.project(new_store)
+    assert "no incident so far" in muster(store.folder, "incidents")
+    dry = muster(store.folder, "--dry-run", "watch")
+    assert "nothing was read" in dry
+    assert case.state(store).live is None
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expect"),
+    [
+        (["incidents", "i-none"], "incident.none", 8),
+        (["incidents", "resolve"], "incidents.words", 2),
+        (["incidents", "a", "b"], "incidents.words", 2),
+        (["incidents", "a", "--resolve", "b"], "incidents.words", 2),
+        (["watch", "--interval", "0.001s"], "watch.interval", 2),
+        (["watch", "--interval", "soon"], "budget.duration", 2),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_code(new_store, words: list[str], code: str, expect: int) -> None:
+    store = case.project(new_store)
+    error = json.loads(muster(store.folder, "--json", *words, expect=expect))["error"]
+    assert error["code"] == code
+    assert error["next"] or code == "budget.duration"
+
+
+def test_two_watches_do_not_run_at_once(new_store) -> None:
+    store = case.project(new_store)
+    with store.lock("watch"):
+        error = json.loads(muster(store.folder, "--json", "watch", "--once", expect=6))["error"]
+    assert error["code"] == "lock.held"
