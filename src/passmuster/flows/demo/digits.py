@@ -91,7 +91,7 @@ def tell(folder: Path) -> None:
     story.chapter("6. A worse candidate: someone imports labels with 3 and 8, 1 and 7 exchanged")
     write_labels(folder / "exchanged.csv", [replace(p, label=EXCHANGED.get(p.label, p.label)) for p in labelled])
     story.run(project, "label", str(folder / "exchanged.csv"), "--role", "train")
-    story.run(project, "train", "--time", "20s")
+    story.run(project, "train", "--time", "15s")
     story.run(project, "release", expect=4)
     check_verdict(story, project, "HOLD")
     story.run(project, "approve", "--channel", "canary", "--override", "try it on a third", "--share", "0.33")
@@ -220,9 +220,9 @@ def channels(project: Path) -> list[str]:
 def tamper(story: Story, project: Path, folder: Path) -> None:
     """Change one byte of a copied bundle and one event of a copied ledger; `verify` must name both."""
     folder.mkdir()
-    with open_store(project).read() as db:
-        live = read_channels(db)["live"].bundle
-        source = project / read_bundle(db, live).path
+    store = open_store(project)
+    with store.read() as db:
+        source = store.bundle_folder(read_bundle(db, read_channels(db)["live"].bundle).path)
     bundle, ledger = folder / source.name, folder / "catalog.db"
     shutil.copytree(source, bundle)
     graph = bundle / "graphs" / "model.onnx"
@@ -234,6 +234,6 @@ def tamper(story: Story, project: Path, folder: Path) -> None:
         seq = copy.execute("SELECT seq FROM events WHERE kind = 'release.sign'").fetchone()[0]
         copy.execute("UPDATE events SET payload = replace(payload, '{', '{ ') WHERE seq = ?", (seq,))
         copy.execute("UPDATE events SET actor = 'someone else' WHERE seq = ?", (seq,))
-    said = story.run(project, "--json", "verify", str(bundle), str(ledger), expect=9)
+    said = story.run(project, "verify", str(bundle), str(ledger), expect=9)
     story.check("verify names the changed file", "graphs/model.onnx" in said, "graphs/model.onnx")
     story.check("verify names the changed event", f"event {seq}" in said, f"event {seq}")
