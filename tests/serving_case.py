@@ -157,6 +157,7 @@ def release(store: Store, name: str, *, signed: bool = True, **made: Any) -> Rel
     with store.act("release.sign") as act:
         add_bundle(act.db, bundle)
         add_release(act.db, new)
+        act.payload.update(release=name, bundle=digest)
     return new
 
 
