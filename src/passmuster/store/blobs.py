@@ -13,6 +13,15 @@ from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import IntegrityError, NotFoundError, ResourceError
 
 
+def disk_failed(detail: str) -> bool:
+    """Whether SQLite's words mean that the disk took no more; in WAL mode a full disk often shows as an I/O error.
+
+    >>> disk_failed("database or disk is full"), disk_failed("disk I/O error"), disk_failed("no such table")
+    (True, True, False)
+    """
+    return "disk is full" in detail or "disk I/O error" in detail
+
+
 class Blobs:
     """Content-addressed bytes.
 
@@ -36,6 +45,8 @@ class Blobs:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA secure_delete=ON")
         except sqlite3.DatabaseError as error:
+            if disk_failed(str(error)):
+                raise self._not_written(error) from error
             raise IntegrityError(
                 "blobs.damaged",
                 f"the blob store cannot be read: {error}",
@@ -52,15 +63,18 @@ class Blobs:
             with db:
                 db.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", named)
         except sqlite3.OperationalError as error:
-            raise ResourceError(
-                "disk.full" if "full" in str(error) else "blobs.write",
-                f"the blob store could not be written: {error}; nothing of this batch was kept",
-                where=self.path,
-                next="free some disk and repeat the command",
-            ) from error
+            raise self._not_written(error) from error
         finally:
             db.close()
         return [digest for digest, _ in named]
+
+    def _not_written(self, error: sqlite3.DatabaseError) -> ResourceError:
+        return ResourceError(
+            "disk.full" if disk_failed(str(error)) else "blobs.write",
+            f"the blob store could not be written: {error}; nothing of this batch was kept",
+            where=self.path,
+            next="free some disk and repeat the command",
+        )
 
     def get(self, digest: str) -> bytes:
         """The bytes named `digest`."""

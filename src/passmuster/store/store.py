@@ -25,7 +25,7 @@ from passmuster.core.config import Config, read_config
 from passmuster.core.digests import keyed_hex
 from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, ResourceError
 from passmuster.store import keys, ledger, schema
-from passmuster.store.blobs import Blobs
+from passmuster.store.blobs import Blobs, disk_failed
 from passmuster.store.embeddings import EmbeddingCache
 
 FOLDER = ".muster"
@@ -205,9 +205,20 @@ def _engine(path: Path) -> Engine:
             connection.execute("PRAGMA secure_delete=ON")
         except sqlite3.DatabaseError as error:
             connection.close()
+            if disk_failed(str(error)):
+                raise _disk_full(path, str(error)) from error
             raise _damaged(path, str(error)) from error
 
     return engine
+
+
+def _disk_full(path: Path, detail: str) -> ResourceError:
+    return ResourceError(
+        "disk.full",
+        f"the disk took no more ({detail}); nothing was changed",
+        where=path,
+        next="free some disk and repeat the command",
+    )
 
 
 def _damaged(path: Path, detail: str) -> IntegrityError:
@@ -225,13 +236,8 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except OperationalError as error:
         text = str(error.orig)
-        if "full" in text:
-            raise ResourceError(
-                "disk.full",
-                "the disk is full; nothing was changed",
-                where=path,
-                next="free some disk and repeat the command",
-            ) from error
+        if disk_failed(text):
+            raise _disk_full(path, text) from error
         if "locked" in text:
             raise ResourceError("catalog.busy", "the catalog is locked by another process", where=path) from error
         if "no such table" in text or "no such column" in text:

@@ -97,12 +97,24 @@ def add(
         reading = read_source(store, modality, source, before, side, dry_run, progress)
         new = {k: v for k, v in reading.labels.items() if k not in known or known[k].label != v[0]}
         reading = replace(reading, labels=new)
+        if reading.quarantined and reading.n_read == len(reading.quarantined):
+            raise _nothing_usable(reading)
         if dry_run or not (reading.kept or reading.quarantined or reading.labels):
             return _unchanged(store, source, reading)
         parent = latest_snapshot(store)
         if parent is not None and not reading.kept:
             return _commit_facts(store, source, reading, parent, known)
         return _commit(store, modality, source, reading, before, known, progress)
+
+
+def _nothing_usable(reading: Reading) -> DataError:
+    first = reading.quarantined[0]
+    return DataError(
+        "data.nothing_usable",
+        f"none of {reading.n_read:,} rows can be used; the first because: {first.reason}",
+        where=first.source,
+        next="mend the data, or name the right columns; nothing was added",
+    )
 
 
 def _unchanged(store: Store, source: Source, reading: Reading) -> AddResult:
@@ -127,14 +139,6 @@ def _commit(
     mended = {item.key for item in reading.kept} | {item.key for item in reading.quarantined}
     items = [*(i for i in before.values() if i.status == "kept"), *reading.kept]
     quarantined = [i for i in before.values() if i.status != "kept" and i.key not in mended] + reading.quarantined
-    if not items:
-        first = reading.quarantined[0]
-        raise DataError(
-            "data.nothing_usable",
-            f"none of {reading.n_read:,} rows can be used; the first because: {first.reason}",
-            where=first.source,
-            next="mend the data, or name the right columns; nothing was added",
-        )
     parent = latest_snapshot(store)
     with store.read() as db:
         old = read_placement(db, parent) if parent else {}

@@ -1,0 +1,92 @@
+"""The verbs init, add, label and check, each as its own process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def muster(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "passmuster", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def answer(folder: Path, *arguments: str) -> dict:
+    ended = muster(folder, "--json", *arguments)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return json.loads(ended.stdout)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with thirty texts, twelve of them labelled."""
+    answer(tmp_path, "init", "p")
+    rows = [f"number {i} is a text of its own kind {i * 37},{'ab'[i % 2] if i < 12 else ''}" for i in range(30)]
+    (tmp_path / "t.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    return tmp_path / "p"
+
+
+def test_the_way_from_nothing_to_labels(project: Path, tmp_path: Path) -> None:
+    added = muster(project, "add", str(tmp_path / "t.csv"))
+    assert added.returncode == 0, added.stderr
+    assert "read 30 items" in added.stdout
+    assert "30 kept, 0 quarantined, 0 already there" in added.stdout
+    assert added.stdout.rstrip().endswith("Next: muster train")
+    assert answer(project, "check")["data"]["findings"] is not None
+    todo = tmp_path / "todo.csv"
+    written = answer(project, "label", "--export", str(todo), "--n", "3", "--for", "train")
+    assert written["data"]["n"] == 3
+    todo.write_text(todo.read_text().replace(",,train", ",a,train"))
+    read = answer(project, "label", str(todo), "--role", "train", "--who", "ana")
+    assert read["data"]["n_new"] == {"train": 3}
+    assert read["next"] == "muster train"
+
+
+def test_columns_may_be_named(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "u.csv").write_text("body,stars,part,who\nx one,5,train,p1\nx two,4,test,p2\n")
+    options = ["--text-column", "body", "--label-column", "stars", "--split-column", "part", "--subject-column", "who"]
+    told = answer(project, "add", str(tmp_path / "u.csv"), *options)["data"]
+    assert told["n_new_labels"] == {"test": 1, "train": 1}
+
+
+def test_a_dry_run_changes_nothing(project: Path, tmp_path: Path) -> None:
+    assert answer(project, "add", str(tmp_path / "t.csv"), "--dry-run")["data"]["n_kept"] == 30
+    assert answer(project, "add", str(tmp_path / "t.csv"))["data"]["n_kept"] == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "exit_code"),
+    [
+        (["add", "nowhere"], "data.no_path", 8),
+        (["add", "T", "--label-column", "lable"], "data.no_column", 3),
+        (["label"], "label.what", 2),
+        (["label", "T", "--role", "tset"], "label.role", 2),
+        (["check"], "snapshot.none", 8),
+        (["init", ".", "--modality", "image"], "project.exists", 2),
+        (["init", "q", "--modality", "imgae"], "modality.unknown", 2),
+    ],
+)
+def test_errors_have_a_code_and_an_exit(
+    project: Path, tmp_path: Path, arguments: list[str], code: str, exit_code: int
+) -> None:
+    ended = muster(project, "--json", *[str(tmp_path / "t.csv") if a == "T" else a for a in arguments])
+    assert ended.returncode == exit_code, ended.stdout + ended.stderr
+    assert json.loads(ended.stdout)["error"]["code"] == code
+
+
+def test_init_sees_images_and_opens_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    assert answer(tmp_path, "init")["data"]["modality"] == "image"
+    again = answer(tmp_path, "init")["data"]
+    assert (again["new"], again["modality"]) == (False, "image")
+
+
+def test_no_verb_of_govern_needs_torch(project: Path, tmp_path: Path) -> None:
+    block = "import sys; [sys.modules.__setitem__(m, None) for m in ('torch', 'sklearn', 'onnx', 'transformers')]; "
+    for arguments in (["add", str(tmp_path / "t.csv")], ["check"], ["label", "--export", str(tmp_path / "e.csv")]):
+        run = f"{block}sys.argv = ['muster', '-C', {str(project)!r}, *{arguments!r}]; "
+        run += "from passmuster.cli.app import main; main()"
+        ended = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr

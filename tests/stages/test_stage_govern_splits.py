@@ -1,0 +1,61 @@
+"""Where items go: properties that hold for any data."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from passmuster.core.config import DataConfig
+from passmuster.stages.govern.splits import place
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[int], list[str | None], list[str]]:
+    n = draw(st.integers(1, 80))
+    group = draw(st.lists(st.integers(0, max(1, n // 2)), min_size=n, max_size=n))
+    labels = draw(st.lists(st.sampled_from([None, None, "a", "b"]), min_size=n, max_size=n))
+    given_split = draw(st.lists(st.sampled_from(["", "", "", "train", "test", "reference"]), min_size=n, max_size=n))
+    return group, labels, given_split
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@given(cases())
+@settings(max_examples=150, deadline=None)
+def test_groups_stay_together_and_given_splits_are_kept(case: tuple[list[int], list[str | None], list[str]]) -> None:
+    group, labels, asked = case
+    n = len(group)
+    free = place([None] * n, [""] * n, np.array(group), labels, DataConfig(), rng())
+    assert all(len({free[i] for i in range(n) if group[i] == g}) == 1 for g in group)
+    kept = place([None] * n, asked, np.array(group), labels, DataConfig(), rng())
+    assert all(kept[i] == asked[i] for i in range(n) if asked[i] in ("test", "reference"))
+    assert all(kept[i] != "test" for i in range(n) if asked[i] == "train")
+
+
+@given(cases(), st.integers(1, 40))
+@settings(max_examples=100, deadline=None)
+def test_nothing_moves_when_more_comes(case: tuple[list[int], list[str | None], list[str]], n_old: int) -> None:
+    group, labels, asked = case
+    n_old = min(n_old, len(group))
+    first = place([None] * n_old, asked[:n_old], np.array(group[:n_old]), labels[:n_old], DataConfig(), rng())
+    old = [*first, *[None] * (len(group) - n_old)]
+    after = place(old, asked, np.array(group), labels, DataConfig(), rng())
+    assert after[:n_old] == first
+    for i in range(n_old, len(group)):
+        beside = {first[j] for j in range(n_old) if group[j] == group[i]}
+        if asked[i] == "" and "test" in beside:
+            assert after[i] == "test"
+
+
+def test_the_shares_are_those_of_the_configuration() -> None:
+    labels: list[str | None] = ["a"] * 100 + ["b"] * 20 + [None] * 2_000
+    split = place([None] * 2_120, [""] * 2_120, np.arange(2_120), labels, DataConfig(max_sealed_items=300), rng())
+    count = lambda kind, label: sum(s == kind and x == label for s, x in zip(split, labels, strict=True))  # noqa: E731
+    assert (count("test", "a"), count("test", "b"), count("test", None)) == (20, 4, 300)
+    assert (count("reference", "a"), count("reference", None)) == (0, 255)  # 15 % of the 1,700 unlabelled left
+
+
+def test_a_set_that_is_all_labelled_still_has_a_reference() -> None:
+    split = place([None] * 100, [""] * 100, np.arange(100), ["ab"[i % 2] for i in range(100)], DataConfig(), rng())
+    assert (split.count("test"), split.count("reference"), split.count("train")) == (20, 12, 68)
