@@ -68,7 +68,7 @@ def _options(command: Any) -> list[str]:
         if parameter.name == "help":
             continue
         argument = parameter.param_type_name == "argument"
-        names = parameter.human_readable_name if argument else ", ".join(parameter.opts)
+        names = (parameter.metavar or parameter.name).upper() if argument else ", ".join(parameter.opts)
         rows.append(f"| `{names}` | {getattr(parameter, 'help', '') or ''} |")
     return ["| argument or option | meaning |", "| --- | --- |", *rows] if rows else []
 
@@ -104,10 +104,9 @@ def _configuration_table(record: Any, prefix: str, lines: list[str]) -> None:
 def tables_page() -> str:
     """Every table of named entries."""
     from passmuster.metrics.gates import gates
-    from passmuster.signals.table import signals
-
     from passmuster.metrics.novelty import detectors
     from passmuster.modality.find import modalities
+    from passmuster.signals.find import signals
 
     lines = [
         "# Tables",

@@ -86,8 +86,6 @@ def _globals(
 
 
 for _verb in VERBS:
-    if not (Path(__file__).parent / f"{_verb}_verb.py").exists():
-        continue  # while the verbs are being built
     _module = import_module(f"passmuster.cli.{_verb}_verb")
     app.command(_verb)(getattr(_module, _verb))
 
