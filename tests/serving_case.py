@@ -157,7 +157,8 @@ def release(store: Store, name: str, *, signed: bool = True, **made: Any) -> Rel
     with store.act("release.sign") as act:
         add_bundle(act.db, bundle)
         add_release(act.db, new)
-        act.payload.update(release=name, bundle=digest)
+        signature = file_sha256_hex(path / SIGNATURE) if signed else ""
+        act.payload.update(release=name, bundle=digest, verdict="SHIP", signature=signature)
     return new
 
 
