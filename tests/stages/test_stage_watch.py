@@ -42,7 +42,7 @@ def test_quiet_traffic_moves_the_cursor_and_nothing_else(new_store) -> None:
 def test_errors_open_one_incident_and_degrade_where_nothing_is_better(new_store) -> None:
     store = case.project(new_store)
     traffic = case.Traffic(store)
-    traffic.labelled([*QUIET, *BAD])
+    answers = traffic.labelled([*QUIET, *BAD])
     notices = watch_once(store)
     assert [n.kind for n in notices] == ["following", "alarm"]
     (incident,) = case.incidents(store)
@@ -67,15 +67,19 @@ def test_errors_open_one_incident_and_degrade_where_nothing_is_better(new_store)
     assert state.n_read == 360  # what came after the alarm was read too
     assert state.live is not None
     assert state.live.detectors["errors.v1"].n_seen == 180
+    traffic.write([traffic.label(answers[0], False)])  # counted in the batch of the alarm: not again
     traffic.labelled(BAD)
     assert watch_once(store) == []  # no second alarm while this incident is open
+    assert case.state(store).n_corrected == 1
     assert len(case.incidents(store)) == len(case.events(store)) == 1
 
 
 def test_resolving_brings_back_normal_service_and_fresh_detectors(new_store) -> None:
     store = case.project(new_store)
     traffic = case.Traffic(store)
-    late = traffic.labelled([*QUIET, *BAD])[-5:]
+    traffic.labelled([*QUIET, *BAD])
+    late = traffic.answers(5)
+    traffic.write(late)
     watch_once(store)
     (incident,) = case.incidents(store)
     closed, moved = resolve_incident(store, incident.id[:6], note="the lamp was replaced")
@@ -86,7 +90,7 @@ def test_resolving_brings_back_normal_service_and_fresh_detectors(new_store) -> 
     assert [e.kind for e in case.events(store)] == ["incident.open", "incident.resolve"]
     unlabelled = traffic.answer()
     traffic.write([unlabelled])
-    traffic.write([traffic.label(unlabelled, True), *(traffic.label(a, False) for a in late)])
+    traffic.write([traffic.label(unlabelled, True), *(traffic.label(a, True) for a in late)])
     assert [n.kind for n in watch_once(store)] == ["following"]
     state = case.state(store)
     assert state.live is not None
@@ -172,6 +176,31 @@ def test_a_changed_bundle_is_not_put_back(new_store) -> None:
     (incident,) = case.incidents(store)
     assert case.channels(store)["live"].mode == "degraded"
     assert "could not be compared" in incident.alarm.evidence["decision"]["rollback"]
+
+
+def test_four_answers_do_not_measure_that_a_release_is_better(new_store) -> None:
+    store, traffic = two_releases(new_store, old_scale=22.0, new_scale=-22.0)
+    there, gone = traffic.answers(4, label="dark"), traffic.answers(56, label="dark", input=None)
+    traffic.write([r for a in [*there, *gone] for r in (a, FeedbackRecord(a.id, "light", "ana", a.at))])
+    watch_once(store)
+    decision = case.incidents(store)[0].alarm.evidence["decision"]
+    assert case.channels(store)["live"].release == "new"
+    assert (decision["compared"]["only_candidate_right"], decision["compared"]["p_mcnemar"]) == (4, 0.125)
+    assert "not measurably better" in decision["rollback"]
+
+
+def test_an_unsigned_bundle_is_not_put_back(new_store) -> None:
+    store = case.project(new_store, report=False)
+    serving_case.point(store, "live", serving_case.release(store, "old", signed=False, scale=22.0))
+    bad = serving_case.release(store, "new", scale=-22.0)
+    case.add_evidence(store, bad)
+    serving_case.point(store, "live", bad)
+    traffic = case.Traffic(store)
+    answers = traffic.answers(60, label="dark")
+    traffic.write([r for a in answers for r in (a, FeedbackRecord(a.id, "light", "ana", a.at))])
+    watch_once(store)
+    assert case.channels(store)["live"].release == "new"
+    assert "not signed" in case.incidents(store)[0].alarm.evidence["decision"]["rollback"]
 
 
 def test_novelty_needs_no_label_and_says_what_it_does_not_know(new_store) -> None:
