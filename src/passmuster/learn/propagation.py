@@ -123,9 +123,15 @@ class Propagation:
         )
 
 
-def distil_flops(n_pool: int, d: int, n_classes: int, n_fits: int, settings: Spreading = Spreading()) -> float:
-    """Floating-point operations of one graph and `n_fits` distillations, for quotes."""
-    graph = 2.0 * n_pool**2 * d
-    evaluations = 1.25 * settings.max_iterations
-    sparse_steps = 20.0 * settings.n_steps * 4.0 * settings.n_neighbours * n_pool * n_classes  # memory-bound
-    return graph + n_fits * (evaluations * 4.0 * n_pool * d * n_classes + sparse_steps)
+# Shares of the measured matrix-product speed that the neighbour search and the distillation reach.
+GRAPH_EFFICIENCY, DISTIL_EFFICIENCY = 0.25, 0.2
+
+
+def propagation_s(
+    flops_per_s: float, n_items: int, d: int, n_classes: int, n_fits: int, settings: Spreading = Spreading()
+) -> float:
+    """Seconds that `n_fits` propagations over two builds of one graph are expected to take."""
+    graph = 2 * 2.0 * n_items**2 * d
+    distil = 1.25 * settings.max_iterations * 4.0 * n_items * d * n_classes
+    sparse = 20.0 * settings.n_steps * 4.0 * settings.n_neighbours * n_items * n_classes  # memory-bound
+    return (graph / GRAPH_EFFICIENCY + n_fits * (distil + sparse) / DISTIL_EFFICIENCY) / flops_per_s

@@ -17,18 +17,19 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
-from passmuster.learn.propagation import Propagation, Spreading, distil_flops, neighbour_graph
+from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_s
 from passmuster.modality.base import Encoder, EncoderGraph, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
-from passmuster.stages.train.plan import FINISH_S, HEAD_EFFICIENCY, Quote, heads_s
+from passmuster.stages.train.plan import FINISH_S, Quote, heads_s
 from passmuster.stages.train.run_folder import RunFolder, read_json
 from passmuster.stages.train.task import Task, size_of
 from passmuster.store.store import Store
 
 BATCH = 64
 N_COMPARED = 256  # items on which engines are compared
-EMBED_SHARE = 0.12  # of the time left, kept for embedding after a fit that uses its whole deadline
+# Share of the time left that is kept, for a fit that uses its whole deadline, for embedding and propagation after it.
+AFTER_FIT_SHARE = 0.22
 ENGINE_SHARE = 0.05  # of the time left, for comparing engines
 MAX_SPREAD_ITEMS = 12_000
 MIN_SPREAD_ITEMS = 200
@@ -88,7 +89,7 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, first: bool, later_s: float)
     seconds = {}
     started = time.monotonic()
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
-    room = heads_s(step.machine, task.profile) + FINISH_S + max(0.5, EMBED_SHARE * max(0.0, step.deadline.left_s))
+    room = heads_s(step.machine, task.profile) + FINISH_S + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     view = FitView(task.payloads, task.labels, len(task.classes), step.store.config.train)
     encoder = _fitted(step, rung, view, step.deadline.sooner(room))
     original = rung.export(encoder)
@@ -208,18 +209,18 @@ def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
     n_labels, n_pool = len(task.labelled), len(task.pool)
     n_folds = int(task.folds.max()) + 1
     room = step.deadline.left_s - later_s - FINISH_S
-    speed = step.machine.matmul_gflops * 1e9 * HEAD_EFFICIENCY
+    speed = step.machine.matmul_gflops * 1e9
     if n_pool < n_labels + MIN_SPREAD_ITEMS:
         return {"n_items": 0, "why": "hardly any unlabelled items"}
     n_items = min(n_pool, MAX_SPREAD_ITEMS + n_labels)
     while True:
-        once = distil_flops(n_items, d, len(task.classes), n_folds + 1) / speed
+        once = propagation_s(speed, n_items, d, len(task.classes), n_folds + 1)
         if once <= room:
             break
         n_items = int(n_items * 0.8)
         if n_items < n_labels + MIN_SPREAD_ITEMS:
             return {"n_items": 0, "why": f"no time: {max(0.0, room):.1f} s left for it"}
-    every = distil_flops(n_items, d, len(task.classes), n_folds * len(task.folds) + 1) / speed
+    every = propagation_s(speed, n_items, d, len(task.classes), n_folds * len(task.folds) + 1)
     n_repeats = len(task.folds) if every <= min(room, QUICK_S) else 1
     return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
 
