@@ -217,6 +217,21 @@ def test_novelty_needs_no_label_and_says_what_it_does_not_know(new_store) -> Non
     assert "/v1/feedback" in incident.alarm.evidence["how"]
 
 
+def test_the_incident_shows_which_answers_moved(new_store) -> None:
+    store = case.project(new_store)
+    traffic = case.Traffic(store)
+    traffic.write([*traffic.answers(60), *traffic.answers(12, label="dark", novel=True)])
+    watch_once(store)
+    shift = case.incidents(store)[0].alarm.evidence["shift"]
+    assert (shift["moved_most"][0]["category"], shift["moved_most"][0]["reference_share"]) in {
+        ("dark", 0),
+        ("light", 1),
+    }
+    assert shift["n_current"] == shift["n_reference"] or shift["n_current"] == shift["n_reference"] - 1
+    assert shift["population_stability_index"] > 0.1
+    assert 0 < shift["novel_share_latest"] < 0.5
+
+
 def test_a_second_signal_joins_the_open_incident(new_store) -> None:
     store = case.project(new_store)
     traffic = case.Traffic(store)

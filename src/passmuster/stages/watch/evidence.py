@@ -82,7 +82,11 @@ def _harm(
 
 
 def _shift(live: Watched, recent: Sequence[tuple[TrafficRecord, str]]) -> dict[str, Any]:
-    """How the predicted classes of the latest answers differ from those before; it explains, it raises no alarm."""
+    """How the predicted classes of the latest answers differ from those before; it explains, it raises no alarm.
+
+    The latest are at most half of what was answered, so that there is something to compare them with.
+    """
+    recent = [pair for pair in recent if live.since <= pair[0].at <= live.last_at][: live.n_predictions // 2]
     current = Counter(r.label for r, _ in recent)
     reference = {k: max(0, n - current.get(k, 0)) for k, n in live.predicted.items()}
     return {
