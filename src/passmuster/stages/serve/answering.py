@@ -9,11 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from passmuster.core.clock import age_s, now
 from passmuster.core.records import Payload, Prediction, TrafficRecord
-from passmuster.runtime.predictor import Predictor
 from passmuster.stages.serve.fleet import Lane, Lanes
 from passmuster.stages.serve.meters import Meters
 
@@ -34,11 +31,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """An item's answer and where it came from."""
+    """An item's answer, where it came from, and what else is recorded of it."""
 
     id: str
     lane: Lane
     prediction: Prediction
+    asked: Asked
+    routing_key: str
+    at: str
+    latency_s: float
 
     def as_dict(self) -> dict[str, Any]:
         """What `POST /v1/predict` answers for the item."""
@@ -58,45 +59,37 @@ class Answered:
         }
 
 
-def answer(
-    asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]
-) -> tuple[list[Answered], list[TrafficRecord]]:
-    """Answers to items that share one batch, and their records; `lanes.main` is there.
+def answer(asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]) -> list[Answered]:
+    """Answers to items that share one batch; `lanes.main` is there.
 
     `keyed` is the store's: raw routing keys are not kept.
     """
-    named = [(new_id(), a) for a in asked]
-    routed = [(id, a, keyed((a.key or id).encode())) for id, a in named]
-    places = [choose_lane(lanes, routing_key, a.release) for _, a, routing_key in routed]
-    answers: list[Answered | None] = [None] * len(asked)
-    records: list[TrafficRecord | None] = [None] * len(asked)
+    ids = [new_id() for _ in asked]
+    routing_keys = [keyed((item.key or id).encode()) for id, item in zip(ids, asked, strict=True)]
+    places = [choose_lane(lanes, key, item.release) for key, item in zip(routing_keys, asked, strict=True)]
+    answers: dict[int, Answered] = {}
     for lane, positions in _by_lane(places):
         degraded = lane.channel.mode != "normal"
         predictions = lane.predictor.predict([asked[i].payload for i in positions], degraded=degraded)
-        at = now()
+        at, done = now(), time.perf_counter()
         for i, prediction in zip(positions, predictions, strict=True):
-            id, item, routing_key = routed[i]
             if not places[i][1]:
                 prediction = replace(prediction, abstained=True, reasons=(*prediction.reasons, PROVISIONAL))
-            answers[i] = Answered(id, lane, prediction)
-            records[i] = _record(id, at, lane, routing_key, item, prediction)
-    return [a for a in answers if a is not None], [r for r in records if r is not None]
+            answers[i] = Answered(ids[i], lane, prediction, asked[i], routing_keys[i], at, done - asked[i].arrived)
+    return [answers[i] for i in range(len(asked))]
 
 
-def answer_in_shadow(
-    asked: Sequence[Asked], records: Sequence[TrafficRecord], lane: Lane, meters: Meters
-) -> list[TrafficRecord]:
+def answer_in_shadow(answers: Sequence[Answered], lane: Lane, meters: Meters) -> list[Answered]:
     """What the shadow release would have answered to the same items; its failures are counted and harm nobody."""
     try:
-        predictions = lane.predictor.predict([a.payload for a in asked])
+        predictions = lane.predictor.predict([a.asked.payload for a in answers])
     except Exception as error:  # noqa: BLE001  (a shadow may fail in any way that a graph can)
         meters.shadow_failures.inc()
         log.warning("the shadow release %s failed: %s", lane.release.id, error)
         return []
-    at = now()
     return [
-        _record(f"{record.id}.shadow", at, lane, record.routing_key, item, prediction)
-        for item, record, prediction in zip(asked, records, predictions, strict=True)
+        replace(a, id=f"{a.id}.shadow", lane=lane, prediction=prediction)
+        for a, prediction in zip(answers, predictions, strict=True)
     ]
 
 
@@ -144,21 +137,22 @@ def _by_lane(places: Sequence[tuple[Lane, bool]]) -> list[tuple[Lane, list[int]]
     return list(groups.values())
 
 
-def _record(id: str, at: str, lane: Lane, routing_key: str, item: Asked, prediction: Prediction) -> TrafficRecord:
-    predictor: Predictor = lane.predictor
+def record_of(answered: Answered) -> TrafficRecord:
+    """What is kept of an answer."""
+    lane, prediction = answered.lane, answered.prediction
     return TrafficRecord(
-        id=id,
-        at=at,
+        id=answered.id,
+        at=answered.at,
         channel=lane.channel.name,
         release=lane.release.id,
         bundle=lane.release.bundle,
-        routing_key=routing_key,
-        input=predictor.modality.encode(item.payload),
+        routing_key=answered.routing_key,
+        input=lane.predictor.modality.encode(answered.asked.payload),
         label=prediction.label,
-        probability=float(np.max(prediction.probabilities)),
+        probability=max(prediction.probabilities),
         abstained=prediction.abstained,
         reasons=prediction.reasons,
         novelty=prediction.novelty,
         novel="novel" in prediction.reasons,
-        latency_s=time.perf_counter() - item.arrived,
+        latency_s=answered.latency_s,
     )

@@ -14,12 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from passmuster.core.config import ServeConfig
 from passmuster.core.errors import MusterError, ResourceError
-from passmuster.core.records import TrafficRecord
-from passmuster.stages.serve.answering import Answered, Asked, answer, answer_in_shadow
+from passmuster.stages.serve.answering import Answered, Asked, answer, answer_in_shadow, record_of
 from passmuster.stages.serve.fleet import Fleet, Lanes
 from passmuster.stages.serve.meters import Meters
 from passmuster.stages.serve.refusals import Full
@@ -138,7 +136,7 @@ class Batcher:
         asked = [item for work in works for item in work.asked]
         start = time.perf_counter()
         try:
-            answers, records = self._answer_together(asked, lanes)
+            answers = self._answer_together(asked, lanes)
         except Exception as error:
             if len(works) > 1:
                 for work in works:  # one of them spoils it for all: each on its own
@@ -155,12 +153,11 @@ class Batcher:
         for work in works:
             work.answers = answers[position : position + len(work.asked)]
             position += len(work.asked)
-        self._answered.put(_Batch(works, records))
+        self._answered.put(_Batch(works, answers))
         if lanes.shadow is not None:
-            shadow = answer_in_shadow(asked, records, lanes.shadow, self._meters)
-            self._answered.put(_Batch([], shadow))
+            self._answered.put(_Batch([], answer_in_shadow(answers, lanes.shadow, self._meters)))
 
-    def _answer_together(self, asked: list[Asked], lanes: Lanes) -> tuple[list[Answered], list[TrafficRecord]]:
+    def _answer_together(self, asked: list[Asked], lanes: Lanes) -> list[Answered]:
         if lanes.main is None:
             raise ResourceError("serve.not_ready", "no release is being served", next="muster approve")
         return answer(asked, lanes, self._keyed)
@@ -184,7 +181,7 @@ class Batcher:
         start = time.perf_counter()
         works = [work for batch in batches for work in batch.works]
         try:
-            self._writer.append([record for batch in batches for record in batch.records])
+            self._writer.append([record_of(answered) for batch in batches for answered in batch.answers])
         except Exception as error:  # noqa: BLE001  (whatever it is: not kept, so not acknowledged)
             log.error("records could not be kept, so their answers are withheld: %s", error)
             for work in works:
@@ -216,4 +213,4 @@ class Batcher:
 @dataclass(frozen=True)
 class _Batch:
     works: list[Work]
-    records: Sequence[Any]
+    answers: Sequence[Answered]
