@@ -154,6 +154,13 @@ def test_numbers_and_gaps_in_a_parquet_column_of_labels(new_store, tmp_path: Pat
     assert sorted(label for label, _ in labelled(store).values()) == ["1", "2"]
 
 
+def test_the_word_that_nan_is_written_as_is_no_label_and_no_text(new_store, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,label\nfirst text,nan\nsecond text,a\nnan,b\n")
+    store = new_store("text")
+    assert dict(add(store, tmp_path / "t.csv").reasons) == {"item.missing": 1}
+    assert [label for label, _ in labelled(store).values()] == ["a"]
+
+
 # --- the account ---
 
 
