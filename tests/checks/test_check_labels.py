@@ -1,9 +1,6 @@
 """Labels: enough, even, agreeing."""
 
-import pytest
-
-from passmuster.checks.labels import class_balance, label_conflicts, require_learnable
-from passmuster.core.errors import DataError
+from passmuster.checks.labels import class_balance, label_conflicts
 
 LIMITS = {"n_items": 100, "max_ratio": 10.0, "min_labels": 2}
 
@@ -12,17 +9,8 @@ def labels(**counts: int) -> dict[str, str]:
     return {f"{name}{i}": name for name, n in counts.items() for i in range(n)}
 
 
-@pytest.mark.parametrize(("given", "code"), [([], "data.no_labels"), (["a", "a"], "data.one_class")])
-def test_what_cannot_be_learnt_from_is_refused_with_a_remedy(given: list[str], code: str) -> None:
-    with pytest.raises(DataError) as caught:
-        require_learnable(given)
-    assert caught.value.code == code
-    assert "muster label" in str(caught.value.next)
-
-
 def test_even_labels_are_silent() -> None:
     assert class_balance(labels(a=5, b=5), labels(a=2, b=2), **LIMITS) == []
-    require_learnable(["a", "b"])
 
 
 def test_no_label_and_one_class_are_findings() -> None:

@@ -1,36 +1,11 @@
-"""Labels: whether there are enough to learn from, how evenly they lie, and whether equal contents agree."""
+"""Labels: whether there are enough of them, how evenly they lie, and whether equal contents agree."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from passmuster.core.errors import DataError
 from passmuster.core.records import Finding
-
-
-def require_learnable(labels: Sequence[str]) -> None:
-    """Refuse to learn from the training labels `labels` (one per labelled item) when that cannot work.
-
-    Raises
-    ------
-    DataError
-        ``data.no_labels`` without any, ``data.one_class`` when all are the same.
-
-    >>> require_learnable(["spam", "ham"])
-    """
-    if not labels:
-        raise DataError(
-            "data.no_labels", "no training item has a label", next="muster label --export todo.csv --for train"
-        )
-    if len(set(labels)) == 1:
-        raise DataError(
-            "data.one_class",
-            "all training labels are the same; there is nothing to tell apart",
-            value=labels[0],
-            limit="2 classes or more",
-            next="muster label --export todo.csv --for train",
-        )
 
 
 def class_balance(

@@ -12,9 +12,12 @@ def check(context: typer.Context) -> None:
     session = session_of(context)
     from passmuster.cli.findings import finding_lines, findings_as_json
     from passmuster.stages.govern import check
+    from passmuster.stages.govern.snapshot import latest_snapshot
 
-    found = check(session.store(), progress=session.progress)
-    has_labels = not any(f.kind == "class_balance" and "training label" in f.title and f.items == () for f in found)
+    store = session.store()
+    found = check(store, progress=session.progress)
+    snapshot = latest_snapshot(store)
+    has_labels = snapshot is not None and snapshot.n_labels.get("train", 0) > 0
     session.done(
         {"findings": findings_as_json(found)},
         finding_lines(found),
