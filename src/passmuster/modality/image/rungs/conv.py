@@ -1,8 +1,13 @@
-"""`conv.v1`: a small convolutional encoder that learns from every unlabelled picture, joined with gradient histograms.
+"""`conv.v1`: a small convolutional encoder, taught by every unlabelled picture where its neighbourhood lies.
 
-Two random views of each picture are drawn; the encoder learns to tell which views belong together among all views of the
-batch (NT-Xent, Chen et al. 2020, SimCLR, eq. 1). There is no teacher and no queue. The number of steps is fixed after a
-short calibration and kept in the checkpoint, so that a killed run goes on to the same weights.
+1. Gradient features of the pool, under the linear map that makes random views of one picture agree (`invariance`).
+2. The graph of nearest neighbours, and each picture's place in it (`neighbourhood`).
+3. A convolutional network beside the gradient features learns to send every random view of a picture to that place:
+   views of one picture agree, and so do neighbours, while different regions keep apart because their places differ.
+   There is no teacher network and no queue.
+
+What is served is the network's answer beside the map of step 1. Labels are never read. The number of steps is fixed
+after a short calibration and kept in the checkpoint, so that a killed run goes on to the same weights.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,22 +24,34 @@ from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
 from passmuster.core.records import Price
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
-from passmuster.modality.image.rungs.gradients import add_gradients, gradient_width, gradient_work
+from passmuster.modality.image.rungs import network
+from passmuster.modality.image.rungs.gradients import add_gradients, gradient_model, gradient_width, gradient_work
 from passmuster.modality.image.rungs.graphs import GraphBuilder
-from passmuster.modality.image.rungs.pixels import choose_frame, frame_of, frame_settings, working_size
+from passmuster.modality.image.rungs.invariance import WIDTH, Projection, fit_projection
+from passmuster.modality.image.rungs.neighbourhood import affordable, places
+from passmuster.modality.image.rungs.pixels import (
+    Frame,
+    choose_frame,
+    frame_of,
+    frame_settings,
+    runner,
+    working_size,
+)
 from passmuster.modality.image.rungs.prices import LOOK_S, embed_s
+from passmuster.modality.image.rungs.views import MILD, STRONG, random_views
 
-WIDTHS = (32, 64, 128)
-POOL = 2  # the last maps are averaged over this many cells a side
 BATCH = 256
-LEARNING_RATE = 2e-3
-TEMPERATURE = 0.2
-MAX_EPOCHS = 120  # more passes over a small pool no longer help
-MIN_STEPS = 60
+N_PROJECTED, N_VIEWS = 4_000, 4  # pictures, and views of each, that the invariant map is fitted to
+MAX_PLACES = 60_000  # pictures in the graph; others are not learnt from
+PLACES_SHARE = 0.3  # of the time given, at most, for the graph
+MAX_EPOCHS = 30  # more passes no longer help
+MIN_STEPS, MAX_STEPS_OF_SMALL = 60, 600
 SAVE_EVERY_S = 20.0
-IMPORT_S = 4.0
-MARGIN = 0.06  # of the time for steps, because steps late in a run may be slower than those measured
+IMPORT_S = 5.0
+MARGIN = 0.08  # of the time for steps, because steps late in a run may be slower than those measured
 STEP_EFFICIENCY = 0.12  # share of the measured matrix-product speed that a training step reaches
+GRAPH_EFFICIENCY = 0.4
+SPREAD_S = 2.5e-4  # per picture: sorting its neighbours, and the steps over the graph
 
 
 def available(train: TrainConfig) -> str:
@@ -45,27 +62,20 @@ def available(train: TrainConfig) -> str:
 
 
 def quote(machine: Machine, profile: Profile) -> Price:
-    """The least time that is useful: `MIN_STEPS` steps and the embedding of the pool. More time is used when given."""
+    """The least time that is useful: the graph, `MIN_STEPS` steps, and embedding. `fit` uses more where it is given."""
     size = working_size(profile.mean_size**0.5)
-    products = _products(size, 3)
-    batch = min(BATCH, profile.n_pool)
-    step_s = 2 * batch * 3 * 2 * products / (machine.matmul_gflops * 1e9 * STEP_EFFICIENCY)
+    n_gradients = gradient_width(size, 3)
+    speed = machine.matmul_gflops * 1e9
+    n = min(MAX_PLACES, profile.n_pool)
+    products = network.forward_products(size, 3, n_gradients)
+    steps = MIN_STEPS * min(BATCH, n) * 6 * products / (speed * STEP_EFFICIENCY)
+    graph = 2.0 * n * n * WIDTH / (speed * GRAPH_EFFICIENCY) + n * SPREAD_S
     work = gradient_work(size)
-    embedding = embed_s(machine, profile, size, products=work["products"] + products, elements=work["elements"])
-    seconds = LOOK_S + IMPORT_S + MIN_STEPS * step_s + embedding
-    memory = 400 * 2**20 + profile.n_pool * (3 * size * size + 4 * (gradient_width(size, 3) + WIDTHS[-1] * POOL**2))
-    return Price(seconds, memory, "uses the time that is left")
-
-
-def _products(size: int, channels: int) -> float:
-    """Multiply-adds of one forward pass."""
-    side, total, before = math.ceil(size / 2), 0.0, channels
-    for i, width in enumerate(WIDTHS):
-        kernel = 5 if i == 0 else 3
-        side = math.ceil(side / 2) if i > 1 else side
-        total += side * side * kernel * kernel * before * width
-        before = width
-    return total
+    once = embed_s(machine, profile, size, **work)
+    again = embed_s(machine, profile, size, products=work["products"] + products, elements=1.5 * work["elements"])
+    views = N_VIEWS * min(N_PROJECTED, n) * (once / max(1, profile.n_pool) + 1e-4)
+    memory = 500 * 2**20 + profile.n_pool * (3 * size * size + 4 * (2 * n_gradients + 3 * WIDTH)) + 4 * 2 * 512 * n
+    return Price(LOOK_S + IMPORT_S + once + views + graph + steps + again, memory, "uses the time that it is given")
 
 
 @dataclass(frozen=True)
@@ -77,221 +87,162 @@ class Plan:
     bf16: bool
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be learnt: pixels (n, c, s, s) uint8 and places (n, width), both tensors, and the invariant map."""
+
+    frame: Frame
+    pixels: Any
+    places: Any
+    projection: Projection
+
+
 def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator) -> Encoder:
-    """Train until the planned steps are done or the deadline has come; the latter is recorded."""
+    """Learn until the planned steps are done or the deadline has come; the latter is recorded as ``truncated``."""
+    import torch
+
+    seed = int(rng.integers(2**31))
+    finished = checkpoint.load("conv-done")
+    if finished is not None:
+        return Encoder("conv.v1", *finished)
+    lesson = _lesson(view, deadline, checkpoint, seed)
+    gradients = runner(gradient_model(lesson.frame.size, lesson.frame.channels))
+    net, optimiser, generator, teacher = _start(lesson, gradients, seed)
+    order = torch.randperm(len(lesson.pixels), generator=generator)
+    saved = checkpoint.load("conv-steps")
+    if saved is None:
+        plan, step = _plan(lesson, gradients, deadline, seed), 0
+    else:
+        plan, step = Plan(**saved[1]["plan"]), int(saved[1]["step"])
+        order = network.restore(net, optimiser, generator, saved[0])
+    teacher = network.Teacher(net, optimiser, teacher.view, gradients, plan.bf16)
+    kept = {**frame_settings(lesson.frame), "plan": asdict(plan), "n_places": len(lesson.places)}
+    per_epoch = len(lesson.pixels) // plan.batch
+    saved_at = time.monotonic()
+    if saved is None:
+        checkpoint.save("conv-steps", network.training_state(net, optimiser, generator, order), {**kept, "step": 0})
+    while step < plan.n_steps and not deadline.passed:
+        at = step % per_epoch * plan.batch
+        if at == 0 and step:
+            order = torch.randperm(len(lesson.pixels), generator=generator)
+        block = order[at : at + plan.batch]
+        network.teach(teacher, lesson.pixels[block], lesson.places[block], step / plan.n_steps)
+        step += 1
+        if time.monotonic() - saved_at > SAVE_EVERY_S:
+            state = network.training_state(net, optimiser, generator, order)
+            checkpoint.save("conv-steps", state, {**kept, "step": step})
+            saved_at = time.monotonic()
+    arrays = {
+        **network.network_state(net),
+        "projection.centre": lesson.projection.centre,
+        "projection.matrix": lesson.projection.matrix,
+    }
+    settings = {**kept, "step": step, "truncated": step < plan.n_steps}
+    checkpoint.save("conv-done", arrays, settings)
+    return Encoder("conv.v1", arrays, settings)
+
+
+def _lesson(view: FitView, deadline: Deadline, checkpoint: Checkpoint, seed: int) -> Lesson:
+    """Pixels and places; the places are read back when an earlier process had found them."""
     import torch
 
     frame = choose_frame(view.payloads)
-    seed = int(rng.integers(2**31))
-    saved = checkpoint.load("conv")
-    if saved is not None and saved[1].get("done"):
-        return _encoder(saved[0], saved[1])
-    pixels = torch.from_numpy(frame.prepare_bytes(view.payloads))
-    torch.manual_seed(seed)
-    net = _network(frame.channels, frame.size)
-    optimiser = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=1e-4)
-    generator = torch.Generator().manual_seed(seed)
-    if saved is None:
-        plan, step = _plan(net, optimiser, pixels, deadline, generator), 0
-        torch.manual_seed(seed)
-        net = _network(frame.channels, frame.size)
-        optimiser = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=1e-4)
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(pixels), generator=generator)
-    else:
+    saved = checkpoint.load("conv-places")
+    if saved is not None:
         arrays, settings = saved
-        plan, step = Plan(**settings["plan"]), int(settings["step"])
-        order = _restore(net, optimiser, generator, arrays)
-    last_save = time.monotonic()
-    settings = {**frame_settings(frame), "plan": plan.__dict__, "done": False}
-    while step < plan.n_steps and not deadline.passed:
-        at = step * plan.batch % (len(pixels) // plan.batch * plan.batch)
-        if at == 0 and step:
-            order = torch.randperm(len(pixels), generator=generator)
-        _step(net, optimiser, pixels[order[at : at + plan.batch]], generator, step / plan.n_steps, plan.bf16)
-        step += 1
-        if time.monotonic() - last_save > SAVE_EVERY_S:
-            checkpoint.save("conv", _state(net, optimiser, generator, order), {**settings, "step": step})
-            last_save = time.monotonic()
-    settings |= {"step": step, "done": True, "truncated": step < plan.n_steps}
-    arrays = {k: v for k, v in _state(net, optimiser, generator, order).items() if k.startswith("net.")}
-    checkpoint.save("conv", arrays, settings)
-    return _encoder(arrays, settings)
+        frame = frame_of(settings)
+        chosen = arrays["chosen"]
+        pixels = frame.prepare_bytes([view.payloads[i] for i in chosen])
+        projection = Projection(arrays["centre"], arrays["matrix"])
+        return Lesson(frame, torch.from_numpy(pixels), torch.from_numpy(arrays["places"].copy()), projection)
+    pick = np.random.default_rng(seed)
+    chosen = np.sort(pick.permutation(len(view.payloads))[:MAX_PLACES])
+    pixels = frame.prepare_bytes([view.payloads[i] for i in chosen])
+    features = runner(gradient_model(frame.size, frame.channels))
+    rows = features(pixels)
+    projection = fit_projection(rows, _features_of_views(pixels, features, seed))
+    unit = projection.apply(rows)
+    n = max(2, affordable(unit, PLACES_SHARE * deadline.left_s))
+    if n < len(unit):
+        some = np.sort(pick.permutation(len(unit))[:n])
+        chosen, pixels, unit = chosen[some], pixels[some], unit[some]
+    found = places(unit)
+    arrays = {"chosen": chosen, "places": found, "centre": projection.centre, "matrix": projection.matrix}
+    checkpoint.save("conv-places", arrays, frame_settings(frame))
+    return Lesson(frame, torch.from_numpy(pixels), torch.from_numpy(found), projection)
 
 
-def _encoder(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Encoder:
-    kept = {k.removeprefix("net.features."): v for k, v in arrays.items() if k.startswith("net.features.")}
-    return Encoder("conv.v1", kept, dict(settings))
-
-
-def _network(channels: int, size: int) -> Any:
-    """Features (n, d) under ``features`` and the head of the objective under ``head``."""
-    from torch import channels_last, nn
-
-    layers: list[Any] = []
-    before = channels
-    for i, width in enumerate(WIDTHS):
-        if i > 1:
-            layers.append(nn.MaxPool2d(2, ceil_mode=True))
-        kernel, stride = (5, 2) if i == 0 else (3, 1)
-        layers += [nn.Conv2d(before, width, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        before = width
-    features = nn.Sequential(*layers)
-    width = before * POOL**2
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(POOL), nn.Flatten())
-    head = nn.Sequential(nn.Linear(width, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128))
-    return nn.ModuleDict({"features": features, "pool": pool, "head": head}).to(memory_format=channels_last).train()
-
-
-def _plan(net: Any, optimiser: Any, pixels: Any, deadline: Deadline, generator: Any) -> Plan:
-    """Time some steps, with and without bfloat16 where the processor has it, and fix how many fit."""
+def _features_of_views(pixels: np.ndarray, features: Any, seed: int) -> list[np.ndarray]:
     import torch
 
-    batch = max(2, min(BATCH, len(pixels)))
-    sample = pixels[:batch]
+    generator = torch.Generator().manual_seed(seed)
+    some = torch.from_numpy(pixels[:N_PROJECTED])  # the pool is in random order by now, or small
+    views = []
+    for _ in range(N_VIEWS):
+        blocks = [random_views(block.float() / 255, MILD, generator).numpy() for block in some.split(BATCH)]
+        views.append(features(np.concatenate(blocks)))
+    return views
+
+
+def _start(lesson: Lesson, gradients: Any, seed: int) -> tuple[Any, Any, Any, network.Teacher]:
+    """A new network, optimiser and generator, all from `seed`."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        frame = lesson.frame
+        width = lesson.places.shape[1]
+        net = network.make_network(frame.channels, gradient_width(frame.size, frame.channels), width)
+    optimiser = network.make_optimiser(net)
+    generator = torch.Generator().manual_seed(seed)
+    teacher = network.Teacher(net, optimiser, lambda block: random_views(block, STRONG, generator), gradients)
+    return net, optimiser, generator, teacher
+
+
+def _plan(lesson: Lesson, gradients: Any, deadline: Deadline, seed: int) -> Plan:
+    """Time steps of a network that is thrown away, in bfloat16 too where the processor has it; fix how many fit."""
+    import torch
+
+    batch = max(2, min(BATCH, len(lesson.pixels) // 2))
+    block, wanted = lesson.pixels[:batch], lesson.places[:batch]
     native = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
     seconds = {}
     for bf16 in (False, True) if native else (False,):
-        _step(net, optimiser, sample, generator, 0.0, bf16)
-        _step(net, optimiser, sample, generator, 0.0, bf16)
+        net, optimiser, _, teacher = _start(lesson, gradients, seed)
+        teacher = network.Teacher(net, optimiser, teacher.view, gradients, bf16)
+        for _ in range(2):
+            network.teach(teacher, block, wanted, 0.0)
         start = time.perf_counter()
-        for _ in range(4):
-            _step(net, optimiser, sample, generator, 0.0, bf16)
-        seconds[bf16] = (time.perf_counter() - start) / 4
+        for _ in range(5):
+            network.teach(teacher, block, wanted, 0.0)
+        seconds[bf16] = (time.perf_counter() - start) / 5
     bf16 = min(seconds, key=lambda k: seconds[k])
-    fits = int(deadline.left_s * (1 - MARGIN) / seconds[bf16])
-    enough = math.ceil(MAX_EPOCHS * max(1, len(pixels) // batch))
-    return Plan(max(MIN_STEPS, min(fits, max(enough, 10 * MIN_STEPS))), batch, bf16)
+    fits = int(max(0.0, deadline.left_s) * (1 - MARGIN) / seconds[bf16])
+    enough = max(MAX_EPOCHS * (len(lesson.pixels) // batch), MAX_STEPS_OF_SMALL)
+    return Plan(max(1, min(fits, enough)), batch, bf16)
 
 
-def _step(net: Any, optimiser: Any, block: Any, generator: Any, done: float, bf16: bool) -> None:
-    """One step of the objective; the learning rate rises over the first tenth and falls to zero (cosine)."""
-    import torch
-
-    rate = done / 0.1 if done < 0.1 else 0.5 * (1 + math.cos(math.pi * (done - 0.1) / 0.9))
-    for group in optimiser.param_groups:
-        group["lr"] = LEARNING_RATE * max(rate, 1e-3)
-    pixels = block.float() / 255
-    views = torch.cat([augment(pixels, generator), augment(pixels, generator)])
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        z = net["head"](net["pool"](net["features"](views.contiguous(memory_format=torch.channels_last))))
-    loss = contrast(z.float())
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-
-
-def contrast(z: Any) -> Any:
-    """NT-Xent of ``(2 n, d)`` rows whose i-th and (n + i)-th are views of one picture."""
-    import torch
-    from torch.nn import functional
-
-    z = functional.normalize(z, dim=1)
-    n = len(z) // 2
-    similar = (z @ z.T / TEMPERATURE).fill_diagonal_(-1e9)
-    return functional.cross_entropy(similar, torch.cat([torch.arange(n, 2 * n), torch.arange(n)]))
-
-
-def augment(pixels: Any, generator: Any) -> Any:
-    """A random view of each picture (n, c, h, w) in [0, 1]: small affine map, blur, contrast, a patch cut out.
-
-    No mirror images: digits and letters do not survive them.
-    """
-    import torch
-    from torch.nn import functional
-
-    n, _, h, w = pixels.shape
-
-    def spread(*shape: int) -> Any:
-        return torch.rand(*shape, generator=generator) * 2 - 1
-
-    angle, sx = spread(n) * math.radians(12), torch.exp(spread(n) * 0.2)
-    sy = sx * torch.exp(spread(n) * 0.1)
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0], theta[:, 0, 1] = torch.cos(angle) * sx, -torch.sin(angle) * sy + spread(n) * 0.1
-    theta[:, 1, 0], theta[:, 1, 1] = torch.sin(angle) * sx, torch.cos(angle) * sy
-    theta[:, :, 2] = spread(n, 2) * 0.2
-    grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
-    out = functional.grid_sample(pixels, grid, align_corners=False, padding_mode="border")
-    blurred = functional.avg_pool2d(functional.pad(out, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    share = (torch.rand(n, 1, 1, 1, generator=generator) < 0.3) * torch.rand(n, 1, 1, 1, generator=generator)
-    out = (out + (blurred - out) * share).clamp(1e-4, 1)
-    out = out ** torch.exp(spread(n, 1, 1, 1) * 0.4) * (1 + spread(n, 1, 1, 1) * 0.4)
-    half = torch.rand(n, generator=generator) * 0.3 * h / 2
-    rows, columns = torch.arange(h).float()[None], torch.arange(w).float()[None]
-    in_rows = (rows - torch.rand(n, 1, generator=generator) * h).abs() < half[:, None]
-    in_columns = (columns - torch.rand(n, 1, generator=generator) * w).abs() < half[:, None]
-    return out * ~(in_rows[:, :, None] & in_columns[:, None, :])[:, None]
-
-
-def _state(net: Any, optimiser: Any, generator: Any, order: Any) -> dict[str, np.ndarray]:
-    """Everything a resumed run needs."""
-    arrays = {f"net.{k}": v.detach().numpy().copy() for k, v in net.state_dict().items()}
-    for i, parameter in enumerate(p for g in optimiser.param_groups for p in g["params"]):
-        for key, value in optimiser.state[parameter].items():
-            arrays[f"optimiser.{i}.{key}"] = value.detach().numpy().copy()
-    return arrays | {"generator": generator.get_state().numpy(), "order": order.numpy()}
-
-
-def _restore(net: Any, optimiser: Any, generator: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Put a state back; returns the order of the pool."""
-    import torch
-
-    net.load_state_dict({k[4:]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith("net.")})
-    for i, parameter in enumerate(p for g in optimiser.param_groups for p in g["params"]):
-        prefix = f"optimiser.{i}."
-        optimiser.state[parameter] = {
-            k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)
-        }
-    generator.set_state(torch.from_numpy(arrays["generator"].copy()))
-    return torch.from_numpy(arrays["order"].copy())
-
-
-def conv_model(encoder: Encoder) -> bytes:
-    """The serving graph: folded convolutions, pooled, square-rooted, beside the gradients of the same pixels."""
-    frame = frame_of(encoder.settings)
+def conv_model(arrays: Mapping[str, np.ndarray], frame: Frame) -> bytes:
+    """The serving graph: the network's places beside the invariant map of the gradients, each of length one."""
     g = GraphBuilder(frame.channels, frame.size)
-    maps, position = g.pixels, 0
-    for i, _ in enumerate(WIDTHS):
-        if i > 1:
-            maps = g.add("MaxPool", maps, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
-            position += 1
-        a = {k: encoder.arrays[f"{position}.weight"] for k in ("weight",)}
-        norm = {k: encoder.arrays[f"{position + 1}.{k}"] for k in ("weight", "bias", "running_mean", "running_var")}
-        scale = norm["weight"] / np.sqrt(norm["running_var"] + 1e-5)
-        weight, bias = a["weight"] * scale[:, None, None, None], norm["bias"] - norm["running_mean"] * scale
-        pad, stride = weight.shape[2] // 2, 2 if i == 0 else 1
-        maps = g.add("Conv", maps, g.constant(weight), g.constant(bias), pads=[pad] * 4, strides=[stride] * 2)
-        maps = g.add("Relu", maps)
-        position += 3
-    side = math.ceil(frame.size / 2)
-    for _ in WIDTHS[2:]:
-        side = math.ceil(side / 2)
-    matrix = np.kron(_cells(side), _cells(side)).astype(np.float32).T  # (side * side, POOL * POOL)
-    flat = g.add("Reshape", maps, g.constant(np.array([0, WIDTHS[-1], side * side], dtype=np.int64)))
-    pooled = g.add("Flatten", g.add("MatMul", flat, g.constant(matrix)), axis=1)
-    learnt = g.unit(g.add("Sqrt", pooled))
-    width = WIDTHS[-1] * POOL**2 + gradient_width(frame.size, frame.channels)
-    return g.model(g.unit(g.add("Concat", learnt, add_gradients(g), axis=1)), width)
-
-
-def _cells(side: int) -> np.ndarray:
-    """Averages over `POOL` cells of a row of `side`, as torch's adaptive pooling cuts them: (POOL, side)."""
-    rows = np.zeros((POOL, side))
-    for i in range(POOL):
-        start, end = i * side // POOL, math.ceil((i + 1) * side / POOL)
-        rows[i, start:end] = 1 / (end - start)
-    return rows
+    gradients = add_gradients(g)
+    learnt = network.add_network(g, arrays, gradients)
+    centred = g.add("Sub", gradients, g.constant(arrays["projection.centre"]))
+    mapped = g.unit(g.add("MatMul", centred, g.constant(arrays["projection.matrix"])))
+    width = arrays["net.trunk.7.bias"].shape[0] + arrays["projection.matrix"].shape[1]
+    both = g.add("Concat", learnt, mapped, axis=1)
+    return g.model(g.add("Mul", both, g.constant(np.float32(math.sqrt(0.5)))), width)
 
 
 def export(encoder: Encoder) -> EncoderGraph:
     """The graph for the trained weights."""
-    return EncoderGraph(conv_model(encoder), frame_of(encoder.settings).preprocess)
+    frame = frame_of(encoder.settings)
+    return EncoderGraph(conv_model(encoder.arrays, frame), frame.preprocess)
 
 
 CONV = Rung(
     name="conv.v1",
-    summary="a small convolutional encoder taught by pairs of views, beside gradient histograms",
+    summary="a small convolutional encoder taught by random views where each picture's neighbourhood lies",
     unavailable=available,
     quote=quote,
     fit=fit,

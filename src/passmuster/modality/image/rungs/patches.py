@@ -1,10 +1,10 @@
 """`patches.v1`: a dictionary of whitened patches with triangle activation, pooled over quadrants.
 
-Coates, Lee & Ng (2011), "An analysis of single-layer networks in unsupervised feature learning": patches are brought to
-equal contrast, whitened (ZCA) and clustered by k-means; a patch's feature ``k`` is ``max(0, mean distance - distance to
-centre k)``; features are summed over the four quadrants of the image. Fitted in numpy on the unlabelled pool. Everything
-that follows a patch's contrast normalisation is linear up to a norm, so the graph is two convolutions and a few
-element-wise steps.
+Coates, Lee & Ng (2011), "An analysis of single-layer networks in unsupervised feature learning": patches are brought
+to equal contrast, whitened (ZCA) and clustered by k-means; a patch's feature ``k`` is ``max(0, mean distance - distance
+to centre k)``; features are averaged over the four quadrants of the image. Fitted in numpy on the unlabelled pool.
+Everything that follows a patch's contrast normalisation is linear up to a norm, so the graph is two convolutions and a
+few element-wise steps.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ def k_means(rows: np.ndarray, k: int, rng: np.random.Generator, deadline: Deadli
 def add_patches(g: GraphBuilder, mean: np.ndarray, whiten: np.ndarray, centres: np.ndarray) -> str:
     """Append the features of the graph's pixels, (n, GRID² * centres), of length one.
 
-    With ``p`` the normalised patch, ``W`` the whitening and ``c`` a centre, the distance ``|W(p - m) - c|`` has the square
-    ``|W(p - m)|² - 2 c·W(p - m) + |c|²``. Normalising is subtracting and dividing by numbers per position, so
-    ``W p`` is a convolution of the pixels, less nothing (rows of the filters are made to sum to zero), over the deviation.
+    With ``p`` the normalised patch, ``W`` the whitening and ``c`` a centre, the distance ``|W(p - m) - c|`` has the
+    square ``|W(p - m)|² - 2 c·W(p - m) + |c|²``. Taking the patch's mean off is linear, so that ``W p`` is a
+    convolution of the pixels, its filters made to sum to zero, over the patch's deviation.
     """
     d, k, c = whiten.shape[0], len(centres), g.channels
     stride = [STRIDES[g.size]] * 2
