@@ -114,6 +114,8 @@ def test_draining_answers_what_is_under_way_refuses_the_rest_and_exits_0(new_sto
         assert client.get("/readyz").status_code == 200
         server.process.terminate()
         until(lambda: client.get("/readyz").status_code == 503, "readiness falls")
+        time.sleep(0.5)  # whoever balances load needs time to see it
+        assert client.get("/readyz").status_code == 503
         assert client.get("/livez").status_code == 200
         refused = client.post("/v1/predict", json={"item": LIGHT})
         assert refused.status_code == 503
