@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,10 @@ def test_a_graph_whose_classes_do_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError) as caught:
         predictor.predict(pictures(2))
     assert caught.value.code == "graph.shape"
+
+
+def test_a_guard_that_lacks_a_threshold_is_refused(tmp_path: Path) -> None:
+    bundle = open_bundle(write(tmp_path))
+    guard = {name: array for name, array in bundle.guard.items() if name != "novelty_threshold"}
+    with pytest.raises(IntegrityError, match="novelty_threshold"):
+        Predictor(replace(bundle, guard=guard), threads=1)

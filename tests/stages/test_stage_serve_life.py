@@ -222,6 +222,22 @@ def test_a_release_that_is_not_whole_is_refused_and_the_old_one_goes_on(new_stor
         assert server.log.read_text().count("is refused for channel live") == len(TAMPERINGS)
 
 
+def test_a_signed_release_that_cannot_be_loaded_does_not_end_the_following(new_store, monkeypatch) -> None:
+    store = project(new_store)
+    with monkeypatch.context() as patched:
+        patched.setattr("serving_case.fit_guard", lambda **_: {})
+        no_guard = release(store, "r2")
+        patched.setattr("serving_case.graph", lambda scale: b"no graph")
+        no_graph = release(store, "r3")
+    with forked(store) as server, server.client() as client:
+        for i, bad in enumerate((no_guard, no_graph)):
+            point(store, "live", bad)
+            until(lambda i=i: server.metric("muster_swap_failures_total") == i + 1, f"{bad.id} is refused")
+            assert answered_by(client) == "r1"
+        point(store, "live", release(store, "r4"))
+        until(lambda: answered_by(client) == "r4", "a good one is followed")
+
+
 def test_a_server_does_not_start_on_a_bundle_that_is_not_whole(new_store) -> None:
     store = project(new_store)
     with store.read() as db:

@@ -17,6 +17,7 @@ from passmuster.core.config import GuardPolicy
 from passmuster.metrics.novelty import detectors
 
 DETECTOR_PREFIX = "detector."
+GUARD_ARRAYS = ("detector_name", "novelty_threshold", "set_threshold")  # without these nothing can be judged
 LARGEST = float(np.finfo(np.float32).max)  # instead of infinity, which JSON does not have
 
 

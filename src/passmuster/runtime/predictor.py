@@ -12,7 +12,7 @@ from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
 from passmuster.runtime.bundle import LoadedBundle
 from passmuster.runtime.engine import Engine
-from passmuster.runtime.guard import apply_guard
+from passmuster.runtime.guard import GUARD_ARRAYS, apply_guard
 
 BATCH = 64
 
@@ -32,6 +32,8 @@ class Predictor:
         self.bundle = bundle
         self.classes: tuple[str, ...] = bundle.manifest.classes
         self.modality: Modality = modalities[bundle.manifest.modality]
+        if missing := [name for name in GUARD_ARRAYS if name not in bundle.guard]:
+            raise IntegrityError("bundle.guard", "the guard lacks an array", value=missing[0], where=bundle.path)
         self.novelty_threshold = float(bundle.guard["novelty_threshold"])
         self._prepare = self.modality.preparer(bundle.preprocess, bundle.path)
         self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads)

@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from passmuster.core.errors import IntegrityError, MusterError, NotFoundError
+from passmuster.core.errors import IntegrityError, NotFoundError
 from passmuster.core.records import Channel, Release
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
@@ -106,8 +106,8 @@ class Fleet:
                 with self._store.read() as db:
                     generation = channel_generations(db)
                     channels = read_channels(db) if generation != self._generation else {}
-            except MusterError as error:
-                log.warning("the channels could not be read, and what serves goes on serving: %s", error)
+            except Exception as error:  # noqa: BLE001  (this thread must not end; what serves goes on serving)
+                log.warning("the channels could not be read: %s", error)
                 continue
             if generation != self._generation:
                 self._take(channels, self.lanes)
@@ -135,7 +135,7 @@ class Fleet:
             return None
         try:
             return self._lane(channel)
-        except MusterError as error:
+        except Exception as error:  # noqa: BLE001  (a signed bundle may still hold anything)
             self._meters.swap_failures.inc()
             log.error("release %s is refused for channel %s: %s", channel.release, channel.name, error)
             return old if keep else None
