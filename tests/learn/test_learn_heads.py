@@ -60,6 +60,16 @@ def test_temperature_undoes_overconfidence() -> None:
     assert fit_temperature(5.0 * logits, labels) == pytest.approx(5.0, rel=0.1)
 
 
+def test_a_few_right_answers_do_not_make_it_certain() -> None:
+    labels = np.tile(np.arange(3), 4)
+    logits = 8.0 * one_hot(labels, 3)
+    temperature = fit_temperature(logits, labels)
+    confidence = softmax(logits / temperature).max(axis=1)
+    np.testing.assert_allclose(confidence, 13 / 14, atol=1e-3)  # Platt's (n + 1) / (n + 2)
+    repeated = fit_temperature(np.tile(logits, (5, 1)), np.tile(labels, 5), n_items=12)
+    assert repeated == pytest.approx(temperature, rel=1e-3)
+
+
 def test_scaling_and_temperature_are_folded_into_the_head() -> None:
     x, labels = blobs(4, 6, 8, 0.5)
     x = 7.0 * x + 3.0

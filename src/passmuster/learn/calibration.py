@@ -7,10 +7,17 @@ import numpy as np
 SMALLEST, LARGEST = 0.02, 20.0
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, n_items: int | None = None) -> float:
     """The temperature in [0.02, 20] that minimises the log-loss of ``logits / temperature``; 1 without any logits.
 
-    `logits` (n, k) must be out-of-fold, or the temperature will flatter.
+    Labels are smoothed as if one more item had been seen and answered wrongly (Platt 1999, section 2.2): a few labels
+    that are all right do not make a head certain.
+
+    Parameters
+    ----------
+    logits : (n, k), out-of-fold, or the temperature will flatter
+    labels : (n,)
+    n_items : different items among the n rows, when items are repeated
 
     >>> logits = np.array([[4.0, 0.0]] * 10)
     >>> fit_temperature(logits, np.array([0] * 5 + [1] * 5)) > 5
@@ -20,8 +27,16 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     if not len(logits):
         return 1.0
-    bounds = (np.log(SMALLEST), np.log(LARGEST))
-    found = minimize_scalar(lambda t: log_losses(logits / np.exp(t), labels).mean(), bounds=bounds, method="bounded")
+    wrong = 1.0 / ((n_items or len(logits)) + 2.0)
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        right = log_losses(scaled, labels)
+        every = -(scaled - (scaled[np.arange(len(labels)), labels] + right)[:, None]).sum(axis=1)
+        others = (every - right) / (logits.shape[1] - 1)
+        return float(((1 - wrong) * right + wrong * others).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(SMALLEST), np.log(LARGEST)), method="bounded")
     return float(np.exp(found.x))
 
 

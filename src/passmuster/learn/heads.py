@@ -108,7 +108,7 @@ def cross_validate(
                 weight, bias = fit(np.flatnonzero(~inside))
                 logits[repeat, inside] = x[inside] @ weight + bias
     kept = logits[:, items]
-    temperature = fit_temperature(kept.reshape(-1, n_classes), np.tile(labels[items], len(folds)))
+    temperature = fit_temperature(kept.reshape(-1, n_classes), np.tile(labels[items], len(folds)), len(items))
     return CrossValidated(kind, c, temperature, items, labels[items], kept)
 
 

@@ -33,7 +33,7 @@ AFTER_FIT_SHARE = 0.22
 ENGINE_SHARE = 0.05  # of the time left, for comparing engines
 MAX_SPREAD_ITEMS = 12_000
 MIN_SPREAD_ITEMS = 200
-QUICK_S = 5.0  # propagation that takes less is judged on every repeat, else on one
+QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every repeat, else on one
 
 
 class OutOfTimeError(Exception):
@@ -112,13 +112,13 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, first: bool, later_s: float)
 def _fitted(step: Climb, rung: Rung, view: FitView, deadline: Deadline) -> Encoder:
     """The rung's encoder, from the run folder when an earlier process had finished it."""
     checkpoint = step.run.rung(rung.name)
-    saved = checkpoint.load("encoder")
-    if saved is not None:
-        return Encoder(rung.name, *saved)
-    encoder = rung.fit(view, deadline, checkpoint, step.rng("fit", rung.name))
-    checkpoint.save("encoder", encoder.arrays, encoder.settings)
-    step.run.note("fitted", rung=rung.name, deadline_left_s=deadline.left_s)
-    return encoder
+    if checkpoint.load("encoder") is None:
+        encoder = rung.fit(view, deadline, checkpoint, step.rng("fit", rung.name))
+        checkpoint.save("encoder", encoder.arrays, encoder.settings)
+        step.run.note("fitted", rung=rung.name, deadline_left_s=deadline.left_s)
+    saved = checkpoint.load("encoder")  # read back, so that a run and its resumption go on from the same thing
+    assert saved is not None
+    return Encoder(rung.name, *saved)
 
 
 def _engine(step: Climb, rung: Rung, graph: EncoderGraph) -> tuple[bytes, EngineChoice, list[dict[str, Any]], Path]:
@@ -221,7 +221,7 @@ def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
         if n_items < n_labels + MIN_SPREAD_ITEMS:
             return {"n_items": 0, "why": f"no time: {max(0.0, room):.1f} s left for it"}
     every = propagation_s(speed, n_items, d, len(task.classes), n_folds * len(task.folds) + 1)
-    n_repeats = len(task.folds) if every <= min(room, QUICK_S) else 1
+    n_repeats = len(task.folds) if every <= room and every * speed <= QUICK_WORK else 1
     return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from passmuster.core.budget import Deadline, measure_machine
+from passmuster.core.budget import Deadline, Machine, measure_machine
 from passmuster.core.clock import now
 from passmuster.core.config import TrainConfig
 from passmuster.core.errors import BudgetError, MusterError, ResourceError, UsageError
@@ -108,9 +108,9 @@ def train(
         run = open_run(store, version.digest, arguments)
         if run.resumed:
             progress.say(f"going on with {run.id}")
-        step = Climb(store, task, run, machine, deadline, seed, progress)
         with _closing(store, run):
             plan = run.decide("plan", lambda: {"machine": machine, "quotes": describe(quotes)})
+            step = Climb(store, task, run, Machine(**plan["machine"]), deadline, seed, progress)
             climbed, left_out = _climb_all(step, plan["quotes"])
             standings = _stand(task, climbed)
             chosen = climbed[next(i for i, standing in enumerate(standings) if standing.chosen)]

@@ -12,7 +12,6 @@ On Banking77 with 8 labels per class the two together were three to seven points
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
+from passmuster.core.digests import canonical_json
 from passmuster.core.errors import DataError
 from passmuster.core.records import Price
 from passmuster.learn.threads import threads_for
@@ -252,7 +252,7 @@ def export(encoder: Encoder) -> EncoderGraph:
     return EncoderGraph(
         onnx=bytes(model.SerializeToString()),
         preprocess={"schema": 1, "modality": "text", "steps": steps},
-        assets={VOCABULARY: json.dumps({"schema": 1, "views": vocabulary}, ensure_ascii=False).encode()},
+        assets={VOCABULARY: canonical_json({"schema": 1, "views": vocabulary})},
     )
 
 

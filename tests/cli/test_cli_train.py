@@ -1,0 +1,69 @@
+"""The verbs train and doctor, each as its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from train_case import new_project, write_texts
+
+pytest.importorskip("onnx", reason="training needs the extra `train`")
+
+
+def muster(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "passmuster", "-C", str(folder), *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_train_prints_the_ladder_and_what_is_next(tmp_path: Path) -> None:
+    new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=90)).close()
+    done = muster(tmp_path / "p", "train", "--time", "120s", "--rung", "static.v1", "--no-pretrained")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["rung", "price", "took", "log-loss", "accuracy", "gain"]
+    assert lines[1].startswith("static.v1")
+    assert lines[1].endswith("chosen")
+    assert len(lines) == 4  # no line for the rung that was not asked for
+    assert lines[2].startswith("bundle ")
+    assert lines[3] == "Next: muster release"
+
+
+def test_no_labels_no_rung_no_time(tmp_path: Path) -> None:
+    new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60, n_labels=0, n_test=0)).close()
+    empty = muster(tmp_path / "p", "--json", "train")
+    assert empty.returncode == 3
+    assert json.loads(empty.stdout)["error"]["code"] == "data.no_labels"
+    new_project(tmp_path / "q", write_texts(tmp_path / "u.csv", n=60)).close()
+    late = muster(tmp_path / "q", "train", "--time", "1s")
+    assert late.returncode == 5
+    assert "does not fit the time" in late.stderr
+    assert muster(tmp_path / "q", "train", "--rung", "statik.v1").returncode == 2
+    wrong = muster(tmp_path / "q", "train", "--time", "soon")
+    assert wrong.returncode == 2
+    assert "not a duration" in wrong.stderr
+
+
+def test_a_dry_run_prices_and_changes_nothing(tmp_path: Path) -> None:
+    new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60)).close()
+    done = muster(tmp_path / "p", "--dry-run", "train")
+    assert done.returncode == 0, done.stderr
+    assert "static.v1" in done.stdout
+    assert not (tmp_path / "p" / ".muster" / "runs").exists()
+
+
+def test_the_doctor_says_what_is_here(tmp_path: Path) -> None:
+    done = muster(tmp_path, "--json", "doctor")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["data"]
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["packages"]["numpy"]
+    assert found["n_cores"] >= 1
+    spoken = muster(tmp_path, "doctor")
+    assert "tested version" in spoken.stdout or "not installed" in spoken.stdout
+    assert spoken.stdout.rstrip().splitlines()[-1] == "Next: muster init"

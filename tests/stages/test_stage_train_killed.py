@@ -1,0 +1,86 @@
+"""A training killed with -9 at any moment goes on, by the same command, to the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from train_case import new_project, write_texts
+
+pytest.importorskip("onnx", reason="training needs the extra `train`")
+COMMAND = ("train", "--time", "300s", "--seed", "5")
+# Moments told by what lies in the store: glob under .muster.
+MOMENTS = (
+    "runs/*/args.json",
+    "runs/*/decisions/plan.json",
+    "runs/*/rungs/static.v1/encoder.safetensors",
+    "embeddings/*/matrix.f32",
+    "runs/*/decisions/spread-static.v1.json",
+    "bundles/*",
+)
+
+
+def start(project: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "passmuster", "--json", "-C", str(project), *COMMAND]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+
+
+def finish(process: subprocess.Popen[bytes]) -> dict:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err.decode()
+    return json.loads(out)["data"]
+
+
+def kill_when(project: Path, seen: str, extra_s: float) -> bool:
+    """Start the command and kill it a little after something matches the glob; False when it ended before."""
+    process = start(project)
+    while process.poll() is None:
+        if any((project / ".muster").glob(seen)):
+            time.sleep(extra_s)
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_killed_at_many_moments(tmp_path: Path) -> None:
+    store = new_project(tmp_path / "fresh", write_texts(tmp_path / "t.csv", n=150))
+    store.close()
+    shutil.copytree(tmp_path / "fresh", tmp_path / "whole")
+    expected = finish(start(tmp_path / "whole"))
+    rng = random.Random()
+    n_killed = n_resumed = 0
+    for number, moment in enumerate(MOMENTS):
+        project = tmp_path / f"killed-{number}"
+        shutil.copytree(tmp_path / "fresh", project)
+        n_killed += kill_when(project, moment, rng.random() * 0.1)
+        result = finish(start(project))
+        n_resumed += result["resumed"]
+        assert result["bundle"] == expected["bundle"], moment
+    assert n_killed >= 4
+    assert n_resumed >= 3  # the first may be killed before its plan was written
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    """Whatever was done before a kill is not done again: many short lives come to the end of one long one."""
+    store = new_project(tmp_path / "fresh", write_texts(tmp_path / "t.csv", n=150))
+    store.close()
+    shutil.copytree(tmp_path / "fresh", tmp_path / "whole")
+    expected = finish(start(tmp_path / "whole"))
+    for moment in MOMENTS[1:5]:
+        kill_when(tmp_path / "fresh", moment, 0.02)
+    assert finish(start(tmp_path / "fresh"))["bundle"] == expected["bundle"]
+    assert len(list((tmp_path / "fresh" / ".muster" / "runs").iterdir())) == 1
