@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from passmuster.learn.lbfgs import minimise
 from passmuster.learn.threads import threads_for
 
 MAX_ITERATIONS = 60
@@ -67,30 +68,32 @@ def _solve(
     start: tuple[np.ndarray, np.ndarray] | None,
     max_iterations: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.optimize import minimize
-
     d, k = x.shape[1], targets.shape[1]
     w = np.ones((len(x), 1), np.float32) if weights is None else weights.astype(np.float32)[:, None]
-    total = float(w.sum())
+    total = np.float32(w.sum())
     weighted = w * targets
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight, bias = flat[: d * k].reshape(d, k).astype(np.float32), flat[d * k :].astype(np.float32)
-        logits = x @ weight + bias
+        weight, bias = flat[: d * k].reshape(d, k), flat[d * k :]
+        logits = x @ weight
+        logits += bias
         logits -= logits.max(axis=1, keepdims=True)
         residual = np.exp(logits)
         sums = residual.sum(axis=1, keepdims=True)
-        loss = float((weighted * (np.log(sums) - logits)).sum(dtype=np.float64))
+        loss = float((w[:, 0] * np.log(sums[:, 0])).sum(dtype=np.float64))
+        loss -= float(np.vdot(weighted, logits))  # rows of `targets` sum to 1
         loss += 0.5 / c * float(np.vdot(weight, weight))
         residual *= w / sums
         residual -= weighted
-        gradient = np.concatenate([(x.T @ residual + weight / c).ravel(), residual.sum(axis=0)])
-        return loss / total, gradient.astype(np.float64) / total
+        gradient = np.empty_like(flat)
+        np.add(x.T @ residual, weight / np.float32(c), out=gradient[: d * k].reshape(d, k))
+        gradient[d * k :] = residual.sum(axis=0)
+        gradient /= total
+        return loss / float(total), gradient
 
-    flat = np.zeros(d * k + k) if start is None else np.concatenate([start[0].ravel(), start[1]]).astype(np.float64)
-    options = {"maxiter": max_iterations, "maxcor": 10, "gtol": 1e-5, "ftol": 1e-6}
-    found = minimize(objective, flat, jac=True, method="L-BFGS-B", options=options).x
-    return found[: d * k].reshape(d, k).astype(np.float32), found[d * k :].astype(np.float32)
+    flat = np.zeros(d * k + k) if start is None else np.concatenate([start[0].ravel(), start[1]])
+    found = minimise(objective, flat, max_iterations=max_iterations)
+    return found[: d * k].reshape(d, k), found[d * k :]
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:

@@ -124,7 +124,7 @@ class Propagation:
 
 
 # Shares of the measured matrix-product speed that the neighbour search and the distillation reach.
-GRAPH_EFFICIENCY, DISTIL_EFFICIENCY = 0.25, 0.2
+GRAPH_EFFICIENCY, DISTIL_EFFICIENCY = 0.3, 0.4
 
 
 def propagation_s(

@@ -13,7 +13,7 @@ from passmuster.core.errors import BudgetError, ResourceError
 from passmuster.modality.base import Modality, Profile, Rung
 
 FINISH_S = 2.0  # last head, guard, bundle, ledger; without what grows with the data
-HEAD_EFFICIENCY = 0.08  # of many small products against the machine's large one
+HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one
 HEAD_FITS = 24.0  # fits of a logistic head in one cross-validation
 HEAD_EVALUATIONS = 18.0
 USUAL_WIDTH = 640.0
