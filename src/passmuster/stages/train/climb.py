@@ -52,6 +52,7 @@ class Climbed:
     key: str
     tried: tuple[CrossValidated, ...]
     spread_over: np.ndarray | None
+    last_fit_s: float  # expected of the best head's fit on all labels
     engines: list[dict[str, Any]]
     seconds: Mapping[str, float]
 
@@ -77,8 +78,8 @@ class Climb:
         return np.random.default_rng([self.seed, *(zlib.crc32(name.encode()) for name in names)])
 
 
-def climb(step: Climb, rung: Rung, quote: Quote, *, first: bool, later_s: float) -> Climbed:
-    """Fit `rung` and judge heads on it. `later_s` is what the rungs after it will need.
+def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], later_s: float) -> Climbed:
+    """Fit `rung` and judge heads on it. `before` are the rungs fitted already, `later_s` what those after it will need.
 
     Raises
     ------
@@ -89,7 +90,8 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, first: bool, later_s: float)
     seconds = {}
     started = time.monotonic()
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
-    room = heads_s(step.machine, task.profile) + FINISH_S + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
+    end_s = heads_s(step.machine, task.profile) + finish_s(before)
+    room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     view = FitView(task.payloads, task.labels, len(task.classes), step.store.config.train)
     encoder = _fitted(step, rung, view, step.deadline.sooner(room))
     original = rung.export(encoder)
@@ -98,15 +100,20 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, first: bool, later_s: float)
     seconds["engine"], started = time.monotonic() - started, time.monotonic()
     graph = replace(original, onnx=served)
     key = encoder_key(served, choice, graph.preprocess, graph.assets)
-    stop = None if first else step.deadline.sooner(heads_s(step.machine, task.profile) + FINISH_S)
+    stop = step.deadline.sooner(end_s) if before else None
     pool = embed(step, graph, choice, folder, key, task.pool, task.payloads, stop=stop)
     embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop)
     seconds["embed"], started = time.monotonic() - started, time.monotonic()
-    tried, spread_over = _judge(step, rung, pool, later_s)
+    tried, spread_over, last_fit_s = _judge(step, rung, pool, later_s)
     seconds["heads"] = time.monotonic() - started
     for result in tried:
         run.note("head", rung=rung.name, head=result.kind, log_loss=result.log_loss, accuracy=result.accuracy)
-    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, engines, seconds)
+    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, last_fit_s, engines, seconds)
+
+
+def finish_s(fitted: Sequence[Climbed]) -> float:
+    """Seconds to keep for the end, whichever of these rungs is chosen."""
+    return FINISH_S + max((rung.last_fit_s for rung in fitted), default=0.0)
 
 
 def _fitted(step: Climb, rung: Rung, view: FitView, deadline: Deadline) -> Encoder:
@@ -167,14 +174,14 @@ def embed(
 
     def compute(positions: Sequence[int]) -> np.ndarray:
         nonlocal prepare, engine
-        if stop is not None and stop.passed:
-            raise OutOfTimeError("embedding")
         if engine is None or prepare is None:
             engine = Engine(graph.onnx, choice)
             prepare = step.task.modality.preparer(graph.preprocess, assets)
         order = np.argsort([size_of(payloads[i]) for i in positions], kind="stable")
         rows: list[np.ndarray] = []
         for at in range(0, len(order), BATCH):
+            if stop is not None and stop.passed:
+                raise OutOfTimeError("embedding")
             batch = [payloads[positions[i]] for i in order[at : at + BATCH]]
             rows.append(engine.run(prepare(batch))["embedding"])
         found = np.concatenate(rows)
@@ -187,8 +194,8 @@ def embed(
 
 def _judge(
     step: Climb, rung: Rung, pool: np.ndarray, later_s: float
-) -> tuple[tuple[CrossValidated, ...], np.ndarray | None]:
-    """Heads on these embeddings by cross-validated log-loss, the best first."""
+) -> tuple[tuple[CrossValidated, ...], np.ndarray | None, float]:
+    """Heads on these embeddings by cross-validated log-loss, the best first; over what labels spread; the last fit."""
     task = step.task
     scaled = Scaling.of(pool).apply(pool)
     labels = task.labels[task.labelled]
@@ -196,11 +203,12 @@ def _judge(
     logistic = cross_validate_logistic(scaled[task.labelled], labels, task.folds, n_classes)
     decision = step.run.decide(f"spread-{rung.name}", lambda: _how_to_spread(step, pool.shape[1], later_s))
     if not decision["n_items"]:
-        return (logistic,), None
+        return (logistic,), None, 0.0
     chosen = spread_positions(task, int(decision["n_items"]), step.rng("spread"))
     propagation = prepare_propagation(task, scaled, chosen)
     spread = propagation.cross_validate(logistic, task.folds[: int(decision["n_repeats"])])
-    return tuple(sorted((logistic, spread), key=lambda result: result.log_loss)), chosen
+    last_s = propagation_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
+    return tuple(sorted((logistic, spread), key=lambda result: result.log_loss)), chosen, last_s
 
 
 def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from passmuster.core.records import Bundle
 from passmuster.learn.priors import prior_gain
 from passmuster.learn.select import Candidate, Standing, choose_rung
 from passmuster.modality.find import modalities
-from passmuster.stages.train.climb import Climb, Climbed, OutOfTimeError, climb
+from passmuster.stages.train.climb import Climb, Climbed, OutOfTimeError, climb, finish_s
 from passmuster.stages.train.finish import finish, rung_row
-from passmuster.stages.train.plan import FINISH_S, Quote, describe, heads_s, parse_budget_s, quote_rungs
+from passmuster.stages.train.plan import Quote, describe, heads_s, parse_budget_s, quote_rungs
 from passmuster.stages.train.run_folder import RunFolder, open_run, unfinished_run
 from passmuster.stages.train.task import Task, read_task
 from passmuster.store.releases import add_bundle, end_run
@@ -114,7 +114,9 @@ def train(
             climbed, left_out = _climb_all(step, plan["quotes"])
             standings = _stand(task, climbed)
             chosen = climbed[next(i for i, standing in enumerate(standings) if standing.chosen)]
+            ended = time.monotonic()
             digest, path, facts = finish(step, chosen)
+            facts["finish_s"] = time.monotonic() - ended
             rows = _rows(task, plan["quotes"], climbed, standings, left_out)
             run.write("rungs.json", rows)
             result = TrainResult(
@@ -171,7 +173,7 @@ def _climb_all(step: Climb, quotes: list[dict[str, Any]]) -> tuple[list[Climbed]
     heads = heads_s(step.machine, step.task.profile)
     for position, quote in enumerate(wanted):
         later_s = sum(later.seconds + heads for later in wanted[position + 1 :])
-        needed = quote.seconds + heads + FINISH_S
+        needed = quote.seconds + heads + finish_s(climbed)
         verdict = step.run.decide(f"climb-{quote.rung}", lambda q=quote, n=needed: _worth(step, q, n, bool(climbed)))
         if verdict["refused"]:
             left_out[quote.rung] = verdict["refused"]
@@ -183,7 +185,7 @@ def _climb_all(step: Climb, quotes: list[dict[str, Any]]) -> tuple[list[Climbed]
             left_out[quote.rung] = step.run.decide(f"late-{quote.rung}", dict)["refused"]
             continue
         try:
-            climbed.append(climb(step, rung, quote, first=not climbed, later_s=later_s))
+            climbed.append(climb(step, rung, quote, before=climbed, later_s=later_s))
         except OutOfTimeError as error:
             why = f"left out: the time ran out while {error}"
             left_out[quote.rung] = step.run.decide(f"late-{quote.rung}", lambda why=why: {"refused": why})["refused"]
