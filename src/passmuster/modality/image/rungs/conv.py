@@ -12,9 +12,10 @@ after a short calibration and kept in the checkpoint, so that a killed run goes 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ from passmuster.modality.image.rungs.pixels import (
     working_size,
 )
 from passmuster.modality.image.rungs.prices import LOOK_S, embed_s
-from passmuster.modality.image.rungs.views import MILD, STRONG, random_views
+from passmuster.modality.image.rungs.views import MILD, random_views
 
 BATCH = 256
 N_PROJECTED, N_VIEWS = 4_000, 4  # pictures, and views of each, that the invariant map is fitted to
@@ -47,11 +48,13 @@ PLACES_SHARE = 0.3  # of the time given, at most, for the graph
 MAX_EPOCHS = 30  # more passes no longer help
 MIN_STEPS, MAX_STEPS_OF_SMALL = 60, 600
 SAVE_EVERY_S = 20.0
-IMPORT_S = 5.0
+IMPORT_S = 4.0
 MARGIN = 0.08  # of the time for steps, because steps late in a run may be slower than those measured
-STEP_EFFICIENCY = 0.12  # share of the measured matrix-product speed that a training step reaches
-GRAPH_EFFICIENCY = 0.4
-SPREAD_S = 2.5e-4  # per picture: sorting its neighbours, and the steps over the graph
+N_TIMED = 3  # steps, of which the median counts
+STEP_EFFICIENCY = 0.42  # share of the measured matrix-product speed that a training step reaches
+SEARCH_FLOPS = 600.0  # finding the nearest among the products, per pair, in operations of a matrix product
+SPREAD_S = 8e-5  # per picture: building the graph and spreading over it
+VIEW_S = 1e-4
 
 
 def available(train: TrainConfig) -> str:
@@ -69,11 +72,11 @@ def quote(machine: Machine, profile: Profile) -> Price:
     n = min(MAX_PLACES, profile.n_pool)
     products = network.forward_products(size, 3, n_gradients)
     steps = MIN_STEPS * min(BATCH, n) * 6 * products / (speed * STEP_EFFICIENCY)
-    graph = 2.0 * n * n * WIDTH / (speed * GRAPH_EFFICIENCY) + n * SPREAD_S
+    graph = n * n * (2.0 * WIDTH + SEARCH_FLOPS) / speed + n * SPREAD_S
     work = gradient_work(size)
     once = embed_s(machine, profile, size, **work)
-    again = embed_s(machine, profile, size, products=work["products"] + products, elements=1.5 * work["elements"])
-    views = N_VIEWS * min(N_PROJECTED, n) * (once / max(1, profile.n_pool) + 1e-4)
+    again = embed_s(machine, profile, size, products=work["products"] + products, elements=work["elements"])
+    views = N_VIEWS * min(N_PROJECTED, n) * (once / max(1, profile.n_pool) + VIEW_S)
     memory = 500 * 2**20 + profile.n_pool * (3 * size * size + 4 * (2 * n_gradients + 3 * WIDTH)) + 4 * 2 * 512 * n
     return Price(LOOK_S + IMPORT_S + once + views + graph + steps + again, memory, "uses the time that it is given")
 
@@ -85,6 +88,7 @@ class Plan:
     n_steps: int
     batch: int
     bf16: bool
+    n_threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,23 @@ class Lesson:
 
 def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator) -> Encoder:
     """Learn until the planned steps are done or the deadline has come; the latter is recorded as ``truncated``."""
-    import torch
-
     seed = int(rng.integers(2**31))
     finished = checkpoint.load("conv-done")
     if finished is not None:
         return Encoder("conv.v1", *finished)
     lesson = _lesson(view, deadline, checkpoint, seed)
+    arrays, settings = _learn(lesson, deadline, checkpoint, seed)
+    arrays |= {"projection.centre": lesson.projection.centre, "projection.matrix": lesson.projection.matrix}
+    checkpoint.save("conv-done", arrays, settings)
+    return Encoder("conv.v1", arrays, settings)
+
+
+def _learn(
+    lesson: Lesson, deadline: Deadline, checkpoint: Checkpoint, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The network's arrays after all its steps, and what to record."""
+    import torch
+
     gradients = runner(gradient_model(lesson.frame.size, lesson.frame.channels))
     net, optimiser, generator, teacher = _start(lesson, gradients, seed)
     order = torch.randperm(len(lesson.pixels), generator=generator)
@@ -115,31 +129,29 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
     else:
         plan, step = Plan(**saved[1]["plan"]), int(saved[1]["step"])
         order = network.restore(net, optimiser, generator, saved[0])
-    teacher = network.Teacher(net, optimiser, teacher.view, gradients, plan.bf16)
     kept = {**frame_settings(lesson.frame), "plan": asdict(plan), "n_places": len(lesson.places)}
-    per_epoch = len(lesson.pixels) // plan.batch
-    saved_at = time.monotonic()
+
+    def save() -> None:
+        state = network.training_state(net, optimiser, generator, order)
+        checkpoint.save("conv-steps", state, {**kept, "step": step})
+
     if saved is None:
-        checkpoint.save("conv-steps", network.training_state(net, optimiser, generator, order), {**kept, "step": 0})
-    while step < plan.n_steps and not deadline.passed:
-        at = step % per_epoch * plan.batch
-        if at == 0 and step:
-            order = torch.randperm(len(lesson.pixels), generator=generator)
-        block = order[at : at + plan.batch]
-        network.teach(teacher, lesson.pixels[block], lesson.places[block], step / plan.n_steps)
-        step += 1
-        if time.monotonic() - saved_at > SAVE_EVERY_S:
-            state = network.training_state(net, optimiser, generator, order)
-            checkpoint.save("conv-steps", state, {**kept, "step": step})
-            saved_at = time.monotonic()
-    arrays = {
-        **network.network_state(net),
-        "projection.centre": lesson.projection.centre,
-        "projection.matrix": lesson.projection.matrix,
-    }
-    settings = {**kept, "step": step, "truncated": step < plan.n_steps}
-    checkpoint.save("conv-done", arrays, settings)
-    return Encoder("conv.v1", arrays, settings)
+        save()  # from here on the plan is fixed
+    saved_at = time.monotonic()
+    teacher = network.Teacher(net, optimiser, teacher.view, gradients, plan.bf16)
+    per_epoch = len(lesson.pixels) // plan.batch
+    with _threads(plan.n_threads):
+        while step < plan.n_steps and not deadline.passed:
+            at = step % per_epoch * plan.batch
+            if at == 0 and step:
+                order = torch.randperm(len(lesson.pixels), generator=generator)
+            block = order[at : at + plan.batch]
+            network.teach(teacher, lesson.pixels[block], lesson.places[block], step / plan.n_steps)
+            step += 1
+            if time.monotonic() - saved_at > SAVE_EVERY_S:
+                save()
+                saved_at = time.monotonic()
+    return network.network_state(net), {**kept, "step": step, "truncated": step < plan.n_steps}
 
 
 def _lesson(view: FitView, deadline: Deadline, checkpoint: Checkpoint, seed: int) -> Lesson:
@@ -160,7 +172,8 @@ def _lesson(view: FitView, deadline: Deadline, checkpoint: Checkpoint, seed: int
     pixels = frame.prepare_bytes([view.payloads[i] for i in chosen])
     features = runner(gradient_model(frame.size, frame.channels))
     rows = features(pixels)
-    projection = fit_projection(rows, _features_of_views(pixels, features, seed))
+    some = pick.permutation(len(pixels))[:N_PROJECTED]
+    projection = fit_projection(rows, _features_of_views(pixels[some], features, seed))
     unit = projection.apply(rows)
     n = max(2, affordable(unit, PLACES_SHARE * deadline.left_s))
     if n < len(unit):
@@ -176,10 +189,10 @@ def _features_of_views(pixels: np.ndarray, features: Any, seed: int) -> list[np.
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    some = torch.from_numpy(pixels[:N_PROJECTED])  # the pool is in random order by now, or small
     views = []
     for _ in range(N_VIEWS):
-        blocks = [random_views(block.float() / 255, MILD, generator).numpy() for block in some.split(BATCH)]
+        blocks = torch.from_numpy(pixels).split(BATCH)
+        blocks = [random_views(block.float() / 255, MILD, generator).numpy() for block in blocks]
         views.append(features(np.concatenate(blocks)))
     return views
 
@@ -195,31 +208,54 @@ def _start(lesson: Lesson, gradients: Any, seed: int) -> tuple[Any, Any, Any, ne
         net = network.make_network(frame.channels, gradient_width(frame.size, frame.channels), width)
     optimiser = network.make_optimiser(net)
     generator = torch.Generator().manual_seed(seed)
-    teacher = network.Teacher(net, optimiser, lambda block: random_views(block, STRONG, generator), gradients)
+    teacher = network.Teacher(net, optimiser, lambda block: random_views(block, MILD, generator), gradients)
     return net, optimiser, generator, teacher
 
 
 def _plan(lesson: Lesson, gradients: Any, deadline: Deadline, seed: int) -> Plan:
-    """Time steps of a network that is thrown away, in bfloat16 too where the processor has it; fix how many fit."""
+    """Time steps of a network that is thrown away, and fix how many of the fastest kind fit.
+
+    Kinds: all threads or one (two threads on cores that others use wait for each other: up to seven times slower), and
+    bfloat16 where the processor has it.
+    """
     import torch
 
     batch = max(2, min(BATCH, len(lesson.pixels) // 2))
-    block, wanted = lesson.pixels[:batch], lesson.places[:batch]
     native = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
-    seconds = {}
-    for bf16 in (False, True) if native else (False,):
-        net, optimiser, _, teacher = _start(lesson, gradients, seed)
-        teacher = network.Teacher(net, optimiser, teacher.view, gradients, bf16)
-        for _ in range(2):
-            network.teach(teacher, block, wanted, 0.0)
-        start = time.perf_counter()
-        for _ in range(5):
-            network.teach(teacher, block, wanted, 0.0)
-        seconds[bf16] = (time.perf_counter() - start) / 5
-    bf16 = min(seconds, key=lambda k: seconds[k])
-    fits = int(max(0.0, deadline.left_s) * (1 - MARGIN) / seconds[bf16])
+    all_threads = torch.get_num_threads()
+    seconds: dict[tuple[bool, int], float] = {}
+    for n_threads in sorted({1, all_threads}):
+        for bf16 in (False, True) if native else (False,):
+            with _threads(n_threads):
+                seconds[bf16, n_threads] = _step_s(lesson, gradients, batch, bf16, seed)
+    bf16, n_threads = min(seconds, key=lambda kind: seconds[kind])
+    fits = int(max(0.0, deadline.left_s) * (1 - MARGIN) / seconds[bf16, n_threads])
     enough = max(MAX_EPOCHS * (len(lesson.pixels) // batch), MAX_STEPS_OF_SMALL)
-    return Plan(max(1, min(fits, enough)), batch, bf16)
+    return Plan(max(1, min(fits, enough)), batch, bf16, n_threads)
+
+
+def _step_s(lesson: Lesson, gradients: Any, batch: int, bf16: bool, seed: int) -> float:
+    net, optimiser, _, teacher = _start(lesson, gradients, seed)
+    teacher = network.Teacher(net, optimiser, teacher.view, gradients, bf16)
+    taken = []
+    for _ in range(1 + N_TIMED):
+        start = time.perf_counter()
+        network.teach(teacher, lesson.pixels[:batch], lesson.places[:batch], 0.0)
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken[1:]))
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """So many threads in torch's products; sums over threads differ in the last bit, so the number is in the plan."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def conv_model(arrays: Mapping[str, np.ndarray], frame: Frame) -> bytes:

@@ -2,7 +2,7 @@
 
 Within-class covariance normalisation (Hatch, Kajarekar & Stolcke 2006) with each picture as its own class: features are
 whitened by the covariance between views of one picture, then turned to the directions in which pictures differ most. It
-is the linear multi-view objective solved exactly, in seconds, and was worth two points on its own (docs/log.md).
+is the linear multi-view objective solved exactly, in seconds, and was worth two points on its own (docs/log-image.md).
 """
 
 from __future__ import annotations

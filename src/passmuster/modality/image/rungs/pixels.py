@@ -12,7 +12,7 @@ import numpy as np
 from passmuster.core.records import Payload
 from passmuster.modality.image.operations import operations
 
-BATCH = 256
+BATCH = 64  # of the engine: larger ones leave the caches
 # The longest side that a working size is for. Small pictures are enlarged: gradients need room.
 SIZES = ((12, 16), (28, 28), (48, 32), (1 << 30, 64))
 

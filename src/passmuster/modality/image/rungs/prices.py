@@ -5,20 +5,23 @@ from __future__ import annotations
 from passmuster.core.budget import Machine
 from passmuster.modality.base import Profile
 
-PREPARE_S = 2.5e-5  # per image: mode, stacking
-PREPARE_PER_PIXEL_S = 2e-9
-RESIZE_PER_PIXEL_S = 1.2e-8  # per pixel of the working size, when the image is not of that size
+# Measured; see docs/log-image.md.
+PREPARE_S = 4e-6  # per image: mode, stacking
+PREPARE_PER_PIXEL_S = 3e-9
+RESIZE_S = 4e-5  # per image that is not of the working size
+RESIZE_PER_PIXEL_S = 1e-8  # of the image and of the working size
 LOOK_S = 0.3
 # Shares of the measured matrix-product speed that small convolutions and element-wise work reach.
-CONV_EFFICIENCY = 0.25
-ELEMENTWISE_EFFICIENCY = 0.03
+CONV_EFFICIENCY = 0.8
+ELEMENTWISE_EFFICIENCY = 0.0135
 
 
 def prepare_s(profile: Profile, size: int) -> float:
     """Seconds to turn the pool into pixels of the working size."""
-    resized = abs(profile.mean_size**0.5 - size) >= 1
-    pixels = profile.mean_size * PREPARE_PER_PIXEL_S + resized * size * size * RESIZE_PER_PIXEL_S
-    return profile.n_pool * (PREPARE_S + pixels)
+    seconds = PREPARE_S + size * size * PREPARE_PER_PIXEL_S
+    if abs(profile.mean_size**0.5 - size) >= 1:
+        seconds += RESIZE_S + (profile.mean_size + size * size) * RESIZE_PER_PIXEL_S
+    return profile.n_pool * seconds
 
 
 def embed_s(machine: Machine, profile: Profile, size: int, *, products: float = 0.0, elements: float = 0.0) -> float:
