@@ -72,7 +72,11 @@ class Story:
                 self.check("the server starts", False, f"exit {process.wait()}")
             url = json.loads(line)["data"]["url"]
             print(f"serving on {url}", flush=True)
-            yield Client(url)
+            client = Client(url)
+            try:
+                yield client
+            finally:
+                client.close()
         self.check("the server drains and exits with 0", process.returncode == 0, f"exit {process.returncode}")
 
     @contextlib.contextmanager
@@ -144,6 +148,12 @@ class Client:
             raise MusterError("demo.http", "the server did not answer 200", value=response.status, where=text.decode())
         answer: dict[str, Any] = json.loads(text)
         return answer
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def open_store(project: Path) -> Store:
