@@ -439,8 +439,13 @@ def test_old_inputs_are_erased_by_the_server(new_store) -> None:
     writer = TrafficWriter(store.traffic_folder, "w00")
     writer.append([replace(kept(store)[id], id="old", at="2020-01-01T00:00:00.000000+00:00")])
     writer.close()
+
+    def expirations() -> list[object]:
+        with store.read() as db:
+            return [event.payload for event in ledger.read(db, kind="traffic.expire")]
+
     with forked(store):
         until(lambda: kept(store)["old"].input is None, "the old input is gone")
+        until(lambda: bool(expirations()), "the event of it is written")
     assert kept(store)[id].input is not None
-    with store.read() as db:
-        assert [e.payload for e in ledger.read(db, kind="traffic.expire")] == [{"n_inputs": 1}]
+    assert expirations() == [{"n_inputs": 1}]
