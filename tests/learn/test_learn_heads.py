@@ -100,6 +100,15 @@ def test_a_class_with_one_label_is_never_held_out() -> None:
     assert result.logits.shape == (len(folds), 8, 3)
 
 
+def test_copies_are_held_out_together() -> None:
+    labels = np.array([0] * 6 + [1] * 6 + [2] * 3)
+    groups = np.array([0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 9, 9])
+    for fold in repeated_folds(labels, np.random.default_rng(0), groups):
+        assert len(set(fold[:3])) == len(set(fold[10:12])) == 1
+        assert (fold[:12] >= 0).all()
+        assert (fold[12:] == -1).all()  # three copies of one item are one item
+
+
 @pytest.mark.parametrize("labels", [[0, 1, 2], [0, 0, 0, 1]])
 def test_labels_that_cannot_judge_are_refused(labels: list[int]) -> None:
     folds = stratified_folds(np.array(labels), 4, np.random.default_rng(0))[None]

@@ -8,27 +8,32 @@ N_FOLDS = 4
 MANY_LABELS = 300  # from here on two repeats are enough; with fewer, five
 
 
-def stratified_folds(labels: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+def stratified_folds(
+    labels: np.ndarray, n_folds: int, rng: np.random.Generator, groups: np.ndarray | None = None
+) -> np.ndarray:
     """The fold of each item (n,), 0 to `n_folds` - 1, every class spread evenly.
 
-    An item that is its class's only one gets -1: it is never held out, because a head that never saw a class cannot be
-    asked about it. Classes with two labels or more lie in at least two folds, so that each fold's head knows every
-    class.
+    Items of one class and one group (copies of each other) lie in the same fold, so that no item is judged by its copy.
+    A class that has only one item, or only copies of one, gets -1: it is never held out, because a head that never saw
+    a class cannot be asked about it. Other classes lie in at least two folds, so that each fold's head knows them all.
 
     >>> stratified_folds(np.array([0, 0, 1, 1, 2]), 2, np.random.default_rng(0))[4]
     np.int64(-1)
     """
     folds = np.full(len(labels), -1)
+    groups = np.arange(len(labels)) if groups is None else groups
     start = 0
     for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        if len(members) > 1:
-            folds[members] = (start + np.arange(len(members))) % n_folds
-            start += len(members)
+        members = np.flatnonzero(labels == label)
+        own = rng.permutation(np.unique(groups[members]))
+        if len(own) > 1:
+            place = {group: (start + i) % n_folds for i, group in enumerate(own)}
+            folds[members] = [place[group] for group in groups[members]]
+            start += len(own)
     return folds
 
 
-def repeated_folds(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def repeated_folds(labels: np.ndarray, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
     """Folds for repeated cross-validation, shape (repeats, n): five repeats with few labels, two with many."""
     n_repeats = 2 if len(labels) >= MANY_LABELS else 5
-    return np.stack([stratified_folds(labels, N_FOLDS, rng) for _ in range(n_repeats)])
+    return np.stack([stratified_folds(labels, N_FOLDS, rng, groups) for _ in range(n_repeats)])

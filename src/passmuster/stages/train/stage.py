@@ -172,8 +172,8 @@ def _climb_all(step: Climb, quotes: list[dict[str, Any]]) -> tuple[list[Climbed]
     wanted = [Quote(**quote) for quote in quotes if not quote["refused"]]
     heads = heads_s(step.machine, step.task.profile)
     for position, quote in enumerate(wanted):
-        later_s = sum(later.seconds + heads for later in wanted[position + 1 :])
         needed = quote.seconds + heads + finish_s(climbed)
+        later_s = _later_s([later.seconds + heads for later in wanted[position + 1 :]], step.deadline.left_s - needed)
         verdict = step.run.decide(f"climb-{quote.rung}", lambda q=quote, n=needed: _worth(step, q, n, bool(climbed)))
         if verdict["refused"]:
             left_out[quote.rung] = verdict["refused"]
@@ -196,6 +196,19 @@ def _climb_all(step: Climb, quotes: list[dict[str, Any]]) -> tuple[list[Climbed]
             f"{rung.name}: cross-validated accuracy {best.accuracy:.3f}, log-loss {best.log_loss:.3f} ({best.kind})"
         )
     return climbed, left_out
+
+
+def _later_s(prices: list[float], room_s: float) -> float:
+    """What the rungs still to come will take: those that fit into the room, in their order.
+
+    >>> _later_s([5.0, 100.0, 4.0], 10.0)
+    9.0
+    """
+    taken = 0.0
+    for price_s in prices:
+        if taken + price_s <= room_s:
+            taken += price_s
+    return taken
 
 
 def _worth(step: Climb, quote: Quote, needed_s: float, has_one: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from passmuster.learn.folds import repeated_folds
 from passmuster.learn.heads import held_out
 from passmuster.modality.base import Modality, Profile
 from passmuster.store.seal import training_view
+from passmuster.store.snapshots import read_placement
 from passmuster.store.store import Store
 
 
@@ -67,7 +68,8 @@ def read_task(store: Store, snapshot: Snapshot, modality: Modality, seed: int, p
     number = {name: i for i, name in enumerate(classes)}
     labels = np.array([number[view.labels[i.key].label] if i.key in view.labels else -1 for i in view.pool])
     known = labels[labels >= 0]
-    folds = repeated_folds(known, np.random.default_rng([seed, 0]))
+    twins = _twins(store, snapshot, [item for item in view.pool if item.key in view.labels])
+    folds = repeated_folds(known, np.random.default_rng([seed, 0]), twins)
     held_out(folds, known)  # raises when nothing could be judged
     return Task(
         snapshot=snapshot,
@@ -80,6 +82,14 @@ def read_task(store: Store, snapshot: Snapshot, modality: Modality, seed: int, p
         reference_payloads=_decode(store, modality, view.reference, progress, "reading the reference"),
         folds=folds,
     )
+
+
+def _twins(store: Store, snapshot: Snapshot, items: list[Item]) -> np.ndarray:
+    """A number for each item, the same for items that the snapshot keeps together as copies."""
+    with store.read() as db:
+        placed = read_placement(db, snapshot)
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(placed[i.key][1] or i.key, len(numbers)) for i in items], dtype=np.int64)
 
 
 def _classes(found: list[str], snapshot: Snapshot, progress: Progress) -> tuple[str, ...]:
