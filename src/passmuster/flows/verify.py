@@ -265,12 +265,12 @@ def check_own_bundles(db: Connection, store: Store, found: Verification) -> None
 
 def check_signature_events(db: Connection, store: Store, found: Verification) -> None:
     """The signature that lies in a bundle is the one that the ledger recorded last."""
-    last = {event.payload["bundle"]: event.payload for event in ledger.read(db, kind="release.sign")}
+    last = {str(event.payload.get("bundle")): event.payload for event in ledger.read(db, kind="release.sign")}
     for digest, payload in last.items():
         file = store.bundle_folder(digest[:16]) / SIGNATURE
         if not file.is_file():
             found.problems.append(f"bundle {digest[:16]}: {SIGNATURE} is missing")
-        elif sha256_hex(file.read_bytes()) != payload["signature"]:
+        elif sha256_hex(file.read_bytes()) != payload.get("signature"):
             found.problems.append(f"bundle {digest[:16]}: {SIGNATURE} is not the one that the ledger recorded")
 
 

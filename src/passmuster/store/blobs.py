@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from passmuster.core.digests import sha256_hex
@@ -36,7 +37,7 @@ class Blobs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._connect() as db:
+        with closing(self._connect()) as db, db:
             db.execute("CREATE TABLE IF NOT EXISTS blobs (digest TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID")
 
     def _connect(self) -> sqlite3.Connection:
@@ -47,12 +48,7 @@ class Blobs:
         except sqlite3.DatabaseError as error:
             if disk_failed(str(error)):
                 raise self._not_written(error) from error
-            raise IntegrityError(
-                "blobs.damaged",
-                f"the blob store cannot be read: {error}",
-                where=self.path,
-                next="restore it from a backup",
-            ) from error
+            raise self._damaged(error) from error
         return db
 
     def put_many(self, contents: Iterable[bytes]) -> list[str]:
@@ -64,9 +60,19 @@ class Blobs:
                 db.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", named)
         except sqlite3.OperationalError as error:
             raise self._not_written(error) from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
         finally:
             db.close()
         return [digest for digest, _ in named]
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> IntegrityError:
+        return IntegrityError(
+            "blobs.damaged",
+            f"the blob store cannot be read: {error}",
+            where=self.path,
+            next="restore it from a backup",
+        )
 
     def _not_written(self, error: sqlite3.DatabaseError) -> ResourceError:
         return ResourceError(
@@ -87,6 +93,8 @@ class Blobs:
         ------
         NotFoundError
             ``blob.none`` when one is not there.
+        IntegrityError
+            ``blobs.damaged``.
         """
         db = self._connect()
         try:
@@ -100,6 +108,8 @@ class Blobs:
                             "blob.none", "these bytes are not in the store", value=digest, where=self.path
                         )
                     yield found[digest]
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
         finally:
             db.close()
 
