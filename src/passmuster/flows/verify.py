@@ -237,7 +237,7 @@ def wrong_releases(db: Connection) -> list[str]:
     wrong = []
     for row in db.execute(select(schema.releases)):
         event = events.pop(row.id, None)
-        if event is None or (event["bundle"], event["verdict"]) != (row.bundle, row.verdict):
+        if event is None or (event.get("bundle"), event.get("verdict")) != (row.bundle, row.verdict):
             wrong.append(f"release {row.id}: the record is not what the ledger says")
     wrong += [f"release {name}: the ledger has it, the catalog has not" for name in events]
     for row in db.execute(select(schema.reports.c.digest, schema.reports.c.record, schema.reports.c.bundle)):
