@@ -1,6 +1,6 @@
 """`gradients.v1`: histograms of oriented gradients at two scales, as one ONNX graph. Nothing is learnt.
 
-After Dalal & Triggs (2005), with three changes that were measured to help with few labels (docs/log-image.md): gradients keep
+After Dalal & Triggs (2005), with three changes that help with few labels (docs/log-image.md): gradients keep
 their sign, so that light-on-dark differs from dark-on-light; the square root of each cell (a Hellinger kernel,
 Arandjelović & Zisserman 2012) stands in place of block normalisation; and two cell sizes are joined. Soft binning by
 ``cos^8`` replaces the linear interpolation of angles, which needs no arc tangent in the graph.
