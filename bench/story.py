@@ -173,13 +173,15 @@ def refit(folder: Path, draw: Draw, seed: int) -> dict[str, Any]:
     began = time.perf_counter()
     store = Store.open(folder / "project")
     with store.read() as db:
-        pool = read_split(db, read_snapshot(db), "train")
+        snapshot = read_snapshot(db)
+        pool, held = read_split(db, snapshot, "train"), read_split(db, snapshot, "reference")
         bundle = open_bundle(store.bundle_folder(read_bundle(db).path))
     store.close()
+    pool += [item for item in held if draw.labels[number_of(item.id)]]  # training never holds a labelled item out
     embedded = store.embeddings(bundle.manifest.encoder_key).get([item.blob for item in pool], _not_embedded)
     scaling = Scaling.of(embedded)
     x, classes = scaling.apply(embedded), np.unique(draw.labels[draw.labels != ""])
-    names = draw.labels[[int(Path(item.id).stem.lstrip("t")) for item in pool]]
+    names = draw.labels[[number_of(item.id) for item in pool]]
     known = np.flatnonzero(names != "")
     y = np.searchsorted(classes, names[known])
     rng = np.random.default_rng(seed)
@@ -201,6 +203,11 @@ def refit(folder: Path, draw: Draw, seed: int) -> dict[str, Any]:
         "n_labels": len(known), "n_pool": len(pool), "whole": False,
         "train_s": round(time.perf_counter() - began, 2), "peak_mib": 0.0,
     }  # fmt: skip
+
+
+def number_of(id: str) -> int:
+    """The place in the training split of ``t12`` or ``train/00012.png``."""
+    return int(Path(id).stem.lstrip("t"))
 
 
 def _not_embedded(_positions: Sequence[int]) -> np.ndarray:
