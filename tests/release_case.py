@@ -90,8 +90,12 @@ def make_report(
     faults: Mapping[str, int] | None = None, twins: Sequence[Mapping[str, str]] = (), agreement: float = 1.0,
     n_parity: int = 200,
 ) -> Report:  # fmt: skip
-    """A report with every number that the gates read."""
+    """A report with every number that the gates read; cases and right answers are shared by both classes."""
     accuracy = rate("accuracy", n_right, n)
+    recalls = [
+        replace(rate("recall", right, cases), slice=f"class={name}")
+        for name, right, cases in zip(CLASSES, (n_right - n_right // 2, n_right // 2), (n - n // 2, n // 2))
+    ]
     half = 0.4 / max(1, n) ** 0.5
     calibration = Metric("ece", ece, max(0.0, ece - half), ece + half, n, "", "", "", "bootstrap")
     corrupted = [
@@ -113,7 +117,7 @@ def make_report(
         }  # fmt: skip
     return Report(
         bundle="b" * 64, snapshot="s" * 64, created="2026-01-01T00:00:00.000000+00:00", modality="text",
-        classes=CLASSES, n_test=n, look=1, metrics=(accuracy, calibration, *corrupted), item_sets={},
+        classes=CLASSES, n_test=n, look=1, metrics=(accuracy, *recalls, calibration, *corrupted), item_sets={},
         sections=sections, incumbent=incumbent,
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from passmuster.metrics.gates.base import read_parameters
 
 PARAMETERS = {
     "accuracy.v1": {"min": 0.8},
+    "worst_class.v1": {"min": 0.8},
     "non_inferiority.v1": {"margin": 0.05},
     "negative_flips.v1": {"max_rate": 0.1},
     "leakage.v1": {"max_twins": 1},

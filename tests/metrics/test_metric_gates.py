@@ -237,3 +237,43 @@ def test_no_number_of_labels_is_promised_at_the_bound() -> None:
     result = gates["accuracy.v1"].judge(case.make_report(n=4000, n_right=3200), {"min": 0.8}, 0.01)
     assert result.state == "insufficient"
     assert result.n_more is None or result.n_more > 100_000
+
+
+def with_recalls(report: Report, *cases: tuple[int, int]) -> Report:
+    """The report as if its classes had been found (right, of all) so often."""
+    recalls = {
+        f"class={name}": replace(case.rate("recall", right, n), slice=f"class={name}")
+        for name, (right, n) in zip(report.classes, cases, strict=True)
+    }
+    return replace(report, metrics=tuple(recalls.get(m.slice, m) for m in report.metrics))
+
+
+def test_one_class_hardly_ever_found_fails_behind_a_good_headline() -> None:
+    judge = gates["worst_class.v1"].judge
+    report = with_recalls(case.make_report(n=1000, n_right=950), (940, 960), (10, 40))
+    result = judge(report, {"min": 0.5}, 0.01)
+    assert (result.state, result.value) == ("failed", 0.25)
+    assert "“yes” is found in 0.250 of its 40 cases" in result.reason
+    assert judge(with_recalls(report, (940, 960), (36, 40)), {"min": 0.5}, 0.01).state == "passed"
+
+
+def test_a_class_with_few_cases_or_none_is_not_proven_and_says_how_many_labels_it_takes() -> None:
+    judge = gates["worst_class.v1"].judge
+    report = case.make_report(n=1000, n_right=950)
+    few = judge(with_recalls(report, (940, 960), (4, 4)), {"min": 0.5}, 0.01)
+    assert few.state == "insufficient"
+    assert few.n_more is not None
+    assert few.n_more >= 3 * 1000 / 4  # seven of seven prove one half at .01, so three more at the very least
+    none = judge(with_recalls(report, (940, 960), (0, 0)), {"min": 0.5}, 0.01)
+    assert (none.state, none.n_more) == ("insufficient", 7 * 1000)
+
+
+def test_a_class_at_the_bound_passes_at_most_as_often_as_stated() -> None:
+    rights = np.random.default_rng(0).binomial(40, 0.5, size=(N_RUNS, 1))
+    report = case.make_report(n=1000, n_right=950)
+
+    def judge(outcome: tuple[int, ...]) -> str:
+        found = with_recalls(report, (940, 960), (outcome[0], 40))
+        return gates["worst_class.v1"].judge(found, {"min": 0.5}, 0.05).state
+
+    assert shares(rights, judge).get("passed", 0.0) <= 0.05 + 0.02  # three standard errors

@@ -148,24 +148,24 @@ def effective_n(metric: Metric) -> float:
     return float(brentq(excess, few, many))
 
 
-def more_labels_for_rate(metric: Metric, bound: float, alpha: float) -> int | None:
+def more_labels_for_rate(metric: Metric, bound: float, alpha: float, *, rate: float | None = None) -> int | None:
     """How many further labels would probably settle, by the exact test, whether a rate lies above or below `bound`.
 
     The smallest number with which that happens with probability `POWER`, if what was seen is kept and what comes has
-    the rate ``(right + 1) / (n + 2)`` (Laplace's, so that a perfect start promises nothing). None: the rate lies too
-    near the bound. This is the exact counterpart of `passmuster.core.statistics.more_labels_for_rate`.
+    `rate`; by default ``(right + 1) / (n + 2)`` (Laplace's, so that a perfect start promises nothing). None: the rate
+    lies too near the bound. This is the exact counterpart of `passmuster.core.statistics.more_labels_for_rate`.
 
     >>> more_labels_for_rate(Metric("accuracy", 0.9, 0.769, 0.960, n=40, method="wilson"), 0.8, 0.05)
     66
     """
     n = effective_n(metric)
     n_seen, n_right = round(n), round(metric.value * n)
-    rate = (n_right + 1) / (n_seen + 2)
+    to_come = (n_right + 1) / (n_seen + 2) if rate is None else rate
 
     def settles(more: int) -> bool:
         total = n_seen + more
         above, below = binom.isf(alpha, total, bound) + 1, binom.ppf(alpha, total, bound) - 1
-        chance = binom.sf(above - n_right - 1, more, rate) + binom.cdf(below - n_right, more, rate)
+        chance = binom.sf(above - n_right - 1, more, to_come) + binom.cdf(below - n_right, more, to_come)
         return more > 0 and float(chance) >= POWER
 
     found = smallest(settles, MAX_MORE)
