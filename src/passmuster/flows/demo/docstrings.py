@@ -35,7 +35,7 @@ PACKAGES = {
     "rich": "rich",
 }
 NEVER_SEEN = ("torch", "torch|pytorch")
-N_PER_PACKAGE, N_LABELLED_PER_PACKAGE, N_TRAFFIC = 300, 110, 20
+N_PER_PACKAGE, N_LABELLED_PER_PACKAGE, N_TRAFFIC, N_STRANGERS = 300, 110, 40, 600
 MAX_CHARS = 400
 
 
@@ -96,7 +96,7 @@ def tell(folder: Path) -> None:
     with story.serving(clean) as client:
         known = ask(client, traffic)
         print(f"{len(traffic)} texts of known packages: {known:.0%} called novel")
-        strangers = list(read_package(*NEVER_SEEN, limit=150, rng=rng))
+        strangers = list(read_package(*NEVER_SEEN, limit=N_STRANGERS, rng=rng))
         strange = ask(client, strangers)
         print(f"{len(strangers)} texts of {NEVER_SEEN[0]}: {strange:.0%} called novel")
     p = p_value_of_rise(known, len(traffic), strange, len(strangers))
