@@ -17,8 +17,8 @@ check:  ## format, lint, types
 test:  ## every test
 	$(PYTHON) -m pytest
 
-bench:  ## every benchmark at full length, one after the other (about two hours on two cores)
-	for program in startup watch serve story; do $(PYTHON) bench/$$program.py --json bench/results/$$program.json || exit 1; done
+bench:  ## every benchmark at full length, one after the other (about three hours on two cores)
+	for program in startup watch serve story fewlabel_image; do $(PYTHON) bench/$$program.py --json bench/results/$$program.json || exit 1; done
 
 docs:  ## write the generated reference pages again
 	$(PYTHON) docs/generate.py

@@ -282,12 +282,10 @@ def read_fashion_mnist(data: Path, seed: int, quick: bool) -> Draw:
         names = np.array([str(name) for name in arrays["class_names"]])
         train, test = arrays["x_train"], arrays["x_test"]
         train_names, test_names = names[arrays["y_train"]], names[arrays["y_test"]]
-    labels = hide(train_names, 10, seed)
     if quick:
-        rng = np.random.default_rng([seed, 1])
-        others = rng.choice(np.flatnonzero(labels == ""), 3_000, replace=False)
-        kept = np.sort(np.concatenate([np.flatnonzero(labels != ""), others]))
-        train, labels, test, test_names = train[kept], labels[kept], test[:1_000], test_names[:1_000]
+        kept = np.sort(np.random.default_rng(1).choice(len(train), 3_000, replace=False))
+        train, train_names, test, test_names = train[kept], train_names[kept], test[:1_000], test_names[:1_000]
+    labels = hide(train_names, 10, seed)
     return Draw(train[..., None], labels, list(test[..., None]), test_names)
 
 
@@ -303,7 +301,9 @@ def write_images(folder: Path, draw: Draw) -> list[str]:
         rows = csv.writer(file)
         rows.writerow(["id", "label"])
         for i, (image, label) in enumerate(zip(draw.payloads, draw.labels, strict=True)):
-            Image.fromarray(image[..., 0]).save(photos / f"{i:05d}.png", compress_level=1)
+            Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(
+                photos / f"{i:05d}.png", compress_level=1
+            )
             if label:
                 rows.writerow([f"train/{i:05d}.png", label])
     return [str(folder / "photos"), "--labels", str(folder / "labels.csv")]
@@ -311,12 +311,23 @@ def write_images(folder: Path, draw: Draw) -> list[str]:
 
 def hog_logistic(draw: Draw) -> float:
     """Histograms of oriented gradients (Dalal and Triggs 2005): 9 bins, cells of 4 pixels, blocks of 2 x 2, L2-Hys."""
+    known = np.flatnonzero(draw.labels != "")
+    x, z = hog(grey(draw.payloads[known])), hog(grey(np.stack(draw.test_payloads)))
+    return float((hog_head(x, draw.labels[known]).predict(z) == draw.test_labels).mean())
+
+
+def hog_head(x: np.ndarray, names: np.ndarray) -> Any:
+    """Logistic regression on histograms of gradients."""
     from sklearn.linear_model import LogisticRegression
 
-    known = np.flatnonzero(draw.labels != "")
-    x, z = hog(draw.payloads[known][..., 0]), hog(np.stack(draw.test_payloads)[..., 0])
-    model = LogisticRegression(C=10.0, max_iter=2_000).fit(x, draw.labels[known])
-    return float((model.predict(z) == draw.test_labels).mean())
+    return LogisticRegression(C=10.0, max_iter=2_000).fit(x, names)
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """Images (n, h, w, c) uint8 as brightness (n, h, w) (ITU-R BT.601)."""
+    if images.shape[3] == 1:
+        return images[..., 0]
+    return (images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.uint8)
 
 
 def hog(images: np.ndarray, cell: int = 4, n_bins: int = 9) -> np.ndarray:
