@@ -35,14 +35,20 @@ import choose_sets
 import harness
 from passmuster.learn.choose import choose_items
 from passmuster.learn.folds import repeated_folds
-from passmuster.learn.forecast import Forecast, forecast_gain, measure_curve
+from passmuster.learn.forecast import Forecast, expected_error, forecast_gain
 from passmuster.learn.heads import Scaling, cross_validate_logistic
 from passmuster.learn.logistic import fit_logistic, one_hot
 from passmuster.learn.propagation import Propagation, neighbour_graph
 from passmuster.learn.quick_head import quick_probabilities
 
 N_DRAWS = 10
+N_AT_ONCE = 5  # draws in which all labels are chosen at once too, before there is a model
 N_TESTED = 2_500
+N_WHOLE, N_LABELS_WHOLE, N_SPREAD = (
+    5,
+    100,
+    12_000,
+)  # draws, labels, items that labels spread over, of Fashion-MNIST whole
 DOZEN = 12
 HEADS = ("propagation", "logistic")
 
@@ -59,7 +65,7 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("banking77", 4_000, (77, 154, 308), (77, 154, 231, 308, 462, 616, 924), 24),
+    Setting("banking77", 4_000, (77, 154, 308), (77, 154, 231, 308, 462, 616, 924, 1_232), 24),
     Setting("clinc150", 4_000, (150, 300, 600), (150, 300, 450, 600, 900, 1_200, 1_600), 48),
     Setting("ag_news", 3_000, (20, 40, 80, 160), (20, 40, 80, 120, 160, 240, 320, 480)),
     Setting("sms_spam", 2_000, (20, 40, 80, 160), (20, 40, 80, 120, 160, 240, 320, 480, 640)),
@@ -106,6 +112,8 @@ def main() -> None:
         low, high = min(means), max(means)
         report.claim(f"all.{head}.labels_ratio", float(np.mean(means)), "chosen per random label", low=low, high=high)
     claim_forecasts(report, foretold)
+    if arguments.only in ("", "fashion_mnist") and not arguments.tune:
+        whole_pool(arguments, report, 1 if arguments.quick else N_WHOLE)
     report.write()
 
 
@@ -114,7 +122,7 @@ def measure(setting: Setting, n_draws: int, arguments: Any, report: harness.Repo
     raw, names, test = choose_sets.embedded(harness.bench_data(), setting.name, arguments.cache)
     budgets = QUICK[setting.name] if arguments.quick else setting.chosen
     numbers = tuple(n for n in setting.random if not arguments.quick or n <= 6 * max(budgets))
-    curves: dict[str, list[dict[str, list[float]]]] = {"random": [], "chosen": []}
+    curves: dict[str, list[dict[str, list[float]]]] = {"random": [], "chosen": [], "at_once": []}
     forecasts = []
     for number in range(n_draws):
         began = time.perf_counter()
@@ -123,16 +131,50 @@ def measure(setting: Setting, n_draws: int, arguments: Any, report: harness.Repo
         order = rng.permutation(len(draw.y))
         drawn = [judge(draw, order[:n]) for n in numbers]
         chosen, told = walk(setting, draw, budgets, rng)
+        at_once = [judge(draw, choose_at_once(draw, n, rng)) for n in budgets] if number < N_AT_ONCE else []
+        if at_once:
+            curves["at_once"].append({head: [a[head] for a in at_once] for head in HEADS})
         curves["random"].append({head: [a[head] for a in drawn] for head in HEADS})
         curves["chosen"].append({head: [a[head] for a in chosen] for head in HEADS})
         forecasts += [{"set": setting.name, "draw": number, **each} for each in told]
         report.run(set=setting.name, draw=number, n_pool=len(draw.y), n_tested=len(draw.test_y), random_n=numbers,
-                   random=drawn, chosen_n=budgets, chosen=chosen, forecasts=told,
+                   random=drawn, chosen_n=budgets, chosen=chosen, at_once=at_once, forecasts=told,
                    seconds=round(time.perf_counter() - began, 1))  # fmt: skip
         last = {head: f"{chosen[-1][head]:.3f}" for head in HEADS}
         print(f"{setting.name} draw {number}: {last} with {budgets[-1]} chosen "
               f"({time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)  # fmt: skip
     return {"curves": curves, "budgets": budgets, "numbers": numbers, "forecasts": forecasts}
+
+
+def whole_pool(arguments: Any, report: harness.Report, n_draws: int) -> None:
+    """Fashion-MNIST with 100 labels chosen a dozen at a time from all 60,000 training images; the official test judges.
+
+    Labels spread over a sample of the pool, as training has it. Random is as many labels from the same pool.
+    """
+    raw, names, test = choose_sets.embedded(harness.bench_data(), "fashion_mnist", arguments.cache)
+    y = np.unique(names, return_inverse=True)[1]
+    train, judged = np.flatnonzero(~test), np.flatnonzero(test)
+    scaling = Scaling.of(raw[train])
+    x, test_x = scaling.apply(raw[train]), scaling.apply(raw[judged])
+    found: dict[str, list[dict[str, float]]] = {"chosen": [], "random": []}
+    for number in range(n_draws):
+        rng = np.random.default_rng([arguments.seed, number])
+        pool = Draw(raw[train], x, y[train], None, test_x, y[judged])
+        for name, labelled in (
+            ("chosen", grow(pool, np.array([], dtype=np.int64), N_LABELS_WHOLE, DOZEN, rng)),
+            ("random", rng.choice(len(train), N_LABELS_WHOLE, replace=False)),
+        ):
+            others = np.setdiff1d(rng.choice(len(train), N_SPREAD, replace=False), labelled)
+            over = np.sort(np.concatenate([labelled, others]))
+            part = Draw(raw[train[over]], x[over], y[train[over]], neighbour_graph(x[over]), test_x, y[judged])
+            found[name].append(judge(part, np.searchsorted(over, np.sort(labelled))))
+        report.run(set="fashion_mnist", whole_pool=True, draw=number, n_pool=len(train),
+                   **{name: each[-1] for name, each in found.items()})  # fmt: skip
+    for head in HEADS:
+        chosen, drawn = ([each[head] for each in found[name]] for name in ("chosen", "random"))
+        peer = {"name": "random, as many", "value": float(np.mean(drawn)), "low": min(drawn), "high": max(drawn)}
+        report.claim(f"fashion_mnist.whole_pool.{head}.accuracy_at_{N_LABELS_WHOLE}", float(np.mean(chosen)),
+                     "share right", low=min(chosen), high=max(chosen), peer=peer)  # fmt: skip
 
 
 def make_draw(
@@ -182,12 +224,13 @@ def walk(
     for n in budgets:
         labelled = grow(draw, labelled, n, setting.batch, rng)
         found.append(judge(draw, labelled))
-        forecast, measured = foretell(draw, labelled)
+        forecast = foretell(draw, labelled)
         after = judge(draw, grow(draw, labelled, n + DOZEN, DOZEN, rng))
         if forecast is not None:
-            told.append({"n": n, "gain": forecast.gain, "low": forecast.low, "high": forecast.high,
-                         "error": forecast.error, "slope": forecast.slope, "measured": measured,
-                         "before": found[-1], "after": after})  # fmt: skip
+            told.append(
+                {"n": n, "gain": forecast.gain, "low": forecast.low, "high": forecast.high, "error": forecast.error,
+                 "before": found[-1], "after": after}
+            )  # fmt: skip
     return found, told
 
 
@@ -204,15 +247,20 @@ def grow(draw: Draw, labelled: np.ndarray, n: int, batch: int, rng: np.random.Ge
     return labelled
 
 
-def foretell(draw: Draw, labelled: np.ndarray) -> tuple[Forecast | None, dict[str, float]]:
-    """What the next dozen is expected to bring, from nothing but the labels; None where nothing can be judged yet."""
+def choose_at_once(draw: Draw, n: int, rng: np.random.Generator) -> np.ndarray:
+    """All labels in one batch, before there is a model."""
+    nothing = np.array([], dtype=np.int64)
+    return np.array([choice.position for choice in choose_items(draw.raw, nothing, n, rng=rng)])
+
+
+def foretell(draw: Draw, labelled: np.ndarray) -> Forecast | None:
+    """What the next dozen is expected to bring, from nothing but the labels; None while there is only one class."""
     classes, labels = np.unique(draw.y[labelled], return_inverse=True)
-    if (np.bincount(labels) > 1).sum() < 2:
-        return None, {}
-    curve = measure_curve(draw.x[labelled], labels, len(classes), np.random.default_rng(0))
-    facts = {"error_full": curve.error_full, "error_half": curve.error_half, "slope": curve.slope,
-             "slope_se": curve.slope_se, "n_full": curve.n_full, "n_items": curve.n_items}  # fmt: skip
-    return forecast_gain(curve, DOZEN), facts
+    if len(classes) < 2:
+        return None
+    told = quick_probabilities(draw.raw, labelled, labels, len(classes), np.random.default_rng(len(labelled)))
+    waiting = np.setdiff1d(np.arange(len(told)), labelled)
+    return forecast_gain(len(labelled), DOZEN, expected_error(told[waiting]), n_classes=len(classes))
 
 
 def claim_ratios(report: harness.Report, setting: Setting, head: str, found: dict[str, Any], seed: int) -> list[float]:
@@ -235,6 +283,10 @@ def claim_ratios(report: harness.Report, setting: Setting, head: str, found: dic
         report.claim(f"{name}.accuracy_at_{n}", float(chosen[:, i].mean()), "share right",
                      low=float(chosen[:, i].min()), high=float(chosen[:, i].max()), peer=peer)  # fmt: skip
         report.claim(f"{name}.labels_ratio_at_{n}", ratios[i], "chosen per random label", low=low[i], high=high[i])
+    if found["curves"]["at_once"]:
+        at_once = np.mean([curve[head] for curve in found["curves"]["at_once"]], axis=0)
+        ratio = float(np.mean(ratios_of(found, random.mean(axis=0), at_once)))
+        report.claim(f"{name}.at_once.labels_ratio", ratio, "chosen per random label")
     spread = np.mean(again, axis=1)
     report.claim(f"{name}.labels_ratio", float(np.mean(ratios)), "chosen per random label",
                  low=float(np.quantile(spread, 0.05)), high=float(np.quantile(spread, 0.95)))  # fmt: skip
@@ -266,7 +318,7 @@ def claim_forecasts(report: harness.Report, foretold: Sequence[dict[str, Any]]) 
     names = sorted({each["set"] for each in foretold})
     for name in [*names, "all"]:
         these = [each for each in foretold if name in ("all", each["set"])]
-        gains = np.array([each["after"]["propagation"] - each["before"]["propagation"] for each in these])
+        gains = np.array([each["after"]["logistic"] - each["before"]["logistic"] for each in these])
         inside = np.array([each["low"] <= gain <= each["high"] for each, gain in zip(these, gains, strict=True)])
         off = np.abs(gains - [each["gain"] for each in these])
         report.claim(f"{name}.forecast.inside_80", float(inside.mean()), "share of outcomes")

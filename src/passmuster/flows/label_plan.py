@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import Connection
 
-from passmuster.core.errors import DataError, NotFoundError, UsageError
+from passmuster.core.errors import NotFoundError, UsageError
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import GateResult, Report, Snapshot, Verdict
 from passmuster.flows.pool_embeddings import Pool, look_at_pool
-from passmuster.learn.forecast import Forecast, forecast_gain, measure_curve
-from passmuster.learn.heads import Scaling
+from passmuster.learn.forecast import Forecast, expected_error, forecast_gain
+from passmuster.learn.quick_head import quick_probabilities
 from passmuster.store import ledger
 from passmuster.store.items import read_labels
 from passmuster.store.releases import read_bundle, read_report, read_verdict
@@ -104,11 +104,15 @@ def plan_for(store: Store, pool: Pool, n: int) -> LabelPlan:
         standing = _stand(db)
     n_test, why = _split(standing, len(pool.items) - len(pool.labelled), n)
     forecast = dozen = None
-    try:
-        tested = _tested(standing, len(pool.labelled))
-        forecast, dozen = (_forecast(pool, more, tested) for more in (n - n_test, DOZEN))
-    except DataError:
+    error = _expected_error(pool)
+    if error is None:
         why = (*why, "too few labels to foretell what more would bring")
+    else:
+        n_labels, n_classes = len(pool.labelled), len(pool.classes)
+        tested = _tested(standing, n_labels)
+        forecast, dozen = (
+            forecast_gain(n_labels, more, error, n_classes=n_classes, tested=tested) for more in (n - n_test, DOZEN)
+        )
     verdict = _outlook(store, standing, n_test or DOZEN)
     return LabelPlan(n, n - n_test, n_test, why, len(pool.labelled), forecast, dozen, verdict)
 
@@ -181,12 +185,16 @@ def _tested(standing: _Standing, n_labels: int) -> tuple[float, int] | None:
     return 1.0 - metric.value, metric.n
 
 
-def _forecast(pool: Pool, n_more: int, tested: tuple[float, int] | None) -> Forecast:
-    if not pool.by:
-        raise DataError("forecast.no_embeddings", "nothing to judge a learning curve by", next="muster train")
-    scaled = Scaling.of(pool.matrix).apply(pool.matrix)[pool.labelled]
-    curve = measure_curve(scaled, pool.labels, len(pool.classes), np.random.default_rng(len(pool.labelled)))
-    return forecast_gain(curve, n_more, tested=tested)
+def _expected_error(pool: Pool) -> float | None:
+    """The error that a head on today's labels expects over the pool; None while it could not tell anything apart."""
+    if not pool.by or len(pool.classes) < 2:
+        return None
+    waiting = np.setdiff1d(np.arange(len(pool.items)), pool.labelled)
+    if not len(waiting):
+        return None
+    rng = np.random.default_rng(len(pool.labelled))
+    probabilities = quick_probabilities(pool.matrix, pool.labelled, pool.labels, len(pool.classes), rng)
+    return expected_error(probabilities[waiting])
 
 
 def _outlook(store: Store, standing: _Standing, n_more: int) -> VerdictOutlook | None:
