@@ -16,10 +16,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from passmuster.core.records import Bundle, Event
+from passmuster.flows.label_plan import n_learnt
 from passmuster.learn.forecast import Z, gain_of
 from passmuster.store import ledger
 from passmuster.store.releases import read_bundles, read_report, read_verdict
-from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
 TESTED, CROSS_VALIDATED = "test accuracy", "cross-validated accuracy"
@@ -48,7 +48,7 @@ class ForecastCheck:
     decided: bool | None
 
 
-def check_forecasts(store: Store) -> list[ForecastCheck]:
+def check_forecast(store: Store) -> list[ForecastCheck]:
     """Every forecast that a later training can be held against, in the order of the ledger.
 
     A forecast needs a model before it and one after it, both measured in the same way.
@@ -61,7 +61,7 @@ def check_forecasts(store: Store) -> list[ForecastCheck]:
                 continue
             n_labels = int(event.payload["n_labels"])
             before = [b for b in bundles if b.created <= event.at]
-            after = [b for b in bundles if b.created > event.at and _n_learnt(db, b) > n_labels]
+            after = [b for b in bundles if b.created > event.at and n_learnt(db, b) > n_labels]
             if before and after:
                 check = _checked(store, db, event, before[-1], after[0])
                 checks += [check] if check else []
@@ -76,7 +76,7 @@ def _checked(store: Store, db: Connection, event: Event, before: Bundle, after: 
     first, last = measured
     if first is None or last is None:
         return None
-    n_before, n_after = _n_learnt(db, before), _n_learnt(db, after)
+    n_before, n_after = n_learnt(db, before), n_learnt(db, after)
     told = event.payload["accuracy"]
     error = told["error"] * (n_before / event.payload["n_labels"]) ** -told["slope"]  # of the labels learnt before
     found = gain_of(n_before, n_after - n_before, error, told["error_spread"], told["slope"], told["slope_spread"])
@@ -89,10 +89,6 @@ def _checked(store: Store, db: Connection, event: Event, before: Bundle, after: 
         seen=seen, seen_half=seen_half, inside=abs(seen - found.gain) <= math.hypot(half, seen_half), by=by,
         foretold_chance=chance, decided=decided,
     )  # fmt: skip
-
-
-def _n_learnt(db: Connection, bundle: Bundle) -> int:
-    return int(read_snapshot(db, bundle.snapshot).n_labels.get("train", 0))
 
 
 def _tested(db: Connection, bundle: Bundle) -> tuple[float, float] | None:
@@ -112,7 +108,7 @@ def _cross_validated(store: Store, bundle: Bundle) -> tuple[float, float] | None
     if chosen is None:
         return None
     with store.read() as db:
-        n = _n_learnt(db, bundle)
+        n = n_learnt(db, bundle)
     return float(chosen["accuracy"]), _standard_error(float(chosen["accuracy"]), n)
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 from passmuster.core.errors import NotFoundError, UsageError
 from passmuster.core.progress import Progress, Silent
-from passmuster.core.records import GateResult, Report, Snapshot, Verdict
+from passmuster.core.records import Bundle, GateResult, Report, Snapshot, Verdict
 from passmuster.flows.pool_embeddings import Pool, look_at_pool
 from passmuster.learn.forecast import Forecast, expected_error, forecast_gain
 from passmuster.learn.quick_head import quick_probabilities
@@ -71,7 +71,6 @@ class LabelPlan:
 class _Standing:
     """Where the project stands: its latest model, report and verdict, and the labels in hand."""
 
-    snapshot: Snapshot
     bundle: str
     n_learnt: int  # labels the latest model learnt from
     report: Report | None
@@ -118,19 +117,31 @@ def plan_for(store: Store, pool: Pool, n: int) -> LabelPlan:
 
 
 def _stand(db: Connection) -> _Standing:
-    snapshot = read_snapshot(db)
-    placed = read_placement(db, snapshot)
+    placed = read_placement(db, read_snapshot(db))
     in_test = {key for key, (split, _) in placed.items() if split == "test"}
     n_test_labels = len(in_test & set(read_labels(db, role="test")))
-    digest, n_learnt, report, verdict = "", 0, None, None
+    n_waiting = len(in_test) - n_test_labels
     try:
         bundle = read_bundle(db)
-        digest, n_learnt = bundle.digest, read_snapshot(db, bundle.snapshot).n_labels.get("train", 0)
-        found, judged = read_report(db, digest), read_verdict(db, digest)
-        report, verdict = found[1] if found else None, judged[0] if judged else None
     except NotFoundError:  # nothing trained yet
-        pass
-    return _Standing(snapshot, digest, n_learnt, report, verdict, n_test_labels, len(in_test) - n_test_labels)
+        return _Standing("", 0, None, None, n_test_labels, n_waiting)
+    found, judged = read_report(db, bundle.digest), read_verdict(db, bundle.digest)
+    return _Standing(
+        bundle.digest,
+        n_learnt(db, bundle),
+        found[1] if found else None,
+        judged[0] if judged else None,
+        n_test_labels,
+        n_waiting,
+    )
+
+
+def n_learnt(db: Connection, bundle: Bundle) -> int:
+    """How many labels a bundle learnt from; 0 for one whose data-set version is not here, such as an imported one."""
+    try:
+        return int(read_snapshot(db, bundle.snapshot).n_labels.get("train", 0)) if bundle.snapshot else 0
+    except NotFoundError:
+        return 0
 
 
 def _split(standing: _Standing, n_pool_waiting: int, n: int) -> tuple[int, tuple[str, ...]]:

@@ -32,6 +32,7 @@ from passmuster.modality.find import modalities
 from passmuster.runtime.bundle import encoder_key, open_bundle
 from passmuster.runtime.engine import Engine, EngineChoice
 from passmuster.runtime.predictor import Predictor
+from passmuster.store.items import read_labels
 from passmuster.store.releases import read_bundle
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
@@ -67,7 +68,9 @@ class Pool:
 
 
 def look_at_pool(store: Store, progress: Progress) -> Pool:
-    """The pool of the latest data-set version and its training labels, through the seal.
+    """The pool of the latest data-set version, through the seal, and its training labels up to this minute.
+
+    Labels count before a data-set version pins them, so that what is asked next follows what was answered last.
 
     Raises
     ------
@@ -76,10 +79,10 @@ def look_at_pool(store: Store, progress: Progress) -> Pool:
     """
     with store.read() as db:
         snapshot = read_snapshot(db)
-    view = training_view(store, snapshot)
-    items = _sample(view.pool, view.labels, store.config.train.seed)
-    labelled = np.array([i for i, item in enumerate(items) if item.key in view.labels], dtype=np.int64)
-    classes, numbers = np.unique([view.labels[items[i].key].label for i in labelled], return_inverse=True)
+        known = read_labels(db, role="train")
+    items = _sample(training_view(store, snapshot).pool, known, store.config.train.seed)
+    labelled = np.array([i for i, item in enumerate(items) if item.key in known], dtype=np.int64)
+    classes, numbers = np.unique([known[items[i].key].label for i in labelled], return_inverse=True)
     embedded = embed_pool(store, items, progress) if items else Embedded(np.zeros((0, 0), np.float32), "")
     return Pool(snapshot, items, embedded.matrix, embedded.by, labelled, numbers, tuple(str(name) for name in classes))
 
@@ -113,10 +116,17 @@ def embed_pool(store: Store, items: Sequence[Item], progress: Progress) -> Embed
             bundle = None
     if bundle is not None:
         return _by_bundle(store, store.bundle_folder(bundle.path), items, progress)
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+    if missing := [name for name in NEEDED if not _is_installed(name)]:
         progress.say(f"nothing is trained yet and {missing[0]} is not installed (extra train): items come at random")
         return Embedded(np.zeros((len(items), 0), np.float32), "")
     return _cold(store, items, progress)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:  # there, and made to fail
+        return False
 
 
 def _by_bundle(store: Store, folder: Path, items: Sequence[Item], progress: Progress) -> Embedded:
@@ -133,10 +143,11 @@ def _by_bundle(store: Store, folder: Path, items: Sequence[Item], progress: Prog
 
 
 def _cold(store: Store, items: Sequence[Item], progress: Progress) -> Embedded:
-    """Fit the first rung that is at hand and quick enough; a note beside the cache names its key for the next time."""
+    """Fit the first rung that is at hand and quick enough; a note names the cache's key for the next time."""
     modality = modalities[store.config.project.modality]
     blobs = [item.blob for item in items]
-    note = store.root / "embeddings" / f"cold-{sha256_hex(canonical_json(to_plain([blobs, store.config.train])))[:32]}"
+    about = sha256_hex(canonical_json(to_plain([blobs, store.config.train])))[:32]
+    note = store.root / "choosing" / about
     if note.is_file():
         rung, key = note.read_text(encoding="utf-8").split()
         cache = store.embeddings(key)
@@ -154,6 +165,7 @@ def _cold(store: Store, items: Sequence[Item], progress: Progress) -> Embedded:
         prepare = modality.preparer(graph.preprocess, Path(folder))
         engine = Engine(graph.onnx, choice)
         matrix = store.embeddings(key).get(blobs, _computing(engine, prepare, payloads), progress=progress)
+    note.parent.mkdir(exist_ok=True)
     note.write_text(f"{chosen.name} {key}\n", encoding="utf-8")
     return Embedded(matrix, chosen.name)
 
