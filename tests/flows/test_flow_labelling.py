@@ -11,6 +11,7 @@ from passmuster.core.errors import NotFoundError, UsageError
 from passmuster.core.progress import Silent
 from passmuster.flows.label_plan import plan_labels
 from passmuster.flows.labelling import AT_RANDOM, EVIDENCE, suggest
+from passmuster.flows.pool_embeddings import look_at_pool
 from passmuster.stages.govern import add_labels
 from passmuster.stages.govern.label_table import LabelRow
 from passmuster.stages.train import train
@@ -177,6 +178,18 @@ def test_images_before_anything_is_trained(tmp_path: Path) -> None:
     found = suggest(store, n=2, role="train", progress=told)
     assert {int(Path(s.id).stem) % 2 for s in found} == {0, 1}, "one with a bar across, one with a bar down"
     assert "gradients.v1" in told.lines[0]
+
+
+def test_a_large_pool_is_sampled_the_same_way_each_time_and_keeps_its_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = project(tmp_path)
+    monkeypatch.setattr("passmuster.flows.pool_embeddings.MAX_COLD_POOL", 100)
+    pool = look_at_pool(store, Silent())
+    assert 100 <= len(pool.items) <= 100 + 24
+    assert len(pool.labelled) == len(_view(store).labels)
+    assert [i.key for i in look_at_pool(store, Silent()).items] == [i.key for i in pool.items]
+    assert len(suggest(store, n=1_000, role="train")) == len(pool.items) - len(pool.labelled)
 
 
 def test_bad_numbers_and_an_empty_project(tmp_path: Path, new_store) -> None:

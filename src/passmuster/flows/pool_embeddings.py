@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Connection
 
 from passmuster.core.budget import Deadline, measure_machine
 from passmuster.core.codec import to_plain
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.errors import NotFoundError
 from passmuster.core.progress import Progress
-from passmuster.core.records import Item, Label, Payload, Snapshot
+from passmuster.core.records import Bundle, Item, Label, Payload, Snapshot
 from passmuster.modality.base import EncoderGraph, FitView, Modality, Profile, Rung
 from passmuster.modality.find import modalities
 from passmuster.runtime.bundle import encoder_key, open_bundle
@@ -48,7 +49,8 @@ BATCH = 64
 NEEDED = ("onnx", "safetensors")  # of the extra `train`
 
 
-MAX_POOL = 20_000  # items looked at; a larger pool is sampled, the same way each time
+# Items looked at; a larger pool is sampled, the same way each time. What training embedded costs nothing more.
+MAX_POOL, MAX_COLD_POOL = 100_000, 20_000
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,20 @@ def look_at_pool(store: Store, progress: Progress) -> Pool:
     with store.read() as db:
         snapshot = read_snapshot(db)
         known = read_labels(db, role="train")
-    items = _sample(training_view(store, snapshot).pool, known, store.config.train.seed)
+        bundle = _latest_bundle(db)
+    most = MAX_POOL if bundle else MAX_COLD_POOL
+    items = _sample(training_view(store, snapshot).pool, known, most, store.config.train.seed)
     labelled = np.array([i for i, item in enumerate(items) if item.key in known], dtype=np.int64)
     classes, numbers = np.unique([known[items[i].key].label for i in labelled], return_inverse=True)
-    embedded = embed_pool(store, items, progress) if items else Embedded(np.zeros((0, 0), np.float32), "")
+    embedded = _embed(store, bundle, items, progress) if items else Embedded(np.zeros((0, 0), np.float32), "")
     return Pool(snapshot, items, embedded.matrix, embedded.by, labelled, numbers, tuple(str(name) for name in classes))
 
 
-def _sample(pool: Sequence[Item], labels: Mapping[str, Label], seed: int) -> list[Item]:
+def _sample(pool: Sequence[Item], labels: Mapping[str, Label], most: int, seed: int) -> list[Item]:
     """The pool in its order; or every labelled item and a sample of the others, the same from call to call."""
-    if len(pool) <= MAX_POOL:
+    if len(pool) <= most:
         return list(pool)
-    drawn = np.random.default_rng([seed, zlib.crc32(b"label-pool")]).permutation(len(pool))[:MAX_POOL]
+    drawn = np.random.default_rng([seed, zlib.crc32(b"label-pool")]).permutation(len(pool))[:most]
     kept = set(drawn.tolist())
     return [item for i, item in enumerate(pool) if i in kept or item.key in labels]
 
@@ -104,16 +108,18 @@ class Embedded:
     by: str
 
 
-def embed_pool(store: Store, items: Sequence[Item], progress: Progress) -> Embedded:
+def _latest_bundle(db: Connection) -> Bundle | None:
+    try:
+        return read_bundle(db)
+    except NotFoundError:
+        return None
+
+
+def _embed(store: Store, bundle: Bundle | None, items: Sequence[Item], progress: Progress) -> Embedded:
     """Embeddings of `items`, of the latest bundle's encoder or, before there is one, of the best cheap thing.
 
     `by` is "" and the matrix has no columns when the extra `train` is not installed and nothing was trained.
     """
-    with store.read() as db:
-        try:
-            bundle = read_bundle(db)
-        except NotFoundError:
-            bundle = None
     if bundle is not None:
         return _by_bundle(store, store.bundle_folder(bundle.path), items, progress)
     if missing := [name for name in NEEDED if not _is_installed(name)]:
