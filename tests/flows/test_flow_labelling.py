@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from passmuster.core.errors import NotFoundError, UsageError
+from passmuster.core.errors import DataError, NotFoundError, UsageError
 from passmuster.core.progress import Silent
 from passmuster.flows.label_plan import plan_labels
 from passmuster.flows.labelling import AT_RANDOM, EVIDENCE, suggest
@@ -16,7 +16,7 @@ from passmuster.stages.govern import add_labels
 from passmuster.stages.govern.label_table import LabelRow
 from passmuster.stages.train import train
 from passmuster.store import ledger
-from passmuster.store.seal import open_test, training_view
+from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 from train_case import TOPICS, new_project, write_texts
@@ -109,13 +109,13 @@ def test_the_bundle_that_is_there_embeds(tmp_path: Path) -> None:
     assert any(right)
 
 
-def test_evidence_comes_from_the_test_with_its_weight_and_without_a_guess(tmp_path: Path) -> None:
+def test_a_test_that_is_labelled_gives_no_evidence_and_says_so(tmp_path: Path) -> None:
     store = project(tmp_path)
-    with store.read() as db:
-        waiting = open_test(store, read_snapshot(db), "choose-test-labels")
-    add_test = [item for item in waiting.items if item.key not in waiting.labels]
-    assert not add_test, "the made project's test is labelled"
-    assert suggest(store, n=5, role="test") == []
+    with pytest.raises(DataError, match="every test item has a label"):
+        suggest(store, n=5, role="test")
+    view = _view(store)
+    left = {item.key for item in view.pool} - set(view.labels)
+    assert {s.key for s in suggest(store, n=1_000)} == left, "for both, what there is"
 
 
 def test_evidence_from_an_unlabelled_test(tmp_path: Path) -> None:
@@ -146,6 +146,17 @@ def test_when_the_pool_runs_out_the_rest_is_evidence(tmp_path: Path) -> None:
     found = suggest(store, n=n_waiting + 4)
     assert [s.role for s in found].count("train") == n_waiting
     assert [s.role for s in found].count("test") == 4
+
+
+def test_when_the_rest_of_the_pool_was_passed_over_the_rest_is_evidence(tmp_path: Path) -> None:
+    store = _unlabelled_test(tmp_path)
+    view = _view(store)
+    passed = [item.key for item in view.pool if item.key not in view.labels][2:]
+    found = suggest(store, n=6, skip=passed)
+    assert [s.role for s in found].count("train") == 2
+    assert [s.role for s in found].count("test") == 4
+    with store.read() as db:
+        assert len(list(ledger.read(db, kind="test.open"))) == 1, "one draw, because weights belong to a draw"
 
 
 def test_without_the_extra_items_come_at_random_and_that_is_said(

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passmuster.core.errors import UsageError
+from passmuster.core.errors import MusterError, UsageError
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Role
 from passmuster.flows.label_plan import plan_for
 from passmuster.flows.pool_embeddings import Pool, look_at_pool
 from passmuster.learn.choose import choose_items
 from passmuster.learn.quick_head import quick_probabilities
-from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
+NO_EVIDENCE = ("label.no_test", "label.none_left")
 EVIDENCE, AT_RANDOM = "evidence", "drawn at random"
 
 
@@ -68,21 +68,29 @@ def suggest(
     UsageError
         ``label.n`` when `n` is below 1.
     NotFoundError
-        ``snapshot.none`` when nothing was added yet.
+        ``snapshot.none`` when nothing was added yet; for "test", ``label.no_test`` when nothing is sealed for it.
+    DataError
+        ``label.none_left`` for "test", when every test item has its label.
     """
     if n < 1:
         raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
     progress = progress or Silent()
     if role == "test":
-        return _for_evidence(store, n, skip, seed)
+        return _for_evidence(store, n, skip, seed, progress)
     pool = look_at_pool(store, progress)
     if role == "train":
         return _for_learning(pool, n, skip, seed)
     n_test = plan_for(store, pool, n).n_test
-    evidence = _for_evidence(store, n_test, skip, seed) if n_test else []
-    learning = _for_learning(pool, n - len(evidence), skip, seed) if len(evidence) < n else []
-    if len(learning) + len(evidence) < n:  # the pool ran out: the rest is evidence, all of it drawn at once
-        evidence = _for_evidence(store, n - len(learning), skip, seed)
+    learning = _for_learning(pool, n - n_test, skip, seed)
+    n_test = n - len(learning)  # more than planned where the pool runs out; one draw, because weights belong to a draw
+    try:
+        evidence = _for_evidence(store, n_test, skip, seed, progress) if n_test else []
+    except MusterError as error:
+        if error.code not in NO_EVIDENCE:
+            raise
+        evidence = []
+    if len(learning) + len(evidence) < n:
+        learning = _for_learning(pool, n - len(evidence), skip, seed)
     return mixed(learning, evidence)
 
 
@@ -99,6 +107,8 @@ def mixed(learning: Sequence[Suggestion], evidence: Sequence[Suggestion]) -> lis
 
 
 def _for_learning(pool: Pool, n: int, skip: Collection[str], seed: int) -> list[Suggestion]:
+    if n < 1:
+        return []
     rng = np.random.default_rng([seed, zlib.crc32(b"suggest"), len(pool.labelled)])
     passed = np.array([i for i, item in enumerate(pool.items) if item.key in skip], dtype=np.int64)
     if not pool.by:
@@ -119,12 +129,9 @@ def _for_learning(pool: Pool, n: int, skip: Collection[str], seed: int) -> list[
     return found
 
 
-def _for_evidence(store: Store, n: int, skip: Collection[str], seed: int) -> list[Suggestion]:
+def _for_evidence(store: Store, n: int, skip: Collection[str], seed: int, progress: Progress) -> list[Suggestion]:
     from passmuster.flows.evidence import choose_evidence
 
-    with store.read() as db:
-        if not read_snapshot(db).n_items.get("test"):
-            return []
     rng = np.random.default_rng([seed, zlib.crc32(b"evidence")])
-    chosen = choose_evidence(store, n=n, skip=skip, rng=rng)
+    chosen = choose_evidence(store, n=n, skip=skip, rng=rng, progress=progress)
     return [Suggestion(item.key, item.id, "test", weight, EVIDENCE) for item, weight in chosen]
