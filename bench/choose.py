@@ -20,6 +20,7 @@ was never tuned on. Embeddings are cached in `--cache`.
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -95,6 +96,7 @@ def main() -> None:
     )
     parser.add_argument("--tune", action="store_true", help="judge on a half of the training split, as while tuning")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "muster-bench-embeddings")
+    parser.add_argument("--keep", type=Path, help="keep each draw in this folder, and go on from those that lie there")
     arguments = parser.parse_args()
     n_draws = arguments.draws or (2 if arguments.quick else N_DRAWS)
     report = harness.Report("choose", arguments)
@@ -119,31 +121,48 @@ def main() -> None:
 
 def measure(setting: Setting, n_draws: int, arguments: Any, report: harness.Report) -> dict[str, Any]:
     """All draws: accuracies of random and chosen labels by number and head, and the forecasts with their outcomes."""
-    raw, names, test = choose_sets.embedded(harness.bench_data(), setting.name, arguments.cache)
     budgets = QUICK[setting.name] if arguments.quick else setting.chosen
     numbers = tuple(n for n in setting.random if not arguments.quick or n <= 6 * max(budgets))
     curves: dict[str, list[dict[str, list[float]]]] = {"random": [], "chosen": [], "at_once": []}
     forecasts = []
     for number in range(n_draws):
-        began = time.perf_counter()
-        rng = np.random.default_rng([arguments.seed, number])
-        draw = make_draw(setting, raw, names, test, arguments.tune, rng)
-        order = rng.permutation(len(draw.y))
-        drawn = [judge(draw, order[:n]) for n in numbers]
-        chosen, told = walk(setting, draw, budgets, rng)
-        at_once = [judge(draw, choose_at_once(draw, n, rng)) for n in budgets] if number < N_AT_ONCE else []
-        if at_once:
-            curves["at_once"].append({head: [a[head] for a in at_once] for head in HEADS})
-        curves["random"].append({head: [a[head] for a in drawn] for head in HEADS})
-        curves["chosen"].append({head: [a[head] for a in chosen] for head in HEADS})
-        forecasts += [{"set": setting.name, "draw": number, **each} for each in told]
-        report.run(set=setting.name, draw=number, n_pool=len(draw.y), n_tested=len(draw.test_y), random_n=numbers,
-                   random=drawn, chosen_n=budgets, chosen=chosen, at_once=at_once, forecasts=told,
-                   seconds=round(time.perf_counter() - began, 1))  # fmt: skip
-        last = {head: f"{chosen[-1][head]:.3f}" for head in HEADS}
-        print(f"{setting.name} draw {number}: {last} with {budgets[-1]} chosen "
-              f"({time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)  # fmt: skip
+        run = kept_or_measured(setting, number, budgets, numbers, arguments)
+        report.run(**run)
+        for name, each in curves.items():
+            if run[name]:
+                each.append({head: [accuracies[head] for accuracies in run[name]] for head in HEADS})
+        forecasts += [{"set": setting.name, **told} for told in run["forecasts"]]
+        last = {head: f"{run['chosen'][-1][head]:.3f}" for head in HEADS}
+        print(f"{setting.name} draw {number}: {last} with {budgets[-1]} chosen ({run['seconds']:.0f} s)",
+              file=sys.stderr, flush=True)  # fmt: skip
     return {"curves": curves, "budgets": budgets, "numbers": numbers, "forecasts": forecasts}
+
+
+def kept_or_measured(
+    setting: Setting, number: int, budgets: Sequence[int], numbers: Sequence[int], arguments: Any
+) -> dict[str, Any]:
+    """One draw, from the folder `--keep` when it lies there."""
+    path = arguments.keep / f"{setting.name}-{arguments.seed}-{number}.json" if arguments.keep else None
+    if path is not None and path.is_file():
+        kept: dict[str, Any] = json.loads(path.read_text())
+        return kept
+    raw, names, test = choose_sets.embedded(harness.bench_data(), setting.name, arguments.cache)
+    began = time.perf_counter()
+    rng = np.random.default_rng([arguments.seed, number])
+    draw = make_draw(setting, raw, names, test, arguments.tune, rng)
+    order = rng.permutation(len(draw.y))
+    drawn = [judge(draw, order[:n]) for n in numbers]
+    chosen, told = walk(setting, draw, budgets, rng)
+    at_once = [judge(draw, choose_at_once(draw, n, rng)) for n in budgets] if number < N_AT_ONCE else []
+    run = {
+        "set": setting.name, "draw": number, "n_pool": len(draw.y), "n_tested": len(draw.test_y),
+        "random_n": list(numbers), "random": drawn, "chosen_n": list(budgets), "chosen": chosen, "at_once": at_once,
+        "forecasts": told, "seconds": round(time.perf_counter() - began, 1),
+    }  # fmt: skip
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(run))
+    return run
 
 
 def whole_pool(arguments: Any, report: harness.Report, n_draws: int) -> None:
@@ -194,8 +213,8 @@ def make_draw(
     return Draw(raw[pool], x, y[pool], neighbour_graph(x), scaling.apply(raw[judged]), y[judged])
 
 
-def judge(draw: Draw, labelled: np.ndarray) -> dict[str, float]:
-    """Accuracy of both heads on the test items, and how many classes the labels hold."""
+def judge(draw: Draw, labelled: np.ndarray, *, propagate: bool = True) -> dict[str, float]:
+    """Accuracy of the heads on the test items, and how many classes the labels hold."""
     labelled = np.sort(labelled)
     classes, labels = np.unique(draw.y[labelled], return_inverse=True)
     if len(classes) == 1:
@@ -206,11 +225,12 @@ def judge(draw: Draw, labelled: np.ndarray) -> dict[str, float]:
         folds = repeated_folds(labels, np.random.default_rng(0))[:1]
         judged = cross_validate_logistic(draw.x[labelled], labels, folds, len(classes))
         c, temperature = judged.c, judged.temperature
-    logistic = fit_logistic(draw.x[labelled], one_hot(labels, len(classes)), c=c)
-    spreading = Propagation(draw.x, draw.graph, labelled, labels, len(classes))
-    spread = spreading.fit(np.arange(len(labelled)), c=c, temperature=temperature)
+    fitted = {"logistic": fit_logistic(draw.x[labelled], one_hot(labels, len(classes)), c=c)}
+    if propagate:
+        spreading = Propagation(draw.x, draw.graph, labelled, labels, len(classes))
+        fitted["propagation"] = spreading.fit(np.arange(len(labelled)), c=c, temperature=temperature)
     right = {}
-    for name, (weight, bias) in (("propagation", spread), ("logistic", logistic)):
+    for name, (weight, bias) in fitted.items():
         right[name] = float((classes[(draw.test_x @ weight + bias).argmax(axis=1)] == draw.test_y).mean())
     return {**right, "n_classes": len(classes)}
 
@@ -225,7 +245,7 @@ def walk(
         labelled = grow(draw, labelled, n, setting.batch, rng)
         found.append(judge(draw, labelled))
         forecast = foretell(draw, labelled)
-        after = judge(draw, grow(draw, labelled, n + DOZEN, DOZEN, rng))
+        after = judge(draw, grow(draw, labelled, n + DOZEN, DOZEN, rng), propagate=False)
         if forecast is not None:
             told.append(
                 {"n": n, "gain": forecast.gain, "low": forecast.low, "high": forecast.high, "error": forecast.error,

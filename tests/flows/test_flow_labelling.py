@@ -66,6 +66,15 @@ def test_the_second_time_nothing_is_fitted_and_the_same_is_said(tmp_path: Path) 
     assert told.lines == []
 
 
+def test_what_was_lost_from_the_cache_is_embedded_again(tmp_path: Path) -> None:
+    store, told = project(tmp_path), Told()
+    first = suggest(store, n=5, role="train")
+    (folder,) = (path for path in (store.root / "embeddings").iterdir())
+    assert store.embeddings(folder.name).forget([_view(store).pool[0].blob]) == 1
+    assert [s.key for s in suggest(store, n=5, role="train", progress=told)] == [s.key for s in first]
+    assert len(told.lines) == 1
+
+
 def test_training_finds_what_was_embedded(tmp_path: Path) -> None:
     store = project(tmp_path)
     suggest(store, n=5, role="train")

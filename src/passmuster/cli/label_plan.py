@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from passmuster.cli.session import Session
-from passmuster.flows.label_checks import ForecastCheck
-from passmuster.flows.label_plan import LabelPlan
-from passmuster.learn.forecast import Forecast
+
+if TYPE_CHECKING:
+    from passmuster.flows.label_checks import ForecastCheck
+    from passmuster.flows.label_plan import LabelPlan
+    from passmuster.learn.forecast import Forecast
 
 
 def show_plan(session: Session, n: int) -> None:

@@ -11,13 +11,13 @@ plain one.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection
@@ -156,9 +156,8 @@ def _cold(store: Store, items: Sequence[Item], progress: Progress) -> Embedded:
     note = store.root / "choosing" / about
     if note.is_file():
         rung, key = note.read_text(encoding="utf-8").split()
-        cache = store.embeddings(key)
-        if cache.has(blobs):
-            return Embedded(cache.get(blobs, _nothing_left), rung)
+        with contextlib.suppress(LookupError):  # some of it was forgotten or lost: then all is done anew
+            return Embedded(store.embeddings(key).get(blobs, _lacking), rung)
     payloads = _decoded(store, modality, items)
     chosen = _affordable(store, modality, payloads)
     progress.say(f"nothing is trained yet: looking at {len(items):,} items with {chosen.name} ({chosen.summary})")
@@ -226,5 +225,6 @@ def _size_of(payload: Payload) -> int:
     return len(payload) if isinstance(payload, str) else int(payload.shape[0] * payload.shape[1])
 
 
-def _nothing_left(_positions: Sequence[int]) -> Any:
-    raise AssertionError("every row was in the cache a moment ago")
+def _lacking(positions: Sequence[int]) -> np.ndarray:
+    """What the cache calls for rows it lacks, where it should lack none."""
+    raise LookupError(f"{len(positions)} rows")

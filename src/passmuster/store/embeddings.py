@@ -52,16 +52,6 @@ class EmbeddingCache:
         finally:
             db.close()
 
-    def has(self, blobs: Sequence[str]) -> bool:
-        """Whether every one of these contents is cached."""
-        db = sqlite3.connect(self.folder / "rows.db", timeout=30)
-        try:
-            db.execute("CREATE TABLE IF NOT EXISTS rows (blob TEXT PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID")
-            known = {row[0] for row in db.execute("SELECT blob FROM rows")}
-            return known.issuperset(blobs)
-        finally:
-            db.close()
-
     def _append(self, db: sqlite3.Connection, blobs: list[str], rows: np.ndarray, known: dict[str, int]) -> None:
         path = self.folder / "matrix.f32"
         width_path = self.folder / "width"
