@@ -170,30 +170,42 @@ def whole_pool(arguments: Any, report: harness.Report, n_draws: int) -> None:
 
     Labels spread over a sample of the pool, as training has it. Random is as many labels from the same pool.
     """
+    runs = [kept_or_chosen(number, arguments) for number in range(n_draws)]
+    for run in runs:
+        report.run(**run)
+    for head in HEADS:
+        chosen, drawn = ([run[name][head] for run in runs] for name in ("chosen", "random"))
+        peer = {"name": "random, as many", "value": float(np.mean(drawn)), "low": min(drawn), "high": max(drawn)}
+        report.claim(f"fashion_mnist.whole_pool.{head}.accuracy_at_{N_LABELS_WHOLE}", float(np.mean(chosen)),
+                     "share right", low=min(chosen), high=max(chosen), peer=peer)  # fmt: skip
+
+
+def kept_or_chosen(number: int, arguments: Any) -> dict[str, Any]:
+    """One draw of `whole_pool`, from the folder `--keep` when it lies there."""
+    path = arguments.keep / f"whole_pool-{arguments.seed}-{number}.json" if arguments.keep else None
+    if path is not None and path.is_file():
+        kept: dict[str, Any] = json.loads(path.read_text())
+        return kept
     raw, names, test = choose_sets.embedded(harness.bench_data(), "fashion_mnist", arguments.cache)
     y = np.unique(names, return_inverse=True)[1]
     train, judged = np.flatnonzero(~test), np.flatnonzero(test)
     scaling = Scaling.of(raw[train])
     x, test_x = scaling.apply(raw[train]), scaling.apply(raw[judged])
-    found: dict[str, list[dict[str, float]]] = {"chosen": [], "random": []}
-    for number in range(n_draws):
-        rng = np.random.default_rng([arguments.seed, number])
-        pool = Draw(raw[train], x, y[train], None, test_x, y[judged])
-        for name, labelled in (
-            ("chosen", grow(pool, np.array([], dtype=np.int64), N_LABELS_WHOLE, DOZEN, rng)),
-            ("random", rng.choice(len(train), N_LABELS_WHOLE, replace=False)),
-        ):
-            others = np.setdiff1d(rng.choice(len(train), N_SPREAD, replace=False), labelled)
-            over = np.sort(np.concatenate([labelled, others]))
-            part = Draw(raw[train[over]], x[over], y[train[over]], neighbour_graph(x[over]), test_x, y[judged])
-            found[name].append(judge(part, np.searchsorted(over, np.sort(labelled))))
-        report.run(set="fashion_mnist", whole_pool=True, draw=number, n_pool=len(train),
-                   **{name: each[-1] for name, each in found.items()})  # fmt: skip
-    for head in HEADS:
-        chosen, drawn = ([each[head] for each in found[name]] for name in ("chosen", "random"))
-        peer = {"name": "random, as many", "value": float(np.mean(drawn)), "low": min(drawn), "high": max(drawn)}
-        report.claim(f"fashion_mnist.whole_pool.{head}.accuracy_at_{N_LABELS_WHOLE}", float(np.mean(chosen)),
-                     "share right", low=min(chosen), high=max(chosen), peer=peer)  # fmt: skip
+    rng = np.random.default_rng([arguments.seed, number])
+    pool = Draw(raw[train], x, y[train], None, test_x, y[judged])
+    run: dict[str, Any] = {"set": "fashion_mnist", "whole_pool": True, "draw": number, "n_pool": len(train)}
+    for name, labelled in (
+        ("chosen", grow(pool, np.array([], dtype=np.int64), N_LABELS_WHOLE, DOZEN, rng)),
+        ("random", rng.choice(len(train), N_LABELS_WHOLE, replace=False)),
+    ):
+        others = np.setdiff1d(rng.choice(len(train), N_SPREAD, replace=False), labelled)
+        over = np.sort(np.concatenate([labelled, others]))
+        part = Draw(raw[train[over]], x[over], y[train[over]], neighbour_graph(x[over]), test_x, y[judged])
+        run[name] = judge(part, np.searchsorted(over, np.sort(labelled)))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(run))
+    return run
 
 
 def make_draw(
