@@ -41,14 +41,10 @@ from passmuster.store.store import Store
 
 # What is tried before anything is trained, the better first. None of them needs torch; their graphs need onnx.
 COLD_RUNGS = {"text": ("pretrained.v1", "static.v1"), "image": ("gradients.v1",)}
-MAX_WAIT_S = (
-    90.0  # that a person is asked to wait before the first item; what is quoted longer gives way to the next rung
-)
+MAX_WAIT_S = 90.0  # that a person waits before the first item; a rung that is quoted longer gives way to the next
 FIT_S = 600.0  # a deadline for rungs that end far sooner
 BATCH = 64
 NEEDED = ("onnx", "safetensors")  # of the extra `train`
-
-
 # Items looked at; a larger pool is sampled, the same way each time. What training embedded costs nothing more.
 MAX_POOL, MAX_COLD_POOL = 100_000, 20_000
 

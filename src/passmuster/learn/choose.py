@@ -37,7 +37,7 @@ BLOCK = 512
 
 @dataclass(frozen=True)
 class Choosing:
-    """How items are chosen. Tuned on training halves of three sets; see docs/log.md and bench/choose.py."""
+    """How items are chosen. Tuned on training halves of four sets; see docs/log.md and bench/choose.py."""
 
     reach: float = 0.6  # of the distance at which a ball holds the pool's share of one label
     floor: float = 0.3  # share of an item's weight that does not depend on the model, which errs with few labels
