@@ -15,8 +15,8 @@ random curve does not reach it, its end counts, so that the ratio stated is too 
 At each budget the accuracy that the next dozen will bring is forecast and compared with what it brought.
 
 Tuned on halves of the training splits of Banking77, AG News, SMS spam and Fashion-MNIST (`--tune` runs there); CLINC150
-was never tuned on. Embeddings are cached in `--cache`; `--keep` keeps draws, so that a run that was stopped goes on, and
-the seconds of the file are then those of its last part. The interval of `all` is from the lowest set to the highest.
+was never tuned on. Embeddings are cached in `--cache`; `--keep` keeps draws, so that a run that was stopped goes on,
+and the seconds of the file are then those of its last part. The interval of `all` spans the sets.
 """
 
 from __future__ import annotations
