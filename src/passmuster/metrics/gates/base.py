@@ -22,6 +22,7 @@ from passmuster.core.statistics import MAX_MORE, smallest, wilson
 Parameters = Mapping[str, float]
 
 POWER = 0.8  # chance with which the labels asked for are to decide
+POWERED = "prediction-powered"  # how the method of an interval begins that may be worth more labels than it has
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ def rate_bounds(metric: Metric, alpha: float) -> tuple[float, float]:
 def effective_n(metric: Metric) -> float:
     """How many independent items of equal weight would give this rate's Wilson interval.
 
+    At most `n`, except where predictions stand in for labels: there forty labels can be worth eighty.
+
     >>> from passmuster.core.statistics import wilson
     >>> found = wilson(36.5, 42.25)
     >>> metric = Metric("accuracy", found.value, found.low, found.high, n=60, method="wilson, weighted")
@@ -136,13 +139,14 @@ def effective_n(metric: Metric) -> float:
     """
     if metric.method == "wilson":
         return float(metric.n)
+    most = float(MAX_MORE) if metric.method.startswith(POWERED) else float(metric.n)
     width = metric.high - metric.low
 
     def excess(n: float) -> float:
         found = wilson(metric.value * n, n, level=metric.level)
         return found.high - found.low - width
 
-    few, many = 1e-6, float(metric.n)
+    few, many = 1e-6, most
     if excess(many) >= 0 or excess(few) <= 0:
         return many if excess(many) >= 0 else few
     return float(brentq(excess, few, many))
