@@ -31,7 +31,7 @@ def sizes(risk: np.ndarray, *, floor: float = FLOOR) -> np.ndarray:
 
 
 def inclusion_probabilities(sizes: np.ndarray, n: int) -> np.ndarray:
-    """Chances ``(N,)`` of being among `n` of N, proportional to positive `sizes` and at most 1; they sum to ``min(n, N)``.
+    """Chances ``(N,)`` of being among `n` of N, proportional to `sizes` and at most 1; they sum to ``min(n, N)``.
 
     Items whose share would pass 1 are certain, and the rest is shared anew (Särndal, Swensson and Wretman 1992, 3.6.1).
 

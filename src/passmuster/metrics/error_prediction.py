@@ -119,7 +119,7 @@ def _neighbours_say(units: np.ndarray, probabilities: np.ndarray, predicted: np.
     n = len(units)
     k = min(N_NEIGHBOURS, n - 1)
     if k < 1:
-        return probabilities.max(axis=1)
+        return np.asarray(probabilities.max(axis=1))
     said = np.empty(n)
     for start in range(0, n, BLOCK):
         cosine = units[start : start + BLOCK] @ units.T
