@@ -88,7 +88,7 @@ def test_good_predictions_make_labels_worth_more() -> None:
 
 
 def test_useless_predictions_cost_little() -> None:
-    """Items are then drawn by chances that have nothing to do with them, which costs; the reading adds nothing to it."""
+    """Of labels drawn at random, whatever the predictions say, few are lost to fitting them."""
     worth = []
     for seed in range(200):
         rng = np.random.default_rng(seed)

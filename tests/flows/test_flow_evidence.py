@@ -14,7 +14,7 @@ from passmuster.core.config import Config, render_config
 from passmuster.core.errors import DataError, UsageError
 from passmuster.core.records import Item, Label, Metric
 from passmuster.flows.evidence import choose_evidence
-from passmuster.metrics.gates.base import effective_n, rate_bounds
+from passmuster.metrics.gates.base import effective_n
 from passmuster.stages.evaluate import Scope, evaluate
 from passmuster.store.draws import read_draws
 from passmuster.store.items import add_labels
@@ -127,6 +127,20 @@ def test_with_a_live_release_disagreements_are_asked_about(store: Store) -> None
     before = share_of_disagreements(digits, n_seeds=3)
     add_model(digits, n_fit=300)
     assert share_of_disagreements(digits, n_seeds=3) > 1.5 * before
+
+
+def test_the_comparison_is_worth_more_where_answers_mostly_agree(store: Store) -> None:
+    digits = make_digits(store, n_labelled=0)
+    live = add_model(digits, n_fit=250, run="run-0")
+    add_model(digits, n_fit=300)
+    go_live(store, live)
+    label(digits, choose_evidence(store, n=40, rng=np.random.default_rng(0)))
+    section = evaluate(store, scope=SMALL).report.sections["versions"]
+    new, old, truth = fitted(digits, 300), fitted(digits, 250), digits.shown["test"]
+    assert section["n"] == 40
+    assert 40 < section["worth"]["n"] <= 200
+    assert 0 < (new != old).sum() < 20
+    assert section["worth"]["only_incumbent"] <= int(((old == truth) & (new != truth)).sum())
 
 
 def test_it_refuses_what_cannot_be_drawn(store: Store) -> None:

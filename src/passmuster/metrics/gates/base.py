@@ -184,6 +184,8 @@ def _share(k: int, n: int, rate: float) -> float:
 
 def _quantile(share: float, n: int, rate: float) -> int:
     """The smallest count of `n` that is reached with at least `share`: `scipy.stats.binom.ppf` for numbers."""
+    if n <= 0:
+        return 0
     near = max(0, math.ceil(float(bdtrik(share, n, rate))) - 1)
     return near if _share(near, n, rate) >= share else near + 1
 

@@ -29,17 +29,17 @@ def foretell(
 ) -> tuple[np.ndarray, ErrorPredictor]:
     """Probabilities (n, classes) of the bundle on `items`, and what foretells its errors there."""
     progress.say(f"asking bundle {bundle.digest[:16]} about {len(items):,} test items, labelled or not")
-    embeddings, logits = _asked(store, bundle, predictor, items, progress=progress)
+    embeddings, logits = answered(store, bundle, predictor, items, progress=progress)
     taught, numbers = _training_items(store, bundle, predictor.classes)
-    known, _ = _asked(store, bundle, predictor, taught, progress=progress)
+    known, _ = answered(store, bundle, predictor, taught, progress=progress)
     probabilities = softmax(logits.astype(np.float64))
     return probabilities, error_predictor(probabilities, embeddings, known, numbers)
 
 
-def _asked(
+def answered(
     store: Store, bundle: Bundle, predictor: Predictor, items: Sequence[Item], *, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, d) and logits (n, c), asked once per bundle and content."""
+    """Embeddings (n, d) and logits (n, c) of `items`, asked once per bundle and content."""
 
     def compute(positions: Sequence[int]) -> np.ndarray:
         payloads = list(read_payloads(store, predictor, [items[i] for i in positions]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from passmuster.core.prediction_powered import Round, combined_weights, powered_rate
 from passmuster.core.progress import Progress
-from passmuster.core.records import Bundle
+from passmuster.core.records import Bundle, Item
 from passmuster.core.statistics import Interval
 from passmuster.metrics.error_prediction import PRIOR
 from passmuster.runtime.predictor import Predictor
@@ -30,10 +30,15 @@ MIN_DRAWN = 10  # labels from draws below which the draws are not yet read
 
 @dataclass(frozen=True)
 class Reading:
-    """How the labels of an evaluation are read: the weight of each, and accuracy, when it came out of predictions."""
+    """How the labels of an evaluation are read: the weight of each, and accuracy, when it came out of predictions.
+
+    `rest` are the unlabelled test items that were asked about, and `said` what the bundle answers to them.
+    """
 
     weights: np.ndarray
-    accuracy: Interval | None
+    accuracy: Interval | None = None
+    rest: tuple[Item, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 def read_with_rest(
@@ -47,14 +52,14 @@ def read_with_rest(
         rounds, n_drawn = rounds_of(read_draws(db), first_told(db), evidence.keys)
         placed = read_placement(db, evidence.snapshot)
     if n_drawn < MIN_DRAWN or not evidence.n_unlabelled:
-        return Reading(evidence.weights if n_drawn < MIN_DRAWN else np.ones(len(evidence.items)), None)
+        return Reading(evidence.weights if n_drawn < MIN_DRAWN else np.ones(len(evidence.items)))
     weights, _ = combined_weights(rounds, len(evidence.items))
     n_pool = len(evidence.items) + evidence.n_unlabelled
     facts = {"n_labels": len(evidence.items), "n_drawn": n_drawn, "n_rounds": sum(r.drawn.any() for r in rounds)}
     draft.sections["evidence"] = facts | {"n_unlabelled": evidence.n_unlabelled, "worth": None}
     if n_pool > MAX_ASKED:
         progress.say(f"{n_pool:,} test items are too many to ask about (limit {MAX_ASKED:,}): weights alone are used")
-        return Reading(weights, None)
+        return Reading(weights)
     view = open_test(store, evidence.snapshot, "prediction-powered")
     seen = learned_from(store, bundle)
     rest = [item for item in view.items if item.key not in view.labels and item.key not in seen]
@@ -70,7 +75,9 @@ def read_with_rest(
     progress.say(f"{len(at):,} test labels are worth about {found.worth:,.0f} that were drawn at random")
     e = found.interval
     method = f"{e.method}, {len(at):,} labels worth about {found.worth:,.0f}"
-    return Reading(weights, Interval(1 - e.value, 1 - e.high, 1 - e.low, e.n, method, e.level))
+    said = tuple(predictor.classes[int(i)] for i in probabilities[len(at) :].argmax(axis=1))
+    accuracy = Interval(1 - e.value, 1 - e.high, 1 - e.low, e.n, method, e.level)
+    return Reading(weights, accuracy, tuple(rest), said)
 
 
 def rounds_of(

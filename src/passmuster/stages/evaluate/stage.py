@@ -89,7 +89,7 @@ def evaluate(
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     if incumbent is not None:
-        measure_versions(store, draft, incumbent, evidence, answers, rng, progress=progress)
+        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)
