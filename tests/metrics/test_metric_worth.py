@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import release_case as case
 from passmuster.core.paired import non_inferiority
 from passmuster.core.records import Report
 from passmuster.core.sampling import draw, inclusion_probabilities
 from passmuster.metrics.gates import gates
+from passmuster.metrics.gates.base import quantile
 from passmuster.metrics.gates.looks import next_batch
 from passmuster.metrics.versions import worth_of_disagreements
 
@@ -89,3 +91,11 @@ def test_the_next_look_comes_after_doubling_at_most() -> None:
     assert next_batch(40, 12, 10_000) == 12
     assert next_batch(40, 500, 10) == 10
     assert next_batch(0, None, 5) == 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 20, 400])
+@pytest.mark.parametrize("rate", [0.001, 0.3, 0.995])
+def test_quantiles_are_those_of_the_reference(n: int, rate: float) -> None:
+    """Also where hardly anything is expected of few items, and the continuous inverse does not exist."""
+    for share in (0.0005, 0.01, 0.2, 0.99, 0.9995):
+        assert quantile(share, n, rate) == max(0, stats.binom.ppf(share, n, rate))

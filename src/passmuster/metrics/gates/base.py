@@ -169,7 +169,7 @@ def more_labels_for_rate(
 
     def settles(more: int) -> bool:
         total = n_seen + more
-        above, below = _quantile(1 - alpha, total, bound) + 1, _quantile(alpha, total, bound) - 1
+        above, below = quantile(1 - alpha, total, bound) + 1, quantile(alpha, total, bound) - 1
         chance = 1.0 - _share(above - n_right - 1, more, to_come) + _share(below - n_right, more, to_come)
         return more > 0 and float(chance) >= POWER
 
@@ -182,10 +182,12 @@ def _share(k: int, n: int, rate: float) -> float:
     return 0.0 if k < 0 else 1.0 if k >= n else float(bdtr(k, n, rate))
 
 
-def _quantile(share: float, n: int, rate: float) -> int:
+def quantile(share: float, n: int, rate: float) -> int:
     """The smallest count of `n` that is reached with at least `share`: `scipy.stats.binom.ppf` for numbers."""
-    if n <= 0:
+    if _share(0, n, rate) >= share:  # outside of these ends the inverse is not a number
         return 0
+    if _share(n - 1, n, rate) < share:
+        return n
     near = max(0, math.ceil(float(bdtrik(share, n, rate))) - 1)
     return near if _share(near, n, rate) >= share else near + 1
 
