@@ -285,6 +285,11 @@ def state(report: harness.Report, names: list[str]) -> None:
         value = float(np.mean([mine / peer for mine, peer, _ in ratios.values()]))
         low, high = np.quantile(means, [0.025, 0.975])
         report.claim(f"mean_of_sets.{arm}.label_ratio", value, "of random", low=low, high=high, peer=1.0)
+    before = [
+        mean_labels(decisions, name, "active") / mean_labels(decisions, name, "random_as_asked") for name in names
+    ]
+    report.claim("mean_of_sets.active_against_random_as_asked.label_ratio", float(np.mean(before)),
+                 "of random labelled as asked", low=min(before), high=max(before), peer=1.0)  # fmt: skip
     for need in NEEDS:
         part = [run for run in decisions if run["policy"].endswith(str(need))]
         each = [mine / peer for mine, peer, _ in (ratio(part, name, "active", rng) for name in names)]
@@ -316,6 +321,12 @@ def state(report: harness.Report, names: list[str]) -> None:
             share = wilson(run["covered"] * run["n"], run["n"])
             report.claim(f"{run['set']}.{arm}_{run['n_labels']}_labels.coverage_95", share.value, "of intervals",
                          low=share.low, high=share.high, peer=0.95)  # fmt: skip
+
+
+def mean_labels(runs: list[dict[str, Any]], name: str, arm: str) -> float:
+    """Mean labels over the policies off the bound."""
+    mine = [run for run in runs if (run["set"], run["arm"]) == (name, arm) and run["policy"] != "at"]
+    return float(np.mean([np.mean(run["labels"]) for run in mine]))
 
 
 def ratio(runs: list[dict[str, Any]], name: str, arm: str, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:
