@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from passmuster.stages.evaluate.headline import measure_certainty, measure_class
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
+from passmuster.stages.evaluate.powered import read_with_rest
 from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle
 from passmuster.store.store import Store
@@ -80,13 +81,15 @@ def evaluate(
     answers = ask(store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle")
 
     draft = Draft()
-    measure_headline(draft, evidence, answers, scope, rng)
+    reading = read_with_rest(store, draft, chosen, predictor, evidence, progress=progress)
+    evidence = replace(evidence, weights=reading.weights)
+    measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
     measure_classes(draft, evidence, answers)
     measure_certainty(draft, evidence, answers)
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     if incumbent is not None:
-        measure_versions(store, draft, incumbent, evidence, answers, rng, progress=progress)
+        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)
