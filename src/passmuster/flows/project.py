@@ -105,8 +105,10 @@ class Project:
     def train(self, *, time: str = "", seed: int | None = None) -> TrainResult:
         """Learn within a budget such as "10m"; the configuration's when empty."""
         from passmuster.core.budget import parse_duration_s
+        from passmuster.flows.answers import pin_answers
         from passmuster.stages.train import train
 
+        pin_answers(self.store, self.progress)
         config = self.store.config.train
         return train(
             self.store,
