@@ -90,7 +90,7 @@ class Project:
 
     def ask(self, path: str | Path, *, n: int = 40, role: Role = "train") -> int:
         """Write a table of `n` items whose labels are wanted next; returns how many there are."""
-        from passmuster.stages.govern import export_labels
+        from passmuster.flows.label_export import export_labels
 
         return export_labels(self.store, Path(path), n=n, role=role)
 

@@ -4,7 +4,7 @@ from passmuster.stages.govern.add import AddResult, add
 from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, n_unpinned, pin, skip, skipped, withdraw
 from passmuster.stages.govern.check import check
 from passmuster.stages.govern.init import detect_modality, init
-from passmuster.stages.govern.label import LabelResult, add_labels, export_labels
+from passmuster.stages.govern.label import LabelResult, add_labels
 
 __all__ = [
     "AddResult",
@@ -17,7 +17,6 @@ __all__ = [
     "answer",
     "check",
     "detect_modality",
-    "export_labels",
     "init",
     "n_unpinned",
     "pin",

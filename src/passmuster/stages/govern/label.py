@@ -1,26 +1,21 @@
-"""Labels that come later: read from a table, and asked for by writing one.
+"""Labels that come later, read from a table.
 
 A training label makes a new data-set version; a test label is evidence about the one that is there.
 """
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from passmuster.core.clock import now
-from passmuster.core.errors import DataError, NotFoundError, ResourceError, UsageError
-from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
-from passmuster.modality.find import modalities
+from passmuster.core.errors import DataError
+from passmuster.core.records import Finding, Label, Role, Snapshot, Split
 from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
 from passmuster.stages.govern.snapshot import role_of, write_relabelled
 from passmuster.store.items import read_items, read_labels
-from passmuster.store.seal import open_test, training_view
 from passmuster.store.snapshots import read_placement, read_snapshot
 from passmuster.store.store import Store
 
@@ -120,56 +115,3 @@ def _commit(
     notes = (f"{unlearnt:,} of them are of items held out for the guard, and are not learnt from",) if unlearnt else ()
     is_new = snapshot.digest != result.snapshot.digest
     return replace(result, snapshot=snapshot, is_new=is_new, findings=tuple(findings), notes=notes)
-
-
-def export_labels(store: Store, path: Path, *, n: int = 40, role: Role = "train") -> int:
-    """Write up to `n` items without a label to `path`, to be labelled; returns how many there were.
-
-    They are drawn at random, all equally likely (weight 1). For the test they come from the sealed split; the opening
-    is recorded and does not count as reuse.
-
-    Raises
-    ------
-    UsageError
-        ``label.exists`` when the file is there.
-    DataError
-        ``label.none_left`` when every item of that part has its label.
-    """
-    if path.exists():
-        raise UsageError("label.exists", "this file exists, and may hold labels", where=path, next="name another one")
-    if n < 1:
-        raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
-    with store.read() as db:
-        snapshot = read_snapshot(db)
-    if role == "test":
-        if not snapshot.n_items.get("test"):
-            raise NotFoundError("label.no_test", "no items are sealed for the test", next="muster add PATH")
-        test = open_test(store, snapshot, "choose-test-labels")
-        items, labels = test.items, test.labels
-    else:
-        view = training_view(store, snapshot)
-        items, labels = view.pool, view.labels
-    unlabelled = [item for item in items if item.key not in labels]
-    if not unlabelled:
-        raise DataError("label.none_left", f"every {role} item has a label", next="muster train")
-    rng = np.random.default_rng([store.config.train.seed, len(labels)])
-    chosen = rng.choice(len(unlabelled), size=min(n, len(unlabelled)), replace=False)
-    _write(store, path, [unlabelled[int(i)] for i in chosen], role)
-    return len(chosen)
-
-
-def _write(store: Store, path: Path, items: Sequence[Item], role: Role) -> None:
-    modality = modalities[store.config.project.modality]
-    blobs = store.blobs.get_many([item.blob for item in items])
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if modality.name == "text":
-                writer.writerow(["id", "text", "label", "role", "weight"])
-                decoded = (modality.decode(data, store.config.data) for data in blobs)
-                writer.writerows([i.id, text, "", role, 1] for i, text in zip(items, decoded, strict=True))
-            else:
-                writer.writerow(["id", "label", "role", "weight"])
-                writer.writerows([i.id, "", role, 1] for i in items)
-    except OSError as error:
-        raise ResourceError("label.write", f"the file cannot be written: {error.strerror}", where=path) from error
