@@ -7,6 +7,7 @@ in a thread of their own, so that no answer waits for them.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -131,7 +132,7 @@ class LabelSession:
         return replace(suggestion, guess=guess.label, confidence=guess.confidence) if guess else suggestion
 
     def grid(self, label: str, n: int, place: str = "") -> tuple[list[Suggestion], int]:
-        """Up to `n` unlabelled items of the pool that the model takes for `label`, at random, and how many there are."""
+        """Up to `n` unlabelled items that the model takes for `label`, at random, and how many there are."""
         with self._lock:
             free = [
                 key
@@ -151,6 +152,12 @@ class LabelSession:
                 self._shown.setdefault(suggestion.key, (suggestion, place))
             self._waiting = [s for s in self._waiting if s.key not in self._shown]
             return found, len(free)
+
+    def guessed_counts(self) -> dict[str, int]:
+        """How many unlabelled items of the pool the model takes for each class."""
+        with self._lock:
+            guesses = self.guesses.items()
+            return dict(Counter(guess.label for key, guess in guesses if key not in self._labels))
 
     def leave_grid(self, keys: Collection[str]) -> None:
         """Items of a grid that were neither confirmed nor marked are free again."""
@@ -199,7 +206,9 @@ class LabelSession:
                 self._labels[suggestion.key] = (label, suggestion.role)
                 self._done.add(suggestion.key)
                 self._aside.discard(suggestion.key)
-            self._remember(Turn(found, label, place))
+            turn = Turn(found, label, place)
+            if said.n_new or turn not in self._turns:  # sent again, it is still one turn
+                self._remember(turn)
             self._learn(sum(suggestion.role == "train" for suggestion in found))
         return said
 
@@ -227,11 +236,12 @@ class LabelSession:
                 raise NotFoundError("label.nothing_to_undo", "nothing was answered here that could be undone")
             turn = self._turns[found[-1]]
         for suggestion in turn.items:
-            if turn.label:
-                left = withdraw(self.store, suggestion.key, role=suggestion.role, who=self.who)
-            else:
+            left = None
+            if not turn.label:
                 skip(self.store, suggestion.key, role=suggestion.role, who=self.who, back=True)
-                left = None
+            else:
+                with contextlib.suppress(NotFoundError):  # taken back already, by the same person elsewhere
+                    left = withdraw(self.store, suggestion.key, role=suggestion.role, who=self.who)
             with self._lock:
                 self._aside.discard(suggestion.key)
                 self._done.discard(suggestion.key)
