@@ -40,6 +40,7 @@ class Browser:
     def __init__(self, send: int, receive: int) -> None:
         self._send, self._receive, self._buffer, self._last, self._session = send, receive, b"", 0, ""
         self.complaints: list[str] = []
+        self.dialogs: list[str] = []  # kinds of those that opened; each was accepted
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
@@ -48,19 +49,26 @@ class Browser:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol and its result."""
-        self._last += 1
-        message: dict[str, Any] = {"id": self._last, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._send, json.dumps(message).encode() + b"\0")
+        asked = self._write(method, parameters)
         end = time.monotonic() + WAIT_S
         while True:
             answer = self._read(end)
             if answer.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
                 self.complaints.append(json.dumps(answer["params"]))
-            if answer.get("id") == self._last:
+            if answer.get("method") == "Page.javascriptDialogOpening":
+                self.dialogs.append(answer["params"]["type"])
+                self._write("Page.handleJavaScriptDialog", {"accept": True})
+            if answer.get("id") == asked:
                 assert "error" not in answer, answer
                 return answer["result"]
+
+    def _write(self, method: str, parameters: dict[str, Any]) -> int:
+        self._last += 1
+        message: dict[str, Any] = {"id": self._last, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._send, json.dumps(message).encode() + b"\0")
+        return self._last
 
     def _read(self, end: float) -> dict[str, Any]:
         while b"\0" not in self._buffer:
