@@ -175,8 +175,8 @@ def test_guesses_and_the_grid_of_pictures(new_store, tmp_path: Path) -> None:
     with browser() as page, label_server(store.folder, "--for", "train", "--n", "9", "--who", "ana") as server:
         page.open(server.url)
         page.wait(READY)
-        page.wait("document.querySelector('#guess b')")
-        guess, first = page.text("#guess b"), current(page)
+        page.wait("document.querySelector('#guess button')")
+        guess, first = page.text("#guess button span"), current(page)
         assert page.text("#classes .on").endswith(guess)
         page.press("Enter")  # accepts the guess
         page.wait(f"document.querySelector('#name').textContent !== '{first}'")

@@ -45,7 +45,7 @@
     queue.forEach((item, i) => {
       const guess = said.guesses[item.key];
       const settled = i === 0 && item.guess; // what a person is looking at does not change under the finger
-      if (guess && item.role === "train" && !settled) [item.guess, item.confidence] = guess;
+      if (guess && item.role === "train" && !settled && guess[0] !== item.denied) [item.guess, item.confidence] = guess;
     });
   }
 
@@ -201,11 +201,11 @@
     return [...all.filter(fits).sort((a, b) => begins(b) - begins(a)), ...all.filter(holds)];
   }
 
-  // The key of each class on the screen: the digit that it is, where all are digits, else its place from 1 to 9.
+  // The key of each class on the screen: the digit that it is, where all are digits, else its place: 1 to 9, then 0.
   function keysOf(classes) {
     const all = state.classes;
     if (all.every((name) => /^\d$/.test(name))) return classes;
-    return classes.map((_, i) => (i < 9 ? String(i + 1) : ""));
+    return classes.map((_, i) => (i < 10 ? String((i + 1) % 10) : ""));
   }
 
   function newName() {
@@ -246,6 +246,11 @@
     const made = Object.assign(document.createElement(tag), properties);
     made.append(...[content].flat());
     return made;
+  }
+
+  function breakable(name) { // long names break after their own joints
+    const parts = name.split(/(?<=[_\/.-])/).flatMap((part) => [part, document.createElement("wbr")]);
+    return element("span", parts);
   }
 
   function picture(item, alt) {
@@ -347,10 +352,10 @@
     const guess = $("guess");
     if (note) guess.textContent = note;
     else if (item.role === "test") guess.textContent = "";
-    else if (item.guess) guess.replaceChildren("The model’s guess: ", element("b", item.guess), " (" + Math.round(100 * item.confidence) + " %) ", element("kbd", "enter"), " accepts");
+    else if (item.guess) guess.replaceChildren(...guessed(item, !unsaved && classes[on] === item.guess));
     else guess.textContent = state.has_model ? "The model has no guess for this one." : "There is no model yet, so there is no guess.";
     list.replaceChildren(...classes.map((name, i) => {
-      const button = element("button", [element("kbd", keys[i], { ariaHidden: "true" }), element("span", name)], { type: "button" });
+      const button = element("button", [element("kbd", keys[i], { ariaHidden: "true" }), breakable(name)], { type: "button" });
       button.classList.toggle("on", i === on && !unsaved || unsaved?.label === name);
       button.classList.toggle("said", item.earlier === name);
       if (i === on) button.setAttribute("aria-current", "true");
@@ -367,13 +372,22 @@
     $("filter").disabled = Boolean(lost);
     const hints = [];
     const hint = (key, what) => hints.push(hints.length ? " · " : "", ...key.split(" ").map((k) => element("kbd", k)), " " + what);
-    if (state.classes.length) hint(/^\d+$/.test(keys.join("")) && keys[0] === "0" ? "0–9" : "1–9", "choose");
+    if (state.classes.length) hint(state.classes.length > 9 ? "0–9" : "1–" + state.classes.length, "choose");
     hint("a–z", state.classes.length > 9 ? "type to find" : "find or add");
     hint("↑ ↓", "move");
     hint("enter", "accept");
     hint("space", "skip");
-    hint("⌫", "undo");
+    hint("backspace", "undo");
     $("keys").replaceChildren(...hints);
+  }
+
+  // The guess, to be tapped or taken with Enter: in a long list it may lie out of sight.
+  function guessed(item, chosen) {
+    const parts = [breakable(item.guess), element("span", Math.round(100 * item.confidence) + " %", { className: "quiet" })];
+    if (chosen) parts.unshift(element("kbd", "enter"));
+    const button = element("button", parts, { type: "button", className: chosen ? "on" : "", disabled: Boolean(lost) });
+    button.addEventListener("click", () => answer(item.guess));
+    return [element("span", "The model’s guess"), button];
   }
 
   function renderAside() {
@@ -381,11 +395,10 @@
     $("model").textContent = state.has_model ? "The model’s guesses follow your labels." : "No model yet: after muster train its guesses show here.";
     const sum = (by) => Object.values(by).reduce((a, b) => a + b, 0);
     const rows = state.classes.map((name) => [name, state.counts.train[name] || 0, state.counts.test[name] || 0]);
-    const row = (name, train, test, total) => element("li", [element("span", name), element("span", train.toLocaleString("en") + (test ? " + " + test.toLocaleString("en") + " test" : ""))], { className: total ? "total" : "" });
-    $("counts").replaceChildren(
-      ...rows.filter(([, train, test]) => train + test).sort((a, b) => b[1] + b[2] - a[1] - a[2]).map((r) => row(...r)),
-      row("All labels", sum(state.counts.train), sum(state.counts.test), true),
-    );
+    const figures = (train, test) => train.toLocaleString("en") + (test ? " + " + test.toLocaleString("en") + " test" : "");
+    const given = rows.filter(([, train, test]) => train + test).sort((a, b) => b[1] + b[2] - a[1] - a[2]);
+    $("counts").replaceChildren(...given.map(([name, train, test]) => element("li", [breakable(name), element("span", figures(train, test))])));
+    $("total").textContent = figures(sum(state.counts.train), sum(state.counts.test));
     $("no-recent").hidden = recent.length > 0;
     $("recent").replaceChildren(...[...recent].reverse().map((turn) => {
       const item = turn.items[0];
@@ -415,9 +428,7 @@
       } catch (problem) {
         lose(problem);
       }
-      queue = [...pictures.filter((item) => odd.has(item.key)), ...queue.filter((item) => !odd.has(item.key))];
-      pictures = [];
-      odd = new Set();
+      queue = [...takeOdd($("grid-label").value), ...queue];
       highlightGuess();
       render();
       fill();
@@ -468,12 +479,19 @@
     render();
   }
 
+  // The marked pictures, to be asked one by one; the guess that was denied is not offered again.
+  function takeOdd(label) {
+    const found = pictures.filter((item) => odd.has(item.key));
+    pictures = [];
+    odd = new Set();
+    return found.map((item) => ({ ...item, guess: "", denied: label, why: "marked as no " + label }));
+  }
+
   async function confirm() {
     if (lost || !pictures.length || sending) return;
     const items = pictures.filter((item) => !odd.has(item.key));
     const label = $("grid-label").value;
-    queue = [...pictures.filter((item) => odd.has(item.key)), ...queue];
-    pictures = [];
+    queue = [...takeOdd(label), ...queue];
     if (items.length) {
       outbox.push({ items, name: "answer", body: { keys: items.map((item) => item.key), label }, label });
       await send();
