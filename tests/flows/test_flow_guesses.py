@@ -11,6 +11,7 @@ from label_case import dark_and_light, said, texts
 from passmuster.core.errors import NotFoundError, UsageError
 from passmuster.flows.guesses import EmbeddedPool, refresh
 from passmuster.flows.label_session import LabelSession
+from passmuster.flows.labelling import Suggestion
 from passmuster.stages.govern import n_unpinned
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.seal import training_view
@@ -78,6 +79,13 @@ def test_a_session_gives_each_item_to_one_place_and_back_after_undo(new_store, t
     assert session.close() is not None
     assert n_unpinned(store) == 0
     assert list(said(store, "ana").values()) == ["spam"]
+
+
+def test_evidence_is_asked_without_a_guess_whatever_was_suggested(pictures: Store) -> None:
+    session = LabelSession(pictures, n=1, role="test")
+    shown = session.guessed(Suggestion("k", "id", "test", 1.0, "evidence", "dark", 0.9))
+    assert (shown.guess, shown.confidence != shown.confidence) == ("", True)
+    session.close()
 
 
 def test_skipped_items_come_again_only_when_asked_for(new_store, tmp_path: Path) -> None:

@@ -108,6 +108,16 @@ def test_undo_is_another_fact_after_which_the_earlier_label_stands(store: Store)
     assert verify(store).whole
 
 
+def test_undo_takes_back_ones_own_word_whoever_spoke_last(store: Store) -> None:
+    one, two = keys(store)[:2]
+    for key in (one, two):
+        answer(store, [Answer(key, "a")], who="ana")
+        answer(store, [Answer(key, "b")], who="ben")
+    withdraw(store, one, who="ana")
+    withdraw(store, two, who="ben")
+    assert now_read(store) == {one: "b", two: "a"}
+
+
 def test_pinning_makes_one_version_of_all_answers_and_only_when_something_differs(store: Store) -> None:
     assert pin(store) is None
     names = keys(store)

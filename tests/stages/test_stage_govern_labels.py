@@ -105,7 +105,9 @@ def test_what_is_exported_can_be_filled_in_and_read_back(store: Store, tmp_path:
     assert export_labels(store, path, n=6, role=role) == 6  # type: ignore[arg-type]
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert all(row["text"].startswith("number") and row["weight"] == "1" for row in rows)
+    assert all(row["text"].startswith("number") and float(row["weight"]) > 0 for row in rows)
+    assert role == "test" or {row["weight"] for row in rows} == {"1"}
+    assert role == "train" or {row["guess"] for row in rows} == {""}
     assert all((int(row["id"][1:]) < 20) == (role == "test") for row in rows)
     for i, row in enumerate(rows):
         row["label"] = "ab"[i % 2]

@@ -64,14 +64,15 @@ def show(session: LabelSession, asked: Suggestion, n_last: int) -> bool:
         say(indented(item.source or item.id))
     if len(session.classes) != n_last or len(session.classes) <= LISTED_CLASSES:
         list_classes(session)
+    if asked.guess:
+        say(f"the model's guess: {visible(asked.guess)} ({asked.confidence:.0%}); Enter accepts it")
     return True
 
 
 def ask_one(session: LabelSession, asked: Suggestion) -> bool:
     """Take one answer for an item; False to quit."""
     while True:
-        hint = f" [Enter: {visible(asked.guess)}, {asked.confidence:.0%}]" if asked.guess else ""
-        word = read_line(f"label{hint}> ")
+        word = read_line("label> ")
         if word is None or word == "q":
             return False
         try:

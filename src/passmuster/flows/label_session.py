@@ -29,6 +29,7 @@ from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
 CHOOSE_EVERY = 12  # labels for learning after which the items that wait are chosen anew
+SPARE = 12  # chosen besides, because some may be shown while others are being chosen
 KEPT_TURNS = 10_000  # that can be undone
 
 
@@ -351,12 +352,12 @@ class LabelSession:
 
     def _choose_anew(self) -> None:
         n = sum(s.role == "train" for s in self._waiting)
-        fresh = iter(self._suggest(n, "train") if n else [])
-        with self._lock:  # each place in the order keeps its role
-            chosen = [s if s.role == "test" else next(fresh, None) for s in self._waiting]
-            self._waiting = [
-                s for s in chosen if s is not None and s.key not in self._shown and s.key not in self._aside
-            ]
+        fresh = self._suggest(n + SPARE, "train") if n else []
+        with self._lock:  # each place in the order keeps its role; what was shown meanwhile is left out
+            out = {*self._shown, *self._aside, *self._done}
+            free = iter([s for s in fresh if s.key not in out])
+            chosen = [s if s.role == "test" else next(free, None) for s in self._waiting]
+            self._waiting = [s for s in chosen if s is not None]
 
     def _suggest(self, n: int, role: Role | None) -> list[Suggestion]:
         with self._lock, self.store.read() as db:

@@ -392,7 +392,8 @@
 
   function renderAside() {
     if (!state) return;
-    $("model").textContent = state.has_model ? "The model’s guesses follow your labels." : "No model yet: after muster train its guesses show here.";
+    const early = queue.some((item) => item.guess) ? "Guesses come from a quick look, until a model is trained." : "No model yet: after muster train its guesses show here.";
+    $("model").textContent = state.has_model ? "The model’s guesses follow your labels." : early;
     const sum = (by) => Object.values(by).reduce((a, b) => a + b, 0);
     const rows = state.classes.map((name) => [name, state.counts.train[name] || 0, state.counts.test[name] || 0]);
     const figures = (train, test) => train.toLocaleString("en") + (test ? " + " + test.toLocaleString("en") + " test" : "");
