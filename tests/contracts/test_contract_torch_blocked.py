@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
+from browser_case import label_server
+from label_case import dark_and_light
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.signature import check_signature
 from passmuster.store import keys
@@ -122,6 +125,19 @@ def test_the_commands_that_need_no_learning(store: Store, words: tuple[str, ...]
     assert told["ok"] == (done.returncode == 0)
     if words[0] in ("predict", "watch", "incidents", "doctor"):
         assert done.returncode == 0, done.stdout
+
+
+def test_labelling_in_the_browser_with_guesses(new_store, tmp_path: Path) -> None:
+    store = dark_and_light(new_store("image"), tmp_path)
+    with label_server(store.folder, "--for", "train", "--n", "5") as server, httpx.Client(timeout=60) as client:
+        body: dict = {"place": "tab", "held": []}
+        while client.post(server.url + "state", json=body).json()["choosing"]:
+            pass
+        items = client.post(server.url + "next", json=body).json()["items"]
+        assert {item["guess"] for item in items} <= {"dark", "light"}
+        answer = client.post(server.url + "answer", json={**body, "keys": [items[0]["key"]], "label": "dark"})
+        assert answer.status_code == 200
+        assert server.stop() == 0
 
 
 def test_a_new_project_takes_in_files(tmp_path: Path) -> None:

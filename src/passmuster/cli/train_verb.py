@@ -38,8 +38,11 @@ def train(
         rows = price(store, started_s_ago=process_start_age_s(), snapshot=snapshot, progress=session.progress)
         session.done({"rungs": rows}, price_lines(rows), "muster train")
         return
+    from passmuster.flows.answers import pin_answers
     from passmuster.stages.train import train as run
 
+    if not snapshot:
+        pin_answers(store, session.progress)
     result = run(store, started_s_ago=process_start_age_s(), snapshot=snapshot, progress=session.progress)
     session.done(result, result_lines(result), "muster release")
 

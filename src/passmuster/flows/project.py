@@ -90,7 +90,7 @@ class Project:
 
     def ask(self, path: str | Path, *, n: int = 40, role: Role = "train") -> int:
         """Write a table of `n` items whose labels are wanted next; returns how many there are."""
-        from passmuster.stages.govern import export_labels
+        from passmuster.flows.label_export import export_labels
 
         return export_labels(self.store, Path(path), n=n, role=role)
 
@@ -105,8 +105,10 @@ class Project:
     def train(self, *, time: str = "", seed: int | None = None) -> TrainResult:
         """Learn within a budget such as "10m"; the configuration's when empty."""
         from passmuster.core.budget import parse_duration_s
+        from passmuster.flows.answers import pin_answers
         from passmuster.stages.train import train
 
+        pin_answers(self.store, self.progress)
         config = self.store.config.train
         return train(
             self.store,

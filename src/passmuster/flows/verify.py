@@ -23,9 +23,10 @@ from passmuster.core.codec import from_plain
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.errors import MusterError, NotFoundError, UsageError
 from passmuster.core.progress import Progress, Silent
-from passmuster.core.records import Bundle, Verdict
+from passmuster.core.records import Bundle, Label, Verdict
 from passmuster.runtime.bundle import MANIFEST, payload_digest
 from passmuster.runtime.signature import SIGNATURE
+from passmuster.stages.govern.answer import fact_leaf
 from passmuster.stages.release.signature import CHECKPOINT, VERDICT_TYPE, problems_of, read_checkpoint
 from passmuster.store import keys, ledger, schema
 from passmuster.store.dsse import open_envelope
@@ -157,6 +158,7 @@ def check_catalog(
         found.n_events += len(events)
         wrong = ledger.problems(db, points)
         wrong += wrong_snapshots(db, found)
+        wrong += wrong_answers(db)
         wrong += wrong_verdicts(db, key, found)
         wrong += wrong_releases(db)
     except DatabaseError as error:
@@ -203,6 +205,21 @@ def labels_root(db: Connection, keys: Collection[str], labels_read: int) -> str:
     latest = sorted(read_labels(db, first=labels_read).items())
     facts = [[label.key, label.label, label.role] for key, label in latest if key in keys]
     return merkle_root([sha256_hex(canonical_json(fact)) for fact in facts])
+
+
+def wrong_answers(db: Connection) -> list[str]:
+    """Answers given one at a time that are not what their event says: protected before any data version pins them."""
+    wrong = []
+    facts = {row.n: row for row in db.execute(select(schema.labels))}
+    for event in ledger.read(db):
+        if event.kind not in ("label.answer", "label.withdraw"):
+            continue
+        first, n = int(event.payload["first"]), sum(event.payload["n_labels"].values())
+        rows = [facts[i] for i in range(first, first + n) if i in facts]
+        said = [Label(row.key, row.label, row.who, row.at, row.role, row.weight) for row in rows]
+        if merkle_root([fact_leaf(fact) for fact in said]) != event.payload["facts"]:
+            wrong.append(f"the answers of event {event.seq} ({event.kind}) are not those that the ledger commits to")
+    return wrong
 
 
 def placed_items(db: Connection, snapshot: str) -> Iterator[Any]:
