@@ -26,7 +26,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +269,7 @@ def last_head(
     """The best head on all labels, calibrated, as `stages/train/finish.py` fits it."""
     from passmuster.learn.heads import Scaling
     from passmuster.learn.logistic import fit_logistic, one_hot
+    from passmuster.learn.shares import label_shares, share_shift
 
     scaling, best = Scaling.of(embedded.pool), tried[0]
     x = scaling.apply(embedded.pool)
@@ -278,7 +279,9 @@ def last_head(
         logistic = next(result for result in tried if result.kind == "logistic")
         propagation = spreading(x, chosen, y, n_classes, draw)
         weight, bias = propagation.fit(np.arange(len(y)), c=logistic.c, temperature=logistic.temperature)
-    return scaling.fold(weight, bias, best.temperature)
+    head = scaling.fold(weight, bias, best.temperature)
+    shift = share_shift(head.logits(embedded.pool), label_shares(y, n_classes))
+    return replace(head, bias=head.bias + shift)
 
 
 def answer(head: Any, test: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
