@@ -27,6 +27,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,7 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
                         embedded[rung] = embed(name, rung, texts, cache, embedded)
                 facts = muster({rung: embedded[rung] for rung in LADDERS[method]}, texts, chosen, draw)
             report.run(set=name, per_class=per_class, draw=draw, method=method, **facts)
-            print(f"{name} {per_class} per class, draw {draw}, {method}: {facts['accuracy']:.4f} "
-                  f"in {facts['cpu_s']:.0f} CPU s", file=sys.stderr)  # fmt: skip
+            print(f"{name} {per_class} per class, draw {draw}, {method}: {facts['cpu_s']:.0f} CPU s", file=sys.stderr)
 
 
 def wants_setfit(name: str, per_class: int, arguments: argparse.Namespace) -> bool:
@@ -214,29 +214,31 @@ def stack(views: Sequence[Embedded], n_pool: int) -> Embedded:
 
 
 def muster(rungs: dict[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int) -> dict[str, Any]:
-    """Heads on each rung's embeddings, the rung and head chosen as training chooses, and the test answered."""
+    """Every rung's best head as training finds it, and what each answers on the test.
+
+    Which rung serves is settled when claims are written (`serve`), since priors are of the other sets' runs.
+    """
     from passmuster.learn.folds import repeated_folds
-    from passmuster.learn.priors import prior_gain
-    from passmuster.learn.select import Candidate, choose_rung
+    from passmuster.learn.select import RESAMPLED
 
     began = time.process_time()
     classes = np.unique(texts.labels)
     y = np.searchsorted(classes, texts.labels[chosen])
     folds = repeated_folds(y, np.random.default_rng([draw, 0]))
     judged = {name: judge(e, chosen, y, len(classes), folds, draw) for name, e in rungs.items()}
-    candidates = [Candidate(name, tried[0].losses, prior_gain("text", name)) for name, tried in judged.items()]
-    name = next(standing.name for standing in choose_rung(candidates) if standing.chosen)
-    heads = {name: last_head(rungs[name], chosen, y, len(classes), judged[name], draw)}
+    heads = {rung: last_head(rungs[rung], chosen, y, len(classes), tried, draw) for rung, tried in judged.items()}
     cpu_s = time.process_time() - began + sum(e.cpu_s for e in rungs.values()) + START_CPU_S
-    rows = {}
-    for rung, tried in judged.items():  # the others answer the test too: what each rung brings is what priors are of
-        if rung not in heads:
-            heads[rung] = last_head(rungs[rung], chosen, y, len(classes), tried, draw)
-        truth = np.searchsorted(classes, texts.test_labels)
-        right, loss = answer(heads[rung], rungs[rung].test, truth)
-        rows[rung] = {"head": tried[0].kind, "accuracy": right, "log_loss": loss, "cv_log_loss": tried[0].log_loss}
-    return {"accuracy": rows[name]["accuracy"], "cpu_s": round(cpu_s, 2), "rung": name, "head": judged[name][0].kind,
-            "rungs": rows}  # fmt: skip
+    rows, before = {}, None
+    for rung, tried in judged.items():
+        right, loss = answer(heads[rung], rungs[rung].test, np.searchsorted(classes, texts.test_labels))
+        losses = tried[0].losses
+        gain = np.zeros(len(losses)) if before is None else before - losses
+        rows[rung] = {
+            "head": tried[0].kind, "accuracy": right, "log_loss": loss, "cv_log_loss": tried[0].log_loss,
+            "cv_gain": float(gain.mean()), "cv_gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))) * RESAMPLED,
+        }  # fmt: skip
+        before = losses
+    return {"cpu_s": round(cpu_s, 2), "rungs": rows}
 
 
 def judge(
@@ -337,10 +339,44 @@ def setfit(texts: Texts, chosen: np.ndarray, arguments: argparse.Namespace, draw
 def write(report: harness.Report) -> None:
     """Claims from every run so far, printed and written."""
     report.claims.clear()
+    serve(report)
     for per_class in PER_CLASS:
         for method, peer in (("encoder", "setfit"), ("encoder", "tfidf"), ("scratch", "tfidf")):
             compare(report, per_class, method, peer)
     report.write()
+
+
+def serve(report: harness.Report) -> None:
+    """Choose the rung of every run of ours as training would that knew the priors of the other sets alone."""
+    from passmuster.learn.priors import gain_of
+    from passmuster.learn.select import stand
+
+    for name in SETS:
+        others = rung_gains([run for run in report.runs if run["set"] != name])
+        priors = {rung: gain_of(seen) for rung, seen in others.items()}
+        for run in report.runs:
+            if run["set"] == name and "rungs" in run:
+                rows = run["rungs"]
+                known = [priors.get(rung, gain_of({})) for rung in rows]
+                measured = [(row["cv_gain"], row["cv_gain_se"]) for row in rows.values()]
+                run["rung"] = next(s.name for s in stand(list(rows), measured, known) if s.chosen)
+                run["head"], run["accuracy"] = (rows[run["rung"]][key] for key in ("head", "accuracy"))
+
+
+def rung_gains(runs: Sequence[dict[str, Any]], figure: str = "log_loss") -> dict[str, dict[str, float]]:
+    """Per rung and set, what the rung brought on the test over the rung before it: mean over draws and label counts.
+
+    Of the log-loss the fall, of the accuracy the rise.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        if run["method"] == "encoder":
+            rungs = list(run["rungs"])
+            for before, rung in pairwise(rungs):
+                gain = run["rungs"][before][figure] - run["rungs"][rung][figure]
+                seen = found.setdefault(rung, {}).setdefault(run["set"], [])
+                seen.append(-gain if figure == "accuracy" else gain)
+    return {rung: {name: float(np.mean(gains)) for name, gains in sets.items()} for rung, sets in found.items()}
 
 
 def compare(report: harness.Report, per_class: int, method: str, peer: str) -> None:
