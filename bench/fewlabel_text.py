@@ -39,7 +39,8 @@ import harness
 PER_CLASS = (8, 16)
 N_DRAWS = {"few": 10, "many": 3}
 N_SPREAD = 12_000  # unlabelled items that labels spread over, as in training
-LADDERS = {"encoder": ("static.v1", "pretrained.v1", "stacked.v1"), "scratch": ("static.v1",)}
+LADDER = ("static.v1", "pretrained.v1", "stacked.v1")
+SCRATCH = "static.v1"  # the only rung where no encoder lies
 BATCH = 64
 QUICK_POOL, QUICK_TEST = 800, 600
 
@@ -104,7 +105,7 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
     embedded: dict[str, Embedded] = {}
     for per_class in PER_CLASS:
         chosen = draw_labels(texts.labels, per_class, arguments.seed + draw)
-        for method in ("tfidf", *LADDERS, "setfit"):
+        for method in ("tfidf", "encoder", "setfit"):
             if method == "setfit" and not wants_setfit(name, per_class, arguments):
                 continue
             if any((r["set"], r["per_class"], r["draw"], r["method"]) == (name, per_class, draw, method)
@@ -117,10 +118,10 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
             elif method == "setfit":
                 facts = setfit(texts, chosen, arguments, draw)
             else:
-                for rung in LADDERS[method]:
+                for rung in LADDER:
                     if rung not in embedded:
                         embedded[rung] = embed(name, rung, texts, cache, embedded)
-                facts = muster({rung: embedded[rung] for rung in LADDERS[method]}, texts, chosen, draw)
+                facts = muster(embedded, texts, chosen, draw)
             report.run(set=name, per_class=per_class, draw=draw, method=method, **facts)
             print(f"{name} {per_class} per class, draw {draw}, {method}: {facts['cpu_s']:.0f} CPU s", file=sys.stderr)
 
@@ -420,12 +421,10 @@ def compare(report: harness.Report, per_class: int, method: str, peer: str) -> N
 
 
 def found(report: harness.Report, name: str, per_class: int, method: str) -> dict[int, dict[str, Any]]:
-    """Runs of a method by draw."""
-    return {
-        run["draw"]: run
-        for run in report.runs
-        if (run["set"], run["per_class"], run["method"]) == (name, per_class, method)
-    }
+    """Runs of a method by draw; without an encoder Muster serves the rung that needs none."""
+    asked = "encoder" if method == "scratch" else method
+    runs = [r for r in report.runs if (r["set"], r["per_class"], r["method"]) == (name, per_class, asked)]
+    return {run["draw"]: run | run["rungs"][SCRATCH] if method == "scratch" else run for run in runs}
 
 
 # Sets
