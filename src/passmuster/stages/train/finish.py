@@ -15,6 +15,7 @@ from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.graph import append_head
 from passmuster.learn.heads import Head, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot
+from passmuster.learn.shares import label_shares, share_shift
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import fit_guard
@@ -33,7 +34,9 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
     pool = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.pool, task.payloads)
     held = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.reference, task.reference_payloads)
     head = fit_head(task, chosen, pool)
-    guard, guard_facts = _guard(step, chosen, head, pool, held)
+    shift = share_shift(head.logits(pool), label_shares(task.labels[task.labelled], len(task.classes)))
+    head = replace(head, bias=head.bias + shift)  # classes as large as in the pool, not as among the labels
+    guard, guard_facts = _guard(step, chosen, head, shift, pool, held)
     digest, path = write_bundle(
         step.store.bundles_folder,
         modality=task.modality.name,
@@ -89,7 +92,7 @@ def describe_head(chosen: Climbed) -> dict[str, Any]:
 
 
 def _guard(
-    step: Climb, chosen: Climbed, head: Head, pool: np.ndarray, held: np.ndarray
+    step: Climb, chosen: Climbed, head: Head, shift: np.ndarray, pool: np.ndarray, held: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The guard's arrays; thresholds from the reference, or from a part of the pool when the reference is too small."""
     order = step.rng("guard").permutation(len(pool))
@@ -105,7 +108,7 @@ def _guard(
         fit_logits=head.logits(fit),
         held_embeddings=held,
         held_logits=head.logits(held),
-        oof_logits=best.calibrated,
+        oof_logits=best.calibrated + shift,  # as served
         oof_labels=best.labels,
         policy=step.store.config.policy.guard,
     )
