@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.budget import Deadline, Machine
+from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
 from passmuster.learn.checkpoint import write_atomic
@@ -55,6 +56,7 @@ class Climbed:
     last_fit_s: float  # expected of the best head's fit on all labels
     engines: list[dict[str, Any]]
     seconds: Mapping[str, float]
+    peak_memory_bytes: int  # while it was fitted and judged
 
     @property
     def best(self) -> CrossValidated:
@@ -72,6 +74,7 @@ class Climb:
     deadline: Deadline
     seed: int
     progress: Progress
+    meter: Meter
 
     def rng(self, *names: str) -> np.random.Generator:
         """A generator of its own for each use, so that one use does not move another."""
@@ -89,6 +92,7 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     run, task = step.run, step.task
     seconds = {}
     started = time.monotonic()
+    step.meter.mark_peak()
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
     end_s = heads_s(step.machine, task.profile) + finish_s(before)
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
@@ -108,7 +112,8 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     seconds["heads"] = time.monotonic() - started
     for result in tried:
         run.note("head", rung=rung.name, head=result.kind, log_loss=result.log_loss, accuracy=result.accuracy)
-    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, last_fit_s, engines, seconds)
+    peak = step.meter.mark_peak()
+    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, last_fit_s, engines, seconds, peak)
 
 
 def finish_s(fitted: Sequence[Climbed]) -> float:

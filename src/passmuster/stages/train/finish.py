@@ -175,6 +175,8 @@ def rung_row(climbed: Climbed) -> dict[str, Any]:
         "rung": climbed.rung.name,
         "summary": climbed.rung.summary,
         "seconds": round(sum(climbed.seconds.values()), 2),
+        "peak_memory_bytes": climbed.peak_memory_bytes,
+        "truncated": bool(climbed.encoder.settings.get("truncated", False)),
         "seconds_by_phase": {name: round(value, 2) for name, value in climbed.seconds.items()},
         "head": best.kind,
         "log_loss": best.log_loss,
