@@ -114,3 +114,14 @@ def parse_volume(text: str) -> float:
             "cost.volume", "not a number of predictions", value=text, next="write it like 1m/month, 2000/day or 500k"
         )
     return float(match[1]) * _MANY[match[2]] * DAYS_PER_MONTH / _DAYS[match[3] or "month"]
+
+
+def money(amount: float) -> str:
+    """An amount with as many digits as tell something.
+
+    >>> money(12.3456), money(0.0001234), money(0.0)
+    ('12.35', '0.00012', '0')
+    """
+    if amount == 0:
+        return "0"
+    return f"{amount:.2f}" if amount >= 1 else f"{amount:.{1 - math.floor(math.log10(abs(amount)))}f}"

@@ -129,7 +129,9 @@ class Meter:
         self._look(children=True)
 
     def usage(self) -> Usage:
-        """What was used so far."""
+        """What was used so far; also without entering the block, where nothing is watched and no limit holds."""
+        with self._guard:
+            self._read_energy()
         high = high_water_bytes()
         peak = max(self._peak, high) if high > self._high_before else self._peak
         return Usage(
@@ -174,12 +176,16 @@ class Meter:
     def _look(self, *, children: bool) -> None:
         held = resident_bytes() + (_children_bytes() if children else 0)
         self._peak, self._since_mark = max(self._peak, held), max(self._since_mark, held)
-        if children and self._energy is not None:
-            self._energy_j = self._energy.read_j()
         with self._guard:
+            if children:
+                self._read_energy()
             if self.limit_bytes and held > self.limit_bytes and not (self._over or self._stop.is_set()):
                 self._over = True
                 _raise_in(self._thread_id, MemoryOverError)
+
+    def _read_energy(self) -> None:
+        if self._energy is not None:
+            self._energy_j = self._energy.read_j()
 
 
 def resident_bytes() -> int:
@@ -188,7 +194,15 @@ def resident_bytes() -> int:
 
 
 def high_water_bytes() -> int:
-    """The most memory this process has ever held; 0 where the system does not tell."""
+    """The most memory this process has ever held; 0 where the system does not tell.
+
+    Linux is asked for the address space's own mark: that of `getrusage` begins with what the parent held at the fork.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
     try:
         import resource
     except ImportError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,19 @@ from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph
 from passmuster.modality.base import Encoder, EncoderGraph, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
+from passmuster.runtime.speed import items_per_s
 from passmuster.stages.train.plan import FINISH_S, Quote, heads_s
 from passmuster.stages.train.run_folder import RunFolder, read_json
 from passmuster.stages.train.task import Task, size_of
 from passmuster.store.store import Store
 
 BATCH = 64
+# Characters in a batch of texts, the longest times their number: an encoder's memory grows with it. 64 texts of 700
+# characters took 1.4 GiB, 16 a quarter of that in the same time per text.
+BATCH_CHARS, FEWEST = 16_384, 8
 N_COMPARED = 256  # items on which engines are compared
+N_SINGLES = 24  # of them, asked one by one
+PREPARE_SHARE = 0.1  # of the time for comparing engines, for preparing items
 # Share of the time left that is kept, for a fit that uses its whole deadline, for embedding and propagation after it.
 AFTER_FIT_SHARE = 0.22
 ENGINE_SHARE = 0.05  # of the time left, for comparing engines
@@ -147,19 +153,56 @@ def _engine(step: Climb, rung: Rung, graph: EncoderGraph) -> tuple[bytes, Engine
         n = min(N_COMPARED, len(payloads))
         chosen = np.sort(step.rng("engine", rung.name).choice(len(payloads), n, replace=False))
         prepare = step.task.modality.preparer(graph.preprocess, assets)
-        feeds = [prepare([payloads[i] for i in chosen[at : at + BATCH]]) for at in range(0, n, BATCH)]
+        batches = list(batches_of([payloads[i] for i in chosen]))
+        alone = [[payloads[i]] for i in chosen[:N_SINGLES]]
+        feeds = [prepare(batch) for batch in batches]
+        seconds = min(5.0, max(0.2, ENGINE_SHARE * step.deadline.left_s))
         served, choice, engines = choose_engine(
             graph.onnx,
             feeds,
             min_neighbour_agreement=step.store.config.train.min_neighbour_agreement,
-            seconds=min(5.0, max(0.2, ENGINE_SHARE * step.deadline.left_s)),
+            seconds=seconds,
+            singles=[prepare(one) for one in alone],
         )
+        prepared = speed_of(prepare, batches, alone, PREPARE_SHARE * seconds)
         write_atomic(folder / "served.onnx", served)
-        facts = {"name": choice.name, "precision": choice.precision, "measured": engines}
+        facts = {
+            "name": choice.name,
+            "precision": choice.precision,
+            "measured": [{**row, "prepare": prepared} for row in engines],
+        }
         write_atomic(decision, json.dumps(facts, indent=1).encode())
     facts = read_json(decision)
     choice = EngineChoice(facts["name"], facts["precision"])
     return (folder / "served.onnx").read_bytes(), choice, facts["measured"], assets
+
+
+def batches_of(payloads: Sequence[Payload]) -> Iterator[list[Payload]]:
+    """The items in their order, 64 at a time; fewer where texts are long, but eight at least.
+
+    >>> [len(batch) for batch in batches_of(["x" * 100] * 100)], [len(b) for b in batches_of(["x" * 1000] * 20)]
+    ([64, 36], [16, 4])
+    """
+    batch: list[Payload] = []
+    longest = 0
+    for payload in payloads:
+        longest = max(longest, len(payload) if isinstance(payload, str) else 0)
+        if len(batch) == BATCH or (len(batch) >= FEWEST and (len(batch) + 1) * longest > BATCH_CHARS):
+            yield batch
+            batch, longest = [], len(payload) if isinstance(payload, str) else 0
+        batch.append(payload)
+    if batch:
+        yield batch
+
+
+def speed_of(
+    work: Callable[[Any], Any], batches: Sequence[Sequence[Any]], alone: Sequence[Sequence[Any]], seconds: float
+) -> dict[str, float]:
+    """Items a second of `work`, in batches and one by one; half of `seconds` for each."""
+    return {
+        "items_per_s": items_per_s(work, batches, [len(batch) for batch in batches], seconds=seconds / 2),
+        "single_items_per_s": items_per_s(work, alone, [1] * len(alone), seconds=seconds / 2),
+    }
 
 
 def embed(
@@ -184,10 +227,9 @@ def embed(
             prepare = step.task.modality.preparer(graph.preprocess, assets)
         order = np.argsort([size_of(payloads[i]) for i in positions], kind="stable")
         rows: list[np.ndarray] = []
-        for at in range(0, len(order), BATCH):
+        for batch in batches_of([payloads[positions[i]] for i in order]):
             if stop is not None and stop.passed:
                 raise OutOfTimeError("embedding")
-            batch = [payloads[positions[i]] for i in order[at : at + BATCH]]
             rows.append(engine.run(prepare(batch))["embedding"])
         found = np.concatenate(rows)
         back = np.empty_like(order)

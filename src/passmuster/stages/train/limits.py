@@ -8,7 +8,7 @@ from typing import Any
 
 from passmuster.core.budget import count_cores, count_gpus, parse_bytes, parse_duration_s
 from passmuster.core.config import Config
-from passmuster.core.cost import price_per_s
+from passmuster.core.cost import money, price_per_s
 from passmuster.core.errors import UsageError
 
 
@@ -103,14 +103,3 @@ def limits_of(config: Config, time_s: float, *, spent_s: float = 0.0) -> Limits:
 def time_of(config: Config) -> float:
     """The time budget of the configuration, in seconds."""
     return parse_duration_s(config.train.time)
-
-
-def money(amount: float) -> str:
-    """An amount with as many digits as tell something.
-
-    >>> money(12.3456), money(0.0001234), money(0.0)
-    ('12.35', '0.00012', '0')
-    """
-    if amount == 0:
-        return "0"
-    return f"{amount:.2f}" if amount >= 1 else f"{amount:.{1 - math.floor(math.log10(abs(amount)))}f}"

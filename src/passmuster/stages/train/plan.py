@@ -8,10 +8,11 @@ from typing import Any
 
 from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
+from passmuster.core.cost import money
 from passmuster.core.errors import BudgetError, ResourceError
 from passmuster.core.meter import resident_bytes
 from passmuster.modality.base import Modality, Profile, Rung
-from passmuster.stages.train.limits import Limits, money
+from passmuster.stages.train.limits import Limits
 
 FINISH_S = 2.0  # last head, guard, bundle, ledger; without what grows with the data
 HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one

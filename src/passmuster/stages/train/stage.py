@@ -31,7 +31,7 @@ from passmuster.learn.select import Candidate, Standing, choose_rung
 from passmuster.modality.find import modalities
 from passmuster.stages.train.account import Account, used_before
 from passmuster.stages.train.climb import Climb, Climbed, OutOfTimeError, climb, finish_s
-from passmuster.stages.train.finish import finish, rung_row
+from passmuster.stages.train.finish import behind, finish, rung_row
 from passmuster.stages.train.limits import Limits, limits_of, time_of
 from passmuster.stages.train.plan import FINISH_S, Quote, describe, heads_s, needs, quote_rungs
 from passmuster.stages.train.run_folder import RunFolder, open_run, unfinished_run
@@ -137,7 +137,7 @@ def train(
                 ended = time.monotonic()
                 digest, path, facts = finish(step, chosen)
                 facts["finish_s"] = time.monotonic() - ended
-                rows = _rows(task, plan["quotes"], climbed, standings, left_out)
+                rows = _rows(task, plan["quotes"], climbed, standings, left_out, facts["decide"])
                 run.write("rungs.json", rows)
                 meter.report_to(None)
                 cost = account.close("done")
@@ -270,9 +270,11 @@ def _rows(
     climbed: list[Climbed],
     standings: list[Standing],
     left_out: Mapping[str, str],
+    decide: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """Rows of ``rungs.json``: price, seconds, measured and expected gain, and where it did not help."""
     fitted = {c.rung.name: (c, s) for c, s in zip(climbed, standings, strict=True)}
+    most_right = max(climbed, key=lambda c: c.best.accuracy)
     rows = []
     for quote in quotes:
         row: dict[str, Any] = {"rung": quote["rung"], "quote": quote}
@@ -281,7 +283,8 @@ def _rows(
             prior = prior_gain(task.modality.name, quote["rung"])
             row = {**row, **rung_row(done), "gain": standing.gain, "gain_se": standing.gain_se,
                    "expected_gain": standing.expected_gain, "prior": prior, "chosen": standing.chosen,
-                   "helped": done is climbed[0] or standing.expected_gain > 0}  # fmt: skip
+                   "helped": done is climbed[0] or standing.expected_gain > 0, "decide": decide,
+                   "accuracy_behind": behind(done, most_right)}  # fmt: skip
         else:
             row = {**row, "chosen": False, "left_out": left_out[quote["rung"]]}
         rows.append(row)
