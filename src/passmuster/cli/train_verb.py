@@ -46,12 +46,17 @@ def train(
 
 def price_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     """A line for each rung: what it would cost, and why it would be left out."""
+    from passmuster.core.cost import money
+
     for row in rows:
-        yield f"{row['rung']:<16}  {row['seconds']:>7.1f} s  {row['refused'] or row['note']}"
+        price = f"{row['seconds']:>7.1f} s  {money(row['money']):>8} {row['currency']}"
+        yield f"{row['rung']:<16}  {price}  {row['refused'] or row['note']}"
 
 
 def result_lines(result: TrainResult) -> Iterator[str]:
-    """A table of rungs, and what came of the run."""
+    """A table of rungs, what came of the run, and what it cost."""
+    from passmuster.core.cost import money
+
     yield f"{'rung':<16}  {'price':>8}  {'took':>8}  {'log-loss':>8}  {'accuracy':>8}  {'gain':>7}"
     for row in result.rungs:
         yield rung_line(row)
@@ -59,6 +64,11 @@ def result_lines(result: TrainResult) -> Iterator[str]:
     yield (
         f"bundle {result.bundle[:16]}: {result.rung} with a {result.head} head, {len(result.classes)} classes, "
         f"{result.n_labels:,} labels, {result.n_pool:,} items, {result.seconds:.1f} s of {result.budget_s:g} s{resumed}"
+    )
+    cost = result.cost
+    yield (
+        f"cost {money(cost.money)} {cost.currency}: {cost.seconds:.1f} s on {cost.n_cores} cores, "
+        f"{cost.energy_kwh:.2g} kWh ({cost.energy_how}), {cost.peak_memory_bytes / 2**20:,.0f} MiB at most"
     )
 
 

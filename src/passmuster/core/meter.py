@@ -144,9 +144,11 @@ class Meter:
         )
 
     def report_to(self, beat: Callable[[Usage], None] | None) -> None:
-        """Tell `beat` the usage every two seconds, on the meter's thread; None ends it, and none is under way then."""
+        """Tell `beat` the usage now and every two seconds, on the meter's thread; None ends it, and waits for it."""
         with self._beating:
             self._beat = beat
+            if beat is not None:
+                beat(self.usage())
 
     def mark_peak(self) -> int:
         """The most memory held since the last mark, in bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from passmuster.core.budget import count_cores, count_gpus
 from passmuster.core.config import CostConfig
 from passmuster.core.cost import check_prices, parse_volume, price_per_s
-from passmuster.core.errors import NotFoundError
+from passmuster.core.errors import NotFoundError, UsageError
 from passmuster.core.lifetime import Advice, Candidate, advise
 from passmuster.stages.train.run_folder import read_json
 from passmuster.store import ledger
@@ -97,6 +98,8 @@ def lifetime(store: Store, name: str = "", *, volume: str = "", months: float = 
     check_prices(prices)
     per_month = parse_volume(volume or prices.volume)
     months = months or prices.months
+    if not 0 < months < math.inf:
+        raise UsageError("cost.months", "not a number of months", value=months, next="write it like --months 12")
     run = _find_run(store, name, needs=RUNGS)
     folder = store.runs_folder / run
     account = read_json(folder / ACCOUNT) if (folder / ACCOUNT).is_file() else {}
