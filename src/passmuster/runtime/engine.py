@@ -140,8 +140,9 @@ def choose_engine(
     if quantised:
         candidates["int8"] = quantised
     loaded = {name: Engine(model, threads=threads) for name, model in candidates.items()}
-    embedded = {name: _embed(engine, feeds) for name, engine in loaded.items()}  # also warms them up
-    speeds = _speeds(loaded, feeds, len(embedded["float32"]), seconds)
+    for engine in loaded.values():
+        _embed(engine, feeds[:1])  # warms up
+    embedded, speeds = _speeds(loaded, feeds, seconds)
     if singles:
         share = seconds * SINGLES_SHARE / len(loaded)
         for name, engine in loaded.items():
@@ -180,19 +181,20 @@ def _embed(engine: Engine, feeds: Sequence[Mapping[str, np.ndarray]]) -> np.ndar
 
 
 def _speeds(
-    loaded: Mapping[str, Engine], feeds: Sequence[Mapping[str, np.ndarray]], n_items: int, seconds: float
-) -> dict[str, float]:
-    """Items per second of each engine: medians of at most seven passes, taken in turn."""
+    loaded: Mapping[str, Engine], feeds: Sequence[Mapping[str, np.ndarray]], seconds: float
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Embeddings by each engine, and its items per second: medians of at most seven passes, taken in turn."""
     taken: dict[str, list[float]] = {name: [] for name in loaded}
+    embedded: dict[str, np.ndarray] = {}
     end = time.perf_counter() + seconds
     for _ in range(7):
         for name, engine in loaded.items():
             start = time.perf_counter()
-            _embed(engine, feeds)
+            embedded[name] = _embed(engine, feeds)
             taken[name].append(time.perf_counter() - start)
         if time.perf_counter() > end:
             break
-    return {name: n_items / float(np.median(times)) for name, times in taken.items()}
+    return embedded, {name: len(embedded[name]) / float(np.median(times)) for name, times in taken.items()}
 
 
 def compare_embeddings(reference: np.ndarray, candidate: np.ndarray) -> tuple[float, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,25 @@ class OutOfTimeError(Exception):
     """A rung that is not the first would break the deadline; it is left out."""
 
 
+@dataclass
+class Phases:
+    """Seconds and peak memory of the phases of a rung, one after the other."""
+
+    meter: Meter
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
+    _began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.meter.mark_peak()
+
+    def end(self, name: str) -> None:
+        """The phase that was under way is over; the next begins."""
+        now = time.monotonic()
+        self.seconds[name], self._began = now - self._began, now
+        self.peak_bytes[name] = self.meter.mark_peak()
+
+
 @dataclass(frozen=True)
 class Climbed:
     """A fitted rung. `tried` are the heads, the best first; `spread_over` are positions of the pool, or None."""
@@ -61,8 +80,7 @@ class Climbed:
     spread_over: np.ndarray | None
     last_fit_s: float  # expected of the best head's fit on all labels
     engines: list[dict[str, Any]]
-    seconds: Mapping[str, float]
-    peak_memory_bytes: int  # while it was fitted and judged
+    phases: Phases
 
     @property
     def best(self) -> CrossValidated:
@@ -96,30 +114,27 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
         When the deadline would be broken and there is a fitted rung already.
     """
     run, task = step.run, step.task
-    seconds = {}
-    started = time.monotonic()
-    step.meter.mark_peak()
+    phases = Phases(step.meter)
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
     end_s = heads_s(step.machine, task.profile) + finish_s(before)
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     view = FitView(task.payloads, task.labels, len(task.classes), step.store.config.train)
     encoder = _fitted(step, rung, view, step.deadline.sooner(room))
     original = rung.export(encoder)
-    seconds["fit"], started = time.monotonic() - started, time.monotonic()
+    phases.end("fit")
     served, choice, engines, folder = _engine(step, rung, original)
-    seconds["engine"], started = time.monotonic() - started, time.monotonic()
+    phases.end("engine")
     graph = replace(original, onnx=served)
     key = encoder_key(served, choice, graph.preprocess, graph.assets)
     stop = step.deadline.sooner(end_s) if before else None
     pool = embed(step, graph, choice, folder, key, task.pool, task.payloads, stop=stop)
     embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop)
-    seconds["embed"], started = time.monotonic() - started, time.monotonic()
+    phases.end("embed")
     tried, spread_over, last_fit_s = _judge(step, rung, pool, later_s)
-    seconds["heads"] = time.monotonic() - started
+    phases.end("heads")
     for result in tried:
         run.note("head", rung=rung.name, head=result.kind, log_loss=result.log_loss, accuracy=result.accuracy)
-    peak = step.meter.mark_peak()
-    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, last_fit_s, engines, seconds, peak)
+    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, last_fit_s, engines, phases)
 
 
 def finish_s(fitted: Sequence[Climbed]) -> float:

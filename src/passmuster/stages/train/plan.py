@@ -19,6 +19,7 @@ HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one
 HEAD_FITS = 24.0  # fits of a logistic head in one cross-validation
 HEAD_EVALUATIONS = 18.0
 USUAL_WIDTH = 640.0
+KEPT_BYTES = 128 * 2**20
 SPREAD_ITEMS, SPREAD_BLOCK = 12_600, 1_024  # items that labels spread over, and rows of the neighbour search at once
 
 
@@ -61,7 +62,7 @@ def _quote(
         return Quote(rung.name, 0.0, 0, "", f"not available: {missing}")
     price = rung.quote(machine, profile)
     held = resident_bytes()
-    memory = held + price.memory_bytes + heads_bytes(profile)
+    memory = held + max(price.memory_bytes, heads_bytes(profile))
     there_is = machine.memory_bytes + held
     limit = min(limits.memory_bytes, there_is) if limits.memory_bytes else there_is
     seconds = price.seconds + heads_s(machine, profile) + FINISH_S
@@ -130,10 +131,14 @@ def heads_s(machine: Machine, profile: Profile, width: float = USUAL_WIDTH) -> f
 
 
 def heads_bytes(profile: Profile, width: float = USUAL_WIDTH) -> int:
-    """Memory of the embeddings, their scaled copy, and heads whose labels spread over a part of the pool."""
+    """Memory of the embeddings, their copies, and heads whose labels spread over a part of the pool.
+
+    What a rung's libraries and engines keep is in it; what its fit took is not, because that is given back before.
+    """
     spread = min(profile.n_pool, SPREAD_ITEMS)
-    block = 3 * min(spread, SPREAD_BLOCK) * spread  # similarities of a block, and their order
-    return int(4 * (3 * profile.n_pool * width + 2 * spread * width + block + 8 * spread * profile.n_classes))
+    block = 4 * min(spread, SPREAD_BLOCK) * spread  # similarities of a block, their copy, and their order
+    floats = 3 * profile.n_pool * width + 3 * spread * width + block + 8 * spread * profile.n_classes
+    return KEPT_BYTES + int(4 * floats)
 
 
 def describe(quotes: Sequence[Quote]) -> list[dict[str, Any]]:
