@@ -73,6 +73,14 @@ def test_all_of_the_project(trained: Path) -> None:
     assert totals["labels"]["money"]["EUR"] == pytest.approx(totals["labels"]["n"] * 0.06)
 
 
+def test_the_report_page_and_the_card_say_what_it_cost(trained: Path) -> None:
+    (page,) = (trained / ".muster" / "reports").glob("*/report.html")
+    assert "It cost 0.0" in page.read_text()
+    assert muster(trained, "release").returncode in (0, 4)
+    (card,) = (trained / ".muster" / "bundles").glob("*/card.md")
+    assert "Training it cost 0.0" in card.read_text()
+
+
 @pytest.mark.parametrize("name", ["c.svg", "c.png", "c.html"])
 def test_a_chart_that_needs_no_network(trained: Path, tmp_path: Path, name: str) -> None:
     done = muster(trained, "cost", "--chart", str(tmp_path / name))

@@ -55,7 +55,8 @@ def price_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def result_lines(result: TrainResult) -> Iterator[str]:
     """A table of rungs, what came of the run, and what it cost."""
-    from passmuster.core.cost import money
+    from passmuster.core.codec import to_plain
+    from passmuster.core.cost import in_words
 
     yield f"{'rung':<16}  {'price':>8}  {'took':>8}  {'log-loss':>8}  {'accuracy':>8}  {'gain':>7}"
     for row in result.rungs:
@@ -65,11 +66,7 @@ def result_lines(result: TrainResult) -> Iterator[str]:
         f"bundle {result.bundle[:16]}: {result.rung} with a {result.head} head, {len(result.classes)} classes, "
         f"{result.n_labels:,} labels, {result.n_pool:,} items, {result.seconds:.1f} s of {result.budget_s:g} s{resumed}"
     )
-    cost = result.cost
-    yield (
-        f"cost {money(cost.money)} {cost.currency}: {cost.seconds:.1f} s on {cost.n_cores} cores, "
-        f"{cost.energy_kwh:.2g} kWh ({cost.energy_how}), {cost.peak_memory_bytes / 2**20:,.0f} MiB at most"
-    )
+    yield f"cost {in_words(to_plain(result.cost))}"
 
 
 def rung_line(row: Mapping[str, Any]) -> str:

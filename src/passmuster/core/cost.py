@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from passmuster.core.config import CostConfig
 from passmuster.core.errors import UsageError
@@ -65,6 +66,20 @@ def cost_of(usage: Usage, prices: CostConfig) -> Cost:
         per_hour=per_hour,
         n_cores=usage.n_cores,
         n_gpus=usage.n_gpus,
+    )
+
+
+def in_words(cost: Mapping[str, Any]) -> str:
+    """A `Cost`, as JSON holds it, in one line for people.
+
+    >>> from passmuster.core.codec import to_plain
+    >>> in_words(to_plain(cost_of(Usage(60.0, 90.0, 2**30, None, 2), CostConfig(per_core_hour=0.03))))
+    '0.0010 EUR: 60.0 s on 2 cores, 0.00025 kWh (estimated), 1,024 MiB at most'
+    """
+    gpus = f" and {cost['n_gpus']} GPU" if cost["n_gpus"] else ""
+    return (
+        f"{money(cost['money'])} {cost['currency']}: {cost['seconds']:.1f} s on {cost['n_cores']} cores{gpus}, "
+        f"{cost['energy_kwh']:.2g} kWh ({cost['energy_how']}), {cost['peak_memory_bytes'] / 2**20:,.0f} MiB at most"
     )
 
 

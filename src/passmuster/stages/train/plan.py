@@ -19,7 +19,7 @@ HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one
 HEAD_FITS = 24.0  # fits of a logistic head in one cross-validation
 HEAD_EVALUATIONS = 18.0
 USUAL_WIDTH = 640.0
-KEPT_BYTES = 128 * 2**20
+KEPT_BYTES = 160 * 2**20
 SPREAD_ITEMS, SPREAD_BLOCK = 12_600, 1_024  # items that labels spread over, and rows of the neighbour search at once
 
 
