@@ -15,6 +15,7 @@ from passmuster.modality.base import Modality, Profile, Rung
 from passmuster.stages.train.limits import Limits
 
 FINISH_S = 2.0  # last head, guard, bundle, ledger; without what grows with the data
+ENGINE_S = 0.4  # loading engines and timing them, beside what a rung quotes
 HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one
 HEAD_FITS = 24.0  # fits of a logistic head in one cross-validation
 HEAD_EVALUATIONS = 18.0
@@ -65,13 +66,13 @@ def _quote(
     memory = held + max(price.memory_bytes, heads_bytes(profile))
     there_is = machine.memory_bytes + held
     limit = min(limits.memory_bytes, there_is) if limits.memory_bytes else there_is
-    seconds = price.seconds + heads_s(machine, profile) + FINISH_S
+    seconds = price.seconds + ENGINE_S + heads_s(machine, profile) + FINISH_S
     refused = ""
     if memory > limit:
         refused = f"memory: needs {memory / 2**20:.0f} MiB of {limit / 2**20:.0f}"
     elif seconds > deadline.left_s:
         refused = f"{limits.by}: needs {needs(seconds, deadline, limits)}"
-    return Quote(rung.name, price.seconds, memory, price.note, refused)
+    return Quote(rung.name, price.seconds + ENGINE_S, memory, price.note, refused)
 
 
 def needs(seconds: float, deadline: Deadline, limits: Limits) -> str:
