@@ -11,6 +11,7 @@ import pytest
 from passmuster.core.config import CostConfig
 from passmuster.core.errors import NotFoundError
 from passmuster.flows import cost as flow
+from passmuster.flows.project import Project
 from passmuster.store.releases import end_run, start_run
 from passmuster.store.store import Store
 
@@ -80,6 +81,14 @@ def test_advice_for_a_volume(new_store) -> None:
     assert life.advice.name == "b.v1 int8"
     assert life.advice.dominated == {"b.v1 float32": "b.v1 int8"}
     assert life.machine_per_month == pytest.approx(3600 * 24 * 30.4)
+
+
+def test_the_same_from_python(new_store) -> None:
+    store = new_store()
+    leave(store, "train-1", 50.0, rows=ROWS)
+    project = Project(store)
+    assert project.cost() == flow.run_cost(store)
+    assert project.lifetime(volume="100/day", months=2) == flow.lifetime(store, volume="100/day", months=2)
 
 
 def test_a_run_is_found_by_id_by_folder_and_latest_first(new_store) -> None:

@@ -140,6 +140,7 @@ def train(
                 rows = _rows(task, plan["quotes"], climbed, standings, left_out, facts["decide"])
                 run.write("rungs.json", rows)
                 meter.report_to(None)
+                meter.limit_bytes = 0  # what is left is to write down what is done
                 cost = account.close("done")
                 result = TrainResult(
                     bundle=digest,
