@@ -25,6 +25,7 @@ def test_sockets_and_their_memory_add_up_and_parts_and_wholes_do_not(tmp_path: P
         zone(tmp_path, "intel-rapl:0:2", "dram", 100),
         zone(tmp_path, "intel-rapl:0:0", "core", 100),
         zone(tmp_path, "intel-rapl:2", "psys", 100),
+        zone(tmp_path, "intel-rapl-mmio:0", "package-0", 100),
     ]
     counters = EnergyCounters.find(tmp_path)
     assert counters is not None

@@ -80,9 +80,9 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def count_gpus() -> int:
+def count_gpus(devices: Path = Path("/dev")) -> int:
     """NVIDIA cards that this process may see; they are paid for whether they are busy or not."""
-    cards = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    cards = len(list(devices.glob("nvidia[0-9]*")))
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
         return cards

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
-# Zones that add up: sockets, and the memory beside them. The others (core, uncore, psys) are parts or wholes of these.
+# Zones that add up: sockets, and the memory beside them. The others (core, uncore, psys) are parts or wholes of these,
+# and `intel-rapl-mmio` is another view of the same socket.
 ADDITIVE = ("package", "dram")
 
 
@@ -34,7 +35,7 @@ class EnergyCounters:
     @classmethod
     def find(cls, root: Path = POWERCAP) -> EnergyCounters | None:
         """The counters that can be read here, begun at zero; None when a socket's cannot, or there are none."""
-        zones = sorted(path for path in root.glob("intel-rapl*:*") if _name(path).startswith(ADDITIVE))
+        zones = sorted(path for path in root.glob("intel-rapl:*") if _name(path).startswith(ADDITIVE))
         if not any(_name(zone).startswith("package") for zone in zones):
             return None
         found = cls(zones)

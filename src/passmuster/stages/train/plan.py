@@ -20,7 +20,10 @@ HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one
 HEAD_FITS = 24.0  # fits of a logistic head in one cross-validation
 HEAD_EVALUATIONS = 18.0
 USUAL_WIDTH = 640.0
+# What stays with the process after a fit: engines and libraries at least, and of a large fit most (torch; what the
+# allocator does not give back), into which half of what the heads need fits. Seen on real runs, docs/log.md.
 KEPT_BYTES = 160 * 2**20
+FIT_STAYS, HEADS_ON_TOP = 0.9, 0.5
 SPREAD_ITEMS, SPREAD_BLOCK = 12_600, 1_024  # items that labels spread over, and rows of the neighbour search at once
 
 
@@ -63,7 +66,7 @@ def _quote(
         return Quote(rung.name, 0.0, 0, "", f"not available: {missing}")
     price = rung.quote(machine, profile)
     held = resident_bytes()
-    memory = held + max(price.memory_bytes, heads_bytes(profile))
+    memory = held + run_bytes(price.memory_bytes, profile)
     there_is = machine.memory_bytes + held
     limit = min(limits.memory_bytes, there_is) if limits.memory_bytes else there_is
     seconds = price.seconds + ENGINE_S + heads_s(machine, profile) + FINISH_S
@@ -131,15 +134,17 @@ def heads_s(machine: Machine, profile: Profile, width: float = USUAL_WIDTH) -> f
     return 0.2 + flops / (machine.matmul_gflops * 1e9 * HEAD_EFFICIENCY)
 
 
-def heads_bytes(profile: Profile, width: float = USUAL_WIDTH) -> int:
-    """Memory of the embeddings, their copies, and heads whose labels spread over a part of the pool.
+def run_bytes(fit_bytes: int, profile: Profile) -> int:
+    """Memory of a whole run whose fit takes `fit_bytes`: of the fit, or of the heads in what the fit left them."""
+    heads = heads_bytes(profile)
+    return max(fit_bytes, KEPT_BYTES + heads, int(FIT_STAYS * fit_bytes + HEADS_ON_TOP * heads))
 
-    What a rung's libraries and engines keep is in it; what its fit took is not, because that is given back before.
-    """
+
+def heads_bytes(profile: Profile, width: float = USUAL_WIDTH) -> int:
+    """Memory of the embeddings, their copies, and heads whose labels spread over a part of the pool."""
     spread = min(profile.n_pool, SPREAD_ITEMS)
     block = 4 * min(spread, SPREAD_BLOCK) * spread  # similarities of a block, their copy, and their order
-    floats = 3 * profile.n_pool * width + 3 * spread * width + block + 8 * spread * profile.n_classes
-    return KEPT_BYTES + int(4 * floats)
+    return int(4 * (3 * profile.n_pool * width + 3 * spread * width + block + 8 * spread * profile.n_classes))
 
 
 def describe(quotes: Sequence[Quote]) -> list[dict[str, Any]]:
