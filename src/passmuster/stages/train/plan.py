@@ -22,8 +22,9 @@ HEAD_EVALUATIONS = 18.0
 USUAL_WIDTH = 640.0
 # What stays with the process after a fit: engines and libraries at least, and of a large fit most (torch; what the
 # allocator does not give back), into which half of what the heads need fits. Seen on real runs, docs/log.md.
-KEPT_BYTES = 160 * 2**20
+KEPT_BYTES = 140 * 2**20
 FIT_STAYS, HEADS_ON_TOP = 0.9, 0.5
+MEMORY_MARGIN = 1.1  # a limit of memory is a promise, and runs of the same size differ by so much
 SPREAD_ITEMS, SPREAD_BLOCK = 12_600, 1_024  # items that labels spread over, and rows of the neighbour search at once
 
 
@@ -137,7 +138,8 @@ def heads_s(machine: Machine, profile: Profile, width: float = USUAL_WIDTH) -> f
 def run_bytes(fit_bytes: int, profile: Profile) -> int:
     """Memory of a whole run whose fit takes `fit_bytes`: of the fit, or of the heads in what the fit left them."""
     heads = heads_bytes(profile)
-    return max(fit_bytes, KEPT_BYTES + heads, int(FIT_STAYS * fit_bytes + HEADS_ON_TOP * heads))
+    most = max(fit_bytes, KEPT_BYTES + heads, FIT_STAYS * fit_bytes + HEADS_ON_TOP * heads)
+    return int(MEMORY_MARGIN * most)
 
 
 def heads_bytes(profile: Profile, width: float = USUAL_WIDTH) -> int:
