@@ -53,6 +53,11 @@ class Limits:
         """What so many seconds cost, for people."""
         return f"{money(self.per_s * seconds)} {self.currency}"
 
+    @property
+    def memory_words(self) -> str:
+        """The memory limit, for people."""
+        return f"{self.memory_bytes / 2**20:.0f} MiB" if self.memory_bytes else "what the machine has"
+
     def line(self) -> str:
         """The tighter limit in one sentence, where there are two; "" where money is not limited."""
         if not self.max_cost:
