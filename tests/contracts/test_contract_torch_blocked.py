@@ -109,6 +109,8 @@ def test_serving_and_following_a_move(store: Store) -> None:
         ("incidents",),
         ("doctor",),
         ("check",),
+        ("cost",),
+        ("cost", "--all"),
         ("rollback", "--reason", "drill"),
         ("approve", "--channel", "canary"),
     ],

@@ -13,6 +13,7 @@ from passmuster.store.store import Store
 
 if TYPE_CHECKING:
     from passmuster.core.records import Channel, Finding, Incident, Payload, Prediction, Role
+    from passmuster.flows.cost import Lifetime, RunCost
     from passmuster.flows.release import ReleaseResult
     from passmuster.flows.verify import Verification
     from passmuster.stages.evaluate import EvaluateResult
@@ -116,6 +117,18 @@ class Project:
             seed=config.seed if seed is None else seed,
             progress=self.progress,
         )
+
+    def cost(self, run: str = "") -> RunCost:
+        """What a training took and cost (the latest when empty): seconds, memory, energy, money."""
+        from passmuster.flows.cost import run_cost
+
+        return run_cost(self.store, run)
+
+    def lifetime(self, run: str = "", *, volume: str = "", months: float = 0.0) -> Lifetime:
+        """What every candidate of a training would cost for a volume such as "1m/month", and which to serve."""
+        from passmuster.flows.cost import lifetime
+
+        return lifetime(self.store, run, volume=volume, months=months)
 
     def evaluate(self, bundle: str = "", *, novel: str | Path | None = None) -> EvaluateResult:
         """Measure a bundle (the latest when empty) on the sealed test; the opening is recorded, and counts."""

@@ -190,4 +190,9 @@ def describe_training(store: Store, draft: Draft, bundle: Bundle, predictor: Pre
             section["rungs"] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise IntegrityError("run.rungs", f"the list of rungs is not JSON: {error}", where=path) from error
+    if bundle.run and (account := store.runs_folder / bundle.run / "cost.json").is_file():
+        try:
+            section["cost"] = json.loads(account.read_text(encoding="utf-8"))["cost"]
+        except (ValueError, KeyError) as error:
+            raise IntegrityError("run.cost", f"the run's account cannot be read: {error}", where=account) from error
     draft.sections["training"] = section

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from passmuster.core.codec import to_plain
+from passmuster.core.cost import Cost, cost_of
 from passmuster.core.digests import canonical_json
 from passmuster.core.errors import IntegrityError, ResourceError
+from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
@@ -68,6 +70,7 @@ def evaluate(
         When this bundle, the live one or a file of the run is not what it should be.
     """
     progress = progress or Silent()
+    meter = Meter()
     with store.read() as db:
         chosen = read_bundle(db, bundle)
     predictor = Predictor(open_checked(store, chosen))
@@ -98,7 +101,7 @@ def evaluate(
     report = as_report(draft, chosen, evidence, incumbent)
     progress.say("writing the report")
     page = render_page(store, predictor.modality, report, answers, Extras(tuple(spoilt), tuple(strange)), scope)
-    return keep(store, report, page)
+    return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
 
 
 def foresee(store: Store, bundle: str = "") -> list[str]:
@@ -140,7 +143,7 @@ def as_report(draft: Draft, bundle: Bundle, evidence: Evidence, incumbent: Bundl
     )
 
 
-def keep(store: Store, report: Report, page: str) -> EvaluateResult:
+def keep(store: Store, report: Report, page: str, cost: Cost) -> EvaluateResult:
     """Files first, then the act: a report in the catalog has its page."""
     folder = store.root / "reports" / report.bundle[:16]
     try:
@@ -165,6 +168,7 @@ def keep(store: Store, report: Report, page: str) -> EvaluateResult:
             look=report.look,
             n_test=report.n_test,
             accuracy=headline.value if headline else None,
+            cost=to_plain(cost),
         )
     return EvaluateResult(report, digest, folder / "report.html")
 
