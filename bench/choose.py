@@ -73,7 +73,7 @@ SETTINGS = (
     Setting("sms_spam", 2_000, (20, 40, 80, 160), (20, 40, 80, 120, 160, 240, 320, 480, 640)),
     Setting("fashion_mnist", 5_000, (20, 40, 80, 100, 160), (20, 40, 80, 100, 160, 240, 320, 480, 640)),
 )
-QUICK = {"banking77": (77,), "sms_spam": (20, 40), "fashion_mnist": (20, 40)}
+QUICK = {"banking77": (77,), "fashion_mnist": (20, 40)}
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def kept_or_measured(
     if path is not None and path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text())
         return kept
-    raw, names, test = choose_sets.embedded(harness.bench_data(), setting.name, arguments.cache)
+    raw, names, test = choose_sets.embedded(harness.bench_data(), setting.name, arguments.cache, quick=arguments.quick)
     began = time.perf_counter()
     rng = np.random.default_rng([arguments.seed, number])
     draw = make_draw(setting, raw, names, test, arguments.tune, rng)
@@ -187,7 +187,9 @@ def kept_or_chosen(number: int, arguments: Any) -> dict[str, Any]:
     if path is not None and path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text())
         return kept
-    raw, names, test = choose_sets.embedded(harness.bench_data(), "fashion_mnist", arguments.cache)
+    raw, names, test = choose_sets.embedded(
+        harness.bench_data(), "fashion_mnist", arguments.cache, quick=arguments.quick
+    )
     y = np.unique(names, return_inverse=True)[1]
     train, judged = np.flatnonzero(~test), np.flatnonzero(test)
     scaling = Scaling.of(raw[train])
@@ -199,7 +201,7 @@ def kept_or_chosen(number: int, arguments: Any) -> dict[str, Any]:
         ("chosen", grow(pool, np.array([], dtype=np.int64), N_LABELS_WHOLE, DOZEN, rng)),
         ("random", rng.choice(len(train), N_LABELS_WHOLE, replace=False)),
     ):
-        others = np.setdiff1d(rng.choice(len(train), N_SPREAD, replace=False), labelled)
+        others = np.setdiff1d(rng.choice(len(train), min(N_SPREAD, len(train)), replace=False), labelled)
         over = np.sort(np.concatenate([labelled, others]))
         part = Draw(raw[train[over]], x[over], y[train[over]], neighbour_graph(x[over]), test_x, y[judged])
         run[name] = judge(part, np.searchsorted(over, np.sort(labelled)))
