@@ -15,6 +15,10 @@ def check(context: typer.Context) -> None:
     from passmuster.stages.govern.snapshot import latest_snapshot
 
     store = session.store()
+    if session.dry_run:
+        would = "look through the data again, the test included, which is recorded"
+        session.done({"would": would}, [f"would {would}"], "muster check")
+        return
     found = check(store, progress=session.progress)
     snapshot = latest_snapshot(store)
     has_labels = snapshot is not None and snapshot.n_labels.get("train", 0) > 0

@@ -35,6 +35,9 @@ def demo(
         raise ResourceError(
             "extra.train", "the demo trains, and training is not installed", next='pip install "passmuster[train]"'
         ) from error
+    if session.dry_run:
+        session.done({"would": f"run the demo in {folder}"}, [f"would run the demo in {folder}"], "muster demo")
+        return
     folder.mkdir(parents=True, exist_ok=True)
     if kind is Kind.text:
         from passmuster.flows.demo.docstrings import tell

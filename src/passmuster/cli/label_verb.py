@@ -36,22 +36,39 @@ def label(
     port: Annotated[int, typer.Option("--port", help="With --serve: the port; 0 takes a free one.")] = 0,
     skipped: Annotated[bool, typer.Option("--skipped", help="Ask again for items that you skipped before.")] = False,
     export: Annotated[Path | None, typer.Option("--export", help="Write items to label to this CSV file.")] = None,
+    plan: Annotated[
+        int, typer.Option("--plan", help="How to split so many labels between learning and evidence, and what for.")
+    ] = 0,
+    forecast: Annotated[bool, typer.Option("--forecast", help="Earlier forecasts beside what came of them.")] = False,
     label_column: Annotated[str, typer.Option("--label-column", help="Column of labels.")] = "",
     id_column: Annotated[str, typer.Option("--id-column", help="Column of ids or paths.")] = "",
 ) -> None:
     """Label items one by one, here or in the browser (--serve); or read a table of labels; or write one (--export)."""
     session = session_of(context)
-    if (file is not None) + (export is not None) + serve > 1:
+    if (file is not None) + (export is not None) + serve + bool(plan) + forecast > 1:
         raise UsageError(
-            "label.what", "name one of: a table to read, --export, --serve", next="muster label --help"
-        )  # fmt: skip
+            "label.what",
+            "name one of: a table to read, --export, --serve, --plan, --forecast",
+            next="muster label --help",
+        )
     wanted = _role(purpose, "--for")
+    if session.dry_run and file is None and not forecast:
+        would = (
+            f"write {n:,} items to {export}" if export else "serve a page to label in" if serve else "ask for labels"
+        )
+        would = f"plan {plan:,} labels" if plan else would
+        session.done({"would": would}, [f"would {would}; choosing items is recorded, so none was chosen"], next="")
+        return
     if file is not None:
         given = {"label_column": label_column, "id_column": id_column}
         session.overrides.update({f"data.{key}": value for key, value in given.items() if value})
         _read(session, file, _role(role, "--role"), who)
     elif export is not None:
         _write(session, export, n, wanted)
+    elif plan or forecast:
+        from passmuster.cli.label_plan import show_checks, show_plan
+
+        show_plan(session, plan) if plan else show_checks(session)
     elif serve:
         _serve(session, n, wanted, who, skipped, port, browse)
     else:
@@ -69,11 +86,11 @@ def _read(session: Session, file: Path, role: Purpose | None, who: str) -> None:
     from passmuster.core.codec import to_plain
     from passmuster.stages.govern import add_labels
 
-    result = add_labels(session.store(), file, role=role, who=who)
+    result = add_labels(session.store(), file, role=role, who=who, dry_run=session.dry_run)
     n_new = sum(result.n_new.values())
     changed = f" ({result.n_changed:,} of them say something else than before)" if result.n_changed else ""
     lines = [
-        f"read {result.n_read:,} rows from {file}: {n_new:,} new labels{changed}, {result.n_same:,} known already, "
+        f"{'would read' if session.dry_run else 'read'} {result.n_read:,} rows from {file}: {n_new:,} new labels{changed}, {result.n_same:,} known already, "
         f"{result.n_empty:,} without a label",
         *(f"({note})" for note in result.notes),
     ]
@@ -84,6 +101,8 @@ def _read(session: Session, file: Path, role: Purpose | None, who: str) -> None:
     data = to_plain(result)
     data["findings"] = findings_as_json(result.findings)
     next = "muster train" if "train" in result.n_new else "muster evaluate"
+    if session.dry_run:
+        next = f"muster label {file}"
     if result.n_empty == result.n_read:
         next = f"fill in the column label, then muster label {file}"
     session.done(data, lines, next=next)

@@ -27,7 +27,12 @@ def serve(
     session = session_of(context)
     store = session.store()
     if session.dry_run:
-        session.done({"would": f"serve {channel}"}, [f"would serve the channel {channel}"], "muster serve")
+        from passmuster.stages.serve.fleet import pointed_at
+        from passmuster.store.releases import read_channels
+
+        with store.read() as db:
+            release = pointed_at(read_channels(db), channel).release
+        session.done({"would": f"serve {channel}"}, [f"would serve {release} ({channel})"], "muster serve")
         return
     level = logging.ERROR if session.quiet else logging.INFO
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from passmuster.core.errors import NotFoundError
 from passmuster.core.progress import Progress
-from passmuster.core.records import Bundle, Item
+from passmuster.core.records import Bundle, Item, Snapshot
 from passmuster.metrics.error_prediction import ErrorPredictor, error_predictor
 from passmuster.runtime.guard import softmax
 from passmuster.runtime.predictor import Predictor
@@ -52,13 +53,25 @@ def answered(
 
 
 def _training_items(store: Store, bundle: Bundle, classes: Sequence[str]) -> tuple[list[Item], np.ndarray]:
-    """Items with a training label that the bundle's own snapshot held, and their class numbers; the first so many."""
-    if not bundle.snapshot:
+    """Items with a training label that the bundle's own snapshot held, and their class numbers; the first so many.
+
+    None of a bundle that was made elsewhere: what it learnt from is not here.
+    """
+    snapshot = _own_snapshot(store, bundle)
+    if snapshot is None:
         return [], np.zeros(0, dtype=np.int64)
-    with store.read() as db:
-        snapshot = read_snapshot(db, bundle.snapshot)
     view = training_view(store, snapshot)
     number = {name: i for i, name in enumerate(classes)}
     labelled = [item for item in view.pool if item.key in view.labels and view.labels[item.key].label in number]
     labelled = labelled[:MAX_TAUGHT]
     return labelled, np.array([number[view.labels[item.key].label] for item in labelled], dtype=np.int64)
+
+
+def _own_snapshot(store: Store, bundle: Bundle) -> Snapshot | None:
+    if not bundle.snapshot:
+        return None
+    try:
+        with store.read() as db:
+            return read_snapshot(db, bundle.snapshot)
+    except NotFoundError:
+        return None

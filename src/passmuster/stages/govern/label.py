@@ -42,7 +42,12 @@ class LabelResult:
 
 
 def add_labels(
-    store: Store, rows: Path | Sequence[LabelRow], *, role: Role | None = None, who: str = ""
+    store: Store,
+    rows: Path | Sequence[LabelRow],
+    *,
+    role: Role | None = None,
+    who: str = "",
+    dry_run: bool = False,
 ) -> LabelResult:
     """Record labels of items that are in the project.
 
@@ -50,6 +55,7 @@ def add_labels(
     ----------
     role : what the labels are for; None: what the table says, else the item's split
     who : who labelled, where the table does not say; the present user when empty
+    dry_run : give the account, record nothing
 
     Raises
     ------
@@ -91,7 +97,7 @@ def add_labels(
         n_new: dict[str, int] = dict(sorted(Counter(fact.role for fact in facts).items()))
         n_labels: dict[str, int] = dict(sorted(Counter(role for _, role in seen.values()).items()))
         result = LabelResult(len(table), n_new, n_changed, n_same, n_empty, n_labels, snapshot, notes=notes)
-        return _commit(store, result, facts, placement) if facts else result
+        return _commit(store, result, facts, placement) if facts and not dry_run else result
 
 
 def read_labels_file(path: Path, store: Store, items: Sequence[Item]) -> tuple[list[LabelRow], tuple[str, ...]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from passmuster.core.errors import IntegrityError, NotFoundError
@@ -49,6 +50,19 @@ class Lanes:
         return [lane for lane in (self.main, self.canary, self.shadow) if lane is not None]
 
 
+def pointed_at(channels: Mapping[str, Channel], name: str) -> Channel:
+    """The channel of that name; ``channel.none`` when it points at nothing."""
+    if name not in channels:
+        raise NotFoundError(
+            "channel.none",
+            "this channel points at no release",
+            value=name,
+            limit=", ".join(channels) or None,
+            next="muster approve",
+        )
+    return channels[name]
+
+
 class Fleet:
     """The lanes of one server.
 
@@ -80,15 +94,7 @@ class Fleet:
         """
         with self._store.read() as db:
             generation, channels = channel_generations(db), read_channels(db)
-        if self._main not in channels:
-            raise NotFoundError(
-                "channel.none",
-                "this channel points at no release",
-                value=self._main,
-                limit=", ".join(channels) or None,
-                next="muster approve",
-            )
-        main = self._lane(channels[self._main])
+        main = self._lane(pointed_at(channels, self._main))
         self._take(channels, Lanes(main=main))
         self._generation = generation
         self._meters.generation.set(generation)
