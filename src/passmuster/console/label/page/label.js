@@ -329,7 +329,7 @@
   }
 
   function ending() {
-    if (!state || state.choosing || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
+    if (!state || state.choosing || outbox.length || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
     const enough = state.n_done >= state.n;
     const title = enough ? state.n_done.toLocaleString("en") + " labels. Thank you." : "Nothing waits for a label.";
     const text = state.problem && !enough ? state.problem : "End the server with Ctrl-C; then: muster train";
