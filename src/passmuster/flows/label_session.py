@@ -337,14 +337,19 @@ class LabelSession:
         self._since_choice += n_new
         if n_new and self._pool is not None:
             self._later(self._guess)
-        missing = self.n - len(self._done) - len(self._shown) - len(self._waiting)
         if self._since_choice >= CHOOSE_EVERY:
             self._since_choice = 0
             self._later(self._choose_anew)
-        elif missing > 0 and not self._waiting and self.role != "test":
-            self._later(lambda: self._choose(missing, "train"))
+        elif self._missing() > 0 and self.role != "test":
+            self._later(lambda: self._choose(self._missing(), "train"))
+
+    def _missing(self) -> int:
+        """How many items are neither answered nor on their way, of those wanted."""
+        return self.n - len(self._done) - len(self._shown) - len(self._waiting)
 
     def _choose(self, n: int, role: Role | None = None) -> None:
+        if n < 1:
+            return
         found = self._suggest(n, role or self.role)
         with self._lock:
             taken = {*self._shown, *(s.key for s in self._waiting)}
@@ -352,17 +357,17 @@ class LabelSession:
 
     def _choose_anew(self) -> None:
         n = sum(s.role == "train" for s in self._waiting)
-        fresh = self._suggest(n + SPARE, "train") if n else []
+        fresh = self._suggest(n + SPARE, "train", anew=True) if n else []
         with self._lock:  # each place in the order keeps its role; what was shown meanwhile is left out
             out = {*self._shown, *self._aside, *self._done}
             free = iter([s for s in fresh if s.key not in out])
             chosen = [s if s.role == "test" else next(free, None) for s in self._waiting]
             self._waiting = [s for s in chosen if s is not None]
 
-    def _suggest(self, n: int, role: Role | None) -> list[Suggestion]:
+    def _suggest(self, n: int, role: Role | None, *, anew: bool = False) -> list[Suggestion]:
         with self._lock, self.store.read() as db:
             self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
-            out = {*self._aside, *self._shown, *(s.key for s in self._waiting if s.role == "test")}
+            out = {*self._aside, *self._shown, *(s.key for s in self._waiting if not anew or s.role == "test")}
         seed = self.store.config.train.seed
         found = suggest(self.store, n=n, role=role, skip=out, seed=seed)
         if not found:

@@ -10,7 +10,7 @@
   let queue = []; // items to ask; the first is on the screen
   let outbox = []; // answers that are not on disk yet, oldest first
   let recent = []; // what was answered here, oldest first
-  let sending = false, filling = false, lost = "", note = "";
+  let sending = false, filling = false, unfilled = false, lost = "", note = "", asked = 0;
   let on = -1; // the highlighted one of the classes on the screen; classes.length is "add"
   let moved = false; // whether the highlight was moved by hand since the item came
   let mode = "one", pictures = [], odd = new Set(), focusAt = 0, shownKey = "";
@@ -18,7 +18,7 @@
   // --- talking to the server
 
   async function post(name, body = {}) {
-    const held = queue.map((item) => item.key);
+    const held = queue.map((item) => item.key), ticket = ++asked;
     let answer;
     try {
       answer = await fetch(name, {
@@ -34,13 +34,14 @@
     } catch {
       throw { lost: true, what: "The label server answered with something that cannot be read." };
     }
-    if (answer.ok) return said;
+    if (answer.ok) return { ...said, ticket };
     const error = said.error || {};
     if (answer.status === 403) throw { lost: true, what: "The label server was started anew, and this address is no longer valid." };
     throw { lost: answer.status >= 500, code: error.code, what: [error.what, error.next].filter(Boolean).join(". ") };
   }
 
   function take(said) {
+    if (state && said.ticket < state.ticket) return; // an older question, answered later
     state = said;
     queue.forEach((item, i) => {
       const guess = said.guesses[item.key];
@@ -50,6 +51,7 @@
   }
 
   async function fill(first = false) {
+    unfilled = filling; // what was answered meanwhile may have made room for more
     if (filling || lost) return;
     filling = true;
     try {
@@ -65,8 +67,10 @@
       filling = false;
     }
     highlightGuess(false);
+    if (unfilled) return fill();
     render();
     if (state && !queue.length && state.choosing && !lost) setTimeout(fill, POLL_MS);
+    return undefined;
   }
 
   function answer(label, isNew = false) {
@@ -329,7 +333,7 @@
   }
 
   function ending() {
-    if (!state || state.choosing || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
+    if (!state || state.choosing || outbox.length || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
     const enough = state.n_done >= state.n;
     const title = enough ? state.n_done.toLocaleString("en") + " labels. Thank you." : "Nothing waits for a label.";
     const text = state.problem && !enough ? state.problem : "End the server with Ctrl-C; then: muster train";
