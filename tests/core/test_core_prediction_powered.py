@@ -144,6 +144,12 @@ def test_weights_add_up_to_the_pool_and_the_last_of_a_pool_ends_the_doubt() -> N
     np.testing.assert_allclose(factors, 0.0)
 
 
+def test_a_pool_that_grew_after_it_was_exhausted_leaves_every_label_a_weight() -> None:
+    rounds = as_rounds([(10, np.ones(10)), (50, np.full(5, 0.1))])
+    weights, _ = combined_weights(rounds, 15)
+    assert (weights > 0).all()
+
+
 def test_an_unanswered_part_of_a_draw_is_made_up_for() -> None:
     answered = Round(100, np.ones(12, dtype=bool), np.full(12, 0.2), np.zeros(12, dtype=bool))
     assert combined_weights([answered], 12)[0].sum() == pytest.approx(100)

@@ -75,7 +75,10 @@ def test_the_report_is_worth_more_than_its_labels_and_close_to_the_whole_test(st
     rng = np.random.default_rng(0)
     for n in (30, 30):
         label(digits, choose_evidence(store, n=n, rng=rng))
-    found = accuracy_of(digits)
+    result = evaluate(digits.store, scope=SMALL)
+    found = result.report.metric("accuracy")
+    assert found is not None
+    assert "60 labels worth about" in result.path.read_text(encoding="utf-8")
     assert found.n == 60
     assert found.method.startswith("prediction-powered, 60 labels worth about ")
     assert effective_n(found) > 80
@@ -96,14 +99,20 @@ def test_labels_that_no_draw_asked_for_are_read_as_before(store: Store) -> None:
     assert accuracy_of(digits).method == "wilson"
 
 
-def test_labels_given_beside_draws_stand_for_themselves(store: Store) -> None:
+@pytest.mark.parametrize("given_first", [True, False])
+def test_labels_given_beside_draws_stand_for_themselves(store: Store, given_first: bool) -> None:
     """All given labels are of items the model gets right; they must not pull the estimate for the rest."""
     digits = make_digits(store, n_labelled=0)
     add_model(digits, n_fit=60)
     whole = make_truth(digits)
     given = [(item, 1.0) for item in digits.items["test"] if whole[item.key]][:80]
-    label(digits, given)
-    label(digits, choose_evidence(store, n=60, rng=np.random.default_rng(1)))
+    if given_first:
+        label(digits, given)
+    chosen = choose_evidence(store, n=60, rng=np.random.default_rng(1))
+    label(digits, chosen)
+    if not given_first:
+        asked = {item.key for item, _ in chosen}
+        label(digits, [pair for pair in given if pair[0].key not in asked])
     found = accuracy_of(digits)
     truth = np.mean(list(whole.values()))
     assert found.low <= truth <= found.high
@@ -118,6 +127,21 @@ def test_skipped_items_are_not_drawn_and_are_remembered(store: Store) -> None:
     assert not skip & {item.key for item, _ in chosen}
     with store.read() as db:
         assert read_draws(db)[0].held_out == skip
+
+
+def test_items_that_were_passed_over_are_spoken_for_by_the_others(store: Store) -> None:
+    """A first draw of 40, then one in which all but ten of the unlabelled items are passed over."""
+    digits = make_digits(store, n_labelled=0)
+    add_model(digits, n_fit=60)
+    label(digits, choose_evidence(store, n=40, rng=np.random.default_rng(0)))
+    with store.read() as db:
+        asked = set(read_draws(db)[0].chances)
+    others = [item.key for item in digits.items["test"] if item.key not in asked]
+    label(digits, choose_evidence(store, n=10, skip=set(others[10:]), rng=np.random.default_rng(1)))
+    found = accuracy_of(digits)
+    assert found.n == 50
+    assert effective_n(found) < 150
+    assert found.low <= np.mean(list(make_truth(digits).values())) <= found.high
 
 
 def test_with_a_live_release_disagreements_are_asked_about(store: Store) -> None:

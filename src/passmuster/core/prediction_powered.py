@@ -89,17 +89,18 @@ def combined_weights(rounds: Sequence[Round], n: int) -> tuple[np.ndarray, np.nd
     used = [r for r in rounds if r.drawn.any()]
     if not used:
         raise DataError("powered.rounds", "no label comes from a draw", value=n)
-    left = np.array([max(r.n_population - int(r.drawn.sum()), 0) for r in used], dtype=np.float64)
     answered = np.array([int(r.drawn.sum()) for r in used], dtype=np.float64)
-    if (left == 0).any():  # a round that answered all there was knows the pool
-        shares = np.where(np.arange(len(used)) == np.flatnonzero(left == 0)[-1], 1.0, 0.0)
-    else:
-        shares = answered / (np.array([r.n_population for r in used]) * left)
+    population = np.maximum(np.array([r.n_population for r in used], dtype=np.float64), answered)
+    left = population - answered
+    if left[-1] == 0:  # the last round answered all there was: the pool is known
+        shares = np.where(np.arange(len(used)) == len(used) - 1, 1.0, 0.0)
+    else:  # an earlier one may have done so too, if the pool grew afterwards
+        shares = answered / (population * np.maximum(left, 0.5))
         shares /= shares.sum()
     weights, factors = np.zeros(n), np.zeros(n)
-    for r, share in zip(used, shares, strict=True):
+    for r, share, size in zip(used, shares, population, strict=True):
         inverse = np.where(r.drawn, 1.0 / r.probabilities, 0.0)
-        inverse *= r.n_population / inverse.sum()
+        inverse *= size / inverse.sum()
         weights += share * (inverse + r.before)
         factors += share**2 * np.maximum(inverse - 1.0, 0.0) * inverse
     return weights, factors

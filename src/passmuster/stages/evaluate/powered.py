@@ -102,5 +102,7 @@ def rounds_of(
         chances = np.array([one.chances[key] if d else 1.0 for key, d in zip(keys, drawn, strict=True)])
         before = (first <= one.labels_read) | np.array([key in one.held_out for key in keys], dtype=bool)
         came_later = alone & ~before
-        rounds.append(Round(one.n_population - int(came_later.sum()), drawn, chances, (before | alone) & ~drawn))
+        n_held = len(one.held_out.difference(keys))  # still without a label: what was drawn speaks for them too
+        n_population = one.n_population + n_held - int(came_later.sum())
+        rounds.append(Round(n_population, drawn, chances, (before | alone) & ~drawn))
     return rounds, int((~alone).sum())
