@@ -65,7 +65,7 @@ class Embedded:
 
 
 def main() -> None:
-    """Every set, draw by draw, the peers beside; claims are written after each draw."""
+    """Every set, draw by draw, the peers beside; claims are written after each run."""
     parser = harness.parser(__doc__ or "")
     parser.add_argument("--only", default="", help="sets whose name begins so")
     parser.add_argument("--draws", type=int, default=0, help="at most so many draws of labels (default: 10, or 3)")
@@ -80,8 +80,6 @@ def main() -> None:
             for name in SETS:
                 if name.startswith(arguments.only) and draw < n_draws(name, arguments):
                     measure(name, draw, arguments, report, cache)
-                    write(report)
-    write(report)
 
 
 def kept_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -124,6 +122,7 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
                 facts = muster(embedded, texts, chosen, draw)
             report.run(set=name, per_class=per_class, draw=draw, method=method, **facts)
             print(f"{name} {per_class} per class, draw {draw}, {method}: {facts['cpu_s']:.0f} CPU s", file=sys.stderr)
+            write(report)  # a run that is stopped has kept what it had
 
 
 def wants_setfit(name: str, per_class: int, arguments: argparse.Namespace) -> bool:

@@ -164,6 +164,7 @@ def refit(folder: Path, draw: Draw, seed: int) -> dict[str, Any]:
     from passmuster.learn.heads import Scaling, cross_validate_logistic
     from passmuster.learn.logistic import fit_logistic, one_hot
     from passmuster.learn.propagation import Propagation, neighbour_graph
+    from passmuster.learn.shares import label_shares, share_shift
     from passmuster.runtime.bundle import open_bundle
     from passmuster.runtime.predictor import Predictor
     from passmuster.store.releases import read_bundle
@@ -191,15 +192,17 @@ def refit(folder: Path, draw: Draw, seed: int) -> dict[str, Any]:
     over = np.sort(np.concatenate([known, others]))
     spreading = Propagation(x[over], neighbour_graph(x[over]), np.searchsorted(over, known), y, len(classes))
     spread = spreading.cross_validate(logistic, folds)
-    if spread.log_loss < logistic.log_loss:
+    best = min(spread, logistic, key=lambda result: result.log_loss)
+    if best is spread:
         weight, bias = spreading.fit(np.arange(len(known)), c=logistic.c, temperature=logistic.temperature)
     else:
         weight, bias = fit_logistic(x[known], one_hot(y, len(classes)), c=logistic.c)
     tested, _ = Predictor(bundle).embed(draw.test_payloads)
-    answers = classes[(scaling.apply(tested) @ weight + bias).argmax(axis=1)]
-    head = "propagation" if spread.log_loss < logistic.log_loss else "logistic"
+    head = scaling.fold(weight, bias, best.temperature)
+    shift = share_shift(head.logits(embedded), label_shares(y, len(classes)))
+    answers = classes[(head.logits(tested) + shift).argmax(axis=1)]
     return {
-        "accuracy": float((answers == draw.test_labels).mean()), "rung": bundle.manifest.rung, "head": head,
+        "accuracy": float((answers == draw.test_labels).mean()), "rung": bundle.manifest.rung, "head": best.kind,
         "n_labels": len(known), "n_pool": len(pool), "whole": False,
         "train_s": round(time.perf_counter() - began, 2), "peak_mib": 0.0,
     }  # fmt: skip
