@@ -89,9 +89,10 @@ def _read(session: Session, file: Path, role: Purpose | None, who: str) -> None:
     result = add_labels(session.store(), file, role=role, who=who, dry_run=session.dry_run)
     n_new = sum(result.n_new.values())
     changed = f" ({result.n_changed:,} of them say something else than before)" if result.n_changed else ""
+    read = "would read" if session.dry_run else "read"
     lines = [
-        f"{'would read' if session.dry_run else 'read'} {result.n_read:,} rows from {file}: {n_new:,} new labels{changed}, {result.n_same:,} known already, "
-        f"{result.n_empty:,} without a label",
+        f"{read} {result.n_read:,} rows from {file}: {n_new:,} new labels{changed}, {result.n_same:,} "
+        f"known already, {result.n_empty:,} without a label",
         *(f"({note})" for note in result.notes),
     ]
     if result.snapshot:
