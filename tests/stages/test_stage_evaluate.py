@@ -323,3 +323,12 @@ def test_a_disk_that_refuses_leaves_no_report(digits: Digits) -> None:
         evaluate(digits.store, scope=SMALL)
     with digits.store.read() as db:
         assert all(event.kind != "evaluate.done" for event in read_events(db))
+
+
+def test_what_falls_short_is_no_praise(digits: Digits) -> None:
+    add_model(digits, n_fit=20)  # hardly taught
+    summary = evaluate(digits.store).report.sections["summary"]
+    good, bad = (" ".join(line["text"] for line in summary[side]) for side in ("good", "breaks"))
+    assert "It is right on" not in good
+    assert bad.startswith("It is right on only")
+    assert "where the policy asks for 80.0" in bad

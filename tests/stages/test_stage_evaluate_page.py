@@ -77,7 +77,11 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> EvaluateResult:
     digits = make_digits(Store.create(folder), n_twins=3, names=NAMES)
     go_live(digits.store, add_model(digits, n_fit=60, run="run-0"))
     add_model(digits)
-    rungs = [{"rung": NASTY, "log_loss": 0.41, "cost_s": 3.25}, {"rung": "pixels.v1", "log_loss": 0.22, "cost_s": 9.0}]
+    rungs = [
+        {"rung": NASTY, "quote": {"seconds": 900.0}, "left_out": "time: needs 900.0 s of 55.0 left"},
+        {"rung": "pixels.v1", "quote": {"seconds": 8.0}, "seconds": 9.0, "log_loss": 0.22, "log_loss_se": 0.03,
+         "accuracy": 0.9, "gain": 0.19, "chosen": True},
+    ]  # fmt: skip
     (digits.store.runs_folder / "run-1" / "rungs.json").write_text(json.dumps(rungs))
     return evaluate(digits.store, scope=Scope(n_corrupted=20, n_fit=200, n_resamples=20))
 
@@ -171,8 +175,11 @@ def test_twins_stand_side_by_side(text: str, page: Page) -> None:
 
 
 def test_rungs_are_listed_with_the_chosen_one_marked(text: str) -> None:
-    assert "cost, s" in text
-    assert re.search(r"<tr class=chosen><td>pixels.v1</td>", text)
+    row = re.search(r"<tr class=chosen><td>pixels.v1</td>.*?</tr>", text)
+    assert row
+    for cell in ("8 s", "9 s", "0.220 ± 0.030", "90.0\u00a0%", "+0.190 nats", "chosen"):
+        assert f">{cell}</td>" in row[0]
+    assert "time: needs 900.0 s of 55.0 left" in text  # why a rung was left out is said
 
 
 def test_colours_come_from_the_page(text: str) -> None:

@@ -37,6 +37,8 @@ from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle
 from passmuster.store.store import Store
 
+LEAST_ACCURACY = 0.5  # below which a report praises no accuracy, where the policy names no bound
+
 
 @dataclass(frozen=True)
 class EvaluateResult:
@@ -96,7 +98,8 @@ def evaluate(
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)
-    write_summary(draft, evidence, answers, incumbent.digest if incumbent else "")
+    least = float(store.config.policy.gates.get("accuracy.v1", {}).get("min", LEAST_ACCURACY))
+    write_summary(draft, evidence, answers, incumbent.digest if incumbent else "", least)
 
     report = as_report(draft, chosen, evidence, incumbent)
     progress.say("writing the report")

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.records import Item, Metric
-from passmuster.core.statistics import detectable_drop
+from passmuster.core.statistics import detectable_drop, wilson
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
 
 UNIT = "\u00a0%"
 FEW = 10  # labelled test items below which little is said of a class
 SURE = 0.9
+LEAST_FLAGGED = 0.5  # of strange items that were named; a guard that calls fewer novel is said not to guard
 SURE_TEXT = f"{100 * SURE:.0f}{UNIT}"
 
 
@@ -41,22 +42,48 @@ def with_interval(metric: Metric) -> str:
     return f"{percent(metric.value)} ({between(metric.low, metric.high)}, {items})"
 
 
-def write_summary(draft: Draft, evidence: Evidence, answers: Answers, incumbent: str) -> None:
-    """Sections ``summary`` (good, breaks) and ``unknown``: lists of sentences, each with the set of items behind it."""
+def write_summary(
+    draft: Draft, evidence: Evidence, answers: Answers, incumbent: str, least_accuracy: float = 0.5
+) -> None:
+    """Sections ``summary`` (good, breaks) and ``unknown``: lists of sentences, each with the set of items behind it.
+
+    What falls short is said where it breaks, never as praise: accuracy below `least_accuracy`, which the policy asks
+    for, and sureness that is not borne out.
+    """
     metrics = {(m.name, m.slice): m for m in draft.metrics}
+    headline = metrics["accuracy", ""]
+    is_enough = headline.value >= least_accuracy
+    how_often = f"It is right on {'' if is_enough else 'only '}{with_interval(headline)}"
+    below = "" if is_enough else f", where the policy asks for {percent(least_accuracy)}"
+    sure, is_borne_out = when_sure(draft, evidence, answers)
+    good = [said(f"{how_often}.", headline.items)] if is_enough else []
+    bad = [] if is_enough else [said(f"{how_often}{below}.", headline.items)]
+    (good if is_borne_out else bad).extend(sure)
     draft.sections["summary"] = {
-        "good": good_at(draft, evidence, answers, metrics),
-        "breaks": breaks_at(draft, evidence, answers, metrics),
+        "good": [*good, *good_at(draft, evidence, metrics)] or [said("Nothing that this test shows.", "")],
+        "breaks": [*bad, *breaks_at(draft, evidence, answers, metrics)]
+        or [said("Nothing stood out on this test.", "")],
     }
     draft.sections["unknown"] = not_known(draft, evidence, metrics, incumbent)
 
 
-def good_at(
-    draft: Draft, evidence: Evidence, answers: Answers, metrics: dict[tuple[str, str], Metric]
-) -> list[dict[str, str]]:
-    """What it can do, in the order of what matters."""
+def when_sure(draft: Draft, evidence: Evidence, answers: Answers) -> tuple[list[dict[str, str]], bool]:
+    """How often it is right when it says that it is sure, and whether that is as often as it says (within chance)."""
+    sure = answers.confidence >= SURE
+    if not sure.any():
+        return [], True
+    right = (answers.predicted == evidence.y)[sure]
+    name = draft.add_set("sure", [k for k, s in zip(evidence.keys, sure) if s])
+    is_borne_out = wilson(float(right.sum()), len(right)).high >= SURE
+    text = f"When it is at least {SURE_TEXT} sure, which it is for {percent(float(sure.mean()))} of items, "
+    only = "" if is_borne_out else "only "
+    return [said(f"{text}it is right on {only}{percent(float(right.mean()))} of them.", name)], is_borne_out
+
+
+def good_at(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Metric]) -> list[dict[str, str]]:
+    """What else it can do: the classes it finds best, and what it has over the live release."""
     headline = metrics["accuracy", ""]
-    lines = [said(f"It is right on {with_interval(headline)}.", headline.items)]
+    lines = []
     best = [
         r for r in draft.sections["per_class"] if r["n"] >= FEW and r["recall"]["value"] >= max(0.9, headline.value)
     ]
@@ -64,12 +91,6 @@ def good_at(
     if best and len(evidence.classes) > 2:
         names = ", ".join(f"“{r['class']}” ({percent(r['recall']['value'])})" for r in best[:3])
         lines.append(said(f"It finds best: {names}.", best[0]["items"]))
-    sure = answers.confidence >= SURE
-    if sure.any():
-        right = float((answers.predicted == evidence.y)[sure].mean())
-        name = draft.add_set("sure", [k for k, s in zip(evidence.keys, sure) if s])
-        text = f"When it is at least {SURE_TEXT} sure, which it is for {percent(float(sure.mean()))} of items, "
-        lines.append(said(f"{text}it is right on {percent(right)} of them.", name))
     versions = draft.sections.get("versions", {})
     difference = metrics.get(("accuracy_difference", ""))
     if difference and difference.low > 0:
@@ -131,12 +152,21 @@ def breaks_at(
         n = int(sure_wrong.sum())
         name = draft.add_set("sure and wrong", [k for k, s in zip(evidence.keys, sure_wrong) if s])
         lines.append(said(f"It was at least {SURE_TEXT} sure and wrong {times(n)}.", name))
+    strange, ordinary = (metrics.get(("novelty_flagged", f"set={name}")) for name in ("novel", "test"))
+    if strange and ordinary and strange.value < LEAST_FLAGGED:
+        lines.append(
+            said(
+                f"Strange items: the guard calls only {percent(strange.value)} of those that were named novel, and "
+                f"{percent(ordinary.value)} of ordinary ones. The rest would be answered.",
+                strange.items,
+            )
+        )
     flips = draft.sections.get("versions", {}).get("only_incumbent", 0)
     if flips:
         lines.append(
             said(f"{count(flips, 'answer')} that the live release has right would become wrong.", "negative_flips")
         )
-    return lines or [said("Nothing stood out on this test.", "")]
+    return lines
 
 
 def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Metric], incumbent: str) -> list[str]:

@@ -341,17 +341,12 @@ def training(report: Report) -> str:
     rungs = section.get("rungs")
     rows = rungs.get("rungs", []) if isinstance(rungs, dict) else rungs
     rows = [row for row in rows or [] if isinstance(row, dict)]
-    columns = [
-        name
-        for name in dict.fromkeys(name for row in rows for name in row)
-        if any(isinstance(row.get(name), (str, int, float)) and row.get(name) != "" for row in rows)
-    ]
     table = ""
     if rows:
-        head = "".join(f'<th scope="col">{escape(column_title(name))}</th>' for name in columns)
+        head = "".join(f'<th scope="col">{title}</th>' for title in RUNG_COLUMNS)
         body = "".join(
             f"<tr{' class=chosen' if is_chosen(row, section['rung']) else ''}>"
-            + "".join(f"<td{number_class(row.get(name))}>{escape(cell(row.get(name)))}</td>" for name in columns)
+            + "".join(f"<td{kind}>{escape(text)}</td>" for text, kind in rung_cells(row))
             + "</tr>"
             for row in rows
         )
@@ -370,24 +365,22 @@ def is_chosen(row: dict[str, Any], rung: str) -> bool:
     return bool(row.get("chosen")) or rung in (row.get("rung"), row.get("name"))
 
 
-def column_title(name: str) -> str:
-    """
-    >>> column_title("seconds_s"), column_title("log_loss")
-    ('seconds, s', 'log loss')
-    """
-    return name.removesuffix("_s").replace("_", " ") + (", s" if name.endswith("_s") else "")
+RUNG_COLUMNS = ("Way to learn", "Quoted", "Took", "Log-loss", "Right, on training labels held out", "Gain", "")
 
 
-def number_class(value: Any) -> str:
-    return ' class="number"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
-
-
-def cell(value: Any) -> str:
-    """A value of a table: numbers short, nothing as a dash."""
-    if value is None or isinstance(value, (dict, list)):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def rung_cells(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is said of one rung, a text and the class of its cell for each of `RUNG_COLUMNS`."""
+    number = ' class="number"'
+    quote = row.get("quote") or {}
+    outcome = "chosen" if row.get("chosen") else row.get("left_out") or ("" if row.get("helped") else "did not help")
+    took, gain = row.get("seconds"), row.get("gain")
+    loss, error = row.get("log_loss"), row.get("log_loss_se")
+    return [
+        (str(row.get("rung") or row.get("name") or "–"), ""),
+        (f"{quote['seconds']:.0f} s" if "seconds" in quote else "–", number),
+        ("–" if took is None else f"{took:.0f} s", number),
+        ("–" if loss is None else f"{loss:.3f}" + ("" if error is None else f" ± {error:.3f}"), number),
+        ("–" if row.get("accuracy") is None else percent(row["accuracy"]), number),
+        (f"{gain:+.3f} nats" if gain else "–", number),
+        (str(outcome), ""),
+    ]
