@@ -98,7 +98,7 @@ def embed(texts: list[str]) -> np.ndarray:
         for file, content in graph.assets.items():
             (Path(scratch) / file).write_bytes(content)
         prepare = modality.preparer(graph.preprocess, Path(scratch))
-        engine = Engine(graph.onnx, EngineChoice("onnxruntime", "float32"), threads=1)
+        engine = Engine(graph.onnx, EngineChoice("onnxruntime", "float32"))
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         rows = []
         for start in range(0, len(texts), BLOCK):

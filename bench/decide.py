@@ -49,7 +49,6 @@ from passmuster.metrics.gates.looks import next_batch
 ALPHA, LOOKS = 0.05, 5
 N_POOL = 2_000
 FIRST = 40
-N_DRAWS = 5
 NEEDS = (150, 300, 600)  # random labels in a fixed sample that would tell accuracy from the bound
 COVERAGE = ((20,), (40,), (40, 60), (40, 60, 200))
 ARMS = ("random", "active", "uniform_powered", "active_confidence", "random_anytime", "random_as_asked")
@@ -64,9 +63,10 @@ class Sized:
     at_bound: int
     parts: int
     coverage: int
+    draws: int  # draws of training labels
 
 
-FULL, TUNING, QUICK = Sized(100, 200, 50, 1_000), Sized(40, 60, 0, 400), Sized(15, 15, 5, 60)
+FULL, TUNING, QUICK = Sized(100, 200, 50, 1_000, 5), Sized(40, 60, 0, 400, 5), Sized(15, 15, 5, 60, 2)
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def bounds_of(accuracy: float) -> dict[str, float]:
 def simulate(name: str, seed: int, sized: Sized, data: Path, folder: Path, tuning: bool) -> list[dict[str, Any]]:
     """Every run of one set."""
     worlds = []
-    for number in range(N_DRAWS):
+    for number in range(sized.draws):
         a = answers(data, name, number, folder, tuning=tuning)
         teach = (a.known.astype(np.float32), a.known_labels)
         worlds.append(World(a, error_predictor(a.probabilities, a.embeddings.astype(np.float32), *teach)))
@@ -202,7 +202,7 @@ def simulate(name: str, seed: int, sized: Sized, data: Path, folder: Path, tunin
                 n = 0 if policy == "at" else sized.parts
             outcomes = []
             for i in range(n):
-                world = worlds[i % N_DRAWS]
+                world = worlds[i % sized.draws]
                 bound = bounds_of(world.accuracy).get(policy)
                 if bound is None:
                     continue
@@ -222,7 +222,7 @@ def simulate(name: str, seed: int, sized: Sized, data: Path, folder: Path, tunin
         for arm in ("random", "active"):
             inside, worth = [], []
             for i in range(sized.coverage):
-                world = worlds[i % N_DRAWS]
+                world = worlds[i % sized.draws]
                 rng = np.random.default_rng([seed, i, 7, len(plan), plan[-1]])
                 labelling = Labelling(world.pool(rng), arm, rng)
                 for n in plan:
@@ -253,7 +253,7 @@ def main() -> None:
     report = harness.Report("decide", arguments)
     sized = QUICK if arguments.quick else TUNING if arguments.tuning else FULL
     arguments.quick |= arguments.tuning
-    names = arguments.only.split(",") if arguments.only else list(("sms_spam", "ag_news") if sized is QUICK else SETS)
+    names = arguments.only.split(",") if arguments.only else list(("sms_spam", "banking77") if sized is QUICK else SETS)
     with ProcessPoolExecutor(arguments.jobs) as workers:
         jobs = {
             name: workers.submit(
