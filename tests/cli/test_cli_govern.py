@@ -81,12 +81,3 @@ def test_init_sees_images_and_opens_what_is_there(tmp_path: Path) -> None:
     assert answer(tmp_path, "init")["data"]["modality"] == "image"
     again = answer(tmp_path, "init")["data"]
     assert (again["new"], again["modality"]) == (False, "image")
-
-
-def test_no_verb_of_govern_needs_torch(project: Path, tmp_path: Path) -> None:
-    block = "import sys; [sys.modules.__setitem__(m, None) for m in ('torch', 'sklearn', 'onnx', 'transformers')]; "
-    for arguments in (["add", str(tmp_path / "t.csv")], ["check"], ["label", "--export", str(tmp_path / "e.csv")]):
-        run = f"{block}sys.argv = ['muster', '-C', {str(project)!r}, *{arguments!r}]; "
-        run += "from passmuster.cli.app import main; main()"
-        ended = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, ended.stderr

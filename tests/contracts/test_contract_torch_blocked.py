@@ -145,11 +145,14 @@ def test_labelling_in_the_browser_with_guesses(new_store, tmp_path: Path) -> Non
 def test_a_new_project_takes_in_files(tmp_path: Path) -> None:
     folder = tmp_path / "fresh"
     rows = "\n".join(
-        f"{kind} number {i} of the letters we got,{kind}" for i in range(30) for kind in ("praise", "blame")
+        f"{kind} number {i} of the letters we got,{kind if i < 20 else ''}"
+        for i in range(30)
+        for kind in ("praise", "blame")
     )
     folder.mkdir()
     (tmp_path / "letters.csv").write_text(f"text,label\n{rows}\n")
-    for words in (("init", "--modality", "text"), ("add", str(tmp_path / "letters.csv"))):
+    todo = ("label", "--export", str(tmp_path / "todo.csv"), "--n", "5")
+    for words in (("init", "--modality", "text"), ("add", str(tmp_path / "letters.csv")), ("check",), todo):
         done = muster(folder, *words)
         assert "blocked" not in done.stdout + done.stderr
         assert done.returncode == 0, done.stdout + done.stderr
