@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a candidate gained over the one before it (nats; positive is better), measured and expected."""
+    """What a candidate gained over the first (nats; positive is better), measured and expected."""
 
     name: str
     gain: float
@@ -51,9 +50,10 @@ def choose_rung(candidates: Sequence[Candidate], worth_nats: float = WORTH_NATS)
     >>> [s.name for s in choose_rung([cheap, dear]) if s.chosen]
     ['dear.v1']
     """
-    measured = [(0.0, 0.0)]
-    for before, after in pairwise(candidates):
-        paired = before.losses - after.losses
+    first = candidates[0].losses
+    measured = []
+    for candidate in candidates:
+        paired = first - candidate.losses
         measured.append((float(paired.mean()), standard_error(paired) * RESAMPLED))
     return stand([c.name for c in candidates], measured, [c.prior for c in candidates], worth_nats)
 
@@ -64,18 +64,18 @@ def stand(
     priors: Sequence[Gain],
     worth_nats: float = WORTH_NATS,
 ) -> list[Standing]:
-    """Standings from each rung's gain over the one before it and its standard error, and what was known beforehand.
+    """Standings from each rung's gain over the first and its standard error, and what was known beforehand.
 
-    The first rung's gain is 0 by definition.
+    Each is compared with the first, not with the one before it: a doubt about the rung in between would count
+    against one and for the other.
     """
     gains = [(0.0, 0.0, 0.0)]
     for (gain, error), prior in zip(measured[1:], priors[1:], strict=True):
         weight = prior.spread**2 / (prior.spread**2 + max(error, 1e-6) ** 2)
-        gains.append((gain, error, weight * gain + (1 - weight) * prior.mean))
-    heights = np.cumsum([expected for _, _, expected in gains])
+        gains.append((gain, error, weight * gain + (1 - weight) * (prior.mean - priors[0].mean)))
     best = 0
     for position in range(1, len(names)):
-        if heights[position] > heights[best] + worth_nats:
+        if gains[position][2] > gains[best][2] + worth_nats:
             best = position
     return [
         Standing(name, *gain, position == best) for position, (name, gain) in enumerate(zip(names, gains, strict=True))
