@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -523,6 +524,62 @@ def test_a_held_release_is_not_gone_back_to_on_live(new_store) -> None:
     _, held = worse_candidate(store)
     with pytest.raises(HeldError):
         rollback(store, reason="why", to=held.id)
+
+
+@pytest.mark.parametrize(("n", "n_right", "outcome"), [(40, 36, "INSUFFICIENT"), (400, 380, "SHIP")])
+def test_a_rollback_goes_only_to_what_was_approved_for_the_channel(
+    new_store, n: int, n_right: int, outcome: str
+) -> None:
+    store = new_store()
+    live = released(store, b"one")
+    approve(store, live.id)
+    never = released(store, b"two", n=n, n_right=n_right, incumbent=live.bundle, versions=(30, 0))
+    assert never.verdict == outcome
+    with pytest.raises(HeldError) as caught:
+        rollback(store, reason="x", to=never.id)
+    assert caught.value.code == "rollback.never_approved"
+    if outcome == "SHIP":  # on the canary it was, on live it was not
+        approve(store, never.id, channel="canary")
+        with pytest.raises(HeldError):
+            rollback(store, reason="x", to=never.id)
+    with store.read() as db:
+        assert read_channels(db)["live"].release == live.id
+
+
+def test_going_back_to_a_provisional_release_keeps_its_terms(new_store) -> None:
+    store = new_store()
+    unsure = released(store, b"one", n=40, n_right=36)
+    before = approve(store, unsure.id, provisional=True)
+    approve(store, released(store, b"two", incumbent=unsure.bundle, versions=(30, 0)).id)
+    again = rollback(store, reason="it slipped")
+    assert (again.release, again.mode, again.share, again.expires) == (
+        unsure.id, "provisional", before.share, before.expires,
+    )  # fmt: skip
+
+
+def test_a_provisional_release_whose_time_is_over_is_not_gone_back_to(
+    new_store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store()
+    unsure = released(store, b"one", n=40, n_right=36)
+    approve(store, unsure.id, provisional=True)
+    approve(store, released(store, b"two", incumbent=unsure.bundle, versions=(30, 0)).id)
+    channels = importlib.import_module("passmuster.stages.release.channels")
+    monkeypatch.setattr(channels, "age_s", lambda at: 1.0)  # its last hour is over
+    with pytest.raises(HeldError) as caught:
+        rollback(store, reason="it slipped")
+    assert caught.value.code == "rollback.expired"
+
+
+def test_a_release_is_named_by_digits_that_only_it_has(new_store) -> None:
+    store = new_store()
+    first, second = two_live(store)
+    with pytest.raises(UsageError) as caught:
+        rollback(store, reason="x", to="r000")
+    assert caught.value.code == "release.ambiguous"
+    assert first.id in str(caught.value.limit)
+    assert second.id in str(caught.value.limit)
+    assert rollback(store, reason="x", to="r0001").release == first.id
 
 
 def test_approving_again_ends_a_degraded_state(new_store) -> None:

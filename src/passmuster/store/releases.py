@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Row, insert, select, update
 from passmuster.core.clock import now
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json, sha256_hex
-from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Bundle, Channel, Release, Report, Verdict
+from passmuster.store.naming import the_one_named
 from passmuster.store.schema import bundles, channels, releases, reports, runs, verdicts
 
 
@@ -57,11 +57,15 @@ def read_bundle(db: Connection, digest: str = "") -> Bundle:
     ------
     NotFoundError
         ``bundle.none``.
+    UsageError
+        ``bundle.ambiguous`` when several do.
     """
     query = select(bundles).order_by(bundles.c.n.desc()).limit(1)
-    row = db.execute(query.where(bundles.c.digest.startswith(digest)) if digest else query).first()
+    row = db.execute(query.where(bundles.c.digest == digest) if digest else query).first()
     if row is None:
-        raise NotFoundError("bundle.none", "there is no such bundle", value=digest or None, next="muster train")
+        known = db.execute(select(bundles.c.digest)).scalars()
+        whole = the_one_named(digest, known, noun="bundle", what="bundle", next="muster train")
+        row = db.execute(query.where(bundles.c.digest == whole)).one()
     return _bundle(row)
 
 
@@ -125,17 +129,21 @@ def read_releases(db: Connection) -> list[Release]:
 
 
 def read_release(db: Connection, name: str = "") -> Release:
-    """The release whose id or bundle digest starts with `name`; the latest when empty.
+    """The release whose id or bundle digest starts with `name`; the latest when empty, or of that bundle.
 
     Raises
     ------
     NotFoundError
         ``release.none``.
+    UsageError
+        ``release.ambiguous`` when several do.
     """
-    for release in read_releases(db):
-        if release.id.startswith(name) or release.bundle.startswith(name):
-            return release
-    raise NotFoundError("release.none", "there is no such release", value=name or None, next="muster release")
+    every = read_releases(db)
+    if every and not name:
+        return every[0]
+    known = [word for release in every for word in (release.id, release.bundle)]
+    found = the_one_named(name, known, noun="release", what="release", next="muster release")
+    return next(release for release in every if found in (release.id, release.bundle))
 
 
 def read_channels(db: Connection) -> dict[str, Channel]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection, update
 
+from passmuster.core.clock import age_s
 from passmuster.core.errors import HeldError, IntegrityError, NotFoundError, UsageError
 from passmuster.core.records import Channel, Release, Report
 from passmuster.stages.release.sign import gates_digest
@@ -194,51 +196,98 @@ def move(store: Store, chosen: Release, channel: str, override: str, provisional
     return pointed
 
 
+@dataclass(frozen=True)
+class WayBack:
+    """Where a rollback leads: from what, to what (None: the channel is withdrawn), on which terms."""
+
+    present: Channel
+    target: Release | None
+    share: float = 1.0
+    mode: Literal["normal", "degraded", "provisional"] = "normal"
+    expires: str = ""
+
+
 def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "", dry_run: bool = False) -> Channel:
     """Point a channel back at the release before this one, or at `to`; a canary with none before it is withdrawn.
+
+    Only a release that was approved for this channel can be gone back to, on the terms of that approval.
 
     Raises
     ------
     NotFoundError
-        ``rollback.none`` when there is nothing to go back to.
+        ``rollback.none`` when there is nothing to go back to, ``release.none``.
     UsageError
-        ``rollback.reason`` without a reason; ``rollback.again`` when the release before was itself rolled back from.
+        ``rollback.reason`` without a reason; ``rollback.again`` when the release before was itself rolled back from;
+        ``release.ambiguous``.
+    HeldError
+        ``rollback.never_approved``, ``rollback.expired``; ``rollback.moved`` when somebody moved the channel meanwhile.
     IntegrityError
         When the bundle to go back to is not whole; nothing was moved.
     """
     if not reason.strip():
         raise UsageError("rollback.reason", "a rollback needs a reason", next='--reason "REASON"')
     with store.read() as db:
-        present = read_channels(db).get(channel)
-        if present is None:
-            raise NotFoundError("rollback.none", f"the channel {channel} points at nothing", next="muster approve")
-        before = to or previous_release(db, channel)
-        target = read_release(db, before) if before else None
-        if target is not None and not to and was_deposed(db, channel, target.id):
-            raise UsageError(
-                "rollback.again", f"{target.id}, the release before, was itself rolled back from",
-                next=f"muster rollback --to {target.id}, or name another release",
-            )  # fmt: skip
-    if target is None and channel == "live":
-        raise NotFoundError(
-            "rollback.none", "there is no release before this one", where=channel, next="muster release, then approve"
-        )
+        way = way_back(db, channel, to)
+    target = way.target
     if target is not None:
-        if channel == "live" and target.verdict == "HOLD":
-            raise HeldError(
-                "rollback.held", f"the verdict on {target.id} is HOLD", limit="SHIP", next="name another release"
-            )
         require_whole(store, target)
-    share = present.share if channel != "live" else 1.0
     if dry_run:
-        return Channel(channel, target.id if target else "", target.bundle if target else "", 0, share)
+        names = (target.id, target.bundle) if target else ("", "")
+        return Channel(channel, *names, 0, way.share, way.mode, way.expires)
     with store.act("channel.rollback") as act:
-        pointed = point_channel(act.db, channel, target, share=share)
+        if way_back(act.db, channel, to) != way:
+            raise HeldError(
+                "rollback.moved", "somebody moved the channel meanwhile; nothing was done", where=channel,
+                next="look at it, then repeat the command",
+            )  # fmt: skip
+        pointed = point_channel(act.db, channel, target, share=way.share, mode=way.mode, expires=way.expires)
         act.payload.update(
-            channel=channel, bundle=target.bundle if target else "", reason=reason, **{"from": present.release},
+            channel=channel, bundle=target.bundle if target else "", reason=reason, **{"from": way.present.release},
             to=target.id if target else "",
         )  # fmt: skip
     return pointed
+
+
+def way_back(db: Connection, channel: str, to: str) -> WayBack:
+    """Where a rollback of `channel` leads now; raises as `rollback` does."""
+    present = read_channels(db).get(channel)
+    if present is None:
+        raise NotFoundError("rollback.none", f"the channel {channel} points at nothing", next="muster approve")
+    before = to or previous_release(db, channel)
+    if not before and channel == "live":
+        raise NotFoundError(
+            "rollback.none", "there is no release before this one", where=channel, next="muster release, then approve"
+        )
+    if not before:
+        return WayBack(present, None, present.share)
+    target = read_release(db, before)
+    if not to and was_deposed(db, channel, target.id):
+        raise UsageError(
+            "rollback.again", f"{target.id}, the release before, was itself rolled back from",
+            next=f"muster rollback --to {target.id}, or name another release",
+        )  # fmt: skip
+    return WayBack(present, target, **terms_of_approval(db, channel, target))
+
+
+def terms_of_approval(db: Connection, channel: str, release: Release) -> dict[str, Any]:
+    """Share, mode and expiry of the last approval of a release for a channel, as the ledger has it."""
+    approvals = [
+        event.payload
+        for event in ledger.read(db, kind="release.approve")
+        if (event.payload.get("channel"), event.payload.get("release")) == (channel, release.id)
+    ]
+    if not approvals:
+        raise HeldError(
+            "rollback.never_approved", f"{release.id} was never approved for {channel}, so there is no going back to it",
+            value=release.verdict, where=channel, next=f"muster approve {release.id}",
+        )  # fmt: skip
+    terms = {name: approvals[-1][name] for name in ("share", "mode", "expires")}
+    if terms["expires"] and age_s(terms["expires"]) > 0:
+        raise HeldError(
+            "rollback.expired", f"{release.id} was provisional, and its time is over", value=terms["expires"][:19],
+            next="name another release",
+        )  # fmt: skip
+    return terms
 
 
 def was_deposed(db: Connection, channel: str, release: str) -> bool:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from passmuster.core.clock import now
-from passmuster.core.errors import NotFoundError, UsageError
+from passmuster.core.errors import UsageError
 from passmuster.core.records import Channel, Incident
 from passmuster.store.incidents import read_incidents, write_incident
+from passmuster.store.naming import the_one_named
 from passmuster.store.releases import point_channel, read_channels, read_release
 from passmuster.store.store import Store
 
@@ -24,14 +25,8 @@ def find_incident(db: Connection, name: str) -> Incident:
     UsageError
         ``incident.ambiguous`` when several do.
     """
-    found = [i for i in read_incidents(db) if name and i.id.startswith(name)]
-    if not found:
-        raise NotFoundError("incident.none", "there is no such incident", value=name, next="muster incidents")
-    if len(found) > 1:
-        raise UsageError(
-            "incident.ambiguous", "several incidents begin like that", value=name, limit=", ".join(i.id for i in found)
-        )
-    return found[0]
+    found = {incident.id: incident for incident in read_incidents(db)}
+    return found[the_one_named(name, found, noun="incident", what="incident", next="muster incidents")]
 
 
 def resolve_incident(store: Store, name: str, *, note: str) -> tuple[Incident, Channel | None]:
