@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import release_case as case
+from passmuster.core.config import Policy
+from passmuster.store import ledger
 from passmuster.store.store import Store
 
 Muster = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -109,6 +111,23 @@ def test_a_dry_run_of_approve_moves_nothing(new_store, muster: Muster) -> None:
 
     with made.store.read() as db:
         assert read_channels(db) == {}
+
+
+@pytest.mark.parametrize("verb", ["check", "release"])
+@pytest.mark.parametrize(
+    ("gates", "code"),
+    [({"acuracy.v1": {"min": 0.8}}, "gate.unknown"), ({"accuracy.v1": {"min": 80}}, "policy.parameter")],
+)
+def test_a_gate_that_cannot_be_is_found_before_the_test_is_opened(
+    new_store, muster: Muster, verb: str, gates: dict[str, dict[str, float]], code: str
+) -> None:
+    store = new_store()
+    case.add_model(store, case.add_data(store))
+    store = case.with_policy(store, Policy(gates=gates))
+    done = muster(store, "--json", verb)
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (2, code)
+    with store.read() as db:
+        assert list(ledger.read(db, kind="test.open")) == []
 
 
 def test_an_unknown_channel_is_a_usage_error(new_store, muster: Muster) -> None:

@@ -40,10 +40,14 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
         ``bundle.none``.
     IntegrityError, ResourceError
         As `passmuster.stages.release.sign`.
+    UsageError
+        ``gate.unknown``, ``policy.parameter``: before the test is opened.
     """
+    from passmuster.metrics.gates import chosen_gates
     from passmuster.stages.release import judge, sign
 
     progress = progress or Silent()
+    chosen_gates(store.config.policy)
     with store.lock("release"):
         with store.read() as db:
             chosen = read_bundle(db, bundle)
@@ -78,6 +82,9 @@ def why_evaluate(db: Connection, bundle: Bundle) -> str:
 
 def what_would_happen(store: Store, bundle: str = "") -> list[str]:
     """What `release` would do, in plain words."""
+    from passmuster.metrics.gates import chosen_gates
+
+    chosen_gates(store.config.policy)
     with store.read() as db:
         chosen = read_bundle(db, bundle)
         why = why_evaluate(db, chosen)

@@ -1,4 +1,4 @@
-"""What people name by its first digits: releases, bundles, dataset versions, incidents. Several that fit are refused."""
+"""Releases, bundles, dataset versions, incidents, named by their first digits; several that fit are refused."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def decide(report: Report, policy: Policy, *, n_looks: float = 1.0) -> Decision:
     UsageError
         ``gate.unknown`` or ``policy.parameter``.
     """
-    chosen = {name: (gates[name], read_parameters(name, gates[name], given)) for name, given in policy.gates.items()}
+    chosen = chosen_gates(policy)
     results: dict[str, GateResult] = {}
     for name, (gate, params) in chosen.items():
         if reason := gate.applies(report, params):
@@ -58,6 +58,17 @@ def decide(report: Report, policy: Policy, *, n_looks: float = 1.0) -> Decision:
         results |= {name: worn_out(results[name], report, policy, n_looks) for name in open_gates}
     ordered = tuple(results[name] for name in policy.gates)
     return Decision(outcome_of(ordered), ordered, labels_needed(ordered))
+
+
+def chosen_gates(policy: Policy) -> dict[str, tuple[Gate, Parameters]]:
+    """The policy's gates, each with its numbers: what can be wrong with them is found before anything is measured.
+
+    Raises
+    ------
+    UsageError
+        ``gate.unknown`` or ``policy.parameter``.
+    """
+    return {name: (gates[name], read_parameters(name, gates[name], given)) for name, given in policy.gates.items()}
 
 
 def step_down(report: Report, entries: Mapping[str, tuple[Gate, Parameters]], alpha: float) -> dict[str, GateResult]:

@@ -278,7 +278,7 @@ def terms_of_approval(db: Connection, channel: str, release: Release) -> dict[st
     ]
     if not approvals:
         raise HeldError(
-            "rollback.never_approved", f"{release.id} was never approved for {channel}, so there is no going back to it",
+            "rollback.never_approved", f"{release.id} was never approved for {channel}: there is no going back to it",
             value=release.verdict, where=channel, next=f"muster approve {release.id}",
         )  # fmt: skip
     terms = {name: approvals[-1][name] for name in ("share", "mode", "expires")}
