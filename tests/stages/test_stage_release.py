@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -446,6 +447,46 @@ def test_a_canary_that_goes_live_leaves_the_canary(new_store) -> None:
     approve(store, second.id)
     with store.read() as db:
         assert {name: channel.release for name, channel in read_channels(db).items()} == {"live": second.id}
+
+
+CHANNELS = importlib.import_module("passmuster.stages.release.channels")
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[[], object]) -> None:
+    """Let `other` happen once, after the command has looked at the channels and before it moves one."""
+    real, done = getattr(CHANNELS, name), []
+
+    def first_other(*words: object) -> object:
+        if not done:
+            done.append(True)
+            other()
+        return real(*words)
+
+    monkeypatch.setattr(CHANNELS, name, first_other)
+
+
+def test_of_two_who_approve_at_once_the_second_is_told(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new_store()
+    first = released(store, b"one")
+    approve(store, first.id)
+    kwargs = {"incumbent": first.bundle, "versions": (30, 0)}
+    second, third = (released(store, name, **kwargs) for name in (b"two", b"three"))
+    meanwhile(monkeypatch, "chosen_share", lambda: approve(store, second.id))
+    with pytest.raises(HeldError) as caught:
+        approve(store, third.id)
+    assert caught.value.code == "approve.stale"
+    with store.read() as db:
+        assert read_channels(db)["live"].release == second.id
+
+
+def test_of_two_who_roll_back_at_once_the_second_is_told(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new_store()
+    _, second = two_live(store)
+    meanwhile(monkeypatch, "require_whole", lambda: approve(store, second.id))
+    with pytest.raises(HeldError) as caught:
+        rollback(store, reason="it slipped")
+    assert caught.value.code == "rollback.moved"
+    assert events(store)[-1].kind == "release.approve"
 
 
 # --- going back

@@ -18,6 +18,7 @@ from passmuster.store.releases import point_channel, previous_release, read_chan
 from passmuster.store.store import Store
 
 ChannelName = Literal["live", "canary", "shadow"]
+Mode = Literal["normal", "degraded", "provisional"]
 NAMES: tuple[ChannelName, ...] = ("live", "canary", "shadow")
 
 
@@ -55,29 +56,50 @@ def approve(
     check_names(channel, override, provisional)
     with store.read() as db:
         chosen = read_release(db, release)
-        live = read_channels(db).get("live")
-        found = read_report(db, chosen.bundle)
     signed = require_whole(store, chosen)
-    if signed.predicate.get("release") != chosen.id:
-        newer = str(signed.predicate.get("release"))
+    wish = Wish(chosen, signed, channel, override, provisional)
+    with store.read() as db:
+        check_permitted(store, db, wish)
+    part = chosen_share(store, channel, provisional, share)
+    if dry_run:
+        return Channel(channel, chosen.id, chosen.bundle, 0, part, "provisional" if provisional else "normal")
+    return move(store, wish, part)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for, with the bundle's bytes and signatures checked."""
+
+    release: Release
+    signed: Signed
+    channel: str
+    override: str
+    provisional: bool
+
+
+def check_permitted(store: Store, db: Connection, wish: Wish) -> None:
+    """Whether the channels, releases and reports of this moment permit it: asked before the act, and again inside it,
+    because another may have moved a channel between the two."""
+    chosen, channel = wish.release, wish.channel
+    latest = read_release(db, chosen.bundle).id
+    newer = latest if latest != chosen.id else str(wish.signed.predicate.get("release"))
+    if newer != chosen.id:
         raise HeldError(
             "approve.superseded", "the bundle was judged and signed again since", value=chosen.id, limit=newer,
             next=f"muster approve {newer}",
         )  # fmt: skip
-    if provisional:
+    live = read_channels(db).get("live")
+    found = read_report(db, chosen.bundle)
+    if wish.provisional:
         check_provisional(chosen, channel, live)
-    elif override:
-        check_override(chosen, channel, override)
+    elif wish.override:
+        check_override(chosen, channel, wish.override)
     else:
-        check_shipped(store, chosen, signed, channel, live, found[1] if found else None)
+        check_shipped(store, chosen, wish.signed, channel, live, found[1] if found else None)
     if channel != "live" and live is None:
         raise UsageError(
             "approve.no_live", f"a {channel} stands beside a live release, and there is none", next="muster approve"
         )
-    part = chosen_share(store, channel, provisional, share)
-    if dry_run:
-        return Channel(channel, chosen.id, chosen.bundle, 0, part, "provisional" if provisional else "normal")
-    return move(store, chosen, channel, override, provisional, part)
 
 
 def check_names(channel: str, override: str, provisional: bool) -> None:
@@ -175,23 +197,25 @@ def require_whole(store: Store, release: Release) -> Signed:
     return signed
 
 
-def move(store: Store, chosen: Release, channel: str, override: str, provisional: bool, share: float) -> Channel:
+def move(store: Store, wish: Wish, share: float) -> Channel:
     """The act. A canary that goes live leaves the canary channel."""
+    chosen, channel = wish.release, wish.channel
     days = store.config.policy.canary.provisional_days
-    expires = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds") if provisional else ""
-    mode = "provisional" if provisional else "normal"
+    expires = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds") if wish.provisional else ""
+    mode: Mode = "provisional" if wish.provisional else "normal"
     with store.act("release.approve") as act:
+        check_permitted(store, act.db, wish)
         pointed = point_channel(act.db, channel, chosen, share=share, mode=mode, expires=expires)
         canary = read_channels(act.db).get("canary")
         promoted = channel == "live" and canary is not None and canary.bundle == chosen.bundle
         if promoted:
             point_channel(act.db, "canary", None)
-        if override:
+        if wish.override:
             row = schema.releases.c.id == chosen.id
-            act.db.execute(update(schema.releases).where(row).values(override=override))
+            act.db.execute(update(schema.releases).where(row).values(override=wish.override))
         act.payload.update(
             channel=channel, release=chosen.id, bundle=chosen.bundle, verdict=chosen.verdict, mode=mode, share=share,
-            expires=expires, override=override, promoted=promoted,
+            expires=expires, override=wish.override, promoted=promoted,
         )  # fmt: skip
     return pointed
 
@@ -203,7 +227,7 @@ class WayBack:
     present: Channel
     target: Release | None
     share: float = 1.0
-    mode: Literal["normal", "degraded", "provisional"] = "normal"
+    mode: Mode = "normal"
     expires: str = ""
 
 
