@@ -24,7 +24,8 @@ from passmuster.runtime.signature import check_signature
 from passmuster.stages.release import approve, check_signed, judge, problems_of, rollback, sign
 from passmuster.stages.release.judge import count_looks
 from passmuster.store import keys, ledger
-from passmuster.store.releases import point_channel, read_channels, read_releases, read_verdict
+from passmuster.store.items import read_items, read_labels
+from passmuster.store.releases import point_channel, read_bundle, read_channels, read_releases, read_verdict
 from passmuster.store.store import Store
 
 
@@ -131,8 +132,6 @@ def test_fresh_test_labels_make_old_looks_count_less(new_store) -> None:
     for _ in range(4):
         case.add_evidence(store, snapshot, bundle)
     with store.read() as db:
-        from passmuster.store.items import read_items
-
         rest = [item for item in read_items(db) if item.id.startswith("test")][10:]
     case.label_test(store, rest)
     report = case.add_evidence(store, snapshot, bundle)
@@ -517,6 +516,72 @@ def test_a_second_rollback_does_not_return_to_what_was_rolled_back_from(new_stor
         rollback(store, reason="again")
     assert caught.value.code == "rollback.again"
     assert rollback(store, reason="it was the camera", to=second.id).release == second.id
+
+
+def judged_again(store: Store, release: Release, fresh: int) -> Release:
+    """The same bundle evaluated and signed again, after so many test items got their first label."""
+    with store.read() as db:
+        labelled = read_labels(db, role="test")
+        rest = [i for i in read_items(db) if i.id.startswith("test") and i.key not in labelled]
+    case.label_test(store, rest[:fresh])
+    with store.read() as db:
+        live = read_channels(db)["live"].bundle
+        bundle = read_bundle(db, release.bundle)
+    evidence = {"incumbent": live, "versions": (30, 0)}
+    case.add_evidence(store, SNAPSHOTS[store.folder], bundle, **evidence)  # type: ignore[arg-type]
+    return sign(store, judge(store, release.bundle))
+
+
+def put_back(store: Store) -> Release:
+    """A release that was live, and was rolled back from; ten test items wait for a label."""
+    SNAPSHOTS[store.folder] = case.add_data(store, n_test_labels=30)
+    bundles = [case.add_model(store, SNAPSHOTS[store.folder], name) for name in (b"one", b"two")]
+    case.add_evidence(store, SNAPSHOTS[store.folder], bundles[0])
+    first = sign(store, judge(store, bundles[0].digest))
+    approve(store, first.id)
+    case.add_evidence(store, SNAPSHOTS[store.folder], bundles[1], incumbent=first.bundle, versions=(30, 0))
+    second = sign(store, judge(store, bundles[1].digest))
+    approve(store, second.id)
+    rollback(store, reason="it slipped")
+    return second
+
+
+@pytest.mark.parametrize("channel", ["live", "canary"])
+def test_what_was_put_back_does_not_return_without_a_question(new_store, channel: str) -> None:
+    store = new_store()
+    release = judged_again(store, put_back(store), fresh=0)
+    assert release.verdict == "SHIP"
+    with pytest.raises(HeldError) as caught:
+        approve(store, release.id, channel=channel)
+    assert caught.value.code == "approve.put_back"
+    assert "it slipped" in caught.value.what
+    with pytest.raises(UsageError):
+        approve(store, release.id, channel=channel, override=" ")
+    assert approve(store, release.id, channel=channel, override="it was the camera").release == release.id
+    payload = events(store, "release.approve")[-1].payload
+    seq = events(store, "channel.rollback")[-1].seq
+    assert (payload["override"], payload["returns"]) == (
+        "it was the camera", {"from_event": seq, "n_fresh_test_labels": 0},
+    )  # fmt: skip
+
+
+def test_what_was_put_back_returns_on_fresher_evidence(new_store) -> None:
+    store = new_store()
+    release = judged_again(store, put_back(store), fresh=3)
+    assert approve(store, release.id).release == release.id
+    assert events(store, "release.approve")[-1].payload["returns"]["n_fresh_test_labels"] == 3
+    assert approve(store, release.id).mode == "normal"  # live already: nothing to ask
+
+
+def test_a_label_that_was_only_changed_is_no_fresh_evidence(new_store) -> None:
+    store = new_store()
+    old = put_back(store)
+    with store.read() as db:
+        known = [i for i in read_items(db) if i.id.startswith("test")][:5]
+    case.label_test(store, known)
+    with pytest.raises(HeldError) as caught:
+        approve(store, judged_again(store, old, fresh=0).id)
+    assert caught.value.code == "approve.put_back"
 
 
 def test_what_the_watch_rolled_back_from_is_not_returned_to(new_store) -> None:

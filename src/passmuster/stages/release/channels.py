@@ -11,6 +11,7 @@ from sqlalchemy import Connection, update
 from passmuster.core.clock import age_s
 from passmuster.core.errors import HeldError, IntegrityError, NotFoundError, UsageError
 from passmuster.core.records import Channel, Release, Report
+from passmuster.stages.release.deposed import Deposition, deposition, was_deposed
 from passmuster.stages.release.sign import gates_digest
 from passmuster.stages.release.signature import Signed, check_signed
 from passmuster.store import keys, ledger, schema
@@ -38,7 +39,8 @@ def approve(
     ----------
     release : the id or bundle digest starts with this; the latest release when empty
     channel : "live", "canary" or "shadow"
-    override : why a held or insufficient release is let through; on the canary only, and recorded
+    override : why a held or insufficient release is let through, on the canary only; or why one that was put back may
+        return without new evidence; recorded
     provisional : serve an insufficient release behind a high abstention threshold, on a share, until it expires;
         on the live channel only while nothing else is live
     share : part of requests in (0, 1]; by default 1 for live, the policy's for a canary
@@ -47,13 +49,18 @@ def approve(
     Raises
     ------
     HeldError
-        ``approve.held``, ``approve.policy_changed``, ``approve.stale``.
+        ``approve.held``, ``approve.policy_changed``, ``approve.stale``, ``approve.superseded``; ``approve.put_back``
+        for a bundle that was rolled back from, unless its report has test labels that were not there then, or
+        `override` says why it may return.
     IntegrityError
         ``signature.*``, ``release.*``, ``bundle.*``: nothing was moved.
     UsageError
         ``approve.*`` for options that do not go together.
     """
-    check_names(channel, override, provisional)
+    if channel not in NAMES:
+        raise UsageError("approve.channel", "there is no such channel", value=channel, limit=", ".join(NAMES))
+    if override and not override.strip():
+        raise UsageError("approve.override", "an override needs a reason", next='--override "REASON"')
     with store.read() as db:
         chosen = read_release(db, release)
     signed = require_whole(store, chosen)
@@ -77,9 +84,9 @@ class Wish:
     provisional: bool
 
 
-def check_permitted(store: Store, db: Connection, wish: Wish) -> None:
+def check_permitted(store: Store, db: Connection, wish: Wish) -> Deposition | None:
     """Whether the channels, releases and reports of this moment permit it: asked before the act, and again inside it,
-    because another may have moved a channel between the two."""
+    because another may have moved a channel between the two. Returns how the bundle was put back before, if it was."""
     chosen, channel = wish.release, wish.channel
     latest = read_release(db, chosen.bundle).id
     newer = latest if latest != chosen.id else str(wish.signed.predicate.get("release"))
@@ -90,9 +97,15 @@ def check_permitted(store: Store, db: Connection, wish: Wish) -> None:
         )  # fmt: skip
     live = read_channels(db).get("live")
     found = read_report(db, chosen.bundle)
+    past = deposition(db, chosen.bundle, channel, found[1] if found else None)
+    returning = past is not None and not past.n_fresh
+    if past is not None and returning and not wish.override:
+        raise put_back(chosen, channel, past)
     if wish.provisional:
+        if wish.override and not returning:
+            raise UsageError("approve.options", "--override and --provisional exclude each other", next="choose one")
         check_provisional(chosen, channel, live)
-    elif wish.override:
+    elif wish.override and not (returning and chosen.verdict == "SHIP"):
         check_override(chosen, channel, wish.override)
     else:
         check_shipped(store, chosen, wish.signed, channel, live, found[1] if found else None)
@@ -100,14 +113,19 @@ def check_permitted(store: Store, db: Connection, wish: Wish) -> None:
         raise UsageError(
             "approve.no_live", f"a {channel} stands beside a live release, and there is none", next="muster approve"
         )
+    return past
 
 
-def check_names(channel: str, override: str, provisional: bool) -> None:
-    """The options go together."""
-    if channel not in NAMES:
-        raise UsageError("approve.channel", "there is no such channel", value=channel, limit=", ".join(NAMES))
-    if override and provisional:
-        raise UsageError("approve.options", "--override and --provisional exclude each other", next="choose one")
+def put_back(chosen: Release, channel: str, past: Deposition) -> HeldError:
+    """What is said to whoever wants a release back that was rolled back from, with no new evidence."""
+    beside = "" if channel == "live" else f" --channel {channel}"
+    return HeldError(
+        "approve.put_back",
+        f"this bundle was put back from {past.channel} on {past.at[:19]} ({past.why}), and nothing is known since",
+        value="0 test labels since then", limit="1 fresh test label, or a reason", where=channel,
+        next=f"label test items and muster release; or muster approve {chosen.id}{beside} --override "
+        '"WHY IT MAY RETURN"',
+    )  # fmt: skip
 
 
 def check_shipped(
@@ -144,11 +162,9 @@ def check_shipped(
 
 
 def check_override(chosen: Release, channel: str, override: str) -> None:
-    """An override needs a reason, a release that needs it, and the canary."""
+    """An override of a verdict needs one to override, and the canary."""
     if chosen.verdict == "SHIP":
         raise UsageError("approve.override", f"{chosen.id} needs no override: its verdict is SHIP", next="leave it out")
-    if not override.strip():
-        raise UsageError("approve.override", "an override needs a reason", next='--override "REASON"')
     if channel != "canary":
         raise HeldError(
             "approve.held", "an override opens the canary only", value=channel, limit="canary",
@@ -204,7 +220,7 @@ def move(store: Store, wish: Wish, share: float) -> Channel:
     expires = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds") if wish.provisional else ""
     mode: Mode = "provisional" if wish.provisional else "normal"
     with store.act("release.approve") as act:
-        check_permitted(store, act.db, wish)
+        past = check_permitted(store, act.db, wish)
         pointed = point_channel(act.db, channel, chosen, share=share, mode=mode, expires=expires)
         canary = read_channels(act.db).get("canary")
         promoted = channel == "live" and canary is not None and canary.bundle == chosen.bundle
@@ -216,6 +232,7 @@ def move(store: Store, wish: Wish, share: float) -> Channel:
         act.payload.update(
             channel=channel, release=chosen.id, bundle=chosen.bundle, verdict=chosen.verdict, mode=mode, share=share,
             expires=expires, override=wish.override, promoted=promoted,
+            returns={"from_event": past.seq, "n_fresh_test_labels": past.n_fresh} if past else {},
         )  # fmt: skip
     return pointed
 
@@ -312,16 +329,3 @@ def terms_of_approval(db: Connection, channel: str, release: Release) -> dict[st
             next="name another release",
         )  # fmt: skip
     return terms
-
-
-def was_deposed(db: Connection, channel: str, release: str) -> bool:
-    """Whether the last move of `channel` away from `release` was a rollback, by a person or by the watch."""
-    deposed = False
-    for event in ledger.read(db):
-        if event.payload.get("channel") != channel:
-            continue
-        if event.kind == "release.approve" and event.payload.get("release") == release:
-            deposed = False
-        elif event.payload.get("from") == release:
-            deposed = event.kind == "channel.rollback" or event.payload.get("action") in ("rollback", "withdraw")
-    return deposed
