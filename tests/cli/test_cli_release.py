@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,6 +91,28 @@ def test_verify_lists_all_that_is_wrong(new_store, muster: Muster) -> None:
     wrong = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
     assert len(wrong) == 2
     assert {"card.md", "head.json"} == {name for name in ("card.md", "head.json") for line in wrong if name in line}
+
+
+def test_verify_never_says_whole_of_an_unsigned_bundle(new_store, muster: Muster) -> None:
+    store = new_store()
+    bundle = case.add_model(store, case.add_data(store))
+    done = muster(store, "verify")
+    assert (done.returncode, "whole" in done.stdout, "1 bundle is unsigned" in done.stdout) == (0, False, True)
+    done = muster(store, "--json", "verify", str(store.bundle_folder(bundle.path)))
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (9, "verify.unsigned")
+
+
+def test_verify_groups_what_is_alike(new_store, muster: Muster) -> None:
+    store = new_store()
+    case.add_data(store, n_test=200)
+    db = sqlite3.connect(store.root / "catalog.db")
+    with db:
+        db.execute("UPDATE snapshot_items SET split = 'train' WHERE split = 'test'")
+    db.close()
+    done = muster(store, "verify")
+    assert "… and 197 more like that" in done.stdout
+    assert len(done.stdout.splitlines()) < 8
+    assert "200 problems found" in done.stderr
 
 
 def test_rollback_needs_a_reason(new_store, muster: Muster) -> None:

@@ -588,7 +588,7 @@ def test_what_the_watch_rolled_back_from_is_not_returned_to(new_store) -> None:
     store = new_store()
     first, second = two_live(store)
     with store.act("incident.open") as act:
-        point_channel(act.db, "live", first)
+        point_channel(act, "live", first)
         act.payload.update(channel="live", action="rollback", to=first.id, **{"from": second.id})
     with pytest.raises(UsageError) as caught:
         rollback(store, reason="again")
@@ -693,7 +693,7 @@ def test_approving_again_ends_a_degraded_state(new_store) -> None:
     release = sign(made.store, judge(made.store))
     approve(made.store)
     with made.store.act("incident.open") as act:
-        point_channel(act.db, "live", release, mode="degraded")
+        point_channel(act, "live", release, mode="degraded")
     assert approve(made.store).mode == "normal"
 
 

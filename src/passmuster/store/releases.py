@@ -14,6 +14,7 @@ from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.records import Bundle, Channel, Release, Report, Verdict
 from passmuster.store.naming import the_one_named
 from passmuster.store.schema import bundles, channels, releases, reports, runs, verdicts
+from passmuster.store.store import Act
 
 
 def start_run(db: Connection, run: str, kind: str, snapshot: str, record: Mapping[str, Any]) -> None:
@@ -166,7 +167,7 @@ def _channel(row: Row[tuple[Any, ...]]) -> Channel:
 
 
 def point_channel(
-    db: Connection,
+    act: Act,
     name: str,
     release: Release | None,
     *,
@@ -176,9 +177,9 @@ def point_channel(
 ) -> Channel:
     """Point a channel at a release (None: at nothing) or change its mode; its generation grows by one.
 
-    The caller's act is the ledger event that says why.
+    The caller's act is the ledger event that says why; the row goes into its payload, so that `verify` can compare.
     """
-    old = db.execute(select(channels).where(channels.c.name == name)).first()
+    old = act.db.execute(select(channels).where(channels.c.name == name)).first()
     target, bundle = (release.id, release.bundle) if release else ("", "")
     previous = "" if old is None else (old.release if old.release != target else old.previous)
     values = {
@@ -186,9 +187,10 @@ def point_channel(
         "share": share, "mode": mode, "expires": expires, "updated": now(), "previous": previous,
     }  # fmt: skip
     if old is None:
-        db.execute(insert(channels).values(name=name, **values))
+        act.db.execute(insert(channels).values(name=name, **values))
     else:
-        db.execute(update(channels).where(channels.c.name == name).values(**values))
+        act.db.execute(update(channels).where(channels.c.name == name).values(**values))
+    act.payload.setdefault("channels", []).append({"name": name, **values})
     return Channel(
         name=name, release=target, bundle=bundle, generation=int(str(values["generation"])), share=share,
         mode=mode, expires=expires, updated=str(values["updated"]),  # type: ignore[arg-type]

@@ -58,19 +58,15 @@ def open_test(store: Store, snapshot: Snapshot, purpose: Purpose) -> TestView:
     Test labels are the latest known, not the snapshot's: evidence may grow without making a new data-set version.
     """
     with store.act("test.open") as act:
-        act.db.execute(
-            insert(seal_openings).values(
-                snapshot=snapshot.digest,
-                purpose=purpose,
-                counted=int(purpose in COUNTED),
-                at=now(),
-                policy=store.config.policy.digest(),
-            )
-        )
+        opening = {
+            "snapshot": snapshot.digest, "purpose": purpose, "counted": int(purpose in COUNTED), "at": now(),
+            "policy": store.config.policy.digest(),
+        }  # fmt: skip
+        n = act.db.execute(insert(seal_openings).values(**opening)).lastrowid
         look = act.db.execute(
             select(func.sum(seal_openings.c.counted)).where(seal_openings.c.snapshot == snapshot.digest)
         ).scalar_one()
-        act.payload.update(snapshot=snapshot.digest, purpose=purpose, look=int(look))
+        act.payload.update(opening=n, look=int(look), **opening)
         split = read_split(act.db, snapshot, "test")
         labels = read_labels(act.db, role="test")
     inside = {item.key for item in split}

@@ -24,7 +24,7 @@ def commit_items(placed: Sequence[tuple[Item, Split, str]]) -> tuple[str, list[d
     rows = []
     for item, split, twins in placed:
         salt = secrets.token_hex(16)
-        leaf = sha256_hex(canonical_json([salt, item.key, item.digest, split]))
+        leaf = sha256_hex(canonical_json([salt, item.key, item.digest, item.blob, split]))
         rows.append({"key": item.key, "split": split, "twins": twins, "salt": salt, "commitment": leaf})
     return merkle_root([r["commitment"] for r in rows]), rows
 

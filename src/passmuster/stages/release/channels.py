@@ -221,11 +221,11 @@ def move(store: Store, wish: Wish, share: float) -> Channel:
     mode: Mode = "provisional" if wish.provisional else "normal"
     with store.act("release.approve") as act:
         past = check_permitted(store, act.db, wish)
-        pointed = point_channel(act.db, channel, chosen, share=share, mode=mode, expires=expires)
+        pointed = point_channel(act, channel, chosen, share=share, mode=mode, expires=expires)
         canary = read_channels(act.db).get("canary")
         promoted = channel == "live" and canary is not None and canary.bundle == chosen.bundle
         if promoted:
-            point_channel(act.db, "canary", None)
+            point_channel(act, "canary", None)
         if wish.override:
             row = schema.releases.c.id == chosen.id
             act.db.execute(update(schema.releases).where(row).values(override=wish.override))
@@ -281,7 +281,7 @@ def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "", 
                 "rollback.moved", "somebody moved the channel meanwhile; nothing was done", where=channel,
                 next="look at it, then repeat the command",
             )  # fmt: skip
-        pointed = point_channel(act.db, channel, target, share=way.share, mode=way.mode, expires=way.expires)
+        pointed = point_channel(act, channel, target, share=way.share, mode=way.mode, expires=way.expires)
         act.payload.update(
             channel=channel, bundle=target.bundle if target else "", reason=reason, **{"from": way.present.release},
             to=target.id if target else "",
