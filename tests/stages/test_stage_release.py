@@ -22,10 +22,11 @@ from passmuster.core.records import Event, Release
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.signature import check_signature
 from passmuster.stages.release import approve, check_signed, judge, problems_of, rollback, sign
-from passmuster.stages.release.judge import count_looks
 from passmuster.store import keys, ledger
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import point_channel, read_bundle, read_channels, read_releases, read_verdict
+from passmuster.store.seal import count_looks
+from passmuster.store.snapshots import add_snapshot, commit_items
 from passmuster.store.store import Store
 
 
@@ -118,7 +119,7 @@ def test_looks_add_up_over_bundles_and_dataset_versions(new_store) -> None:
     for i in range(5):
         report = case.add_evidence(store, snapshot, case.add_model(store, snapshot, b"%d" % i))
     with store.read() as db:
-        assert count_looks(db, report) == pytest.approx(5)
+        assert count_looks(db, report.snapshot, report.created) == pytest.approx(5)
     assert judge(store).outcome == "SHIP"
     case.add_evidence(store, snapshot, case.add_model(store, snapshot, b"6"))
     verdict = judge(store)
@@ -136,7 +137,27 @@ def test_fresh_test_labels_make_old_looks_count_less(new_store) -> None:
     case.label_test(store, rest)
     report = case.add_evidence(store, snapshot, bundle)
     with store.read() as db:
-        assert count_looks(db, report) == pytest.approx(4 * 10 / 40 + 1)
+        assert count_looks(db, report.snapshot, report.created) == pytest.approx(4 * 10 / 40 + 1)
+
+
+def test_every_paper_names_the_same_look_also_after_a_new_dataset_version(new_store) -> None:
+    store = new_store()
+    snapshot = case.add_data(store)
+    for i in range(2):
+        case.add_evidence(store, snapshot, case.add_model(store, snapshot, b"%d" % i))
+    with store.read() as db:
+        items = read_items(db)
+    placed = [(item, "train" if item.id.startswith("train") else "test", "") for item in items]
+    root, rows = commit_items(placed)
+    child = replace(snapshot, digest="c" * 64, parent=snapshot.digest)
+    with store.act("label.add") as act:
+        add_snapshot(act.db, child, rows)
+        act.payload.update(snapshot=child.digest, root=root)
+    bundle = case.add_model(store, child, b"3")
+    report = case.add_evidence(store, child, bundle)
+    verdict = judge(store, bundle.digest)
+    card = (folder_of(store, sign(store, verdict)) / "card.md").read_text()
+    assert (report.look, verdict.look, "look 3 at these labels" in card) == (3, 3, True)
 
 
 # --- the signature

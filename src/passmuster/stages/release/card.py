@@ -37,7 +37,7 @@ def model_card(
         [f"# Model card: {release.id}", "", *what(manifest)],
         ["## Verdict", "", *judged(verdict)],
         ["## Data", "", *data(snapshot, findings)],
-        ["## Evidence", "", *evidence(report)],
+        ["## Evidence", "", *evidence(report, verdict)],
         ["## Limits", "", *limits(report, manifest)],
         ["## How to check this", "", *how(verdict, report)],
     ]
@@ -90,9 +90,9 @@ def data(snapshot: Snapshot, findings: list[Finding]) -> Iterator[str]:
         yield f"- {finding.severity}: {finding.title} ({len(finding.items):,} items)"
 
 
-def evidence(report: Report) -> Iterator[str]:
+def evidence(report: Report, verdict: Verdict) -> Iterator[str]:
     """The headline numbers with their intervals."""
-    yield f"Tested on {report.n_test:,} labelled items that training never saw; look {report.look} at this test set."
+    yield f"Tested on {report.n_test:,} labelled items that training never saw; look {verdict.look} at these labels."
     yield ""
     yield "| number | value | interval | n |"
     yield "| --- | --- | --- | --- |"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from passmuster.core.records import Event, Report
 from passmuster.store import ledger
+from passmuster.store.items import read_labels
 from passmuster.store.releases import read_releases
 from passmuster.store.schema import labels, snapshot_items
 
@@ -77,6 +78,7 @@ def takes_up(event: Event, ids: Collection[str]) -> bool:
 
 def n_fresh_test_labels(db: Connection, report: Report, since: str) -> int:
     """How many test items in a report's evidence got their first label after `since`; a changed label is not fresh."""
+    standing = read_labels(db, role="test")
     item = snapshot_items.c
     first = (
         select(labels.c.key)
@@ -85,4 +87,4 @@ def n_fresh_test_labels(db: Connection, report: Report, since: str) -> int:
         .having(func.min(labels.c.at) > since, func.min(labels.c.at) <= report.created)
     )
     in_test = (item.snapshot == report.snapshot, item.split == "test", item.key.in_(first))
-    return int(db.execute(select(func.count()).select_from(snapshot_items).where(*in_test)).scalar_one())
+    return sum(key in standing for key in db.execute(select(item.key).where(*in_test)).scalars())
