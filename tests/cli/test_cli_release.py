@@ -52,8 +52,19 @@ def test_an_insufficient_one_exits_with_4_and_shows_the_way(new_store, muster: M
     assert done.returncode == 4
     assert done.stdout.startswith("INSUFFICIENT")
     assert "more test labels would probably decide" in done.stdout
-    assert "muster label" in done.stderr
+    assert "muster add PATH (every test item has a label; about " in done.stderr
+    assert "muster label" not in done.stderr
     assert "--provisional" in done.stderr
+
+
+def test_an_insufficient_one_asks_for_labels_while_test_items_wait_for_them(new_store, muster: Muster) -> None:
+    store = new_store()
+    snapshot = case.add_data(store, n_test_labels=30)
+    case.add_evidence(store, snapshot, case.add_model(store, snapshot), n=30, n_right=27)
+    done = muster(store, "release")
+    assert done.returncode == 4
+    assert "muster label --export todo.csv --for test (about " in done.stderr
+    assert "10 test items wait" in done.stderr
 
 
 def test_a_held_one_answers_json_once_with_its_gates(new_store, muster: Muster) -> None:
@@ -62,6 +73,7 @@ def test_a_held_one_answers_json_once_with_its_gates(new_store, muster: Muster) 
     assert done.returncode == 4
     answer = json.loads(done.stdout)
     assert (answer["schema"], answer["ok"], answer["error"]["code"]) == (1, False, "release.held")
+    assert answer["data"]["verdict"]["n_more_labels"] is None  # nothing but HOLD can follow
     assert answer["data"]["verdict"]["outcome"] == "HOLD"
     assert answer["error"]["exit_code"] == 4
     done = muster(made.store, "--json", "approve")

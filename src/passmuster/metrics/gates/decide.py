@@ -21,7 +21,10 @@ from passmuster.metrics.gates.find import gates
 
 @dataclass(frozen=True)
 class Decision:
-    """An outcome with every gate's answer, in the policy's order, and the labels that would probably decide."""
+    """An outcome with every gate's answer, in the policy's order, and the labels that would probably decide.
+
+    `n_more_labels` is None where labels cannot change the outcome: with SHIP, and with HOLD.
+    """
 
     outcome: Outcome
     gates: tuple[GateResult, ...]
@@ -57,7 +60,8 @@ def decide(report: Report, policy: Policy, *, n_looks: float = 1.0) -> Decision:
     if n_looks > policy.max_looks + 1e-9:
         results |= {name: worn_out(results[name], report, policy, n_looks) for name in open_gates}
     ordered = tuple(results[name] for name in policy.gates)
-    return Decision(outcome_of(ordered), ordered, labels_needed(ordered))
+    outcome = outcome_of(ordered)
+    return Decision(outcome, ordered, labels_needed(ordered) if outcome == "INSUFFICIENT" else None)
 
 
 def chosen_gates(policy: Policy) -> dict[str, tuple[Gate, Parameters]]:
@@ -109,7 +113,7 @@ def outcome_of(results: tuple[GateResult, ...]) -> Outcome:
 
 
 def labels_needed(results: tuple[GateResult, ...]) -> int | None:
-    """The most that any insufficient gate asks for; None when none of them can say."""
+    """The most that any insufficient gate asks for; None when one of them cannot say, because labels may not decide."""
     asked = [result.n_more for result in results if result.state == "insufficient"]
     known = [n for n in asked if n is not None]
-    return max(known) if known else None
+    return max(known) if known and len(known) == len(asked) else None
