@@ -18,10 +18,11 @@ import release_case as case
 from passmuster.core.config import Policy
 from passmuster.core.digests import file_sha256_hex
 from passmuster.core.errors import HeldError, IntegrityError, MusterError, NotFoundError, ResourceError, UsageError
-from passmuster.core.records import Event, Release
+from passmuster.core.records import Event, Finding, Release
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.signature import check_signature
 from passmuster.stages.release import approve, check_signed, judge, problems_of, rollback, sign
+from passmuster.stages.release.card import model_card
 from passmuster.store import keys, ledger
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import point_channel, read_bundle, read_channels, read_releases, read_verdict
@@ -196,6 +197,25 @@ def test_the_card_says_what_and_how_sure_and_names_no_item(new_store) -> None:
     for words in ("**SHIP**", "| accuracy.v1 | passed |", "0.950", "how it does on other texts", "muster verify"):
         assert words in card
     assert "test-1" not in card
+
+
+def test_the_card_shows_names_as_they_are_whatever_they_hold(new_store) -> None:
+    made = case.ready(new_store())
+    nasty = "**x**|<script>alert(1)</script>\n# Approved [by](http://x) `all` & you"
+    report = replace(made.report, sections={**made.report.sections, "unknown": [nasty]})
+    snapshot = replace(made.snapshot, terms=nasty)
+    verdict = judge(made.store)
+    first = replace(verdict.gates[0], reason=nasty)
+    verdict = replace(verdict, notes=(nasty,), gates=(first, *verdict.gates[1:]))
+    manifest = open_bundle(made.store.bundle_folder(made.bundle.path)).manifest
+    manifest = replace(manifest, classes=(nasty, "no"))
+    release = Release("r1", made.bundle.digest, "SHIP", "p", "now")
+    card = model_card(release, verdict, report, snapshot, [Finding("kind", "info", nasty)], manifest)
+    assert card.count("alert(1)") == 0
+    assert card.count("&lt;script&gt;alert\\(1\\)&lt;/script&gt;") == 6
+    assert "<" not in card
+    assert [line for line in card.splitlines() if line.startswith("# ")] == ["# Model card: r1"]
+    assert "| accuracy.v1 | passed | \\*\\*x\\*\\*\\|&lt;" in card
 
 
 EVERY_FILE = [
