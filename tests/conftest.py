@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from passmuster.core.config import Config, render_config
 from passmuster.store.store import Store
+from passmuster.store.traffic import TrafficWriter
 
 
 @pytest.fixture
@@ -19,6 +22,27 @@ def bench_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MUSTER_BENCH_DATA names no folder: the test on real data sets was not run")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _close_databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what a test opened: Python 3.13 warns of every database that is left to the garbage collector."""
+    opened: list[Store | TrafficWriter] = []
+
+    def remember(kind: type[Store] | type[TrafficWriter]) -> None:
+        begin = kind.__init__
+
+        def remembered(self: Any, *args: Any, **options: Any) -> None:
+            begin(self, *args, **options)
+            opened.append(self)
+
+        monkeypatch.setattr(kind, "__init__", remembered)
+
+    remember(Store)
+    remember(TrafficWriter)
+    yield
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture

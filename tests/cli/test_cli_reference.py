@@ -24,7 +24,7 @@ def generate():
     return module
 
 
-@pytest.mark.parametrize("name", ["cli.md", "configuration.md", "muster.schema.json", "tables.md"])
+@pytest.mark.parametrize("name", ["cli.md", "configuration.md", "muster.schema.json", "priors.md", "tables.md"])
 def test_reference_is_fresh(name: str) -> None:
     assert (DOCS / "reference" / name).read_text(encoding="utf-8") == generate().pages()[name], "stale: run `make docs`"
 

@@ -29,9 +29,10 @@ def test_train_prints_the_ladder_and_what_is_next(tmp_path: Path) -> None:
     assert lines[0].split() == ["rung", "price", "took", "log-loss", "accuracy", "gain"]
     assert lines[1].startswith("static.v1")
     assert lines[1].endswith("chosen")
-    assert len(lines) == 4  # no line for the rung that was not asked for
+    assert len(lines) == 5  # no line for the rung that was not asked for
     assert lines[2].startswith("bundle ")
-    assert lines[3] == "Next: muster release"
+    assert lines[3].startswith("cost 0.0")
+    assert lines[4] == "Next: muster release"
 
 
 def test_no_labels_no_rung_no_time(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from passmuster.core.budget import (
     Deadline,
+    count_gpus,
     measure_machine,
     parse_bytes,
     parse_duration_s,
@@ -61,3 +64,13 @@ def test_a_machine_has_cores_memory_and_speed() -> None:
 
 def test_a_process_knows_about_how_old_it_is() -> None:
     assert 0 <= process_start_age_s() < 86_400 * 30
+
+
+@pytest.mark.parametrize(("allowed", "n"), [(None, 2), ("0", 1), ("0,1", 2), ("", 0), ("-1", 0), ("0,1,2,3", 2)])
+def test_cards_that_may_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: str | None, n: int) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert count_gpus(tmp_path) == n

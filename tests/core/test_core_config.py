@@ -69,6 +69,8 @@ def test_every_key_is_written_out() -> None:
         ("[polcy]\nalpha = 0.1", "did you mean 'policy'?"),
         ("[serve]\nprot = 1", "did you mean 'serve.port'?"),
         ("[policy.guard]\nnovelty_rat = 0.1", "did you mean 'policy.guard.novelty_rate'?"),
+        ("[cost]\nper_kw = 1.0", "did you mean 'cost.per_kwh'?"),
+        ("[train]\nmax_costs = 1.0", "did you mean 'train.max_cost'?"),
         ("[serve]\nxyzzy = 1", "known keys"),
     ],
 )

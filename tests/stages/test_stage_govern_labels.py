@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from passmuster.core.errors import DataError, MusterError, UsageError
-from passmuster.stages.govern import add, add_labels, export_labels
+from passmuster.flows.label_export import export_labels
+from passmuster.stages.govern import add, add_labels
 from passmuster.stages.govern.label_table import LabelRow, match
 from passmuster.store.items import read_labels
 from passmuster.store.seal import open_test, training_view
@@ -104,7 +105,9 @@ def test_what_is_exported_can_be_filled_in_and_read_back(store: Store, tmp_path:
     assert export_labels(store, path, n=6, role=role) == 6  # type: ignore[arg-type]
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert all(row["text"].startswith("number") and row["weight"] == "1" for row in rows)
+    assert all(row["text"].startswith("number") and float(row["weight"]) > 0 for row in rows)
+    assert role == "test" or {row["weight"] for row in rows} == {"1"}
+    assert role == "train" or {row["guess"] for row in rows} == {""}
     assert all((int(row["id"][1:]) < 20) == (role == "test") for row in rows)
     for i, row in enumerate(rows):
         row["label"] = "ab"[i % 2]
@@ -117,6 +120,27 @@ def test_what_is_exported_can_be_filled_in_and_read_back(store: Store, tmp_path:
     export_labels(store, more, n=100, role=role)  # type: ignore[arg-type]
     with more.open(newline="", encoding="utf-8") as file:
         assert not {row["id"] for row in csv.DictReader(file)} & {row["id"] for row in rows}
+
+
+def test_formulas_are_disarmed_in_an_export_and_read_back_as_the_same_ids(new_store, tmp_path: Path) -> None:
+    made = new_store("text")
+    ids = ["=cmd()", "+1", "-2", "@x", "'=quoted", "plain"]
+    rows = "\n".join(f'"{name}","={i}*7 is the beginning of text {i * 3511}",train' for i, name in enumerate(ids))
+    (tmp_path / "t.csv").write_text(f"id,text,split\n{rows}\n")
+    add(made, tmp_path / "t.csv")
+    path = tmp_path / "todo.csv"
+    n = export_labels(made, path, n=9)
+    with path.open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == ["id", "text", "label", "role", "weight", "guess", "why"]
+    assert not [cell for row in table for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, table[0])
+        writer.writeheader()
+        writer.writerows([{**row, "label": "'-1" if i % 2 else "-1", "guess": "=x"} for i, row in enumerate(table)])
+    assert dict(add_labels(made, path).n_new) == {"train": n}
+    with made.read() as db:
+        assert {label.label for label in read_labels(db).values()} == {"-1"}
 
 
 def test_an_export_does_not_overwrite_and_choosing_test_items_is_no_reuse(store: Store, tmp_path: Path) -> None:

@@ -29,8 +29,11 @@ MOMENTS = (
 )
 
 
-def start(project: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "passmuster", "--json", "-C", str(project), *COMMAND]
+MONEY = ("train", "--time", "1h", "--max-cost", "0.5", "--seed", "5")  # at the prices below: the tighter of the two
+
+
+def start(project: Path, words: tuple[str, ...] = COMMAND) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "passmuster", "--json", "-C", str(project), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
@@ -41,9 +44,9 @@ def finish(process: subprocess.Popen[bytes]) -> dict:
     return json.loads(out)["data"]
 
 
-def kill_when(project: Path, seen: str, extra_s: float) -> bool:
+def kill_when(project: Path, seen: str, extra_s: float, words: tuple[str, ...] = COMMAND) -> bool:
     """Start the command and kill it a little after something matches the glob; False when it ended before."""
-    process = start(project)
+    process = start(project, words)
     while process.poll() is None:
         if any((project / ".muster").glob(seen)):
             time.sleep(extra_s)
@@ -84,3 +87,28 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         kill_when(tmp_path / "fresh", moment, 0.02)
     assert finish(start(tmp_path / "fresh"))["bundle"] == expected["bundle"]
     assert len(list((tmp_path / "fresh" / ".muster" / "runs").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_killed_under_a_limit_of_money(tmp_path: Path) -> None:
+    """The same plan and the same weights, and the account holds what the killed processes took."""
+    store = new_project(tmp_path / "fresh", write_texts(tmp_path / "t.csv", n=150))
+    toml = store.folder / "muster.toml"
+    toml.write_text(toml.read_text().replace("per_machine_hour = 0.0", "per_machine_hour = 6.0"))  # 300 s
+    store.close()
+    shutil.copytree(tmp_path / "fresh", tmp_path / "whole")
+    expected = finish(start(tmp_path / "whole", MONEY))
+    assert expected["limited_by"] == "cost"
+    n_killed, plans = 0, set()
+    for moment in MOMENTS[1:5]:
+        n_killed += kill_when(tmp_path / "fresh", moment, 0.02, MONEY)
+        plans |= {path.read_text() for path in (tmp_path / "fresh").glob(".muster/runs/*/decisions/plan.json")}
+    result = finish(start(tmp_path / "fresh", MONEY))
+    assert result["bundle"] == expected["bundle"]
+    assert n_killed >= 3
+    (run,) = (tmp_path / "fresh" / ".muster" / "runs").iterdir()
+    assert plans == {(run / "decisions" / "plan.json").read_text()}
+    account = json.loads((run / "cost.json").read_text())
+    assert account["usage"]["seconds"] > result["seconds"]
+    assert 0 < account["limits"]["spent_s"] < account["usage"]["seconds"]
+    assert account["cost"]["money"] < 0.5

@@ -74,3 +74,25 @@ def label_conflicts(contents: Sequence[int], labels: Sequence[str | None], keys:
     evidence = {"n_pairs": len(pairs), "labels": [[a[0], b[0]] for a, b in pairs]}
     items = tuple(key for a, b in pairs for key in (a[1], b[1]))
     return [Finding("label_conflict", "warning", title, items, evidence, "look at them and label them again")]
+
+
+def label_disagreements(said: Mapping[str, Mapping[str, str]]) -> list[Finding]:
+    """A finding about items that people label differently, with who said what.
+
+    Parameters
+    ----------
+    said : item key to each person's latest label, the latest speaker last
+
+    >>> label_disagreements({"k": {"ana": "spam", "ben": "ham"}})[0].title
+    '1 item has labels that contradict each other (ana: spam, ben: ham); the latest counts'
+    """
+    split = {key: dict(by) for key, by in said.items() if len(set(by.values())) > 1}
+    if not split:
+        return []
+    shown = ", ".join(f"{who or 'somebody'}: {label}" for who, label in next(iter(split.values())).items())
+    n = len(split)
+    what = "items have labels" if n > 1 else "item has labels"
+    title = f"{n:,} {what} that contradict each other ({shown}{', …' if n > 1 else ''}); the latest counts"
+    evidence = {"said": [[key, by] for key, by in split.items()]}
+    remedy = "look at them together and label them again"
+    return [Finding("label_disagreement", "warning", title, tuple(split), evidence, remedy)]

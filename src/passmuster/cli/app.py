@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from passmuster.cli.session import Session
-from passmuster.core.errors import MusterError
+from passmuster.core.errors import MusterError, UsageError
 
 EVERY_DAY, MORE, CARE = "Every day", "More", "Care"
 
@@ -33,6 +33,7 @@ VERBS = {
     "rollback": MORE,
     "incidents": MORE,
     "verify": CARE,
+    "cost": CARE,
     "doctor": CARE,
     "demo": CARE,
 }
@@ -62,7 +63,7 @@ app = typer.Typer(
 )
 
 # Global options may stand before or after the verb: those with a value, and those without.
-_WITH_VALUE = ("-C", "--seed", "--time", "--max-memory", "--device")
+_WITH_VALUE = ("-C", "--seed", "--time", "--max-cost", "--max-memory", "--device")
 _FLAGS = ("--json", "-q", "--quiet", "-v", "--verbose", "--yes", "--no-input", "--dry-run")
 
 
@@ -78,9 +79,15 @@ def _globals(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="Time budget, for example 60s or 10m.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", help="Money budget, by the prices in muster.toml, for example 0.05.")
+    ] = None,
     max_memory: Annotated[str | None, typer.Option("--max-memory", help="Memory budget, for example 2g.")] = None,
 ) -> None:
-    given = {"train.seed": seed, "train.time": time, "train.max_memory": max_memory}
+    if max_cost is not None and not max_cost > 0:
+        raise UsageError("budget.money", "not an amount of money", value=max_cost, next="write it like --max-cost 0.05")
+    limits = {"train.time": time, "train.max_cost": max_cost, "train.max_memory": max_memory}
+    given = {"train.seed": seed, **limits}
     overrides = {key: value for key, value in given.items() if value is not None}
     context.obj = Session(folder, as_json, quiet, verbose, yes, no_input, dry_run, overrides)
 

@@ -1,52 +1,70 @@
-"""`muster label`: read labels from a table, or write a table of items to label."""
+"""`muster label`: label one item after the other, here or in the browser; or read and write tables of labels."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from passmuster.cli.session import Session, session_of
 from passmuster.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from passmuster.flows.label_session import LabelSession
+    from passmuster.stages.govern import Pinned
+
+Purpose = Literal["train", "test"]
+
 
 def label(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(help="A table of labels to read: id or path, label.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A table of labels to read: id or path, label; or a Label Studio export.")
+    ] = None,
     role: Annotated[
         str, typer.Option("--role", help="What the labels are for, train or test; otherwise by the item's split.")
     ] = "",
-    who: Annotated[str, typer.Option("--who", help="Who labelled.")] = "",
+    who: Annotated[str, typer.Option("--who", help="Who labels.")] = "",
+    n: Annotated[int, typer.Option("--n", help="How many items to label or to write.")] = 40,
+    purpose: Annotated[
+        str, typer.Option("--for", help="Items for train or for test; both, as is best, when left out.")
+    ] = "",
+    serve: Annotated[bool, typer.Option("--serve", help="Label in the browser: serve a page on this machine.")] = False,
+    browse: Annotated[bool, typer.Option("--open", help="With --serve: open the page in the browser.")] = False,
+    port: Annotated[int, typer.Option("--port", help="With --serve: the port; 0 takes a free one.")] = 0,
+    skipped: Annotated[bool, typer.Option("--skipped", help="Ask again for items that you skipped before.")] = False,
     export: Annotated[Path | None, typer.Option("--export", help="Write items to label to this CSV file.")] = None,
-    n: Annotated[int, typer.Option("--n", help="How many items to write.")] = 40,
-    purpose: Annotated[str, typer.Option("--for", help="Write items for train or for test.")] = "train",
     label_column: Annotated[str, typer.Option("--label-column", help="Column of labels.")] = "",
     id_column: Annotated[str, typer.Option("--id-column", help="Column of ids or paths.")] = "",
 ) -> None:
-    """Read labels from a table, or write a table of items that wait for one (--export)."""
+    """Label items one by one, here or in the browser (--serve); or read a table of labels; or write one (--export)."""
     session = session_of(context)
-    if (file is None) == (export is None):
+    if (file is not None) + (export is not None) + serve > 1:
         raise UsageError(
-            "label.what",
-            "name a table of labels to read, or one to write",
-            next="muster label FILE.csv, or muster label --export FILE.csv",
-        )
-    given = {"label_column": label_column, "id_column": id_column}
-    session.overrides.update({f"data.{key}": value for key, value in given.items() if value})
+            "label.what", "name one of: a table to read, --export, --serve", next="muster label --help"
+        )  # fmt: skip
+    wanted = _role(purpose, "--for")
     if file is not None:
+        given = {"label_column": label_column, "id_column": id_column}
+        session.overrides.update({f"data.{key}": value for key, value in given.items() if value})
         _read(session, file, _role(role, "--role"), who)
     elif export is not None:
-        _write(session, export, n, _role(purpose, "--for") or "train")
+        _write(session, export, n, wanted)
+    elif serve:
+        _serve(session, n, wanted, who, skipped, port, browse)
+    else:
+        _ask(session, n, wanted, who, skipped)
 
 
-def _role(word: str, flag: str) -> Literal["train", "test"] | None:
+def _role(word: str, flag: str) -> Purpose | None:
     if word not in ("", "train", "test"):
         raise UsageError("label.role", "no such role", value=word, limit="train, test", where=flag)
     return word or None  # type: ignore[return-value]
 
 
-def _read(session: Session, file: Path, role: Literal["train", "test"] | None, who: str) -> None:
+def _read(session: Session, file: Path, role: Purpose | None, who: str) -> None:
     from passmuster.cli.findings import finding_lines, findings_as_json, snapshot_lines
     from passmuster.core.codec import to_plain
     from passmuster.stages.govern import add_labels
@@ -71,12 +89,68 @@ def _read(session: Session, file: Path, role: Literal["train", "test"] | None, w
     session.done(data, lines, next=next)
 
 
-def _write(session: Session, path: Path, n: int, role: Literal["train", "test"]) -> None:
-    from passmuster.stages.govern import export_labels
+def _write(session: Session, path: Path, n: int, role: Purpose | None) -> None:
+    from passmuster.flows.label_export import export_labels
 
     n_written = export_labels(session.store(), path, n=n, role=role)
     session.done(
         {"path": str(path), "n": n_written, "role": role},
         [f"wrote {n_written:,} items to {path}; fill in the column label"],
-        next=f"muster label {path} --role {role}",
+        next=f"muster label {path}",
+    )
+
+
+def _ask(session: Session, n: int, role: Purpose | None, who: str, again: bool) -> None:
+    if session.no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "label.what",
+            "labelling item by item needs a terminal",
+            next="muster label --serve (in the browser), muster label --export FILE.csv, or muster label FILE.csv",
+        )
+    from passmuster.cli.label_terminal import ask
+    from passmuster.flows.answers import pin_answers
+    from passmuster.flows.label_session import LabelSession
+
+    store = session.store()
+    pin_answers(store, session.progress)  # of a session that was killed
+    labelling = LabelSession(store, n=n, role=role, who=who, again=again, progress=session.progress)
+    try:
+        ask(labelling)
+    finally:
+        pinned = labelling.close()
+    _tell_end(session, labelling, pinned)
+
+
+def _serve(session: Session, n: int, role: Purpose | None, who: str, again: bool, port: int, browse: bool) -> None:
+    from passmuster.console.label.server import LabelServing, serve
+
+    def tell(serving: LabelServing) -> None:
+        lines = [f"label in the browser: {serving.url}", "the address is secret; Ctrl-C ends"]
+        session.done(serving, lines, next="")
+        sys.stdout.flush()  # whoever started this process may be waiting for the address
+        if browse:
+            import webbrowser
+
+            webbrowser.open(serving.url)
+
+    labelling, pinned = serve(
+        session.store(), n=n, role=role, who=who, again=again, port=port, progress=session.progress, on_ready=tell
+    )
+    if not session.as_json:
+        _tell_end(session, labelling, pinned)
+
+
+def _tell_end(session: Session, labelling: LabelSession, pinned: Pinned | None) -> None:
+    n_labels = {role: sum(by_class.values()) for role, by_class in labelling.counts().items()}
+    lines = [
+        f"labelled {labelling.n_done:,} items; the project has {n_labels['train']:,} labels for training and "
+        f"{n_labels['test']:,} for the test"
+    ]
+    snapshot = pinned.snapshot.digest if pinned else ""
+    for finding in pinned.findings if pinned else ():
+        if finding.kind == "label_disagreement":
+            lines.append(f"{finding.title} → {finding.remedy}")
+    data = {"n_done": labelling.n_done, "n_labels": n_labels, "snapshot": snapshot}
+    session.done(
+        data, lines, next="muster train" if pinned else "muster label" if not labelling.n_done else "muster evaluate"
     )

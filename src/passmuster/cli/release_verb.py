@@ -53,7 +53,12 @@ def what_was_signed(result: ReleaseResult) -> Iterator[str]:
     """The release, on how much evidence, and where it lies."""
     yield f"signed as {result.release.id} on {result.n_test:,} test labels, look {result.verdict.look}: {result.path}"
     if result.verdict.n_more_labels:
-        yield f"about {result.verdict.n_more_labels:,} more test labels would probably decide"
+        from passmuster.metrics.gates.looks import next_batch
+
+        n_more = result.verdict.n_more_labels
+        n_next = next_batch(result.n_test, n_more, n_more)
+        after = f"; look again after {n_next:,}, because few labels foretell this poorly" if n_next < n_more else ""
+        yield f"about {n_more:,} more test labels would probably decide{after}"
 
 
 def more_evidence(n_more: int | None, n_unlabelled: int) -> str:

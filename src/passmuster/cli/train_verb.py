@@ -38,20 +38,29 @@ def train(
         rows = price(store, started_s_ago=process_start_age_s(), snapshot=snapshot, progress=session.progress)
         session.done({"rungs": rows}, price_lines(rows), "muster train")
         return
+    from passmuster.flows.answers import pin_answers
     from passmuster.stages.train import train as run
 
+    if not snapshot:
+        pin_answers(store, session.progress)
     result = run(store, started_s_ago=process_start_age_s(), snapshot=snapshot, progress=session.progress)
     session.done(result, result_lines(result), "muster release")
 
 
 def price_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
     """A line for each rung: what it would cost, and why it would be left out."""
+    from passmuster.core.cost import money
+
     for row in rows:
-        yield f"{row['rung']:<16}  {row['seconds']:>7.1f} s  {row['refused'] or row['note']}"
+        price = f"{row['seconds']:>7.1f} s  {money(row['money']):>8} {row['currency']}"
+        yield f"{row['rung']:<16}  {price}  {row['refused'] or row['note']}"
 
 
 def result_lines(result: TrainResult) -> Iterator[str]:
-    """A table of rungs, and what came of the run."""
+    """A table of rungs, what came of the run, and what it cost."""
+    from passmuster.core.codec import to_plain
+    from passmuster.core.cost import in_words
+
     yield f"{'rung':<16}  {'price':>8}  {'took':>8}  {'log-loss':>8}  {'accuracy':>8}  {'gain':>7}"
     for row in result.rungs:
         yield rung_line(row)
@@ -60,6 +69,7 @@ def result_lines(result: TrainResult) -> Iterator[str]:
         f"bundle {result.bundle[:16]}: {result.rung} with a {result.head} head, {len(result.classes)} classes, "
         f"{result.n_labels:,} labels, {result.n_pool:,} items, {result.seconds:.1f} s of {result.budget_s:g} s{resumed}"
     )
+    yield f"cost {in_words(to_plain(result.cost))}"
 
 
 def rung_line(row: Mapping[str, Any]) -> str:

@@ -75,6 +75,20 @@ class Machine:
     matmul_gflops: float
 
 
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def count_gpus(devices: Path = Path("/dev")) -> int:
+    """NVIDIA cards that this process may see; they are paid for whether they are busy or not."""
+    cards = len(list(devices.glob("nvidia[0-9]*")))
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return cards
+    return min(cards, len([name for name in allowed.split(",") if name.strip() and not name.strip().startswith("-")]))
+
+
 def process_start_age_s() -> float:
     """Seconds since this process began, imports included; 0 where the system does not tell."""
     try:
@@ -88,11 +102,10 @@ def measure_machine() -> Machine:
     """Look at this machine; takes about a tenth of a second."""
     import numpy as np
 
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     a = np.ones((768, 768), dtype=np.float32)
     a @ a
     best = min(_timed(lambda: a @ a) for _ in range(5))
-    return Machine(n_cores, _memory_bytes(), 2 * 768**3 / best / 1e9)
+    return Machine(count_cores(), _memory_bytes(), 2 * 768**3 / best / 1e9)
 
 
 def _timed(work: object) -> float:

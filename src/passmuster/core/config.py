@@ -148,12 +148,32 @@ class TrainConfig:
     """What training may use. `encoders` are folders searched for known encoders, which count by digest."""
 
     time: str = "10m"
+    max_cost: Annotated[float, NOT_NEGATIVE] = 0.0  # money of [cost]; 0: no limit
     max_memory: str = ""
     seed: Annotated[int, NOT_NEGATIVE] = 0
     encoders: tuple[str, ...] = ()
     pretrained: bool = True
     rungs: tuple[str, ...] = ()  # empty: every rung of the modality
     min_neighbour_agreement: Annotated[float, RATE] = 0.95  # of a lower precision with float32, before it may serve
+
+
+@dataclass(frozen=True)
+class CostConfig:
+    """What things cost. The defaults are EXAMPLES, not your prices; docs/how-to/budget.md says where they are from."""
+
+    currency: str = "EUR"
+    per_core_hour: Annotated[float, NOT_NEGATIVE] = 0.04  # of every core, busy or not
+    per_machine_hour: Annotated[float, NOT_NEGATIVE] = 0.0  # above 0: of the whole machine, instead of its cores
+    per_gpu_hour: Annotated[float, NOT_NEGATIVE] = 2.5
+    energy_included: bool = True  # in the hours' price, as where a machine is rented
+    per_kwh: Annotated[float, NOT_NEGATIVE] = 0.29  # paid besides, where it is not included
+    watts_per_core: Annotated[float, NOT_NEGATIVE] = (
+        10.0  # of a busy core with its share of the machine, where no counter can be read
+    )
+    per_label: Annotated[float, NOT_NEGATIVE] = 0.06
+    per_error: Annotated[float, NOT_NEGATIVE] = 0.0  # what a wrong answer costs; 0: not stated
+    volume: str = "1m/month"  # predictions expected
+    months: Annotated[float, POSITIVE] = 12.0  # that a model is expected to serve
 
 
 @dataclass(frozen=True)
@@ -165,6 +185,7 @@ class Config:
     train: TrainConfig = TrainConfig()
     policy: Policy = Policy()
     serve: ServeConfig = ServeConfig()
+    cost: CostConfig = CostConfig()
 
 
 def find_project(start: Path) -> Path:

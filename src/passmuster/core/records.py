@@ -47,7 +47,8 @@ class Item:
 class Label:
     """An append-only fact: `who` said at `at` that item `key` is `label`, for learning (`train`) or evidence (`test`).
 
-    `weight` is the inverse of the probability with which the item was asked for (1 when all were equally likely).
+    `weight` is the inverse of the probability with which the item was asked for (1 when all were equally likely). For
+    a test item that a recorded draw gave, what the draw says goes before it (`passmuster.store.draws`).
     """
 
     key: str

@@ -37,6 +37,7 @@ class Table(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
         self._lazy: dict[str, str] = {}
+        self._order: list[str] = []  # which entry is loaded first must not change the order
 
     def add(self, name: str, entry: T) -> T:
         """Register `entry` under `name` (``word.vN``) and return it."""
@@ -45,6 +46,7 @@ class Table(Generic[T]):
                 "table.taken", f"a {self.kind} named {name!r} exists already", next="give it a new version"
             )
         self._entries[name] = entry
+        self._order.append(name)
         return entry
 
     def entry(self, name: str) -> Callable[[T], T]:
@@ -53,11 +55,13 @@ class Table(Generic[T]):
 
     def add_lazy(self, name: str, target: str) -> None:
         """Register an import string ``"package.module:attribute"``, loaded at first use."""
+        if name not in self:
+            self._order.append(name)
         self._lazy[name] = target
 
     def names(self) -> list[str]:
         """Every name, in order of registration."""
-        return [*self._entries, *(n for n in self._lazy if n not in self._entries)]
+        return list(self._order)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries or name in self._lazy

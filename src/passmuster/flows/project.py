@@ -13,6 +13,7 @@ from passmuster.store.store import Store
 
 if TYPE_CHECKING:
     from passmuster.core.records import Channel, Finding, Incident, Payload, Prediction, Role
+    from passmuster.flows.cost import Lifetime, RunCost
     from passmuster.flows.release import ReleaseResult
     from passmuster.flows.verify import Verification
     from passmuster.stages.evaluate import EvaluateResult
@@ -90,7 +91,7 @@ class Project:
 
     def ask(self, path: str | Path, *, n: int = 40, role: Role = "train") -> int:
         """Write a table of `n` items whose labels are wanted next; returns how many there are."""
-        from passmuster.stages.govern import export_labels
+        from passmuster.flows.label_export import export_labels
 
         return export_labels(self.store, Path(path), n=n, role=role)
 
@@ -105,8 +106,10 @@ class Project:
     def train(self, *, time: str = "", seed: int | None = None) -> TrainResult:
         """Learn within a budget such as "10m"; the configuration's when empty."""
         from passmuster.core.budget import parse_duration_s
+        from passmuster.flows.answers import pin_answers
         from passmuster.stages.train import train
 
+        pin_answers(self.store, self.progress)
         config = self.store.config.train
         return train(
             self.store,
@@ -114,6 +117,18 @@ class Project:
             seed=config.seed if seed is None else seed,
             progress=self.progress,
         )
+
+    def cost(self, run: str = "") -> RunCost:
+        """What a training took and cost (the latest when empty): seconds, memory, energy, money."""
+        from passmuster.flows.cost import run_cost
+
+        return run_cost(self.store, run)
+
+    def lifetime(self, run: str = "", *, volume: str = "", months: float = 0.0) -> Lifetime:
+        """What every candidate of a training would cost for a volume such as "1m/month", and which to serve."""
+        from passmuster.flows.cost import lifetime
+
+        return lifetime(self.store, run, volume=volume, months=months)
 
     def evaluate(self, bundle: str = "", *, novel: str | Path | None = None) -> EvaluateResult:
         """Measure a bundle (the latest when empty) on the sealed test; the opening is recorded, and counts."""

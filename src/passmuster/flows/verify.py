@@ -23,7 +23,7 @@ from passmuster.core.codec import from_plain
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.errors import MusterError, NotFoundError, UsageError
 from passmuster.core.progress import Progress, Silent
-from passmuster.core.records import Bundle, Event, Verdict
+from passmuster.core.records import Bundle, Event, Label, Verdict
 from passmuster.flows.rebuilt import (
     readable_events,
     wrong_channels,
@@ -33,6 +33,7 @@ from passmuster.flows.rebuilt import (
 )
 from passmuster.runtime.bundle import MANIFEST, payload_digest
 from passmuster.runtime.signature import SIGNATURE
+from passmuster.stages.govern.answer import fact_leaf
 from passmuster.stages.release.signature import CHECKPOINT, VERDICT_TYPE, problems_of, read_checkpoint
 from passmuster.store import keys, ledger, schema
 from passmuster.store.dsse import open_envelope
@@ -203,7 +204,7 @@ def check_catalog(
 def wrong_rows(db: Connection, events: Sequence[Event]) -> list[str]:
     """Rows that are not those that the events tell of; a payload that makes no sense is a finding too."""
     wrong: list[str] = []
-    for compare in (wrong_channels, wrong_openings, wrong_incidents, wrong_papers):
+    for compare in (wrong_channels, wrong_openings, wrong_incidents, wrong_papers, wrong_answers):
         try:
             wrong += compare(db, events)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -244,6 +245,21 @@ def labels_root(db: Connection, keys: Collection[str], labels_read: int) -> str:
     latest = sorted(read_labels(db, first=labels_read).items())
     facts = [[label.key, label.label, label.role] for key, label in latest if key in keys]
     return merkle_root([sha256_hex(canonical_json(fact)) for fact in facts])
+
+
+def wrong_answers(db: Connection, events: Sequence[Event]) -> list[str]:
+    """Answers given one at a time that are not what their event says: protected before any data version pins them."""
+    wrong = []
+    facts = {row.n: row for row in db.execute(select(schema.labels))}
+    for event in events:
+        if event.kind not in ("label.answer", "label.withdraw"):
+            continue
+        first, n = int(event.payload["first"]), sum(event.payload["n_labels"].values())
+        rows = [facts[i] for i in range(first, first + n) if i in facts]
+        said = [Label(row.key, row.label, row.who, row.at, row.role, row.weight) for row in rows]
+        if merkle_root([fact_leaf(fact) for fact in said]) != event.payload["facts"]:
+            wrong.append(f"the answers of event {event.seq} ({event.kind}) are not those that the ledger commits to")
+    return wrong
 
 
 def placed_items(db: Connection, snapshot: str) -> Iterator[Any]:

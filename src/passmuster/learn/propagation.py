@@ -4,6 +4,9 @@ The iteration is label spreading (Zhou et al. 2004, "Learning with local and glo
 not from the labels alone but from the logistic head's calibrated answers with the labels written over them, as in
 "Combining label propagation and simple models" (Huang et al. 2021): with 8 labels per class that was five to eight
 points better than spreading the labels alone. What is served is the linear head fitted to the spread answers.
+
+Classes spread at their shares in the pool as the head's answers show them (`learn/shares.py`), which need not be those
+among the labels; the distilled head is moved back to the labels' shares, where it is judged beside other heads.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import numpy as np
 
 from passmuster.learn.heads import CrossValidated, cross_validate
 from passmuster.learn.logistic import fit_logistic, one_hot, softmax
+from passmuster.learn.shares import label_shares, share_shift
 from passmuster.learn.threads import threads_for
 
 BLOCK = 1_024
@@ -28,7 +32,7 @@ class Spreading:
     power: float = 3.0  # of the cosine, as the weight of an edge
     alpha: float = 0.5  # share of an item's answer that comes from its neighbours
     n_steps: int = 20
-    balance: float = 0.5  # 0: classes as large as they come out; 1: as large as among the labels
+    balance: float = 1.0  # 0: classes as large as they come out; 1: as large as they are expected to be
     pool_weight: float = 0.2  # of an unlabelled item in the distillation, a labelled one counts 1
     max_iterations: int = 40
 
@@ -60,7 +64,7 @@ def neighbour_graph(embeddings: np.ndarray, settings: Spreading = Spreading()) -
 def spread(graph: Any, start: np.ndarray, prior: np.ndarray, settings: Spreading = Spreading()) -> np.ndarray:
     """Answers (n, k) after spreading `start` (n, k, rows sum to 1) over `graph`; rows sum to 1.
 
-    `prior` (k,) is the share of each class among the labels; class sizes are moved towards it by `balance`.
+    `prior` (k,) is the expected share of each class; class sizes are moved towards it by `balance`.
     """
     from scipy import sparse
 
@@ -100,15 +104,20 @@ class Propagation:
         graph = self.graph if not len(outside) else self.graph[kept][:, kept]
         x = self.x if not len(outside) else self.x[kept]
         teach = np.searchsorted(kept, positions)
-        start = softmax((x @ weight + bias) / np.float32(temperature))
+        logits = (x @ weight + bias) / np.float32(temperature)
+        shares = label_shares(labels, self.n_classes)
+        shift = share_shift(logits, shares)
+        start = softmax(logits + shift)
         start[teach] = targets
-        prior = (targets.sum(axis=0) + 1.0) / (len(targets) + self.n_classes)
-        answers = spread(graph, start, prior, self.settings)
+        answers = spread(graph, start, shares * np.exp(shift), self.settings)
         answers[teach] = targets
         weights = np.full(len(x), self.settings.pool_weight, np.float32)
         weights[teach] = 1.0
-        begin = (weight / np.float32(temperature), bias / np.float32(temperature))
-        return fit_logistic(x, answers, c=c, weights=weights, start=begin, max_iterations=self.settings.max_iterations)
+        begin = (weight / np.float32(temperature), bias / np.float32(temperature) + shift)
+        weight, bias = fit_logistic(
+            x, answers, c=c, weights=weights, start=begin, max_iterations=self.settings.max_iterations
+        )
+        return weight, bias - shift
 
     def cross_validate(self, logistic: CrossValidated, folds: np.ndarray) -> CrossValidated:
         """Out-of-fold logits of the distilled head, the held-out items being out of graph and distillation."""

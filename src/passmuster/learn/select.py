@@ -12,10 +12,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from passmuster.learn.folds import N_FOLDS
 from passmuster.learn.heads import standard_error
 from passmuster.learn.priors import Gain
 
 WORTH_NATS = 0.005
+# Errors of cross-validated differences are larger than items alone say, because folds learn from the same labels:
+# with four folds, variance (1/4 + 1/3) instead of 1/4 (Nadeau and Bengio 2003, equation 11).
+RESAMPLED = float(np.sqrt((1 / N_FOLDS + 1 / (N_FOLDS - 1)) * N_FOLDS))
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,32 @@ def choose_rung(candidates: Sequence[Candidate], worth_nats: float = WORTH_NATS)
     >>> [s.name for s in choose_rung([cheap, dear]) if s.chosen]
     ['dear.v1']
     """
-    gains = [(0.0, 0.0, 0.0)]
+    measured = [(0.0, 0.0)]
     for before, after in pairwise(candidates):
         paired = before.losses - after.losses
-        measured, error = float(paired.mean()), max(standard_error(paired), 1e-6)
-        weight = after.prior.spread**2 / (after.prior.spread**2 + error**2)
-        gains.append((measured, error, weight * measured + (1 - weight) * after.prior.mean))
+        measured.append((float(paired.mean()), standard_error(paired) * RESAMPLED))
+    return stand([c.name for c in candidates], measured, [c.prior for c in candidates], worth_nats)
+
+
+def stand(
+    names: Sequence[str],
+    measured: Sequence[tuple[float, float]],
+    priors: Sequence[Gain],
+    worth_nats: float = WORTH_NATS,
+) -> list[Standing]:
+    """Standings from each rung's gain over the one before it and its standard error, and what was known beforehand.
+
+    The first rung's gain is 0 by definition.
+    """
+    gains = [(0.0, 0.0, 0.0)]
+    for (gain, error), prior in zip(measured[1:], priors[1:], strict=True):
+        weight = prior.spread**2 / (prior.spread**2 + max(error, 1e-6) ** 2)
+        gains.append((gain, error, weight * gain + (1 - weight) * prior.mean))
     heights = np.cumsum([expected for _, _, expected in gains])
     best = 0
-    for position in range(1, len(candidates)):
+    for position in range(1, len(names)):
         if heights[position] > heights[best] + worth_nats:
             best = position
     return [
-        Standing(candidate.name, *gain, position == best)
-        for position, (candidate, gain) in enumerate(zip(candidates, gains, strict=True))
+        Standing(name, *gain, position == best) for position, (name, gain) in enumerate(zip(names, gains, strict=True))
     ]

@@ -68,3 +68,46 @@ def compare(
         negative_flips=proportion(~new_right & old_right, weights=weights, clusters=clusters),
         changed=tuple(int(i) for i in np.flatnonzero(new != old)),
     )
+
+
+def worth_of_disagreements(
+    labels: Sequence[str],
+    candidate: Sequence[str],
+    incumbent: Sequence[str],
+    weights: np.ndarray,
+    *,
+    n_rest: int,
+    n_rest_differ: int,
+) -> dict[str, int]:
+    """The paired counts of as many random labels as would tell as much as these, which were drawn unequally.
+
+    Where both answer alike neither is better, and that is known without a label: of the whole test, labelled or not,
+    a known share of items is answered differently. So labels count only there, with Kish's (1965) number of equally
+    weighted ones, ``m = sum(w)^2 / sum(w^2)``; m labels of disagreements are what ``m / share`` random labels bring.
+    A wholly labelled test gives its own counts.
+
+    Parameters
+    ----------
+    labels, candidate, incumbent : names of classes on the labelled items
+    weights : (n,) for how many items each stands
+    n_rest, n_rest_differ : unlabelled test items, and on how many of them the two answer differently
+
+    >>> same, one = ["a"] * 8, ["b"] * 8
+    >>> worth_of_disagreements(same, same, same[:4] + one[:4], np.ones(8), n_rest=92, n_rest_differ=4)
+    {'n': 50, 'only_candidate': 4, 'only_incumbent': 0}
+    """
+    truth, new, old = (np.asarray(list(x), dtype=object) for x in (labels, candidate, incumbent))
+    differ = new != old
+    n, n_differ = len(truth) + n_rest, int(differ.sum()) + n_rest_differ
+    if not n_differ:
+        return {"n": n, "only_candidate": 0, "only_incumbent": 0}
+    w = np.asarray(weights, dtype=np.float64)[differ]
+    if not len(w):
+        return {"n": 0, "only_candidate": 0, "only_incumbent": 0}
+    kish = float(w.sum() ** 2 / (w**2).sum())
+    better, worse = (float(w[(said == truth)[differ]].sum() / w.sum()) for said in (new, old))
+    return {
+        "n": round(kish * n / n_differ),
+        "only_candidate": round(kish * better),
+        "only_incumbent": round(kish * worse),
+    }

@@ -55,6 +55,7 @@ class Profile:
     n_classes: int
     mean_size: float  # characters, or pixels
     max_size: float
+    n_words: float = 0.0  # of texts: different words that more than one text has
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ import numpy as np
 
 from passmuster.core.errors import IntegrityError, UsageError
 from passmuster.core.tables import Table
+from passmuster.runtime.speed import items_per_s
 
 N_NEIGHBOURS = 10
+SINGLES_SHARE = 0.2  # of the seconds given
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ def load_onnxruntime(graph: bytes | Path, threads: int) -> Callable[[Mapping[str
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.enable_mem_pattern = (
+        False  # made for one shape; here every batch has its own, and they took half as much again
+    )
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model = graph if isinstance(graph, bytes) else str(graph)
     try:
@@ -104,6 +109,7 @@ def choose_engine(
     min_neighbour_agreement: float,
     threads: int = 0,
     seconds: float = 5.0,
+    singles: Sequence[Mapping[str, np.ndarray]] = (),
 ) -> tuple[bytes, EngineChoice, list[dict[str, Any]]]:
     """The fastest way to run an encoder whose embeddings keep their neighbours.
 
@@ -118,12 +124,14 @@ def choose_engine(
         Prepared batches of the user's own items.
     min_neighbour_agreement : float
         In [0, 1]; a candidate below it is not taken.
+    singles : sequence of mapping
+        Prepared items, one each, on which ``single_items_per_s`` is measured for a fifth of `seconds`.
 
     Returns
     -------
     graph, choice, measurements
-        One measurement per candidate: ``precision``, ``items_per_s``, ``neighbour_agreement``, ``cosine`` (mean),
-        ``graph_bytes``, ``taken``, and ``reason`` when it is not.
+        One measurement per candidate: ``precision``, ``items_per_s``, ``single_items_per_s``, ``neighbour_agreement``,
+        ``cosine`` (mean), ``graph_bytes``, ``taken``, and ``reason`` when it is not.
     """
     candidates = {"float32": graph}
     rows: dict[str, dict[str, Any]] = {"float32": _row("float32", len(graph))}
@@ -132,8 +140,13 @@ def choose_engine(
     if quantised:
         candidates["int8"] = quantised
     loaded = {name: Engine(model, threads=threads) for name, model in candidates.items()}
-    embedded = {name: _embed(engine, feeds) for name, engine in loaded.items()}  # also warms them up
-    speeds = _speeds(loaded, feeds, len(embedded["float32"]), seconds)
+    for engine in loaded.values():
+        _embed(engine, feeds[:1])  # warms up
+    embedded, speeds = _speeds(loaded, feeds, seconds)
+    if singles:
+        share = seconds * SINGLES_SHARE / len(loaded)
+        for name, engine in loaded.items():
+            rows[name]["single_items_per_s"] = items_per_s(engine.run, singles, [1] * len(singles), seconds=share)
     for name in candidates:
         agreement, cosine = compare_embeddings(embedded["float32"], embedded[name])
         rows[name].update(items_per_s=speeds[name], neighbour_agreement=agreement, cosine=cosine)
@@ -152,6 +165,7 @@ def _row(precision: str, graph_bytes: int, reason: str = "") -> dict[str, Any]:
         "engine": "onnxruntime",
         "precision": precision,
         "items_per_s": None,
+        "single_items_per_s": None,
         "neighbour_agreement": None,
         "cosine": None,
         "graph_bytes": graph_bytes,
@@ -167,19 +181,20 @@ def _embed(engine: Engine, feeds: Sequence[Mapping[str, np.ndarray]]) -> np.ndar
 
 
 def _speeds(
-    loaded: Mapping[str, Engine], feeds: Sequence[Mapping[str, np.ndarray]], n_items: int, seconds: float
-) -> dict[str, float]:
-    """Items per second of each engine: medians of at most seven passes, taken in turn."""
+    loaded: Mapping[str, Engine], feeds: Sequence[Mapping[str, np.ndarray]], seconds: float
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Embeddings by each engine, and its items per second: medians of at most seven passes, taken in turn."""
     taken: dict[str, list[float]] = {name: [] for name in loaded}
+    embedded: dict[str, np.ndarray] = {}
     end = time.perf_counter() + seconds
     for _ in range(7):
         for name, engine in loaded.items():
             start = time.perf_counter()
-            _embed(engine, feeds)
+            embedded[name] = _embed(engine, feeds)
             taken[name].append(time.perf_counter() - start)
         if time.perf_counter() > end:
             break
-    return {name: n_items / float(np.median(times)) for name, times in taken.items()}
+    return embedded, {name: len(embedded[name]) / float(np.median(times)) for name, times in taken.items()}
 
 
 def compare_embeddings(reference: np.ndarray, candidate: np.ndarray) -> tuple[float, float]:

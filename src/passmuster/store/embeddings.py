@@ -52,6 +52,18 @@ class EmbeddingCache:
         finally:
             db.close()
 
+    def cached(self, blobs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (m,) in `blobs` of the contents that are cached, and their embeddings (m, d); computes nothing."""
+        if not (self.folder / "rows.db").is_file():
+            return np.zeros(0, np.int64), self._read([])
+        db = sqlite3.connect(self.folder / "rows.db", timeout=30)
+        try:
+            known = dict(db.execute("SELECT blob, row FROM rows"))
+        finally:
+            db.close()
+        found = [i for i, blob in enumerate(blobs) if blob in known]
+        return np.array(found, dtype=np.int64), self._read([known[blobs[i]] for i in found])
+
     def _append(self, db: sqlite3.Connection, blobs: list[str], rows: np.ndarray, known: dict[str, int]) -> None:
         path = self.folder / "matrix.f32"
         width_path = self.folder / "width"

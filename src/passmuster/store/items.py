@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from passmuster.core.records import Item, Label, Role
 from passmuster.store.schema import items, labels
+
+WITHDRAWN = ""  # the label of a fact that takes an earlier one back; no class has an empty name
 
 _ITEM_COLUMNS = (
     items.c.key, items.c.id, items.c.digest, items.c.blob, items.c.n_bytes, items.c.source, items.c.status,
@@ -64,16 +66,41 @@ def add_labels(db: Connection, new: Iterable[Label]) -> int:
 
 def n_label_facts(db: Connection) -> int:
     """How many label facts have been recorded so far; a snapshot pins this number."""
-    return len(db.execute(select(labels.c.n)).all())
+    return db.execute(select(func.count()).select_from(labels)).scalar_one()
 
 
 def read_labels(db: Connection, *, role: Role | None = None, first: int | None = None) -> dict[str, Label]:
-    """The latest label per item key, of one role, among the `first` facts ever recorded (all when None)."""
+    """The latest label per item key, of one role, among the `first` facts ever recorded (all when None).
+
+    A withdrawn label reads as if it had not been said; see `standing_labels`.
+    """
+    return {key: facts[-1] for key, facts in standing_labels(db, role=role, first=first).items()}
+
+
+def standing_labels(
+    db: Connection, *, role: Role | None = None, first: int | None = None, keys: Sequence[str] | None = None
+) -> dict[str, list[Label]]:
+    """Per item key, every label that stands, oldest first; items without one are left out.
+
+    A fact with the label `WITHDRAWN` takes back the latest standing one of the same person, item and role. What others
+    said, and what that person had said before, stands again: an undo, though facts are only ever added.
+    """
     query = select(labels).order_by(labels.c.n)
+    if keys is not None:
+        query = query.where(labels.c.key.in_(keys))
     if first is not None:
         query = query.limit(first)
-    latest: dict[str, Label] = {}
+    standing: dict[str, list[Label]] = {}
     for row in db.execute(query):
-        if role is None or row.role == role:
-            latest[row.key] = Label(row.key, row.label, row.who, row.at, row.role, row.weight)
-    return latest
+        if role is not None and row.role != role:
+            continue
+        facts = standing.setdefault(row.key, [])
+        if row.label != WITHDRAWN:
+            facts.append(Label(row.key, row.label, row.who, row.at, row.role, row.weight))
+            continue
+        own = [i for i, fact in enumerate(facts) if (fact.who, fact.role) == (row.who, row.role)]
+        if own:
+            del facts[own[-1]]
+        if not facts:
+            del standing[row.key]
+    return standing

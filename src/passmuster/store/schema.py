@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, String, Table
 
-VERSION = 1
+VERSION = 2
 metadata = MetaData()
 
 
@@ -56,6 +56,25 @@ labels = Table(
     _text("role"),
     Column("weight", Float, nullable=False),
     Index("labels_key", "key"),
+)
+
+# Draws of test items to be labelled, and with which chance each item was drawn. Chance 0: held out of that draw.
+draws = Table(
+    "draws",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    _text("snapshot"),
+    _text("at"),
+    Column("n_population", Integer, nullable=False),
+    Column("labels_read", Integer, nullable=False),  # label facts there were when it was drawn
+)
+
+drawn_items = Table(
+    "drawn_items",
+    metadata,
+    Column("draw", Integer, primary_key=True),
+    _text("key", primary_key=True),
+    Column("chance", Float, nullable=False),
 )
 
 snapshots = Table(

@@ -96,7 +96,16 @@ class Store:
             _refuse_orphans(folder / FOLDER)
             raise NotFoundError("project.no_store", "this project has no store yet", where=folder, next="muster init")
         store = cls(folder, config)
-        with store.read() as db:
+        try:
+            store._check(path)
+        except MusterError:
+            store.close()
+            raise
+        return store
+
+    def _check(self, path: Path) -> None:
+        """Raise where the catalog is damaged or of another version."""
+        with self.read() as db:
             damage = db.exec_driver_sql("PRAGMA quick_check(1)").scalar()
             if damage != "ok":
                 raise _damaged(path, str(damage))
@@ -109,7 +118,6 @@ class Store:
                 limit=schema.VERSION,
                 where=path,
             )
-        return store
 
     @property
     def keys_folder(self) -> Path:

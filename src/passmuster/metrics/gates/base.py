@@ -12,17 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from scipy.optimize import brentq
-from scipy.stats import beta, binom, norm
+from scipy.special import bdtr, bdtrik, ndtri
+from scipy.stats import beta, norm
 
 from passmuster.core.errors import UsageError
 from passmuster.core.ranges import Range
 from passmuster.core.records import GateResult, Metric, Report
-from passmuster.core.statistics import MAX_MORE, smallest, wilson
+from passmuster.core.statistics import MAX_MORE, smallest
 
 Parameters = Mapping[str, float]
 
 POWER = 0.8  # chance with which the labels asked for are to decide
+FEWEST = 1e-6  # effective labels
+POWERED = "prediction-powered"  # how the method of an interval begins that may be worth more labels than it has
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ def rate_bounds(metric: Metric, alpha: float) -> tuple[float, float]:
 def effective_n(metric: Metric) -> float:
     """How many independent items of equal weight would give this rate's Wilson interval.
 
+    At most `n`, except where predictions stand in for labels: there forty labels can be worth eighty.
+
     >>> from passmuster.core.statistics import wilson
     >>> found = wilson(36.5, 42.25)
     >>> metric = Metric("accuracy", found.value, found.low, found.high, n=60, method="wilson, weighted")
@@ -150,24 +154,25 @@ def effective_n(metric: Metric) -> float:
     """
     if metric.method == "wilson":
         return float(metric.n)
-    width = metric.high - metric.low
-
-    def excess(n: float) -> float:
-        found = wilson(metric.value * n, n, level=metric.level)
-        return found.high - found.low - width
-
-    few, many = 1e-6, float(metric.n)
-    if excess(many) >= 0 or excess(few) <= 0:
-        return many if excess(many) >= 0 else few
-    return float(brentq(excess, few, many))
+    most = float(MAX_MORE) if metric.method.startswith(POWERED) else float(metric.n)
+    # Wilson's interval is 2 z sqrt(n p q + z^2 / 4) / (n + z^2) wide: a quadratic equation in n.
+    z2, width2 = float(ndtri(0.5 + metric.level / 2)) ** 2, (metric.high - metric.low) ** 2
+    if width2 <= 0 or width2 >= 1:
+        return most if width2 <= 0 else FEWEST
+    half = z2 * (2 * metric.value * (1 - metric.value) / width2 - 1)
+    found = half + math.sqrt(max(0.0, half**2 + z2**2 * (1 / width2 - 1)))
+    return min(most, max(FEWEST, found))
 
 
-def more_labels_for_rate(metric: Metric, bound: float, alpha: float, *, rate: float | None = None) -> int | None:
+def more_labels_for_rate(
+    metric: Metric, bound: float, alpha: float, *, rate: float | None = None, max_more: int = MAX_MORE
+) -> int | None:
     """How many further labels would probably settle, by the exact test, whether a rate lies above or below `bound`.
 
     The smallest number with which that happens with probability `POWER`, if what was seen is kept and what comes has
-    `rate`; by default ``(right + 1) / (n + 2)`` (Laplace's, so that a perfect start promises nothing). None: the rate
-    lies too near the bound. This is the exact counterpart of `passmuster.core.statistics.more_labels_for_rate`.
+    `rate`; by default ``(right + 1) / (n + 2)`` (Laplace's, so that a perfect start promises nothing). None: more than
+    `max_more` labels of that worth, that is, the rate lies too near the bound. This is the exact counterpart of
+    `passmuster.core.statistics.more_labels_for_rate`.
 
     >>> more_labels_for_rate(Metric("accuracy", 0.9, 0.769, 0.960, n=40, method="wilson"), 0.8, 0.05)
     66
@@ -178,12 +183,27 @@ def more_labels_for_rate(metric: Metric, bound: float, alpha: float, *, rate: fl
 
     def settles(more: int) -> bool:
         total = n_seen + more
-        above, below = binom.isf(alpha, total, bound) + 1, binom.ppf(alpha, total, bound) - 1
-        chance = binom.sf(above - n_right - 1, more, to_come) + binom.cdf(below - n_right, more, to_come)
+        above, below = quantile(1 - alpha, total, bound) + 1, quantile(alpha, total, bound) - 1
+        chance = 1.0 - _share(above - n_right - 1, more, to_come) + _share(below - n_right, more, to_come)
         return more > 0 and float(chance) >= POWER
 
-    found = smallest(settles, MAX_MORE)
+    found = smallest(settles, max_more)
     return None if found is None else math.ceil(found * metric.n / max(n, 1e-9))
+
+
+def _share(k: int, n: int, rate: float) -> float:
+    """Chance of at most `k` of `n`: `scipy.stats.binom.cdf` for numbers, a hundred times a verdict."""
+    return 0.0 if k < 0 else 1.0 if k >= n else float(bdtr(k, n, rate))
+
+
+def quantile(share: float, n: int, rate: float) -> int:
+    """The smallest count of `n` that is reached with at least `share`: `scipy.stats.binom.ppf` for numbers."""
+    if _share(0, n, rate) >= share:  # outside of these ends the inverse is not a number
+        return 0
+    if _share(n - 1, n, rate) < share:
+        return n
+    near = max(0, math.ceil(float(bdtrik(share, n, rate))) - 1)
+    return near if _share(near, n, rate) >= share else near + 1
 
 
 def more_labels_for_width(value: float, far: float, bound: float, n: int) -> int | None:

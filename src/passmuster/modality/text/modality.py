@@ -13,6 +13,7 @@ from passmuster.modality.text.twins import find_twins
 rungs: Table[Rung] = Table("rung")
 rungs.add_lazy("static.v1", "passmuster.modality.text.rungs.static:STATIC")
 rungs.add_lazy("pretrained.v1", "passmuster.modality.text.rungs.pretrained:PRETRAINED")
+rungs.add_lazy("stacked.v1", "passmuster.modality.text.rungs.stacked:STACKED")
 
 TEXT = Modality(
     name="text",

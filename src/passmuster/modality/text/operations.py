@@ -31,5 +31,28 @@ def normalise(parameters: Mapping[str, Any], folder: Path) -> Step:
     return step
 
 
+@operations.entry("side_by_side.v1")
+def side_by_side(parameters: Mapping[str, Any], folder: Path) -> Step:
+    """Several pipelines of steps over the same texts, their inputs put together.
+
+    Parameters: ``branches``, a list of lists of steps; no two may name the same input.
+    """
+    branches = [
+        [operations[step["op"]]({k: v for k, v in step.items() if k != "op"}, folder) for step in branch]
+        for branch in parameters["branches"]
+    ]
+
+    def step(texts: list[str]) -> dict[str, Any]:
+        inputs: dict[str, Any] = {}
+        for branch in branches:
+            values: Any = texts
+            for one in branch:
+                values = one(values)
+            inputs |= values
+        return inputs
+
+    return step
+
+
 operations.add_lazy("text_features.v1", "passmuster.modality.text.tokens:text_features")
 operations.add_lazy("wordpiece.v1", "passmuster.modality.text.tokens:wordpiece")

@@ -12,11 +12,13 @@ from passmuster.core.errors import IntegrityError
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Finding
 from passmuster.metrics.accuracy import accuracy
-from passmuster.metrics.versions import compare
+from passmuster.metrics.versions import compare, worth_of_disagreements
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pick
+from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
+from passmuster.stages.evaluate.powered import Reading
 from passmuster.store.items import read_items
 from passmuster.store.releases import read_bundle, read_channels
 from passmuster.store.snapshots import read_findings, read_placement
@@ -36,11 +38,16 @@ def measure_versions(
     incumbent: Bundle,
     evidence: Evidence,
     answers: Answers,
+    reading: Reading,
     rng: np.random.Generator,
     *,
     progress: Progress,
 ) -> None:
-    """Exact McNemar, negative flips and every changed decision, on test items that neither of the two learned from."""
+    """Exact McNemar, negative flips and every changed decision, on test items that neither of the two learned from.
+
+    Where the labels were drawn, the unlabelled rest says how often the two answer differently, and the counts that
+    gates judge by are those of as many random labels as would tell as much.
+    """
     seen = learned_from(store, incumbent)
     fresh = np.array([item.key not in seen for item in evidence.items], dtype=bool)
     items = pick(evidence.items, fresh)
@@ -74,6 +81,14 @@ def measure_versions(
         items={"changed": changed, "worse": worse, "better": better},
         changed=[{"key": keys[i], "label": truth[i], "candidate": new[i], "incumbent": old[i]} for i in found.changed],
     )
+    if reading.rest:
+        unseen = [(item, said) for item, said in zip(reading.rest, reading.said, strict=True) if item.key not in seen]
+        _, logits = answered(store, incumbent, predictor, [item for item, _ in unseen], progress=progress)
+        other = [predictor.classes[int(i)] for i in logits.argmax(axis=1)]
+        n_differ = sum(a != b for (_, a), b in zip(unseen, other, strict=True))
+        section["worth"] = worth_of_disagreements(
+            truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=n_differ
+        )
 
 
 def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predictor) -> None:
@@ -175,4 +190,9 @@ def describe_training(store: Store, draft: Draft, bundle: Bundle, predictor: Pre
             section["rungs"] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise IntegrityError("run.rungs", f"the list of rungs is not JSON: {error}", where=path) from error
+    if bundle.run and (account := store.runs_folder / bundle.run / "cost.json").is_file():
+        try:
+            section["cost"] = json.loads(account.read_text(encoding="utf-8"))["cost"]
+        except (ValueError, KeyError) as error:
+            raise IntegrityError("run.cost", f"the run's account cannot be read: {error}", where=account) from error
     draft.sections["training"] = section

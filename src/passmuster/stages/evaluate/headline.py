@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from passmuster.core.statistics import proportion
+from passmuster.core.statistics import Interval, proportion
 from passmuster.metrics.accuracy import accuracy, macro_f1, per_class
 from passmuster.metrics.calibration import brier, ece, nll, reliability
 from passmuster.metrics.confusion import confusion, most_confused
@@ -18,15 +18,24 @@ MISTAKES = 30
 
 
 def measure_headline(
-    draft: Draft, evidence: Evidence, answers: Answers, scope: Scope, rng: np.random.Generator
+    draft: Draft,
+    evidence: Evidence,
+    answers: Answers,
+    scope: Scope,
+    rng: np.random.Generator,
+    *,
+    accuracy_read: Interval | None = None,
 ) -> None:
-    """Accuracy, macro-F1, calibration error, proper scores, abstention; and each answer, for whoever opens an item."""
+    """Accuracy, macro-F1, calibration error, proper scores, abstention; and each answer, for whoever opens an item.
+
+    `accuracy_read` is accuracy where it was read with the unlabelled rest; None: from the labels alone.
+    """
     y, predicted = evidence.y, answers.predicted
     how: dict[str, Any] = {"weights": evidence.weights, "clusters": evidence.clusters}
     resampled = {**how, "rng": rng, "n_resamples": scope.n_resamples}
     test = draft.add_set("test", evidence.keys)
     draft.add_set("wrong", keys_where(evidence, by_confidence(evidence, answers), predicted != y))
-    draft.add("accuracy", accuracy(y, predicted, **how), items=test)
+    draft.add("accuracy", accuracy_read or accuracy(y, predicted, **how), items=test)
     draft.add("macro_f1", macro_f1(y, predicted, len(evidence.classes), **resampled), items=test)
     draft.add("ece", ece(answers.probabilities, y, **resampled), items=test)
     draft.add("nll", nll(answers.probabilities, y, **resampled), unit="nats", items=test)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from passmuster.core.codec import to_plain
+from passmuster.core.cost import Cost, cost_of
 from passmuster.core.digests import canonical_json
 from passmuster.core.errors import IntegrityError, ResourceError
+from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
@@ -30,6 +32,7 @@ from passmuster.stages.evaluate.headline import measure_certainty, measure_class
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
+from passmuster.stages.evaluate.powered import read_with_rest
 from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle
 from passmuster.store.store import Store
@@ -67,6 +70,7 @@ def evaluate(
         When this bundle, the live one or a file of the run is not what it should be.
     """
     progress = progress or Silent()
+    meter = Meter()
     with store.read() as db:
         chosen = read_bundle(db, bundle)
     predictor = Predictor(open_checked(store, chosen))
@@ -80,13 +84,15 @@ def evaluate(
     answers = ask(store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle")
 
     draft = Draft()
-    measure_headline(draft, evidence, answers, scope, rng)
+    reading = read_with_rest(store, draft, chosen, predictor, evidence, progress=progress)
+    evidence = replace(evidence, weights=reading.weights)
+    measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
     measure_classes(draft, evidence, answers)
     measure_certainty(draft, evidence, answers)
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     if incumbent is not None:
-        measure_versions(store, draft, incumbent, evidence, answers, rng, progress=progress)
+        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)
@@ -95,7 +101,7 @@ def evaluate(
     report = as_report(draft, chosen, evidence, incumbent)
     progress.say("writing the report")
     page = render_page(store, predictor.modality, report, answers, Extras(tuple(spoilt), tuple(strange)), scope)
-    return keep(store, report, page)
+    return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
 
 
 def foresee(store: Store, bundle: str = "") -> list[str]:
@@ -137,7 +143,7 @@ def as_report(draft: Draft, bundle: Bundle, evidence: Evidence, incumbent: Bundl
     )
 
 
-def keep(store: Store, report: Report, page: str) -> EvaluateResult:
+def keep(store: Store, report: Report, page: str, cost: Cost) -> EvaluateResult:
     """Files first, then the act: a report in the catalog has its page."""
     folder = store.root / "reports" / report.bundle[:16]
     try:
@@ -162,6 +168,7 @@ def keep(store: Store, report: Report, page: str) -> EvaluateResult:
             look=report.look,
             n_test=report.n_test,
             accuracy=headline.value if headline else None,
+            cost=to_plain(cost),
         )
     return EvaluateResult(report, digest, folder / "report.html")
 

@@ -37,7 +37,8 @@ def between(low: float, high: float) -> str:
 
 def with_interval(metric: Metric) -> str:
     """A rate with its interval and the number of items behind it."""
-    return f"{percent(metric.value)} ({between(metric.low, metric.high)}, {metric.n:,} items)"
+    items = metric.method.partition("prediction-powered, ")[2] or f"{metric.n:,} items"
+    return f"{percent(metric.value)} ({between(metric.low, metric.high)}, {items})"
 
 
 def write_summary(draft: Draft, evidence: Evidence, answers: Answers, incumbent: str) -> None:
@@ -158,7 +159,9 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
     if strangers := [r["class"] for r in rows if not r["known"]]:
         lines.append(f"Labels that the model does not know: {some(strangers)}. It can only be wrong on them.")
     if evidence.n_unlabelled:
-        lines.append(f"{count(evidence.n_unlabelled, 'test item')} without a label played no part.")
+        helped = (draft.sections.get("evidence") or {}).get("worth")
+        part = "helped only by what the model answers to them" if helped else "played no part"
+        lines.append(f"{count(evidence.n_unlabelled, 'test item')} without a label {part}.")
     if evidence.n_seen:
         lines.append(f"{count(evidence.n_seen, 'test item')} left out, because this model learned from them.")
     unseen = draft.sections.get("versions", {}).get("n_seen_by_incumbent", 0)

@@ -19,7 +19,7 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Finding, Item, Label, Snapshot, Split
 from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
-from passmuster.stages.govern.inspect import Copies, find_copies, inspect_items, inspect_labels
+from passmuster.stages.govern.inspect import Copies, disagreements, find_copies, inspect_items, inspect_labels
 from passmuster.stages.govern.reading import Reading, check_ids, read_source, side_table
 from passmuster.stages.govern.rows import Source, open_source
 from passmuster.stages.govern.snapshot import latest_snapshot, new_facts, write_relabelled, write_snapshot
@@ -162,6 +162,7 @@ def _commit(
         add_items(act.db, [*reading.kept, *reading.quarantined])
         add_labels(act.db, facts)
         act.payload.update(_counts(reading, facts))
+        findings += disagreements(act.db)
         snapshot = write_snapshot(act, store, placed, findings, parent.digest if parent else "")
     return _account(store, reading, source, snapshot, findings, Counter(f.role for f in facts), is_new=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Finding
 from passmuster.modality.find import modalities
-from passmuster.stages.govern.inspect import find_copies, inspect_items, inspect_labels
+from passmuster.stages.govern.inspect import disagreements, find_copies, inspect_items, inspect_labels
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.seal import open_test
 from passmuster.store.snapshots import read_placement, read_snapshot
@@ -29,6 +29,7 @@ def check(store: Store, *, progress: Progress | None = None) -> list[Finding]:
         placement = read_placement(db, snapshot)
         everything = read_items(db)
         labels = {key: label.label for key, label in read_labels(db).items()}
+        contradicting = disagreements(db)
     if snapshot.n_items.get("test"):
         open_test(store, snapshot, "leakage-check")
     items = [item for item in everything if item.key in placement]
@@ -36,4 +37,4 @@ def check(store: Store, *, progress: Progress | None = None) -> list[Finding]:
     quarantined = [item for item in everything if item.status == "quarantined"]
     copies = find_copies(store, modality, items, progress)
     found = inspect_items(store, modality, items, splits, copies, quarantined, progress)
-    return found + inspect_labels(items, splits, labels, store.config.data)
+    return found + inspect_labels(items, splits, labels, store.config.data) + contradicting

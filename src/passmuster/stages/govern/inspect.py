@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sqlalchemy import Connection
 
 from passmuster.checks.duplicates import Pair, exact_duplicates, exact_pairs, groups, near_duplicates
-from passmuster.checks.labels import class_balance, label_conflicts
+from passmuster.checks.labels import class_balance, label_conflicts, label_disagreements
 from passmuster.checks.leakage import leakage
 from passmuster.checks.personal_data import personal_data
 from passmuster.checks.quality import unusable
@@ -17,9 +18,10 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Finding, Item
 from passmuster.modality.base import Modality
 from passmuster.stages.govern.stored import StoredPayloads
+from passmuster.store.items import standing_labels
 from passmuster.store.store import Store
 
-LABEL_KINDS = ("class_balance", "label_conflict")  # findings that change when labels do
+LABEL_KINDS = ("class_balance", "label_conflict", "label_disagreement")  # findings that change when labels do
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,9 @@ def inspect_labels(
     return found + class_balance(
         train, test, n_items=len(items), max_ratio=config.max_class_ratio, min_labels=config.min_class_labels
     )
+
+
+def disagreements(db: Connection) -> list[Finding]:
+    """A finding about items that people label differently, from every fact that stands."""
+    said = {key: {fact.who: fact.label for fact in facts} for key, facts in standing_labels(db).items()}
+    return label_disagreements(said)

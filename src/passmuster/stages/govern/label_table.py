@@ -17,6 +17,8 @@ from passmuster.stages.govern.rows import iso_time, plain
 from passmuster.stages.govern.tables import USUAL, choose_column
 
 ROLES: tuple[Role, ...] = ("train", "test")
+EXPORTED = ("id", "text", "label", "role", "weight", "guess", "why")  # columns of a table that Muster wrote
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a cell that so begins is run by spreadsheets (OWASP, CSV injection)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def read_label_table(path: Path, config: DataConfig) -> list[LabelRow]:
     subject = choose_column(header, config.subject_column if config.subject_column in header else "",
                             USUAL["subject"], path)  # fmt: skip
     time = choose_column(header, config.time_column if config.time_column in header else "", USUAL["time"], path)
+    ours = {"role", "weight", "guess", "why"} <= set(header)
+    bare = bare_cell if ours else str
     rows = []
     for record in records_of(path):
         where = f"{path.name}:{record.line}"
@@ -75,8 +79,8 @@ def read_label_table(path: Path, config: DataConfig) -> list[LabelRow]:
             raise _bad_row("the id is missing", where)
         rows.append(
             LabelRow(
-                identity,
-                plain(cells.get(label_column)),
+                bare(identity),
+                None if (label := plain(cells.get(label_column))) is None else bare(label),
                 where,
                 _role(cells.get("role"), where),
                 plain(cells.get("who")) or "",
@@ -89,6 +93,20 @@ def read_label_table(path: Path, config: DataConfig) -> list[LabelRow]:
     if not rows:
         raise DataError("data.empty", "the table of labels has no rows", where=path, next="check the file")
     return rows
+
+
+def guard_cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula.
+
+    >>> guard_cell("=1+1"), guard_cell("plain"), bare_cell(guard_cell("'-x"))
+    ("'=1+1", 'plain', "'-x")
+    """
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
+
+
+def bare_cell(text: str) -> str:
+    """What `guard_cell` was given."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA_STARTS) else text
 
 
 def match(rows: Sequence[LabelRow], ids: Collection[str], folder: str = "") -> dict[int, str]:

@@ -9,7 +9,7 @@ from passmuster.core.clock import now
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
-from passmuster.stages.govern.inspect import LABEL_KINDS, inspect_labels
+from passmuster.stages.govern.inspect import LABEL_KINDS, disagreements, inspect_labels
 from passmuster.store.items import add_labels, n_label_facts, read_items, read_labels
 from passmuster.store.snapshots import (
     add_findings,
@@ -64,17 +64,27 @@ def write_relabelled(
     Returns the snapshot that holds now and its findings, those about labels computed anew.
     """
     add_labels(act.db, facts)
+    if any(fact.role == "train" for fact in facts):
+        return write_child(act, store, parent)
+    act.payload["snapshot"] = parent.digest
+    return parent, _place_anew(act, store, parent)[1]
+
+
+def write_child(act: Act, store: Store, parent: Snapshot) -> tuple[Snapshot, list[Finding]]:
+    """Write the snapshot with the items and splits of `parent` and every label that stands now."""
+    placed, findings = _place_anew(act, store, parent)
+    return write_snapshot(act, store, placed, findings, parent.digest), findings
+
+
+def _place_anew(act: Act, store: Store, parent: Snapshot) -> tuple[list[tuple[Item, Split, str]], list[Finding]]:
+    """The items of `parent` as they are placed, and its findings, those about labels computed anew."""
     placement = read_placement(act.db, parent)
     items = read_items(act.db, keys=list(placement))
     splits = [placement[item.key][0] for item in items]
     latest = {key: label.label for key, label in read_labels(act.db).items()}
     findings = [f for f in read_findings(act.db, parent.digest) if f.kind not in LABEL_KINDS]
-    findings += inspect_labels(items, splits, latest, store.config.data)
-    if not any(fact.role == "train" for fact in facts):
-        act.payload["snapshot"] = parent.digest
-        return parent, findings
-    placed = [(item, split, placement[item.key][1]) for item, split in zip(items, splits, strict=True)]
-    return write_snapshot(act, store, placed, findings, parent.digest), findings
+    findings += inspect_labels(items, splits, latest, store.config.data) + disagreements(act.db)
+    return [(item, split, placement[item.key][1]) for item, split in zip(items, splits, strict=True)], findings
 
 
 def latest_snapshot(store: Store) -> Snapshot | None:

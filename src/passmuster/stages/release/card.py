@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from passmuster.core.cost import in_words
 from passmuster.core.records import Finding, Metric, Release, Report, Snapshot, Verdict
 from passmuster.runtime.bundle import Manifest
 
@@ -37,7 +38,7 @@ def model_card(
 ) -> str:
     """The card as Markdown, in plain words. It holds no item and no id that a user gave."""
     sections = [
-        [f"# Model card: {release.id}", "", *what(manifest)],
+        [f"# Model card: {release.id}", "", *what(manifest), *cost(report)],
         ["## Verdict", "", *judged(verdict)],
         ["## Data", "", *data(snapshot, findings)],
         ["## Evidence", "", *evidence(report, verdict)],
@@ -56,6 +57,13 @@ def what(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield f"Learnt by `{manifest.rung}` with the head `{manifest.head}`; served by {manifest.engine.name} in"
     yield f"{manifest.engine.precision}."
+
+
+def cost(report: Report) -> Iterator[str]:
+    """What the training cost, where the report tells."""
+    spent: Any = report.sections.get("training", {}).get("cost")
+    if spent:
+        yield f"Training it cost {in_words(spent)}."
 
 
 def judged(verdict: Verdict) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
 import socket
@@ -15,12 +14,13 @@ from dataclasses import dataclass
 import uvicorn
 
 from passmuster.core.clock import now
-from passmuster.core.errors import MusterError, ResourceError, UsageError
+from passmuster.core.errors import MusterError, ResourceError
 from passmuster.stages.serve.app import Service, build_app
 from passmuster.stages.serve.batcher import Batcher
 from passmuster.stages.serve.door import Door
 from passmuster.stages.serve.fleet import Fleet
 from passmuster.stages.serve.meters import Meters
+from passmuster.stages.serve.port import take_port
 from passmuster.store.store import Store
 from passmuster.store.traffic import TrafficWriter, expire_inputs
 
@@ -86,34 +86,6 @@ def serve(
     finally:
         fleet.stop()
         taken.close()
-
-
-def take_port(host: str, port: int) -> socket.socket:
-    """A bound socket."""
-    if not 0 <= port <= 65_535:
-        raise UsageError("port.range", "there is no such port", value=port, limit="0 to 65535")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    taken = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind((host, port))
-        # Bound sockets may share a port until one listens, so listen now: two servers must not both believe it theirs.
-        taken.listen(2_048)
-    except OSError as error:
-        taken.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ResourceError(
-                "port.in_use", "the port is in use", value=port, where=host, next="muster serve --port 0"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise ResourceError(
-                "port.denied", "this port may not be used", value=port, where=host, next="muster serve --port 0"
-            ) from error
-        raise UsageError("port.host", f"cannot listen there: {error.strerror or error}", value=host) from error
-    return taken
 
 
 async def _run(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from passmuster.core.budget import Deadline, Machine
+from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
 from passmuster.learn.checkpoint import write_atomic
@@ -21,13 +22,19 @@ from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph
 from passmuster.modality.base import Encoder, EncoderGraph, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
+from passmuster.runtime.speed import items_per_s
 from passmuster.stages.train.plan import FINISH_S, Quote, heads_s
 from passmuster.stages.train.run_folder import RunFolder, read_json
 from passmuster.stages.train.task import Task, size_of
 from passmuster.store.store import Store
 
 BATCH = 64
+# Characters in a batch of texts, the longest times their number: an encoder's memory grows with it. 64 texts of 700
+# characters took 1.4 GiB, 16 a quarter of that in the same time per text.
+BATCH_CHARS, FEWEST = 16_384, 8
 N_COMPARED = 256  # items on which engines are compared
+N_SINGLES = 24  # of them, asked one by one
+PREPARE_SHARE = 0.1  # of the time for comparing engines, for preparing items
 # Share of the time left that is kept, for a fit that uses its whole deadline, for embedding and propagation after it.
 AFTER_FIT_SHARE = 0.22
 ENGINE_SHARE = 0.05  # of the time left, for comparing engines
@@ -38,6 +45,25 @@ QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every
 
 class OutOfTimeError(Exception):
     """A rung that is not the first would break the deadline; it is left out."""
+
+
+@dataclass
+class Phases:
+    """Seconds and peak memory of the phases of a rung, one after the other."""
+
+    meter: Meter
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
+    _began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.meter.mark_peak()
+
+    def end(self, name: str) -> None:
+        """The phase that was under way is over; the next begins."""
+        now = time.monotonic()
+        self.seconds[name], self._began = now - self._began, now
+        self.peak_bytes[name] = self.meter.mark_peak()
 
 
 @dataclass(frozen=True)
@@ -54,7 +80,7 @@ class Climbed:
     spread_over: np.ndarray | None
     last_fit_s: float  # expected of the best head's fit on all labels
     engines: list[dict[str, Any]]
-    seconds: Mapping[str, float]
+    phases: Phases
 
     @property
     def best(self) -> CrossValidated:
@@ -72,6 +98,7 @@ class Climb:
     deadline: Deadline
     seed: int
     progress: Progress
+    meter: Meter
 
     def rng(self, *names: str) -> np.random.Generator:
         """A generator of its own for each use, so that one use does not move another."""
@@ -87,28 +114,27 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
         When the deadline would be broken and there is a fitted rung already.
     """
     run, task = step.run, step.task
-    seconds = {}
-    started = time.monotonic()
+    phases = Phases(step.meter)
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
     end_s = heads_s(step.machine, task.profile) + finish_s(before)
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     view = FitView(task.payloads, task.labels, len(task.classes), step.store.config.train)
     encoder = _fitted(step, rung, view, step.deadline.sooner(room))
     original = rung.export(encoder)
-    seconds["fit"], started = time.monotonic() - started, time.monotonic()
+    phases.end("fit")
     served, choice, engines, folder = _engine(step, rung, original)
-    seconds["engine"], started = time.monotonic() - started, time.monotonic()
+    phases.end("engine")
     graph = replace(original, onnx=served)
     key = encoder_key(served, choice, graph.preprocess, graph.assets)
     stop = step.deadline.sooner(end_s) if before else None
     pool = embed(step, graph, choice, folder, key, task.pool, task.payloads, stop=stop)
     embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop)
-    seconds["embed"], started = time.monotonic() - started, time.monotonic()
+    phases.end("embed")
     tried, spread_over, last_fit_s = _judge(step, rung, pool, later_s)
-    seconds["heads"] = time.monotonic() - started
+    phases.end("heads")
     for result in tried:
         run.note("head", rung=rung.name, head=result.kind, log_loss=result.log_loss, accuracy=result.accuracy)
-    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, last_fit_s, engines, seconds)
+    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, last_fit_s, engines, phases)
 
 
 def finish_s(fitted: Sequence[Climbed]) -> float:
@@ -142,19 +168,56 @@ def _engine(step: Climb, rung: Rung, graph: EncoderGraph) -> tuple[bytes, Engine
         n = min(N_COMPARED, len(payloads))
         chosen = np.sort(step.rng("engine", rung.name).choice(len(payloads), n, replace=False))
         prepare = step.task.modality.preparer(graph.preprocess, assets)
-        feeds = [prepare([payloads[i] for i in chosen[at : at + BATCH]]) for at in range(0, n, BATCH)]
+        batches = list(batches_of([payloads[i] for i in chosen]))
+        alone = [[payloads[i]] for i in chosen[:N_SINGLES]]
+        feeds = [prepare(batch) for batch in batches]
+        seconds = min(5.0, max(0.2, ENGINE_SHARE * step.deadline.left_s))
         served, choice, engines = choose_engine(
             graph.onnx,
             feeds,
             min_neighbour_agreement=step.store.config.train.min_neighbour_agreement,
-            seconds=min(5.0, max(0.2, ENGINE_SHARE * step.deadline.left_s)),
+            seconds=seconds,
+            singles=[prepare(one) for one in alone],
         )
+        prepared = speed_of(prepare, batches, alone, PREPARE_SHARE * seconds)
         write_atomic(folder / "served.onnx", served)
-        facts = {"name": choice.name, "precision": choice.precision, "measured": engines}
+        facts = {
+            "name": choice.name,
+            "precision": choice.precision,
+            "measured": [{**row, "prepare": prepared} for row in engines],
+        }
         write_atomic(decision, json.dumps(facts, indent=1).encode())
     facts = read_json(decision)
     choice = EngineChoice(facts["name"], facts["precision"])
     return (folder / "served.onnx").read_bytes(), choice, facts["measured"], assets
+
+
+def batches_of(payloads: Sequence[Payload]) -> Iterator[list[Payload]]:
+    """The items in their order, 64 at a time; fewer where texts are long, but eight at least.
+
+    >>> [len(batch) for batch in batches_of(["x" * 100] * 100)], [len(b) for b in batches_of(["x" * 1000] * 20)]
+    ([64, 36], [16, 4])
+    """
+    batch: list[Payload] = []
+    longest = 0
+    for payload in payloads:
+        longest = max(longest, len(payload) if isinstance(payload, str) else 0)
+        if len(batch) == BATCH or (len(batch) >= FEWEST and (len(batch) + 1) * longest > BATCH_CHARS):
+            yield batch
+            batch, longest = [], len(payload) if isinstance(payload, str) else 0
+        batch.append(payload)
+    if batch:
+        yield batch
+
+
+def speed_of(
+    work: Callable[[Any], Any], batches: Sequence[Sequence[Any]], alone: Sequence[Sequence[Any]], seconds: float
+) -> dict[str, float]:
+    """Items a second of `work`, in batches and one by one; half of `seconds` for each."""
+    return {
+        "items_per_s": items_per_s(work, batches, [len(batch) for batch in batches], seconds=seconds / 2),
+        "single_items_per_s": items_per_s(work, alone, [1] * len(alone), seconds=seconds / 2),
+    }
 
 
 def embed(
@@ -179,10 +242,9 @@ def embed(
             prepare = step.task.modality.preparer(graph.preprocess, assets)
         order = np.argsort([size_of(payloads[i]) for i in positions], kind="stable")
         rows: list[np.ndarray] = []
-        for at in range(0, len(order), BATCH):
+        for batch in batches_of([payloads[positions[i]] for i in order]):
             if stop is not None and stop.passed:
                 raise OutOfTimeError("embedding")
-            batch = [payloads[positions[i]] for i in order[at : at + BATCH]]
             rows.append(engine.run(prepare(batch))["embedding"])
         found = np.concatenate(rows)
         back = np.empty_like(order)

@@ -13,18 +13,20 @@ from passmuster.core.config import Config, render_config
 from passmuster.core.records import Payload
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.graph import append_head
-from passmuster.learn.heads import Head, Scaling
+from passmuster.learn.heads import Head, Scaling, standard_error
 from passmuster.learn.logistic import fit_logistic, one_hot
+from passmuster.learn.shares import label_shares, share_shift
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
-from passmuster.runtime.guard import fit_guard
-from passmuster.stages.train.climb import BATCH, Climb, Climbed, embed, prepare_propagation
+from passmuster.runtime.guard import apply_guard, fit_guard
+from passmuster.stages.train.climb import BATCH, Climb, Climbed, batches_of, embed, prepare_propagation, speed_of
 from passmuster.stages.train.task import Task, size_of
 
 N_PARITY = 500
 MAX_GUARD_ITEMS = 5_000  # that the novelty detector learns as ordinary
 MIN_HELD_ITEMS = 20  # with fewer reference items, part of the pool stands in
 HELD_SHARE = 0.2
+DECIDE_S = 0.1  # for timing the guard
 
 
 def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
@@ -33,7 +35,9 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
     pool = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.pool, task.payloads)
     held = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.reference, task.reference_payloads)
     head = fit_head(task, chosen, pool)
-    guard, guard_facts = _guard(step, chosen, head, pool, held)
+    shift = share_shift(head.logits(pool), label_shares(task.labels[task.labelled], len(task.classes)))
+    head = replace(head, bias=head.bias + shift)  # classes as large as in the pool, not as among the labels
+    guard, guard_facts = _guard(step, chosen, head, shift, pool, held)
     digest, path = write_bundle(
         step.store.bundles_folder,
         modality=task.modality.name,
@@ -52,7 +56,7 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
         policy_toml=render_policy(step.store.config),
     )
     _write_parity(step, chosen, head)
-    return digest, path, {"guard": guard_facts}
+    return digest, path, {"guard": guard_facts, "decide": _decide_speed(guard, step, pool, head.logits(pool[:BATCH]))}
 
 
 def fit_head(task: Task, chosen: Climbed, pool: np.ndarray) -> Head:
@@ -89,7 +93,7 @@ def describe_head(chosen: Climbed) -> dict[str, Any]:
 
 
 def _guard(
-    step: Climb, chosen: Climbed, head: Head, pool: np.ndarray, held: np.ndarray
+    step: Climb, chosen: Climbed, head: Head, shift: np.ndarray, pool: np.ndarray, held: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The guard's arrays; thresholds from the reference, or from a part of the pool when the reference is too small."""
     order = step.rng("guard").permutation(len(pool))
@@ -105,11 +109,22 @@ def _guard(
         fit_logits=head.logits(fit),
         held_embeddings=held,
         held_logits=head.logits(held),
-        oof_logits=best.calibrated,
+        oof_logits=best.calibrated + shift,  # as served
         oof_labels=best.labels,
         policy=step.store.config.policy.guard,
     )
     return guard, {**facts, "n_fit": len(fit), "n_held": len(held), "n_oof": len(best.labels)}
+
+
+def _decide_speed(guard: dict[str, np.ndarray], step: Climb, pool: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Items a second that the guard judges, the part of an answer that comes after the graph."""
+    policy = step.store.config.policy.guard
+
+    def decide(rows: np.ndarray) -> None:
+        apply_guard(guard, pool[rows], logits[rows], policy)
+
+    rows = np.arange(len(logits))
+    return speed_of(decide, [rows], [rows[i : i + 1] for i in rows], DECIDE_S)
 
 
 def _write_parity(step: Climb, chosen: Climbed, head: Head) -> None:
@@ -123,7 +138,7 @@ def _write_parity(step: Climb, chosen: Climbed, head: Head) -> None:
     engine = Engine(graph.onnx)
     prepare = task.modality.preparer(graph.preprocess, chosen.folder)
     payloads = [task.payloads[i] for i in positions]
-    rows = [engine.run(prepare(payloads[at : at + BATCH]))["embedding"] for at in range(0, n, BATCH)]
+    rows = [engine.run(prepare(batch))["embedding"] for batch in batches_of(payloads)]
     keys = np.array([task.pool[i].key for i in positions])
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, keys=keys, logits=head.logits(np.concatenate(rows)).astype(np.float32))
@@ -168,18 +183,33 @@ def render_policy(config: Config) -> str:
     return text[text.index("[policy]") :].split("\n[serve]")[0].strip() + "\n"
 
 
+def behind(climbed: Climbed, most_right: Climbed) -> dict[str, Any]:
+    """By how much fewer held-out items a rung gets right than the one with most: paired difference and its error."""
+    lost = _rightness(most_right) - _rightness(climbed)
+    return {"than": most_right.rung.name, "difference": float(lost.mean()), "se": standard_error(lost)}
+
+
+def _rightness(climbed: Climbed) -> np.ndarray:
+    """Share of repeats in which each held-out item was answered rightly, (m,)."""
+    return np.asarray((climbed.best.logits.argmax(axis=2) == climbed.best.labels).mean(axis=0))
+
+
 def rung_row(climbed: Climbed) -> dict[str, Any]:
     """What ``rungs.json`` says of a fitted rung, without its standing."""
     best = climbed.best
     return {
         "rung": climbed.rung.name,
         "summary": climbed.rung.summary,
-        "seconds": round(sum(climbed.seconds.values()), 2),
-        "seconds_by_phase": {name: round(value, 2) for name, value in climbed.seconds.items()},
+        "seconds": round(sum(climbed.phases.seconds.values()), 2),
+        "peak_memory_bytes": max(climbed.phases.peak_bytes.values()),
+        "peak_by_phase": dict(climbed.phases.peak_bytes),
+        "truncated": bool(climbed.encoder.settings.get("truncated", False)),
+        "seconds_by_phase": {name: round(value, 2) for name, value in climbed.phases.seconds.items()},
         "head": best.kind,
         "log_loss": best.log_loss,
         "log_loss_se": best.log_loss_se,
         "accuracy": best.accuracy,
+        "n_judged": len(best.items),
         "heads": [
             {"head": r.kind, "log_loss": r.log_loss, "accuracy": r.accuracy, "c": r.c, "temperature": r.temperature,
              "n_repeats": len(r.logits)}

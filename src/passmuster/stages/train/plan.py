@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from passmuster.core.budget import Deadline, Machine, parse_bytes
+from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
+from passmuster.core.cost import money
 from passmuster.core.errors import BudgetError, ResourceError
+from passmuster.core.meter import resident_bytes
 from passmuster.modality.base import Modality, Profile, Rung
+from passmuster.stages.train.limits import Limits
 
 FINISH_S = 2.0  # last head, guard, bundle, ledger; without what grows with the data
+ENGINE_S = 0.4  # loading engines and timing them, beside what a rung quotes
 HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one
 HEAD_FITS = 24.0  # fits of a logistic head in one cross-validation
 HEAD_EVALUATIONS = 18.0
 USUAL_WIDTH = 640.0
+# What stays with the process after a fit: engines and libraries at least, and of a large fit most (torch; what the
+# allocator does not give back), into which half of what the heads need fits. Seen on real runs, docs/log.md.
+KEPT_BYTES = 140 * 2**20
+FIT_STAYS, HEADS_ON_TOP = 0.9, 0.5
+MEMORY_MARGIN = 1.1  # a limit of memory is a promise, and runs of the same size differ by so much
+SPREAD_ITEMS, SPREAD_BLOCK = 12_600, 1_024  # items that labels spread over, and rows of the neighbour search at once
 
 
 @dataclass(frozen=True)
@@ -31,44 +40,60 @@ class Quote:
 
 
 def quote_rungs(
-    modality: Modality, config: TrainConfig, machine: Machine, profile: Profile, deadline: Deadline
+    modality: Modality, config: TrainConfig, machine: Machine, profile: Profile, deadline: Deadline, limits: Limits
 ) -> list[Quote]:
     """A quote for each rung, cheapest first as the modality lists them.
 
     Raises
     ------
     BudgetError
-        ``budget.time`` or ``budget.memory`` when not even the cheapest rung fits.
+        ``budget.time``, ``budget.cost`` or ``budget.memory`` when not even the cheapest rung fits.
     ResourceError
         ``rung.none`` when none of the rungs asked for is available.
     """
     names = config.rungs or modality.rungs.names()
     rungs = [modality.rungs[name] for name in modality.rungs.names() if name in {modality.rungs[n].name for n in names}]
-    quotes = [_quote(rung, config, machine, profile, deadline) for rung in rungs]
+    quotes = [_quote(rung, config, machine, profile, deadline, limits) for rung in rungs]
     if all(quote.refused for quote in quotes):
-        _refuse(quotes, config, profile, machine, deadline)
+        _refuse(quotes, config, profile, machine, deadline, limits)
     return quotes
 
 
-def _quote(rung: Rung, config: TrainConfig, machine: Machine, profile: Profile, deadline: Deadline) -> Quote:
+def _quote(
+    rung: Rung, config: TrainConfig, machine: Machine, profile: Profile, deadline: Deadline, limits: Limits
+) -> Quote:
     missing = rung.unavailable(config)
     if missing:
         return Quote(rung.name, 0.0, 0, "", f"not available: {missing}")
     price = rung.quote(machine, profile)
-    memory = used_memory_bytes() + price.memory_bytes
-    there_is = machine.memory_bytes + used_memory_bytes()
-    limit = min(parse_bytes(config.max_memory), there_is) if config.max_memory else there_is
-    seconds = price.seconds + heads_s(machine, profile) + FINISH_S
+    held = resident_bytes()
+    memory = held + run_bytes(price.memory_bytes, profile)
+    there_is = machine.memory_bytes + held
+    limit = min(limits.memory_bytes, there_is) if limits.memory_bytes else there_is
+    seconds = price.seconds + ENGINE_S + heads_s(machine, profile) + FINISH_S
     refused = ""
     if memory > limit:
         refused = f"memory: needs {memory / 2**20:.0f} MiB of {limit / 2**20:.0f}"
     elif seconds > deadline.left_s:
-        refused = f"time: needs {seconds:.1f} s of {deadline.left_s:.1f}"
-    return Quote(rung.name, price.seconds, memory, price.note, refused)
+        refused = f"{limits.by}: needs {needs(seconds, deadline, limits)}"
+    return Quote(rung.name, price.seconds + ENGINE_S, memory, price.note, refused)
+
+
+def needs(seconds: float, deadline: Deadline, limits: Limits) -> str:
+    """So much of what is left, in the unit of the tighter limit: ``12.0 s of 4.0`` or ``0.003 of 0.001 EUR``."""
+    left = max(0.0, deadline.left_s)
+    if limits.by == "time":
+        return f"{seconds:.1f} s of {left:.1f}"
+    return f"{money(limits.per_s * seconds)} of {limits.money(left)} ({seconds:.1f} s of {left:.1f})"
 
 
 def _refuse(
-    quotes: Sequence[Quote], config: TrainConfig, profile: Profile, machine: Machine, deadline: Deadline
+    quotes: Sequence[Quote],
+    config: TrainConfig,
+    profile: Profile,
+    machine: Machine,
+    deadline: Deadline,
+    limits: Limits,
 ) -> None:
     priced = [quote for quote in quotes if quote.seconds > 0]
     if not priced:
@@ -76,15 +101,23 @@ def _refuse(
             "rung.none", "none of the rungs asked for is available", value="; ".join(q.refused for q in quotes),
             next="muster doctor",
         )  # fmt: skip
-    late = [quote for quote in priced if quote.refused.startswith("time")]
+    late = [quote for quote in priced if not quote.refused.startswith("memory")]
     if late:
         cheapest = min(late, key=lambda quote: quote.seconds)
         needed = cheapest.seconds + heads_s(machine, profile) + FINISH_S
-        used = parse_budget_s(config) - deadline.left_s
+        used = limits.seconds - deadline.left_s
+        enough = needed * 1.2 + used
+        if limits.by == "cost":
+            raise BudgetError(
+                "budget.cost", f"even the cheapest rung, {cheapest.rung}, does not fit the money",
+                value=limits.money(needed),
+                limit=f"{limits.money(max(0.0, deadline.left_s))} left of {limits.max_cost:g}",
+                next=f"muster train --max-cost {money(limits.per_s * (enough + limits.spent_s + 1.0) * 1.05)}",
+            )  # fmt: skip
         raise BudgetError(
             "budget.time", f"even the cheapest rung, {cheapest.rung}, does not fit the time", value=f"{needed:.1f} s",
             limit=f"{max(0.0, deadline.left_s):.1f} s left of {config.time}",
-            next=f"muster train --time {int(needed * 1.2 + used) + 1}s",
+            next=f"muster train --time {int(enough) + 1}s",
         )  # fmt: skip
     cheapest = min(priced, key=lambda quote: quote.memory_bytes)
     raise BudgetError(
@@ -95,13 +128,6 @@ def _refuse(
     )  # fmt: skip
 
 
-def parse_budget_s(config: TrainConfig) -> float:
-    """The time budget in seconds."""
-    from passmuster.core.budget import parse_duration_s
-
-    return parse_duration_s(config.time)
-
-
 def heads_s(machine: Machine, profile: Profile, width: float = USUAL_WIDTH) -> float:
     """Seconds of one cross-validation of the logistic head."""
     inner = min(width, float(profile.n_labels))
@@ -109,14 +135,18 @@ def heads_s(machine: Machine, profile: Profile, width: float = USUAL_WIDTH) -> f
     return 0.2 + flops / (machine.matmul_gflops * 1e9 * HEAD_EFFICIENCY)
 
 
-def used_memory_bytes() -> int:
-    """The most memory this process has held so far; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def run_bytes(fit_bytes: int, profile: Profile) -> int:
+    """Memory of a whole run whose fit takes `fit_bytes`: of the fit, or of the heads in what the fit left them."""
+    heads = heads_bytes(profile)
+    most = max(fit_bytes, KEPT_BYTES + heads, FIT_STAYS * fit_bytes + HEADS_ON_TOP * heads)
+    return int(MEMORY_MARGIN * most)
+
+
+def heads_bytes(profile: Profile, width: float = USUAL_WIDTH) -> int:
+    """Memory of the embeddings, their copies, and heads whose labels spread over a part of the pool."""
+    spread = min(profile.n_pool, SPREAD_ITEMS)
+    block = 4 * min(spread, SPREAD_BLOCK) * spread  # similarities of a block, their copy, and their order
+    return int(4 * (3 * profile.n_pool * width + 3 * spread * width + block + 8 * spread * profile.n_classes))
 
 
 def describe(quotes: Sequence[Quote]) -> list[dict[str, Any]]:

@@ -65,7 +65,10 @@ def unfinished_run(store: Store, arguments: Mapping[str, Any]) -> str | None:
     with store.read() as db:
         left = read_runs(db, kind="train", status="running")
     for run in left:
-        if run["record"] == plain and (store.runs_folder / run["id"] / "decisions" / "plan.json").is_file():
+        if (
+            _recipe(run["record"]) == _recipe(plain)
+            and (store.runs_folder / run["id"] / "decisions" / "plan.json").is_file()
+        ):
             return str(run["id"])
     return None
 
@@ -91,6 +94,11 @@ def open_run(store: Store, snapshot: str, arguments: Mapping[str, Any]) -> RunFo
         start_run(act.db, run, "train", snapshot, plain)
         act.payload.update(run=run, snapshot=snapshot, arguments=plain, closed=[dead["id"] for dead in left])
     return RunFolder(run, folder, plain, resumed=False)
+
+
+def _recipe(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments without the memory limit: a run that it stopped goes on with more of it."""
+    return {name: value for name, value in arguments.items() if name != "max_memory"}
 
 
 def read_json(path: Path) -> Any:

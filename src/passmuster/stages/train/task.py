@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +19,8 @@ from passmuster.modality.base import Modality, Profile
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_placement
 from passmuster.store.store import Store
+
+N_READ, N_READ_CHARS = 2_000, 5_000  # texts, and characters of each, whose words are counted
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Task:
         """Positions in the pool of the labelled items."""
         return np.flatnonzero(self.labels >= 0)
 
-    @property
+    @cached_property
     def profile(self) -> Profile:
         """What prices depend on; the pool counts with the reference, because both are embedded."""
         sizes = np.array([size_of(p) for p in self.payloads], dtype=float)
@@ -47,7 +52,23 @@ class Task:
             n_classes=len(self.classes),
             mean_size=float(sizes.mean()),
             max_size=float(sizes.max()),
+            n_words=shared_words(self.payloads),
         )
+
+
+def shared_words(payloads: list[Payload]) -> float:
+    """About how many different words are in more than one of the texts; 0 for images.
+
+    Counted in `N_READ` of them, evenly spaced; with more texts it grows as their root does (Heaps' law).
+
+    >>> shared_words(["the cat", "the dog", "a dog"])
+    2.0
+    """
+    if not payloads or not isinstance(payloads[0], str):
+        return 0.0
+    texts = payloads[:: -(-len(payloads) // N_READ)]
+    counts = Counter(word for text in texts for word in set(re.findall(r"\w+", str(text)[:N_READ_CHARS].lower())))
+    return sum(n > 1 for n in counts.values()) * (len(payloads) / len(texts)) ** 0.5
 
 
 def size_of(payload: Payload) -> int:

@@ -77,7 +77,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
     once = embed_s(machine, profile, size, **work)
     again = embed_s(machine, profile, size, products=work["products"] + products, elements=work["elements"])
     views = N_VIEWS * min(N_PROJECTED, n) * (once / max(1, profile.n_pool) + VIEW_S)
-    memory = 500 * 2**20 + profile.n_pool * (3 * size * size + 4 * (2 * n_gradients + 3 * WIDTH)) + 4 * 2 * 512 * n
+    memory = 560 * 2**20 + profile.n_pool * (3 * size * size + 4 * (2 * n_gradients + 3 * WIDTH)) + 4 * 2 * 512 * n
     return Price(LOOK_S + IMPORT_S + once + views + graph + steps + again, memory, "uses the time that it is given")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-OPSET = 17  # the first with LayerNormalization
+OPSET = 18  # that of the static vectors, so that both fit into one graph
 MASKED = -1e9
 
 
@@ -133,5 +133,6 @@ class _Writer:
         """Mean over kept tokens, then unit length. (The mean's divisor cancels in the unit vector.)"""
         mask = self.op("Unsqueeze", [self.op("Cast", ["attention_mask"], to=1), self.constant([1], np.int64)])
         total = self.op("Squeeze", [self.op("MatMul", [mask, x]), self.constant([1], np.int64)])
-        length = self.op("Max", [self.op("ReduceL2", [total], axes=[1], keepdims=1), self.constant(1e-12)])
+        norm = self.op("ReduceL2", [total, self.constant([1], np.int64)], keepdims=1)
+        length = self.op("Max", [norm, self.constant(1e-12)])
         self.op("Div", [total, length], output="embedding")

@@ -16,7 +16,8 @@ from passmuster.modality.text.rungs.known_encoders import TOKENIZER, FoundEncode
 FLOPS_PER_TOKEN = 23e6  # of a 6 x 384 encoder, attention over short texts included
 EFFICIENCY = 0.7  # of the engine against a plain product of matrices
 CHARS_PER_TOKEN = 4.0
-MEMORY_BYTES = 900 * 2**20  # weights in the writer, in the engine twice while engines are compared
+MEMORY_BYTES = 780 * 2**20  # weights in the writer, in the engine twice while engines are compared, and a batch
+N_COMPARED = 512  # texts that are embedded besides, by two engines, to choose between them
 
 
 def unavailable(config: TrainConfig) -> str:
@@ -33,7 +34,8 @@ def unavailable(config: TrainConfig) -> str:
 def quote(machine: Machine, profile: Profile) -> Price:
     """Seconds to embed the pool; fitting is reading."""
     tokens = min(256.0, profile.mean_size / CHARS_PER_TOKEN + 3.0)
-    seconds = profile.n_pool * tokens * FLOPS_PER_TOKEN / (machine.matmul_gflops * 1e9 * EFFICIENCY)
+    n = profile.n_pool + min(N_COMPARED, 2 * profile.n_pool)
+    seconds = n * tokens * FLOPS_PER_TOKEN / (machine.matmul_gflops * 1e9 * EFFICIENCY)
     return Price(6.0 + seconds, MEMORY_BYTES, f"{profile.n_pool} texts of about {tokens:.0f} tokens")
 
 

@@ -38,7 +38,10 @@ WINDOW = 8
 N_POWER_ITERATIONS = 3
 OVERSAMPLING = 10
 # Shares of the measured matrix-product speed that sparse products and factorisations reach.
-SPARSE_EFFICIENCY, DENSE_EFFICIENCY = 0.04, 0.12
+SPARSE_EFFICIENCY, DENSE_EFFICIENCY = 0.1, 0.08
+WORDS_PER_ROOT = 13.0  # different words against the root of all, where nobody counted
+GRAMS_PER_WORD = 8.0
+MEMORY_BYTES, BYTES_PER_ENTRY = 150 * 2**20, 30  # tables while they are factorised, written, served and made smaller
 VOCABULARY = "vocabulary.json"
 LOWER = {"op": "normalise.v1", "lower": True}
 
@@ -54,13 +57,17 @@ def quote(machine: Machine, profile: Profile) -> Price:
     tokens = min(n_fit * max(1.0, profile.mean_size / 5.0), MAX_TOKENS)
     entries = min(tokens * 14.0, n_fit * 2.0 * MAX_FEATURES_PER_TEXT)
     n_products = 2 * (N_POWER_ITERATIONS + 1)
-    width = min(DIMS["grams"], n_fit) + OVERSAMPLING
-    features = min(MAX_FEATURES["grams"], 1.5 * n_fit + 2_000)
-    sparse = n_products * entries * width * 2.0 / (machine.matmul_gflops * 1e9 * SPARSE_EFFICIENCY)
-    dense = n_products * 2.0 * (n_fit + features) * width**2 / (machine.matmul_gflops * 1e9 * DENSE_EFFICIENCY)
+    width = {name: min(dims, n_fit) + OVERSAMPLING for name, dims in DIMS.items()}
+    words = min(float(MAX_FEATURES["words"]), profile.n_words or WORDS_PER_ROOT * tokens**0.5)
+    grams = min(float(MAX_FEATURES["grams"]), GRAMS_PER_WORD * words)
+    speed = machine.matmul_gflops * 1e9
+    sparse = n_products * entries * width["grams"] * 2.0 / (speed * SPARSE_EFFICIENCY)
+    squared = (n_fit + grams) * width["grams"] ** 2 + 2 * words * width["words"] ** 2
+    dense = n_products * 2.0 * squared / (speed * DENSE_EFFICIENCY)
     counting = tokens * 6e-6
     embedding = profile.n_pool * (1e-4 + min(profile.mean_size, 4_000.0) * 8e-6)
-    memory = 300 * 2**20 + int(entries * 24 + 12 * (n_fit + features) * width)
+    tables = grams * width["grams"] + words * width["words"]
+    memory = MEMORY_BYTES + int(entries * 24 + BYTES_PER_ENTRY * tables + 16 * n_fit * width["grams"])
     return Price(1.0 + counting + sparse + dense + embedding, memory, f"{n_fit} texts, two views")
 
 

@@ -197,6 +197,14 @@ def method_lines(report: Report) -> Iterator[str]:
     clustered = any("cluster" in metric.method for metric in report.metrics)
     yield "The bundle itself answered, preprocessing and guard included: what is judged here is what is served."
     yield "Shares have Wilson’s interval (1927); macro-F1, calibration, log loss and areas a bootstrap interval."
+    powered = (report.sections.get("evidence") or {}).get("worth")
+    if powered:
+        evidence = report.sections["evidence"]
+        yield (
+            f"Right answers: {evidence['n_labels']:,} labels, asked for where they tell most, and the model’s own "
+            f"answers to {evidence['n_unlabelled']:,} test items without a label, corrected by the labels; that is "
+            f"worth about {powered:,} labels of items drawn at random (Zrnic and Candès 2024)."
+        )
     if weighted:
         yield "Test labels carry weights, because some items were asked for more often; shares are Hájek’s (1971)."
     if clustered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from passmuster.core.cost import in_words
 from passmuster.core.records import Report
 from passmuster.stages.evaluate.faults import SEVERITIES, Spoilt
 from passmuster.stages.evaluate.page import charts
@@ -361,7 +362,8 @@ def training(report: Report) -> str:
         if section["origin"] == "trained"
         else "The model was trained elsewhere and imported"
     )
-    return f'<section><h2>How it was learned</h2><p class="lead">{said}.</p>{table}</section>'
+    cost = f"<p>It cost {escape(in_words(section['cost']))}.</p>" if "cost" in section else ""
+    return f'<section><h2>How it was learned</h2><p class="lead">{said}.</p>{cost}{table}</section>'
 
 
 def is_chosen(row: dict[str, Any], rung: str) -> bool:

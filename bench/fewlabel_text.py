@@ -1,0 +1,506 @@
+"""Few labels on five sets of texts: Muster with the local pretrained encoder and without, SetFit, TF-IDF + logistic.
+
+Banking77, CLINC150 (in scope), AG News (its test split, halved into pool and test), SMS spam (halved by a digest of the
+text, so that exact copies stay on one side) and Amazon (books are the pool, the other three kinds of goods the test),
+at 8 and 16 labels per class. Every method gets the same labels; Muster also gets the rest of the pool as raw text.
+
+Encoders never see a label, so each is fitted and the texts are embedded once per set (kept in ``--cache``); a draw of
+labels then fits and chooses heads as `stages/train` does. The seconds of fitting and of embedding the pool are charged
+to every draw in full. `stacked.v1` is charged the sum of its two views, though here its embeddings are put together
+from theirs, with the scales that its graph holds. SetFit runs in an environment of its own::
+
+    python bench/fewlabel_text.py --setfit ENV/bin/python --cache FOLDER
+
+Runs are kept in the result file; the same command goes on where it stopped. SetFit's draws are few where it is slow
+(many classes: 8 labels per class, 3 draws), and each claim says how many draws it is of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+import harness
+
+PER_CLASS = (8, 16)
+N_DRAWS = {"few": 10, "many": 3}
+N_SPREAD = 12_000  # unlabelled items that labels spread over, as in training
+LADDER = ("static.v1", "pretrained.v1", "stacked.v1")
+SCRATCH = "static.v1"  # the only rung where no encoder lies
+BATCH = 64
+QUICK_POOL, QUICK_TEST = 800, 600
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One set: pool and test, and their labels by name."""
+
+    pool: list[str]
+    labels: np.ndarray
+    test: list[str]
+    test_labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One rung's embeddings of pool and test, and the seconds of fitting and of embedding the pool."""
+
+    pool: np.ndarray
+    test: np.ndarray
+    cpu_s: float
+
+
+def main() -> None:
+    """Every set, draw by draw, the peers beside; claims are written after each draw."""
+    parser = harness.parser(__doc__ or "")
+    parser.add_argument("--only", default="", help="sets whose name begins so")
+    parser.add_argument("--draws", type=int, default=0, help="at most so many draws of labels (default: 10, or 3)")
+    parser.add_argument("--setfit", default="", metavar="PYTHON", help="interpreter with SetFit; left out without it")
+    parser.add_argument("--cache", type=Path, default=None, help="where embeddings are kept between runs")
+    arguments = parser.parse_args()
+    report = harness.Report("fewlabel_text", arguments)
+    report.runs += kept_runs(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = arguments.cache or Path(scratch)
+        for draw in range(1 if arguments.quick else max(N_DRAWS.values())):
+            for name in SETS:
+                if name.startswith(arguments.only) and draw < n_draws(name, arguments):
+                    measure(name, draw, arguments, report, cache)
+                    write(report)
+    write(report)
+
+
+def kept_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Runs of the result file that is about to be written, when it is of the same kind."""
+    path = arguments.json or harness.RESULTS / "fewlabel_text.json"
+    if not path.is_file():
+        return []
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return list(kept["runs"]) if kept["quick"] == arguments.quick and kept["seed"] == arguments.seed else []
+
+
+def n_draws(name: str, arguments: argparse.Namespace) -> int:
+    """Draws of a set: fewer where a run is long (many classes)."""
+    most = N_DRAWS["many" if name in MANY else "few"]
+    return min(most, arguments.draws or (1 if arguments.quick else most))
+
+
+def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness.Report, cache: Path) -> None:
+    """One draw of one set at each number of labels, by every method that has not run on it yet."""
+    texts = read(name, arguments)
+    embedded: dict[str, Embedded] = {}
+    for per_class in PER_CLASS:
+        chosen = draw_labels(texts.labels, per_class, arguments.seed + draw)
+        for method in ("tfidf", "encoder", "setfit"):
+            if method == "setfit" and not wants_setfit(name, per_class, arguments):
+                continue
+            if any((r["set"], r["per_class"], r["draw"], r["method"]) == (name, per_class, draw, method)
+                   for r in report.runs):  # fmt: skip
+                continue
+            began = time.process_time()
+            if method == "tfidf":
+                facts: dict[str, Any] = {"accuracy": tfidf_logistic(texts, chosen)}
+                facts["cpu_s"] = round(time.process_time() - began, 2)
+            elif method == "setfit":
+                facts = setfit(texts, chosen, arguments, draw)
+            else:
+                for rung in LADDER:
+                    if rung not in embedded:
+                        embedded[rung] = embed(name, rung, texts, cache, embedded)
+                facts = muster(embedded, texts, chosen, draw)
+            report.run(set=name, per_class=per_class, draw=draw, method=method, **facts)
+            print(f"{name} {per_class} per class, draw {draw}, {method}: {facts['cpu_s']:.0f} CPU s", file=sys.stderr)
+
+
+def wants_setfit(name: str, per_class: int, arguments: argparse.Namespace) -> bool:
+    """Whether SetFit is asked for; with many classes at 8 labels per class only."""
+    return bool(arguments.setfit) and not (name in MANY and per_class > min(PER_CLASS))
+
+
+def draw_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Positions of `per_class` items of each class, in order."""
+    rng = np.random.default_rng(seed)
+    return np.sort(
+        np.concatenate([rng.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in np.unique(labels)])
+    )
+
+
+# Muster
+
+
+def embed(name: str, rung: str, texts: Texts, cache: Path, before: dict[str, Embedded]) -> Embedded:
+    """Fit a rung on the raw pool and embed pool and test with what it would serve; from the cache when it is there."""
+    from passmuster.modality.find import modalities
+
+    if rung == "stacked.v1":
+        return stack([before["static.v1"], before["pretrained.v1"]], len(texts.pool))
+    file = cache / f"{name}.{rung}.{len(texts.pool)}.npz"
+    if not file.is_file():
+        modality, began = modalities["text"], time.process_time()
+        graph = modality.rungs[rung].export(fitted(rung, texts.pool))
+        with tempfile.TemporaryDirectory() as folder:
+            for asset, data in graph.assets.items():
+                (Path(folder) / asset).write_bytes(data)
+            run = engine(graph, modality.preparer(graph.preprocess, Path(folder)))
+            pool = run(texts.pool)
+            cpu_s = time.process_time() - began
+            np.savez(file, pool=pool, test=run(texts.test), cpu_s=cpu_s)
+    with np.load(file) as arrays:
+        return Embedded(arrays["pool"], arrays["test"], float(arrays["cpu_s"]))
+
+
+def fitted(rung: str, pool: list[str]) -> Any:
+    """The rung's encoder, from raw texts alone."""
+    from passmuster.core.budget import Deadline
+    from passmuster.core.config import TrainConfig
+    from passmuster.learn.checkpoint import FileCheckpoint
+    from passmuster.modality.base import FitView
+    from passmuster.modality.find import modalities
+
+    with tempfile.TemporaryDirectory() as folder:
+        view = FitView(pool, np.full(len(pool), -1), 2, TrainConfig())
+        return modalities["text"].rungs[rung].fit(
+            view, Deadline.after(3600.0), FileCheckpoint(Path(folder)), np.random.default_rng(0)
+        )  # fmt: skip
+
+
+def engine(graph: Any, prepare: Callable[..., Any]) -> Callable[[Sequence[str]], np.ndarray]:
+    """Texts to embeddings, one thread, batches of like length."""
+    from passmuster.runtime.engine import Engine
+
+    loaded = Engine(graph.onnx, threads=1)
+
+    def run(texts: Sequence[str]) -> np.ndarray:
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        rows = [
+            loaded.run(prepare([texts[i] for i in order[at : at + BATCH]]))["embedding"]
+            for at in range(0, len(order), BATCH)
+        ]
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return np.concatenate(rows)[back].astype(np.float32)
+
+    return run
+
+
+def stack(views: Sequence[Embedded], n_pool: int) -> Embedded:
+    """What `stacked.v1` computes, from its views' embeddings: the scales are measured as the rung does."""
+    from passmuster.modality.text.rungs.stacked import N_MEASURED, SHARES, SMALLEST_SPREAD, VIEWS
+
+    sample = np.random.default_rng(0).choice(n_pool, min(N_MEASURED, n_pool), replace=False)
+    scales = []
+    for name, view in zip(VIEWS, views, strict=True):
+        some = view.pool[sample]
+        spread = float(np.sqrt(((some - some.mean(axis=0)) ** 2).sum(axis=1).mean()))
+        scales.append(np.float32(np.sqrt(SHARES[name]) / max(SMALLEST_SPREAD, spread)))
+    return Embedded(
+        np.hstack([s * view.pool for s, view in zip(scales, views, strict=True)]),
+        np.hstack([s * view.test for s, view in zip(scales, views, strict=True)]),
+        sum(view.cpu_s for view in views),
+    )
+
+
+def muster(rungs: dict[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int) -> dict[str, Any]:
+    """Every rung's best head as training finds it, and what each answers on the test.
+
+    Which rung serves is settled when claims are written (`serve`), since priors are of the other sets' runs.
+    """
+    from passmuster.learn.folds import repeated_folds
+    from passmuster.learn.select import RESAMPLED
+
+    began = time.process_time()
+    classes = np.unique(texts.labels)
+    y = np.searchsorted(classes, texts.labels[chosen])
+    folds = repeated_folds(y, np.random.default_rng([draw, 0]))
+    judged = {name: judge(e, chosen, y, len(classes), folds, draw) for name, e in rungs.items()}
+    heads = {rung: last_head(rungs[rung], chosen, y, len(classes), tried, draw) for rung, tried in judged.items()}
+    cpu_s = time.process_time() - began + sum(e.cpu_s for e in rungs.values()) + START_CPU_S
+    rows, before = {}, None
+    for rung, tried in judged.items():
+        right, loss = answer(heads[rung], rungs[rung].test, np.searchsorted(classes, texts.test_labels))
+        losses = tried[0].losses
+        gain = np.zeros(len(losses)) if before is None else before - losses
+        rows[rung] = {
+            "head": tried[0].kind, "accuracy": right, "log_loss": loss, "cv_log_loss": tried[0].log_loss,
+            "cv_gain": float(gain.mean()), "cv_gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))) * RESAMPLED,
+        }  # fmt: skip
+        before = losses
+    return {"cpu_s": round(cpu_s, 2), "rungs": rows}
+
+
+def judge(
+    embedded: Embedded, chosen: np.ndarray, y: np.ndarray, n_classes: int, folds: np.ndarray, draw: int
+) -> list[Any]:
+    """Heads by cross-validated log-loss, the best first, as `stages/train/climb.py` judges them."""
+    from passmuster.learn.heads import Scaling, cross_validate_logistic
+
+    x = Scaling.of(embedded.pool).apply(embedded.pool)
+    logistic = cross_validate_logistic(x[chosen], y, folds, n_classes)
+    n_repeats = len(folds) if n_classes < 20 else 1  # training judges one repeat where propagation is long
+    spread = spreading(x, chosen, y, n_classes, draw).cross_validate(logistic, folds[:n_repeats])
+    return sorted((logistic, spread), key=lambda result: result.log_loss)
+
+
+def spreading(x: np.ndarray, chosen: np.ndarray, y: np.ndarray, n_classes: int, draw: int) -> Any:
+    """Propagation over the labelled items and a sample of the others."""
+    from passmuster.learn.propagation import Propagation, neighbour_graph
+
+    others = np.setdiff1d(np.arange(len(x)), chosen)
+    if len(others) > N_SPREAD:
+        others = np.random.default_rng([draw, 1]).choice(others, N_SPREAD, replace=False)
+    over = np.sort(np.concatenate([chosen, others]))
+    return Propagation(x[over], neighbour_graph(x[over]), np.searchsorted(over, chosen), y, n_classes)
+
+
+def last_head(
+    embedded: Embedded, chosen: np.ndarray, y: np.ndarray, n_classes: int, tried: Sequence[Any], draw: int
+) -> Any:
+    """The best head on all labels, calibrated, as `stages/train/finish.py` fits it."""
+    from passmuster.learn.heads import Scaling
+    from passmuster.learn.logistic import fit_logistic, one_hot
+    from passmuster.learn.shares import label_shares, share_shift
+
+    scaling, best = Scaling.of(embedded.pool), tried[0]
+    x = scaling.apply(embedded.pool)
+    if best.kind == "logistic":
+        weight, bias = fit_logistic(x[chosen], one_hot(y, n_classes), c=best.c)
+    else:
+        logistic = next(result for result in tried if result.kind == "logistic")
+        propagation = spreading(x, chosen, y, n_classes, draw)
+        weight, bias = propagation.fit(np.arange(len(y)), c=logistic.c, temperature=logistic.temperature)
+    head = scaling.fold(weight, bias, best.temperature)
+    shift = share_shift(head.logits(embedded.pool), label_shares(y, n_classes))
+    return replace(head, bias=head.bias + shift)
+
+
+def answer(head: Any, test: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Share of the test answered rightly, and the mean negative log-likelihood of its labels in nats."""
+    from passmuster.learn.calibration import log_losses
+
+    logits = head.logits(test)
+    return float((logits.argmax(axis=1) == truth).mean()), float(log_losses(logits, truth).mean())
+
+
+START_CPU_S = 3.0  # imports of a training process, charged to every draw of ours (measured: 2 to 3 s)
+
+
+# Peers
+
+
+def tfidf_logistic(texts: Texts, chosen: np.ndarray) -> float:
+    """Words, TF-IDF over the whole pool, logistic regression on the labelled; as in `bench/story.py`."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    vectors = TfidfVectorizer(sublinear_tf=True)
+    pool = vectors.fit_transform(texts.pool)
+    model = LogisticRegression(C=30.0, max_iter=1_000).fit(pool[chosen], texts.labels[chosen])
+    return float((model.predict(vectors.transform(texts.test)) == texts.test_labels).mean())
+
+
+def setfit(texts: Texts, chosen: np.ndarray, arguments: argparse.Namespace, draw: int) -> dict[str, Any]:
+    """SetFit in its own environment, from the same encoder's files."""
+    from passmuster.modality.text.rungs.known_encoders import find_encoders
+
+    (found, *_) = find_encoders(()).found
+    job = {
+        "encoder": str(found.weights.parent), "texts": [texts.pool[i] for i in chosen],
+        "labels": texts.labels[chosen].tolist(), "test_texts": texts.test, "test_labels": texts.test_labels.tolist(),
+        "seed": draw,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.json"
+        path.write_text(json.dumps(job), encoding="utf-8")
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+        environment.pop("PYTHONPATH", None)
+        command = [arguments.setfit, str(Path(__file__).parent / "setfit_peer.py"), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    if done.returncode:
+        raise SystemExit(f"SetFit ended with {done.returncode}: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+# Claims
+
+
+def write(report: harness.Report) -> None:
+    """Claims from every run so far, printed and written."""
+    report.claims.clear()
+    serve(report)
+    for per_class in PER_CLASS:
+        for method, peer in (("encoder", "setfit"), ("encoder", "tfidf"), ("scratch", "tfidf")):
+            compare(report, per_class, method, peer)
+    report.write()
+
+
+def serve(report: harness.Report) -> None:
+    """Choose the rung of every run of ours as training would that knew the priors of the other sets alone."""
+    from passmuster.learn.priors import gain_of
+    from passmuster.learn.select import stand
+
+    for name in SETS:
+        others = rung_gains([run for run in report.runs if run["set"] != name])
+        priors = {rung: gain_of(seen) for rung, seen in others.items()}
+        for run in report.runs:
+            if run["set"] == name and "rungs" in run:
+                rows = run["rungs"]
+                known = [priors.get(rung, gain_of({})) for rung in rows]
+                measured = [(row["cv_gain"], row["cv_gain_se"]) for row in rows.values()]
+                run["rung"] = next(s.name for s in stand(list(rows), measured, known) if s.chosen)
+                run["head"], run["accuracy"] = (rows[run["rung"]][key] for key in ("head", "accuracy"))
+
+
+def rung_gains(runs: Sequence[dict[str, Any]], figure: str = "log_loss") -> dict[str, dict[str, float]]:
+    """Per rung and set, what the rung brought on the test over the rung before it: mean over draws and label counts.
+
+    Of the log-loss the fall, of the accuracy the rise.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        if run["method"] == "encoder":
+            rungs = list(run["rungs"])
+            for before, rung in pairwise(rungs):
+                gain = run["rungs"][before][figure] - run["rungs"][rung][figure]
+                seen = found.setdefault(rung, {}).setdefault(run["set"], [])
+                seen.append(-gain if figure == "accuracy" else gain)
+    return {rung: {name: float(np.mean(gains)) for name, gains in sets.items()} for rung, sets in found.items()}
+
+
+def compare(report: harness.Report, per_class: int, method: str, peer: str) -> None:
+    """Per set: accuracy with the peer's, and the paired difference; then the mean over sets and the ratio of seconds.
+
+    Only draws that both have count, each set its own number of them. The interval of a set's difference is 1.96
+    standard errors over draws; with a single draw it is unknown.
+    """
+    gains, seconds, errors, draws = [], [], [], []
+    for name in SETS:
+        mine, theirs = found(report, name, per_class, method), found(report, name, per_class, peer)
+        both = sorted(set(mine) & set(theirs))
+        if not both:
+            continue
+        a, b = (np.array([runs[i]["accuracy"] for i in both]) for runs in (mine, theirs))
+        error = float((a - b).std(ddof=1) / np.sqrt(len(both))) if len(both) > 1 else float("nan")
+        gain = float((a - b).mean())
+        tag = f"{name}.{method}_{per_class}"
+        if peer == "setfit" or method == "scratch":
+            theirs_is = {"name": peer, "value": float(b.mean()), "low": float(b.min()), "high": float(b.max())}
+            unit = f"share right, {len(both)} draws"
+            low, high = float(a.min()), float(a.max())
+            report.claim(f"{tag}.accuracy", float(a.mean()), unit, low=low, high=high, peer=theirs_is)
+        low, high = (None, None) if np.isnan(error) else (gain - 1.96 * error, gain + 1.96 * error)
+        report.claim(f"{tag}.gain_over_{peer}", gain, f"share right, {len(both)} draws", low=low, high=high)
+        gains.append(gain)
+        errors.append(error)
+        draws.append(len(both))
+        seconds.append([np.mean([runs[i]["cpu_s"] for i in both]) for runs in (mine, theirs)])
+    if not gains:
+        return
+    tag = f"mean_of_{len(gains)}_sets.{method}_{per_class}"
+    error = float(np.sqrt(np.nansum(np.square(errors)))) / len(gains)
+    unit = f"share right, {min(draws)} to {max(draws)} draws"
+    report.claim(f"{tag}.gain_over_{peer}", float(np.mean(gains)), unit,
+                 low=float(np.mean(gains)) - 1.96 * error, high=float(np.mean(gains)) + 1.96 * error)  # fmt: skip
+    mine_s, theirs_s = np.sum(seconds, axis=0)
+    if peer == "setfit":
+        report.claim(f"{tag}.cpu_ratio_to_{peer}", float(mine_s / theirs_s), "user + system seconds, summed over sets",
+                     peer={"name": peer, "value": float(theirs_s)})  # fmt: skip
+
+
+def found(report: harness.Report, name: str, per_class: int, method: str) -> dict[int, dict[str, Any]]:
+    """Runs of a method by draw; without an encoder Muster serves the rung that needs none."""
+    asked = "encoder" if method == "scratch" else method
+    runs = [r for r in report.runs if (r["set"], r["per_class"], r["method"]) == (name, per_class, asked)]
+    return {run["draw"]: run | run["rungs"][SCRATCH] if method == "scratch" else run for run in runs}
+
+
+# Sets
+
+
+def read(name: str, arguments: argparse.Namespace) -> Texts:
+    """A set whole; when quick, some of its pool (every class keeping enough) and some of its test."""
+    texts = SETS[name](harness.bench_data())
+    if not arguments.quick:
+        return texts
+    rng = np.random.default_rng(0)
+    kept = draw_labels(texts.labels, max(PER_CLASS), 0)
+    others = np.setdiff1d(np.arange(len(texts.pool)), kept)
+    n_others = min(len(others), max(0, QUICK_POOL - len(kept)))
+    kept = np.sort(np.concatenate([kept, rng.choice(others, n_others, replace=False)]))
+    test = np.sort(rng.choice(len(texts.test), min(QUICK_TEST, len(texts.test)), replace=False))
+    return Texts([texts.pool[i] for i in kept], texts.labels[kept], [texts.test[i] for i in test],
+                 texts.test_labels[test])  # fmt: skip
+
+
+def read_split(folder: str, file: str, label: str, in_scope: str = "") -> Callable[[Path], Texts]:
+    """A set whose official splits are pool ("train") and test."""
+
+    def read_set(data: Path) -> Texts:
+        import polars as pl
+
+        table = pl.read_parquet(data / folder / file)
+        table = table.filter(~pl.col(in_scope).cast(pl.Boolean)) if in_scope else table
+        pool, test = (table.filter(pl.col("split") == split) for split in ("train", "test"))
+        return _texts(pool["text"], pool[label], test["text"], test[label])
+
+    return read_set
+
+
+def read_ag_news(data: Path) -> Texts:
+    """The test split, shuffled once and halved."""
+    import polars as pl
+
+    table = pl.read_parquet(data / "ag_news" / "ag_news_test.parquet")
+    order = np.random.default_rng(0).permutation(len(table))
+    pool, test = table[np.array_split(order, 2)[0]], table[np.array_split(order, 2)[1]]
+    return _texts(pool["text"], pool["label"], test["text"], test["label"])
+
+
+def read_sms_spam(data: Path) -> Texts:
+    """Halved by a digest of the text: exact copies lie on one side."""
+    import polars as pl
+
+    table = pl.read_parquet(data / "sms_spam" / "sms_spam.parquet")
+    in_pool = pl.Series([zlib.crc32(text.encode()) % 2 == 1 for text in table["text"]])
+    pool, test = table.filter(in_pool), table.filter(~in_pool)
+    return _texts(pool["text"], pool["label"], test["text"], test["label"])
+
+
+def read_amazon(data: Path) -> Texts:
+    """Books teach, the three other kinds of goods test."""
+    import polars as pl
+
+    table = pl.read_parquet(data / "amazon_multidomain" / "amazon_multidomain.parquet")
+    pool, test = table.filter(pl.col("domain") == "books"), table.filter(pl.col("domain") != "books")
+    return _texts(pool["text"], pool["label"], test["text"], test["label"])
+
+
+def _texts(pool: Any, labels: Any, test: Any, test_labels: Any) -> Texts:
+    names = [np.array([str(name) for name in column.to_list()]) for column in (labels, test_labels)]
+    return Texts(pool.to_list(), names[0], test.to_list(), names[1])
+
+
+SETS: dict[str, Callable[[Path], Texts]] = {
+    "sms_spam": read_sms_spam,
+    "ag_news": read_ag_news,
+    "amazon": read_amazon,
+    "banking77": read_split("banking77", "banking77.parquet", "label"),
+    "clinc150": read_split("clinc150_oos", "clinc150.parquet", "intent", in_scope="is_oos"),
+}
+MANY = {"banking77", "clinc150"}
+
+if __name__ == "__main__":
+    main()

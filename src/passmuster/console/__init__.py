@@ -1,0 +1,1 @@
+"""Consoles: interfaces for people, in the browser, on this machine only."""

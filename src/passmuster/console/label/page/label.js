@@ -1,0 +1,576 @@
+"use strict";
+// One decision at a time. Items wait here before they are needed; answers go out one after the other, and "saved" shows
+// only when the server has said that an answer is on disk. What is not saved stays on the screen.
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const PRELOAD_BELOW = 8, POLL_MS = 600, ALIVE_MS = 4000, TIMEOUT_MS = 15000, LONG_TEXT = 260, SHOWN_RECENT = 30;
+  const place = (sessionStorage.place ||= crypto.getRandomValues(new Uint32Array(2)).join("-"));
+
+  let state = null; // what the server said last
+  let queue = []; // items to ask; the first is on the screen
+  let outbox = []; // answers that are not on disk yet, oldest first
+  let recent = []; // what was answered here, oldest first
+  let sending = false, filling = false, lost = "", note = "";
+  let on = -1; // the highlighted one of the classes on the screen; classes.length is "add"
+  let moved = false; // whether the highlight was moved by hand since the item came
+  let mode = "one", pictures = [], odd = new Set(), focusAt = 0, shownKey = "";
+
+  // --- talking to the server
+
+  async function post(name, body = {}) {
+    const held = queue.map((item) => item.key);
+    let answer;
+    try {
+      answer = await fetch(name, {
+        method: "POST", headers: { "content-type": "application/json" }, signal: AbortSignal.timeout(TIMEOUT_MS),
+        body: JSON.stringify({ place, held, ...body }),
+      });
+    } catch {
+      throw { lost: true, what: "The label server does not answer." };
+    }
+    let said;
+    try {
+      said = await answer.json();
+    } catch {
+      throw { lost: true, what: "The label server answered with something that cannot be read." };
+    }
+    if (answer.ok) return said;
+    const error = said.error || {};
+    if (answer.status === 403) throw { lost: true, what: "The label server was started anew, and this address is no longer valid." };
+    throw { lost: answer.status >= 500, code: error.code, what: [error.what, error.next].filter(Boolean).join(". ") };
+  }
+
+  function take(said) {
+    state = said;
+    queue.forEach((item, i) => {
+      const guess = said.guesses[item.key];
+      const settled = i === 0 && item.guess; // what a person is looking at does not change under the finger
+      if (guess && item.role === "train" && !settled && guess[0] !== item.denied) [item.guess, item.confidence] = guess;
+    });
+  }
+
+  async function fill(first = false) {
+    if (filling || lost) return;
+    filling = true;
+    try {
+      const said = await post("next", { recent: first });
+      const known = new Set([...queue, ...outbox.flatMap((entry) => entry.items)].map((item) => item.key));
+      queue.push(...said.items.filter((item) => !known.has(item.key)));
+      if (first) recent = said.recent;
+      take(said);
+      found();
+    } catch (problem) {
+      lose(problem);
+    } finally {
+      filling = false;
+    }
+    highlightGuess(false);
+    render();
+    if (state && !queue.length && state.choosing && !lost) setTimeout(fill, POLL_MS);
+  }
+
+  function answer(label, isNew = false) {
+    if (lost || !queue.length || !label) return;
+    const item = queue.shift();
+    outbox.push({ items: [item], name: "answer", body: { keys: [item.key], label, new: isNew }, label });
+    if (isNew && !state.classes.includes(label)) state.classes.push(label);
+    after();
+  }
+
+  function skip() {
+    if (lost || !queue.length) return;
+    const item = queue.shift();
+    outbox.push({ items: [item], name: "skip", body: { key: item.key }, label: "" });
+    after();
+  }
+
+  function after() {
+    $("filter").value = "";
+    note = "";
+    highlightGuess();
+    render();
+    send();
+  }
+
+  // Answers leave in order, one at a time; the first that cannot be saved stops everything and stays on the screen.
+  async function send() {
+    if (sending) return;
+    sending = true;
+    while (outbox.length) {
+      const entry = outbox[0];
+      render();
+      try {
+        const said = await post(entry.name, entry.body);
+        outbox.shift();
+        found();
+        take(said);
+        recent.push({ label: said.label ?? entry.label, items: entry.items.slice(0, 1), n: entry.items.length });
+        recent = recent.slice(-SHOWN_RECENT);
+        const others = Object.entries(said.others || {}).map(([who, label]) => who + " said " + label);
+        note = others.length ? "Saved. Of the last one, " + others.join(", ") + ". Both are kept." : "";
+        speak(entry.label ? "saved: " + entry.label : "skipped");
+      } catch (problem) {
+        if (problem.lost) {
+          lose(problem);
+          break;
+        }
+        outbox.shift();
+        if (["label.name", "label.class"].includes(problem.code)) {
+          queue.unshift(...entry.items);
+          state.classes = state.classes.filter((name) => name !== entry.label);
+        }
+        note = "Not saved: " + problem.what;
+        speak(note);
+      }
+    }
+    sending = false;
+    if (!lost && mode === "one" && queue.length < PRELOAD_BELOW) fill();
+    highlightGuess(false);
+    render();
+  }
+
+  async function undo() {
+    if (lost || sending || !state?.can_undo) return;
+    try {
+      const said = await post("undo");
+      const keys = new Set(said.items.map((item) => item.key));
+      queue = [...said.items, ...queue.filter((item) => !keys.has(item.key))];
+      recent.pop();
+      take(said);
+      note = said.label ? "Taken back: " + said.label : "Taken back: a skip";
+      speak(note);
+      if (mode === "grid") setMode("one");
+    } catch (problem) {
+      if (problem.lost) lose(problem);
+      else note = problem.what;
+    }
+    $("filter").value = "";
+    highlightGuess();
+    render();
+  }
+
+  function again(turn) { // change an earlier answer: it is asked once more
+    if (lost || mode !== "one") return;
+    queue = [{ ...turn.items[0], earlier: turn.label }, ...queue.filter((item) => item.key !== turn.items[0].key)];
+    $("filter").value = "";
+    highlightGuess();
+    render();
+  }
+
+  function lose(problem) {
+    lost = problem.what;
+    render();
+    speak(problem.what + " Your answer is not saved.");
+  }
+
+  function found() {
+    if (lost) speak("The label server answers again.");
+    lost = "";
+  }
+
+  async function retry() {
+    try {
+      take(await post("state"));
+      found();
+      render();
+      if (outbox.length) send();
+      else fill();
+    } catch (problem) {
+      if (problem.lost) lost = problem.what;
+      render();
+    }
+  }
+  setInterval(() => {
+    if (!document.hidden && !sending && !filling) retry();
+  }, ALIVE_MS);
+  addEventListener("beforeunload", (event) => {
+    if (outbox.length) event.preventDefault();
+  });
+
+  // --- classes
+
+  const words = (text) => text.toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+
+  function shownClasses() {
+    const typed = words($("filter").value);
+    const all = state?.classes || [];
+    if (!typed.length) return all;
+    const fits = (name) => typed.every((word) => words(name).some((part) => part.startsWith(word)));
+    const holds = (name) => !fits(name) && name.toLowerCase().includes($("filter").value.trim().toLowerCase());
+    const begins = (name) => name.toLowerCase().startsWith($("filter").value.trim().toLowerCase());
+    return [...all.filter(fits).sort((a, b) => begins(b) - begins(a)), ...all.filter(holds)];
+  }
+
+  // The key of each class on the screen: the digit that it is, where all are digits, else its place: 1 to 9, then 0.
+  function keysOf(classes) {
+    const all = state.classes;
+    if (all.every((name) => /^\d$/.test(name))) return classes;
+    return classes.map((_, i) => (i < 10 ? String((i + 1) % 10) : ""));
+  }
+
+  function newName() {
+    const name = $("filter").value.trim();
+    return name && !state.classes.some((known) => known.toLowerCase() === name.toLowerCase()) ? name : "";
+  }
+
+  function highlightGuess(always = true) {
+    if (!always && (moved || $("filter").value)) return;
+    moved = false;
+    const guess = queue[0]?.earlier || queue[0]?.guess;
+    on = $("filter").value.trim() ? (shownClasses().length ? 0 : -1) : shownClasses().indexOf(guess ?? "");
+  }
+
+  function move(step) {
+    moved = true;
+    const classes = shownClasses();
+    const last = classes.length - 1 + (newName() ? 1 : 0);
+    on = on < 0 ? (step > 0 ? 0 : last) : Math.min(last, Math.max(0, on + step));
+    render();
+    document.querySelector(".choose .on")?.scrollIntoView({ block: "nearest" });
+  }
+
+  function columns(list) {
+    const rows = [...list.children];
+    return Math.max(1, rows.filter((row) => row.offsetTop === rows[0].offsetTop).length);
+  }
+
+  function accept() {
+    const classes = shownClasses();
+    if (on >= 0 && on < classes.length) answer(classes[on]);
+    else if (on === classes.length && newName()) answer(newName(), true);
+  }
+
+  // --- the screen
+
+  function element(tag, content, properties = {}) {
+    const made = Object.assign(document.createElement(tag), properties);
+    made.append(...[content].flat());
+    return made;
+  }
+
+  function breakable(name) { // long names break after their own joints
+    const parts = name.split(/(?<=[_\/.-])/).flatMap((part) => [part, document.createElement("wbr")]);
+    return element("span", parts);
+  }
+
+  function picture(item, alt) {
+    const image = element("img", [], { src: item.image, alt });
+    image.width = item.width;
+    image.height = item.height;
+    if (Math.max(item.width, item.height) < 200) image.classList.add("small");
+    else image.classList.add("photo");
+    return image;
+  }
+
+  function render() {
+    const unsaved = lost && outbox.length ? outbox[0] : null;
+    const item = unsaved ? unsaved.items[0] : queue[0];
+    document.body.classList.toggle("frozen", Boolean(lost));
+    renderTop(unsaved);
+    renderAside();
+    if (mode === "grid") return renderGrid();
+    $("item").classList.toggle("unsaved", Boolean(unsaved));
+    renderItem(item);
+    $("choose").hidden = !item;
+    $("skip").disabled = Boolean(lost) || !item;
+    $("undo").disabled = Boolean(lost) || sending || !state?.can_undo;
+    if (item && state) renderClasses(item, unsaved);
+  }
+
+  function renderTop(unsaved) {
+    $("project").textContent = state ? state.project : "";
+    $("bar").max = state ? Math.max(1, state.n, state.n_done) : 1;
+    $("bar").value = state ? state.n_done : 0;
+    $("count").textContent = state ? state.n_done.toLocaleString("en") + " of " + state.n.toLocaleString("en") : "";
+    const status = $("status");
+    status.className = "status" + (lost ? " lost" : outbox.length ? "" : recent.length ? " saved" : "");
+    status.textContent = lost ? "not saved" : outbox.length ? "saving…" : recent.length ? "saved" : " ";
+    if (lost && !outbox.length) status.textContent = "no server";
+    $("alarm").hidden = !lost;
+    if (lost) {
+      $("alarm-title").textContent = lost;
+      const kept = unsaved && unsaved.label ? "Your answer “" + unsaved.label + "” is not saved" : unsaved ? "Your skip is not saved" : "Nothing is lost: every answer is saved";
+      const waits = outbox.length > 1 ? " (and " + (outbox.length - 1) + " more)" : "";
+      $("alarm-text").textContent = kept + waits + (unsaved ? "; it stays here, and is sent as soon as the server answers." : ".") +
+        " If it was stopped, start it again (muster label --serve) and open the address that it prints.";
+    }
+    $("modes").hidden = !(state && state.modality === "image");
+    $("mode-one").setAttribute("aria-pressed", mode === "one");
+    $("mode-grid").setAttribute("aria-pressed", mode === "grid");
+    $("mode-grid").disabled = !state || !Object.keys(state.guessed).length;
+    $("mode-grid").title = $("mode-grid").disabled ? "Needs a trained model and labels of two classes" : "";
+  }
+
+  function renderItem(item) {
+    const purpose = $("purpose"), content = $("content");
+    purpose.classList.toggle("test", item?.role === "test");
+    if (!item) {
+      shownKey = "";
+      purpose.textContent = "";
+      $("name").textContent = "";
+      content.replaceChildren(...ending());
+      return;
+    }
+    const [kind, why] = item.role === "test" ? ["For the test", "what the model thinks is not shown, so that it cannot sway you"] : ["For learning", item.why];
+    purpose.replaceChildren(element("b", kind), " · " + why + (item.earlier ? " · you said " + item.earlier : ""));
+    if (shownKey === item.key) return; // the same item: leave it, its scroll position too
+    shownKey = item.key;
+    $("name").textContent = item.id;
+    if (item.image) {
+      content.replaceChildren(picture(item, "the picture to label, " + item.width + " by " + item.height + " pixels"));
+    } else {
+      const long = item.text.length > LONG_TEXT;
+      const parts = [element("p", item.text, { className: long ? "text long" : "text" })];
+      if (item.more) parts.push(element("p", "… and " + item.more.toLocaleString("en") + " more characters", { className: "quiet" }));
+      content.replaceChildren(...parts);
+    }
+    content.scrollTop = 0;
+    content.tabIndex = content.scrollHeight > content.clientHeight ? 0 : -1;
+  }
+
+  function ending() {
+    if (!state || state.choosing || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
+    const enough = state.n_done >= state.n;
+    const title = enough ? state.n_done.toLocaleString("en") + " labels. Thank you." : "Nothing waits for a label.";
+    const text = state.problem && !enough ? state.problem : "End the server with Ctrl-C; then: muster train";
+    const more = element("button", "Ask for 20 more", { type: "button", className: "main" });
+    more.addEventListener("click", async () => {
+      try {
+        take(await post("more", { n: 20 }));
+      } catch (problem) {
+        lose(problem);
+      }
+      fill();
+    });
+    return [element("h1", title), element("p", text, { className: "quiet" }), element("p", more, { className: "acts" })];
+  }
+
+  function renderClasses(item, unsaved) {
+    const classes = shownClasses(), keys = keysOf(classes);
+    const list = $("classes");
+    list.classList.toggle("many", state.classes.length > 12);
+    const guess = $("guess");
+    if (note) guess.textContent = note;
+    else if (item.role === "test") guess.textContent = "";
+    else if (item.guess) guess.replaceChildren(...guessed(item, !unsaved && classes[on] === item.guess));
+    else guess.textContent = state.has_model ? "The model has no guess for this one." : "There is no model yet, so there is no guess.";
+    list.replaceChildren(...classes.map((name, i) => {
+      const button = element("button", [element("kbd", keys[i], { ariaHidden: "true" }), breakable(name)], { type: "button" });
+      button.classList.toggle("on", i === on && !unsaved || unsaved?.label === name);
+      button.classList.toggle("said", item.earlier === name);
+      if (i === on) button.setAttribute("aria-current", "true");
+      if (keys[i]) button.setAttribute("aria-keyshortcuts", keys[i]);
+      button.disabled = Boolean(lost);
+      button.addEventListener("click", () => answer(name));
+      return element("li", button);
+    }));
+    const typed = $("filter").value.trim(), name = newName();
+    $("found").textContent = typed ? classes.length + " of " + state.classes.length + " classes" : state.classes.length ? "" : "There is no class yet. Type the name of the first one.";
+    $("add").hidden = !name;
+    $("add-button").textContent = "Add “" + name + "” as a new class";
+    $("add-button").classList.toggle("on", Boolean(name) && on === classes.length);
+    $("filter").disabled = Boolean(lost);
+    const hints = [];
+    const hint = (key, what) => hints.push(hints.length ? " · " : "", ...key.split(" ").map((k) => element("kbd", k)), " " + what);
+    if (state.classes.length) hint(state.classes.length > 9 ? "0–9" : "1–" + state.classes.length, "choose");
+    hint("a–z", state.classes.length > 9 ? "type to find" : "find or add");
+    hint("↑ ↓", "move");
+    hint("enter", "accept");
+    hint("space", "skip");
+    hint("backspace", "undo");
+    $("keys").replaceChildren(...hints);
+  }
+
+  // The guess, to be tapped or taken with Enter: in a long list it may lie out of sight.
+  function guessed(item, chosen) {
+    const parts = [breakable(item.guess), element("span", Math.round(100 * item.confidence) + " %", { className: "quiet" })];
+    if (chosen) parts.unshift(element("kbd", "enter"));
+    const button = element("button", parts, { type: "button", className: chosen ? "on" : "", disabled: Boolean(lost) });
+    button.addEventListener("click", () => answer(item.guess));
+    return [element("span", "The model’s guess"), button];
+  }
+
+  function renderAside() {
+    if (!state) return;
+    const early = queue.some((item) => item.guess) ? "Guesses come from a quick look, until a model is trained." : "No model yet: after muster train its guesses show here.";
+    $("model").textContent = state.has_model ? "The model’s guesses follow your labels." : early;
+    const sum = (by) => Object.values(by).reduce((a, b) => a + b, 0);
+    const rows = state.classes.map((name) => [name, state.counts.train[name] || 0, state.counts.test[name] || 0]);
+    const figures = (train, test) => train.toLocaleString("en") + (test ? " + " + test.toLocaleString("en") + " test" : "");
+    const given = rows.filter(([, train, test]) => train + test).sort((a, b) => b[1] + b[2] - a[1] - a[2]);
+    $("counts").replaceChildren(...given.map(([name, train, test]) => element("li", [breakable(name), element("span", figures(train, test))])));
+    $("total").textContent = figures(sum(state.counts.train), sum(state.counts.test));
+    $("no-recent").hidden = recent.length > 0;
+    $("recent").replaceChildren(...[...recent].reverse().map((turn) => {
+      const item = turn.items[0];
+      const title = element("b", (turn.label || "skipped") + (turn.n > 1 ? " × " + turn.n : ""));
+      const parts = item?.image ? [element("img", [], { src: item.image, alt: "" }), title, element("span", item.id)] : [title, element("span", item ? item.text.slice(0, 120) : "")];
+      const button = element("button", parts, { type: "button", className: item?.image ? "" : "text-only", disabled: !item || turn.n > 1 || Boolean(lost) });
+      button.addEventListener("click", () => again(turn));
+      return element("li", button);
+    }));
+  }
+
+  // --- the grid
+
+  async function setMode(wanted) {
+    if (lost || wanted === mode || (wanted === "grid" && $("mode-grid").disabled)) return;
+    const left = pictures.filter((item) => !odd.has(item.key)).map((item) => item.key);
+    mode = wanted;
+    $("one").hidden = mode !== "one";
+    $("grid").hidden = mode !== "grid";
+    if (mode === "grid") {
+      const names = Object.entries(state.guessed).sort((a, b) => b[1] - a[1]);
+      $("grid-label").replaceChildren(...names.map(([name, n]) => element("option", name + " (" + n.toLocaleString("en") + ")", { value: name })));
+      await loadGrid();
+    } else {
+      try {
+        if (left.length) take(await post("leave", { keys: left }));
+      } catch (problem) {
+        lose(problem);
+      }
+      queue = [...takeOdd($("grid-label").value), ...queue];
+      highlightGuess();
+      render();
+      fill();
+    }
+  }
+
+  async function loadGrid() {
+    const left = pictures.filter((item) => !odd.has(item.key)).map((item) => item.key);
+    try {
+      if (left.length) await post("leave", { keys: left });
+      const said = await post("grid", { label: $("grid-label").value });
+      const keys = new Set(said.items.map((item) => item.key));
+      queue = queue.filter((item) => !keys.has(item.key));
+      take(said);
+      pictures = said.items;
+      $("grid-note").textContent = pictures.length ? pictures.length + " of the " + said.n_free.toLocaleString("en") + " that the model takes for it, drawn at random. Marked ones are asked one by one afterwards." : "No picture without a label is left of which the model says this.";
+    } catch (problem) {
+      return lose(problem);
+    }
+    odd = new Set();
+    focusAt = 0;
+    render();
+    $("pictures").querySelector("button")?.focus();
+  }
+
+  function renderGrid() {
+    const label = $("grid-label").value;
+    $("grid-title").textContent = pictures.length ? "Are these all “" + label + "”?" : "Nothing left here";
+    const kept = document.activeElement?.closest?.(".pictures");
+    $("pictures").replaceChildren(...pictures.map((item, i) => {
+      const button = element("button", picture(item, "picture " + (i + 1) + ", taken for " + label), { type: "button", tabIndex: i === focusAt ? 0 : -1 });
+      button.setAttribute("aria-pressed", odd.has(item.key));
+      button.disabled = Boolean(lost);
+      button.addEventListener("click", () => mark(i));
+      return element("li", button);
+    }));
+    if (kept) $("pictures").children[focusAt]?.firstChild.focus();
+    const n = pictures.length - odd.size;
+    $("confirm").replaceChildren(element("kbd", "enter"), n ? " Yes, " + (odd.size ? "the other " : "all ") + n + " are “" + label + "”" : " None of them is");
+    $("confirm").disabled = Boolean(lost) || !pictures.length;
+    $("grid-undo").disabled = Boolean(lost) || sending || !state.can_undo;
+  }
+
+  function mark(i) {
+    const key = pictures[i].key;
+    odd.has(key) ? odd.delete(key) : odd.add(key);
+    focusAt = i;
+    render();
+  }
+
+  // The marked pictures, to be asked one by one; the guess that was denied is not offered again.
+  function takeOdd(label) {
+    const found = pictures.filter((item) => odd.has(item.key));
+    pictures = [];
+    odd = new Set();
+    return found.map((item) => ({ ...item, guess: "", denied: label, why: "marked as no " + label }));
+  }
+
+  async function confirm() {
+    if (lost || !pictures.length || sending) return;
+    const items = pictures.filter((item) => !odd.has(item.key));
+    const label = $("grid-label").value;
+    queue = [...takeOdd(label), ...queue];
+    if (items.length) {
+      outbox.push({ items, name: "answer", body: { keys: items.map((item) => item.key), label }, label });
+      await send();
+    }
+    if (!lost) await loadGrid();
+  }
+
+  // --- keys
+
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing || event.altKey || event.metaKey) return;
+    const undoes = event.key === "Backspace" || (event.ctrlKey && event.key.toLowerCase() === "z");
+    if (event.ctrlKey && !undoes) return;
+    const target = event.target, filter = $("filter"), typed = filter.value;
+    if (target instanceof HTMLSelectElement) return;
+    const free = target === document.body || target === filter || target === $("content");
+    if (mode === "grid") return gridKey(event, undoes);
+    if (lost || !state) return;
+    if (undoes && (!typed || event.ctrlKey)) return stop(event, undo);
+    if (event.key === "Escape") {
+      filter.value = "";
+      filter.blur();
+      highlightGuess();
+      return render();
+    }
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      if (target === $("content")) return;
+      const step = columns($("classes"));
+      return stop(event, () => move(event.key === "ArrowDown" ? (on < 0 ? 1 : on + step < shownClasses().length ? step : 1) : on < step ? -1 : -step));
+    }
+    if ((event.key === "ArrowRight" || event.key === "ArrowLeft") && !typed && free) return stop(event, () => move(event.key === "ArrowRight" ? 1 : -1));
+    if (!free && !/^\d$/.test(event.key)) return; // a button has the focus: Enter and space are its own
+    if (event.key === "Enter") return stop(event, accept);
+    if (event.key === " " && !typed) return stop(event, skip);
+    if (/^\d$/.test(event.key)) {
+      const classes = shownClasses(), at = keysOf(classes).indexOf(event.key);
+      if (at >= 0) return stop(event, () => answer(classes[at]));
+    }
+    if (event.key.length === 1 && target !== filter && queue.length) filter.focus(); // the letter goes there
+  });
+
+  function gridKey(event, undoes) {
+    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns($("pictures")), ArrowUp: -columns($("pictures")) };
+    if (undoes) return stop(event, undo);
+    if (event.key === "Escape") return stop(event, () => setMode("one"));
+    if (event.key in steps && pictures.length) {
+      return stop(event, () => {
+        const to = focusAt + steps[event.key];
+        if (to >= 0 && to < pictures.length) focusAt = to;
+        $("pictures").children[focusAt].firstChild.focus();
+        render();
+      });
+    }
+    if (event.key === "Enter" && (event.target === document.body || event.target.closest(".pictures"))) stop(event, confirm);
+    return undefined;
+  }
+
+  function stop(event, act) {
+    event.preventDefault();
+    act();
+  }
+
+  function speak(text) {
+    $("say").textContent = text;
+  }
+
+  $("filter").addEventListener("input", () => {
+    highlightGuess();
+    render();
+  });
+  $("add-button").addEventListener("click", () => answer(newName(), true));
+  $("undo").addEventListener("click", undo);
+  $("grid-undo").addEventListener("click", undo);
+  $("skip").addEventListener("click", skip);
+  $("retry").addEventListener("click", retry);
+  $("mode-one").addEventListener("click", () => setMode("one"));
+  $("mode-grid").addEventListener("click", () => setMode("grid"));
+  $("grid-label").addEventListener("change", loadGrid);
+  $("confirm").addEventListener("click", confirm);
+  fill(true);
+})();

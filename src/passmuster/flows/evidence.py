@@ -1,0 +1,170 @@
+"""Choose test items to label next: those whose labels remove most variance from what the verdict rests on.
+
+Every unlabelled item has a chance, the chances are recorded with the draw, and reports weigh the labels by them
+(`passmuster.stages.evaluate.powered`). Where a live release would be replaced, the items on which the two answer
+differently count besides, because where they agree the difference is known to be 0 without a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from passmuster.core.errors import DataError, NotFoundError, UsageError
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Bundle, Item
+from passmuster.core.sampling import draw, inclusion_probabilities, sizes
+from passmuster.store.draws import add_draw
+from passmuster.store.releases import read_bundle, read_channels
+from passmuster.store.seal import TestView, open_test
+from passmuster.store.snapshots import read_snapshot
+from passmuster.store.store import Store
+
+DIFFERENCE_SHARE = 0.5  # of the draw that goes to comparing with the live release, when there is one
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The bundle to be judged and the live one that it would replace; None where there is none."""
+
+    latest: Bundle | None
+    live: Bundle | None
+
+
+def choose_evidence(
+    store: Store,
+    *,
+    n: int,
+    skip: Collection[str] = (),
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+) -> list[tuple[Item, float]]:
+    """Up to `n` unlabelled test items in random order, each with the inverse of its chance of being drawn.
+
+    The seal is opened for "choose-test-labels", which is recorded and does not count, and the draw is an act of its
+    own. Without a bundle every item is equally likely.
+
+    Parameters
+    ----------
+    skip : keys of items not to be drawn, because they are being shown already or were passed over
+
+    Raises
+    ------
+    UsageError
+        ``label.n`` when `n` is below 1.
+    NotFoundError
+        ``label.no_test`` when no items are sealed for the test.
+    DataError
+        ``label.none_left`` when there is nothing left to draw.
+    """
+    if n < 1:
+        raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
+    with store.read() as db:
+        snapshot = read_snapshot(db)
+        candidates = find_candidates(store)
+    if not snapshot.n_items.get("test"):
+        raise NotFoundError("label.no_test", "no items are sealed for the test", next="muster add PATH")
+    view = open_test(store, snapshot, "choose-test-labels")
+    unlabelled = [item for item in view.items if item.key not in view.labels]
+    left = [item for item in unlabelled if item.key not in skip]
+    if not left:
+        raise DataError("label.none_left", "every test item has a label or was passed over", next="muster release")
+    steps, share = _chances(store, view, left, candidates, min(n, len(left)), rng, progress or Silent())
+    chosen = draw(steps, rng)
+    chances = steps * share
+    held = [item.key for item in unlabelled if item.key in skip]
+    with store.act("label.draw") as act:
+        number = add_draw(
+            act.db, snapshot.digest, len(left), {left[int(i)].key: float(chances[i]) for i in chosen}, held
+        )  # fmt: skip
+        act.payload.update(
+            snapshot=snapshot.digest, draw=number, n=len(chosen), n_population=len(left),
+            bundle=candidates.latest.digest if candidates.latest else "",
+            incumbent=candidates.live.digest if candidates.live else "",
+        )  # fmt: skip
+    return [(left[int(i)], 1.0 / float(chances[i])) for i in chosen]
+
+
+def find_candidates(store: Store) -> Candidates:
+    """The latest bundle, and the live one where it is another."""
+    with store.read() as db:
+        try:
+            latest = read_bundle(db)
+        except NotFoundError:
+            return Candidates(None, None)
+        live = read_channels(db).get("live")
+        other = live is not None and live.bundle not in ("", latest.digest)
+        return Candidates(latest, read_bundle(db, live.bundle) if other and live is not None else None)
+
+
+def _chances(
+    store: Store,
+    view: TestView,
+    left: list[Item],
+    candidates: Candidates,
+    n: int,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> tuple[np.ndarray, float]:
+    """Chances (left,) that sum to `n`, given the part that a bundle is asked about; and the chance of being in it.
+
+    The part is 1 unless there are more items than a bundle is asked about; outside of it the chance is 0.
+    """
+    from passmuster.stages.evaluate.foretell import MAX_ASKED
+
+    if candidates.latest is None:
+        return np.full(len(left), n / len(left)), 1.0
+    labelled = [item for item in view.items if item.key in view.labels]
+    room = max(n, MAX_ASKED - len(labelled))
+    asked = np.arange(len(left)) if len(left) <= room else np.sort(rng.choice(len(left), room, replace=False))
+    wanted = _wanted(store, view, labelled, [left[int(i)] for i in asked], candidates, progress)
+    chances = np.zeros(len(left))
+    chances[asked] = inclusion_probabilities(wanted, n)
+    return chances, len(asked) / len(left)
+
+
+def _wanted(
+    store: Store, view: TestView, labelled: list[Item], left: list[Item], candidates: Candidates, progress: Progress
+) -> np.ndarray:
+    """How much each of `left` should be drawn, mean 1: for the accuracy of the latest bundle, and against the live."""
+    assert candidates.latest is not None
+    answers, risk = _risk(store, view, labelled, left, candidates.latest, progress)
+    wanted = sizes(risk)
+    if candidates.live is None:
+        return wanted
+    live_answers, live_risk = _risk(store, view, labelled, left, candidates.live, progress)
+    differ = np.array([a != b for a, b in zip(answers, live_answers, strict=True)])
+    if not differ.any():
+        return wanted
+    # Where they differ, the difference is +1, -1, or 0 when both err: its mean square is the chance that one is right.
+    square = np.where(differ, np.clip(2 - risk - live_risk, 0.0, 1.0), 0.0)
+    spread = np.sqrt(square) / np.sqrt(square).mean()
+    return (1 - DIFFERENCE_SHARE) * wanted + DIFFERENCE_SHARE * spread
+
+
+def _risk(
+    store: Store, view: TestView, labelled: list[Item], left: list[Item], bundle: Bundle, progress: Progress
+) -> tuple[list[str], np.ndarray]:
+    """What a bundle answers to `left`, and the chance (left,) that it errs, taught by the test labels so far."""
+    from passmuster.core.prediction_powered import expit, fit_logistic
+    from passmuster.metrics.error_prediction import PRIOR
+    from passmuster.runtime.predictor import Predictor
+    from passmuster.stages.evaluate.foretell import foretell
+    from passmuster.stages.evaluate.stage import open_checked
+
+    predictor = Predictor(open_checked(store, bundle))
+    probabilities, foreteller = foretell(store, bundle, predictor, [*labelled, *left], progress=progress)
+    best = probabilities.argmax(axis=1)
+    number = {name: i for i, name in enumerate(predictor.classes)}
+    at = np.arange(len(labelled))
+    known = np.array([number.get(view.labels[item.key].label, -1) for item in labelled], dtype=np.int64)
+    if not len(at):
+        risk = foreteller.risk()
+    else:
+        features = foreteller.features(at, known)
+        wrong = (best[at] != known).astype(np.float64)
+        coefficients, _ = fit_logistic(features[at], wrong, np.ones(len(at)), PRIOR)
+        risk = expit(features @ coefficients)
+    return [predictor.classes[int(i)] for i in best[len(labelled) :]], risk[len(labelled) :]

@@ -1,0 +1,382 @@
+"""One person labelling: what is asked next, what was answered, and how to take it back. Terminal and page share it.
+
+The items are chosen at the start; those for learning are chosen anew as labels come, those for evidence are not,
+because their weights belong to one draw. Every answer is on disk before `answer` returns. Choosing and guessing go on
+in a thread of their own, so that no answer waits for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from passmuster.core.errors import MusterError, NotFoundError, UsageError
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Item, Role
+from passmuster.flows.answers import pin_answers
+from passmuster.flows.guesses import EmbeddedPool, Guess
+from passmuster.flows.labelling import Suggestion, suggest
+from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, clean_name, skip, skipped, withdraw
+from passmuster.store.items import read_items, read_labels
+from passmuster.store.seal import training_view
+from passmuster.store.snapshots import read_snapshot
+from passmuster.store.store import Store
+
+CHOOSE_EVERY = 12  # labels for learning after which the items that wait are chosen anew
+SPARE = 12  # chosen besides, because some may be shown while others are being chosen
+KEPT_TURNS = 10_000  # that can be undone
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What was done at once at one place: a label for these items, or "" where they were left aside."""
+
+    items: tuple[Suggestion, ...]
+    label: str
+    place: str = ""
+
+
+class LabelSession:
+    """Safe to use from several threads. `choosing` says that items are on their way; `problem` why there are none.
+
+    Parameters
+    ----------
+    n : labels wanted
+    role : "train", "test", or None for both
+    who : who labels; the present user when empty
+    again : ask also for what this person left aside before
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        n: int,
+        role: Role | None,
+        who: str = "",
+        again: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        if n < 1:
+            raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
+        self.store, self.role, self.who, self.n = store, role, who or store.actor, n
+        self.problem: MusterError | None = None
+        self.guesses: dict[str, Guess] = {}
+        self._progress = progress or Silent()
+        self._lock = threading.RLock()
+        self._worker = ThreadPoolExecutor(1, "muster-choose")
+        self._jobs: list[Future[None]] = []
+        self._waiting: list[Suggestion] = []  # chosen, shown to nobody
+        self._shown: dict[str, tuple[Suggestion, str]] = {}  # item key -> and where, in the order shown
+        self._turns: list[Turn] = []
+        self._done: set[str] = set()  # item keys labelled in this session
+        self._since_choice = 0
+        self._pool: EmbeddedPool | None = None
+        with store.read() as db:
+            snapshot = read_snapshot(db)
+            self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
+            self._aside = set() if again else skipped(db, self.who)
+        self._classes = sorted({*snapshot.classes, *(label for label, _ in self._labels.values())})
+        self._later(self._open_pool)
+        self._later(lambda: self._choose(n))
+
+    # --- what is asked
+
+    @property
+    def choosing(self) -> bool:
+        """Whether items are being chosen."""
+        with self._lock:
+            self._jobs = [job for job in self._jobs if not job.done()]
+            return bool(self._jobs)
+
+    @property
+    def classes(self) -> list[str]:
+        """Every class there is, by name; new ones at the end."""
+        return list(self._classes)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a bundle is there whose embeddings can guess."""
+        return self._pool is not None
+
+    def wait(self) -> None:
+        """Wait until what is being chosen is chosen; its problem is raised."""
+        for job in list(self._jobs):
+            job.result()
+        if self.problem and not self._waiting and not self._shown:
+            raise self.problem
+
+    def take(self, n: int, place: str = "") -> list[Suggestion]:
+        """Up to `n` items for one place: those it was shown and has not answered first, then new ones.
+
+        No item is shown at two places.
+        """
+        with self._lock:
+            mine = [suggestion for suggestion, where in self._shown.values() if where == place][:n]
+            while len(mine) < n and self._waiting:
+                suggestion = self._waiting.pop(0)
+                self._shown[suggestion.key] = (suggestion, place)
+                mine.append(suggestion)
+            return [self.guessed(suggestion) for suggestion in mine]
+
+    def guessed(self, suggestion: Suggestion) -> Suggestion:
+        """With the present guess; for evidence with none: it would sway the judge."""
+        if suggestion.role == "test":
+            return replace(suggestion, guess="", confidence=float("nan"))
+        guess = self.guesses.get(suggestion.key)
+        return replace(suggestion, guess=guess.label, confidence=guess.confidence) if guess else suggestion
+
+    def grid(self, label: str, n: int, place: str = "") -> tuple[list[Suggestion], int]:
+        """Up to `n` unlabelled items that the model takes for `label`, at random, and how many there are."""
+        with self._lock:
+            free = [
+                key
+                for key, guess in self.guesses.items()
+                if guess.label == label and key not in self._labels and key not in self._aside
+                and self._shown.get(key, (None, place))[1] == place
+            ]  # fmt: skip
+            rng = np.random.default_rng([len(self._turns), len(free)])
+            chosen = [free[int(i)] for i in rng.permutation(len(free))[:n]]
+            items = self.items(chosen)
+            found = [
+                self.guessed(Suggestion(key, items[key].id, "train", 1.0, f"taken for {label}"))
+                for key in chosen
+                if key in items
+            ]
+            for suggestion in found:
+                self._shown.setdefault(suggestion.key, (suggestion, place))
+            self._waiting = [s for s in self._waiting if s.key not in self._shown]
+            return found, len(free)
+
+    def guessed_counts(self) -> dict[str, int]:
+        """How many unlabelled items of the pool the model takes for each class."""
+        with self._lock:
+            guesses = self.guesses.items()
+            return dict(Counter(guess.label for key, guess in guesses if key not in self._labels))
+
+    def leave_grid(self, keys: Collection[str]) -> None:
+        """Items of a grid that were neither confirmed nor marked are free again."""
+        with self._lock:
+            for key in keys:
+                self._shown.pop(key, None)
+
+    def items(self, keys: Sequence[str]) -> dict[str, Item]:
+        """Items by key; those that are gone are left out."""
+        with self.store.read() as db:
+            return {item.key: item for item in read_items(db, keys=keys) if item.status == "kept"}
+
+    # --- what is answered
+
+    def add_class(self, name: str) -> str:
+        """Make a class that can be answered with, if it is not there. It is kept with its first label."""
+        name = clean_name(name)
+        with self._lock:
+            if name not in self._classes:
+                self._classes.append(name)
+        return name
+
+    def answer(self, keys: Sequence[str], label: str, place: str = "") -> Answered:
+        """Record one label for items that were shown; returns when it is on disk.
+
+        Raises
+        ------
+        UsageError
+            ``label.class`` when there is no such class.
+        NotFoundError
+            ``label.unknown_item`` when an item is gone, ``label.not_shown`` when it was not asked for.
+        """
+        if label not in self._classes:
+            raise UsageError(
+                "label.class", "there is no such class", value=label[:80], next="add it as a new class first"
+            )
+        found = self._shown_items(keys)
+        try:
+            said = answer(self.store, [Answer(s.key, label, s.role, s.weight) for s in found], who=self.who)
+        except NotFoundError:
+            self.drop(keys)
+            raise
+        with self._lock:
+            for suggestion in found:
+                self._shown.pop(suggestion.key, None)
+                self._labels[suggestion.key] = (label, suggestion.role)
+                self._done.add(suggestion.key)
+                self._aside.discard(suggestion.key)
+            turn = Turn(found, label, place)
+            if said.n_new or turn not in self._turns:  # sent again, it is still one turn
+                self._remember(turn)
+            self._learn(sum(suggestion.role == "train" for suggestion in found))
+        return said
+
+    def skip(self, key: str, place: str = "") -> None:
+        """Leave an item aside."""
+        (suggestion,) = self._shown_items([key])
+        skip(self.store, key, role=suggestion.role, who=self.who)
+        with self._lock:
+            self._shown.pop(key, None)
+            self._aside.add(key)
+            self._remember(Turn((suggestion,), "", place))
+            self._learn(0)
+
+    def undo(self, place: str = "") -> Turn:
+        """Take back what was done last at this place; its items are asked again, first.
+
+        Raises
+        ------
+        NotFoundError
+            ``label.nothing_to_undo``.
+        """
+        with self._lock:
+            found = [i for i, turn in enumerate(self._turns) if turn.place == place]
+            if not found:
+                raise NotFoundError("label.nothing_to_undo", "nothing was answered here that could be undone")
+            turn = self._turns[found[-1]]
+        for suggestion in turn.items:
+            left = None
+            if not turn.label:
+                skip(self.store, suggestion.key, role=suggestion.role, who=self.who, back=True)
+            else:
+                with contextlib.suppress(NotFoundError):  # taken back already, by the same person elsewhere
+                    left = withdraw(self.store, suggestion.key, role=suggestion.role, who=self.who)
+            with self._lock:
+                self._aside.discard(suggestion.key)
+                self._done.discard(suggestion.key)
+                self._labels.pop(suggestion.key, None)
+                if left:
+                    self._labels[suggestion.key] = (left.label, left.role)
+        with self._lock:
+            self._turns.remove(turn)
+            front = {suggestion.key: (suggestion, place) for suggestion in turn.items}
+            self._shown = {**front, **{k: v for k, v in self._shown.items() if k not in front}}
+        return turn
+
+    def drop(self, keys: Collection[str]) -> None:
+        """Ask no more for items that are gone."""
+        with self._lock:
+            for key in keys:
+                self._shown.pop(key, None)
+                self._aside.add(key)
+
+    def more(self, n: int) -> None:
+        """Ask for `n` labels more."""
+        with self._lock:
+            self.n += n
+            self.problem = None
+        self._later(lambda: self._choose(n))
+
+    def close(self) -> Pinned | None:
+        """End: what was answered becomes a data-set version."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+        return pin_answers(self.store, self._progress)
+
+    # --- what was done
+
+    @property
+    def n_done(self) -> int:
+        """Labels given in this session and not taken back."""
+        return len(self._done)
+
+    def turns(self, place: str = "") -> list[Turn]:
+        """What was done at one place and not taken back, oldest first."""
+        with self._lock:
+            return [turn for turn in self._turns if turn.place == place]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Labels of the whole project that stand now: role to class to number."""
+        with self._lock:
+            counted = Counter((role, label) for label, role in self._labels.values())
+        found: dict[str, dict[str, int]] = {"train": {}, "test": {}}
+        for (role, label), number in sorted(counted.items()):
+            found[role][label] = number
+        return found
+
+    def _remember(self, turn: Turn) -> None:
+        self._turns = [*self._turns[-KEPT_TURNS:], turn]
+
+    def _shown_items(self, keys: Sequence[str]) -> tuple[Suggestion, ...]:
+        """Suggestions of these items, shown now or answered before (an answer that is sent again)."""
+        with self._lock:
+            before = {s.key: s for turn in self._turns for s in turn.items}
+            known = {**before, **{key: suggestion for key, (suggestion, _) in self._shown.items()}}
+            if missing := [key for key in keys if key not in known]:
+                raise NotFoundError("label.not_shown", "this item was not asked for here", value=missing[0][:8])
+            return tuple(known[key] for key in dict.fromkeys(keys))
+
+    # --- in the worker's thread
+
+    def _later(self, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except MusterError as error:
+                self.problem = error
+            except Exception as bug:  # noqa: BLE001  # the thread's outermost handler: told where items are missing
+                self.problem = MusterError("label.bug", f"choosing items failed: {type(bug).__name__}: {bug}")
+
+        with self._lock:
+            self._jobs.append(self._worker.submit(guarded))
+
+    def _open_pool(self) -> None:
+        self._pool = EmbeddedPool.open(self.store)
+        self._guess()
+
+    def _guess(self) -> None:
+        if self._pool is None:
+            return
+        with self._lock:
+            answered = {key: label for key, (label, role) in self._labels.items() if role == "train"}
+        self.guesses = self._pool.guesses(answered)
+
+    def _learn(self, n_new: int) -> None:
+        """After an answer: guess anew, and choose anew what waits when enough was learnt, or when too little waits."""
+        self._since_choice += n_new
+        if n_new and self._pool is not None:
+            self._later(self._guess)
+        missing = self.n - len(self._done) - len(self._shown) - len(self._waiting)
+        if self._since_choice >= CHOOSE_EVERY:
+            self._since_choice = 0
+            self._later(self._choose_anew)
+        elif missing > 0 and not self._waiting and self.role != "test":
+            self._later(lambda: self._choose(missing, "train"))
+
+    def _choose(self, n: int, role: Role | None = None) -> None:
+        found = self._suggest(n, role or self.role)
+        with self._lock:
+            taken = {*self._shown, *(s.key for s in self._waiting)}
+            self._waiting += [s for s in found if s.key not in taken]
+
+    def _choose_anew(self) -> None:
+        n = sum(s.role == "train" for s in self._waiting)
+        fresh = self._suggest(n + SPARE, "train") if n else []
+        with self._lock:  # each place in the order keeps its role; what was shown meanwhile is left out
+            out = {*self._shown, *self._aside, *self._done}
+            free = iter([s for s in fresh if s.key not in out])
+            chosen = [s if s.role == "test" else next(free, None) for s in self._waiting]
+            self._waiting = [s for s in chosen if s is not None]
+
+    def _suggest(self, n: int, role: Role | None) -> list[Suggestion]:
+        with self._lock, self.store.read() as db:
+            self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
+            out = {*self._aside, *self._shown, *(s.key for s in self._waiting if s.role == "test")}
+        seed = self.store.config.train.seed
+        found = suggest(self.store, n=n, role=role, skip=out, seed=seed)
+        if not found:
+            raise _nothing_left(self.store, role, len(self._aside))
+        return found
+
+
+def _nothing_left(store: Store, role: Role | None, n_aside: int) -> NotFoundError:
+    with store.read() as db:
+        snapshot = read_snapshot(db)
+    if role == "test" and not snapshot.n_items.get("test"):
+        return NotFoundError("label.no_test", "no items are sealed for the test", next="muster add PATH")
+    n = len(training_view(store, snapshot).pool)
+    what = f"no {role or ''} item waits for a label".replace("  ", " ")
+    aside = f"; you left {n_aside:,} aside" if n_aside else ""
+    remedy = "muster label --skipped asks for those again" if n_aside else "muster train" if n else "muster add PATH"
+    return NotFoundError("label.none_left", what + aside, next=remedy)

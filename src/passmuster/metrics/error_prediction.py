@@ -1,0 +1,134 @@
+"""Where a model probably errs, before anyone has looked: what its own answer, its neighbours' and a teacher's say.
+
+Three features per item, each larger where an error is likelier:
+
+1. the model's own doubt, ``logit(1 - confidence)``;
+2. its neighbours' doubt: how little the nearest items, by embedding, are taken for the same class;
+3. a teacher's objection: a ridge regression of the classes on the embeddings (Hoerl and Kennard 1970), taught by the
+   training labels *and* by the test labels so far, prefers another class. It never touches the model; where few
+   labels trained the model, a hundred test labels teach it much. What it says of an item whose label it knows is
+   what it would say without that label (leave-one-out, in closed form: Allen 1974).
+
+Any item may be mispredicted: the estimate that uses these is corrected by the labels
+(`passmuster.core.prediction_powered`). Chosen on training parts; the ablation is in `docs/log.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from passmuster.core.prediction_powered import Prior, expit, logit
+
+N_NEIGHBOURS = 5
+N_DIRECTIONS = 64  # of the embeddings that the teacher sees
+RIDGE = 3.0
+BIAS = 0.3  # length of the constant direction beside embeddings of length 1
+CERTAIN = 0.01  # doubt of neighbours is kept this far from 0 and 1
+PRIOR = Prior((0.0, 0.5, 0.5, 0.5), (0.25, 4.0, 4.0, 2.0))
+BLOCK = 1_024
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What the teacher learns from and of: directions of the pool ``(N, q)``, and what training labels add up to."""
+
+    x: np.ndarray
+    predicted: np.ndarray  # (N,) the model's class numbers
+    gram: np.ndarray  # (q, q)
+    moment: np.ndarray  # (q, classes)
+
+    def objection(self, positions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """By how much another class than the model's is preferred ``(N,)``, standardised; taught by test labels too.
+
+        `labels` (n,) are class numbers of the items at `positions`; -1 for a class the model does not know.
+        """
+        n_classes = self.moment.shape[1]
+        known = self.x[positions]
+        targets = np.full((len(positions), n_classes), -1.0 / n_classes, dtype=self.x.dtype)
+        inside = labels >= 0
+        targets[np.flatnonzero(inside), labels[inside]] += 1.0
+        inverse = np.linalg.inv(self.gram + known.T @ known)
+        scores = self.x @ (inverse @ (self.moment + known.T @ targets))
+        own = np.minimum(np.einsum("ij,ij->i", known @ inverse, known), 0.95)[:, None]
+        scores[positions] = (scores[positions] - own * targets) / (1 - own)
+        rows = np.arange(len(scores))
+        given = scores[rows, self.predicted].copy()
+        scores[rows, self.predicted] = -np.inf
+        margin = (scores.max(axis=1) - given).astype(np.float64)
+        return np.asarray((margin - margin.mean()) / (margin.std() + 1e-9))
+
+
+@dataclass(frozen=True)
+class ErrorPredictor:
+    """The fixed features ``(N, 3)`` of a pool (constant, doubt, neighbours' doubt) and the teacher for the fourth."""
+
+    fixed: np.ndarray
+    teacher: Teacher
+
+    def features(self, positions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Features (N, 4) given the test labels so far; for `passmuster.core.prediction_powered.powered_rate`."""
+        return np.column_stack([self.fixed, self.teacher.objection(positions, labels)])
+
+    def risk(self) -> np.ndarray:
+        """The chance of an error (N,) as it is foretold before any test label."""
+        nothing = np.zeros(0, dtype=np.int64)
+        return expit(self.features(nothing, nothing) @ np.array(PRIOR.values))
+
+
+def error_predictor(
+    probabilities: np.ndarray, embeddings: np.ndarray, taught: np.ndarray, taught_labels: np.ndarray
+) -> ErrorPredictor:
+    """From a bundle's answers to the test items, labelled or not, and its training labels.
+
+    Parameters
+    ----------
+    probabilities : (N, k)
+    embeddings : (N, d)
+    taught : (l, d) embeddings of labelled training items
+    taught_labels : (l,) class numbers
+
+    >>> rng = np.random.default_rng(0)
+    >>> z, p = rng.normal(size=(40, 8)), rng.dirichlet(np.ones(3), 40)
+    >>> error_predictor(p, z, z[:6], np.arange(6) % 3).features(np.arange(2), np.array([0, 1])).shape
+    (40, 4)
+    """
+    pool = np.asarray(embeddings, dtype=np.float32)
+    centre = pool.mean(axis=0)
+    units = _units(pool - centre)
+    directions = np.linalg.eigh(units.T @ units)[1][:, ::-1][:, :N_DIRECTIONS]
+
+    def seen(x: np.ndarray) -> np.ndarray:
+        return np.column_stack([x @ directions, np.full(len(x), BIAS, np.float32)]).astype(np.float32)
+
+    predicted = probabilities.argmax(axis=1)
+    n_classes = probabilities.shape[1]
+    known = seen(_units(np.asarray(taught, dtype=np.float32).reshape(-1, pool.shape[1]) - centre))
+    targets = np.full((len(known), n_classes), -1.0 / n_classes, dtype=np.float32)
+    targets[np.arange(len(known)), taught_labels] += 1.0
+    gram = known.T @ known + RIDGE * np.eye(known.shape[1], dtype=np.float32)
+    own = logit(1 - probabilities.max(axis=1))
+    near = logit(1 - _neighbours_say(units, probabilities, predicted), least=CERTAIN)
+    fixed = np.column_stack([np.ones(len(pool)), own, near])
+    return ErrorPredictor(fixed, Teacher(seen(units), predicted, gram, known.T @ targets))
+
+
+def _neighbours_say(units: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Mean probability (N,) that an item's nearest neighbours give to the item's own class."""
+    n = len(units)
+    k = min(N_NEIGHBOURS, n - 1)
+    if k < 1:
+        return np.asarray(probabilities.max(axis=1))
+    said = np.empty(n)
+    for start in range(0, n, BLOCK):
+        cosine = units[start : start + BLOCK] @ units.T
+        rows = np.arange(len(cosine))
+        cosine[rows, start + rows] = -np.inf
+        near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        said[start : start + BLOCK] = probabilities[near, predicted[start + rows][:, None]].mean(axis=1)
+    return said
+
+
+def _units(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))

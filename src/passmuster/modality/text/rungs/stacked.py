@@ -1,0 +1,148 @@
+"""The rung `stacked.v1`: static vectors of the pool and a local pretrained encoder side by side, served as one graph.
+
+The two know different things: the pretrained encoder what words mean, the static vectors how this pool spells and what
+is frequent in it. Telling spam from messages lives in spelling and links, telling topics apart in meaning; side by side
+a linear head takes what it needs of both. Each view is divided by its own spread (the root mean square distance from
+its mean, over a sample of the pool), so that neither drowns the other.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.budget import Deadline, Machine
+from passmuster.core.config import TrainConfig
+from passmuster.core.records import Price
+from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
+from passmuster.modality.text.rungs import pretrained, static
+
+N_MEASURED = 256  # texts from which each view's spread is measured
+VIEWS = ("static", "pretrained")
+SHARES = {"static": 0.5, "pretrained": 0.5}  # of the squared length, after each view has been brought to one spread
+SMALLEST_SPREAD = 0.05  # a view that hardly tells texts apart is not blown up
+
+
+def unavailable(config: TrainConfig) -> str:
+    """As the pretrained encoder; the static view is always there."""
+    return pretrained.unavailable(config)
+
+
+def quote(machine: Machine, profile: Profile) -> Price:
+    """Both views, one after the other, and the sample of the pool that their spreads are measured on."""
+    both = [rung(machine, profile) for rung in (static.quote, pretrained.quote)]
+    sample = replace(profile, n_pool=min(N_MEASURED, profile.n_pool))
+    measuring = pretrained.quote(machine, sample).seconds - pretrained.quote(machine, replace(sample, n_pool=0)).seconds
+    return Price(
+        sum(price.seconds for price in both) + measuring,
+        sum(price.memory_bytes for price in both),
+        "; ".join(price.note for price in both),
+    )
+
+
+def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator) -> Encoder:
+    """Learn the static view from the raw texts, name the pretrained one, and measure both; labels are not read."""
+    chosen = np.sort(rng.choice(len(view.payloads), min(N_MEASURED, len(view.payloads)), replace=False))
+    parts = {
+        "static": static.fit(view, deadline, checkpoint, rng),
+        "pretrained": pretrained.fit(view, deadline, checkpoint, rng),
+    }
+    sample = [view.payloads[i] for i in chosen]
+    scales = [np.sqrt(SHARES[name]) / _spread(_EXPORT[name](parts[name]), sample) for name in VIEWS]
+    arrays = {f"{name}.{key}": value for name in VIEWS for key, value in parts[name].arrays.items()}
+    return Encoder(
+        "stacked.v1",
+        {**arrays, "scales": np.array(scales, np.float32)},
+        {name: dict(parts[name].settings) for name in VIEWS},
+    )
+
+
+def _spread(graph: EncoderGraph, texts: Sequence[Any]) -> float:
+    """Root mean square distance of these texts' embeddings from their mean."""
+    from passmuster.modality.text.modality import TEXT
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in graph.assets.items():
+            (Path(folder) / name).write_bytes(data)
+        inputs = TEXT.preparer(graph.preprocess, Path(folder))(texts)
+    x = _run(graph.onnx, inputs).astype(np.float64)
+    return max(SMALLEST_SPREAD, float(np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean())))
+
+
+def _run(model: bytes, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["embedding"], dict(inputs))
+    return np.asarray(found)
+
+
+def export(encoder: Encoder) -> EncoderGraph:
+    """Both graphs in one: inputs of both, and ``embedding`` (n, d) with the static view first."""
+    graphs = [_EXPORT[name](_part(encoder, name)) for name in VIEWS]
+    model = _side_by_side([graph.onnx for graph in graphs], encoder.arrays["scales"])
+    origin = {key: graphs[1].preprocess[key] for key in ("encoder", "licence")}
+    branches = [list(graph.preprocess["steps"]) for graph in graphs]
+    return EncoderGraph(
+        onnx=model,
+        preprocess={
+            "schema": 1, "modality": "text", **origin, "steps": [{"op": "side_by_side.v1", "branches": branches}],
+        },
+        assets={name: data for graph in graphs for name, data in graph.assets.items()},
+    )  # fmt: skip
+
+
+def _part(encoder: Encoder, name: str) -> Encoder:
+    arrays = {k.removeprefix(f"{name}."): v for k, v in encoder.arrays.items() if k.startswith(f"{name}.")}
+    return Encoder(f"{name}.v1", arrays, encoder.settings[name])
+
+
+def _side_by_side(models: Sequence[bytes], scales: np.ndarray) -> bytes:
+    """One model whose embedding is the models' embeddings, each times its scale, one after the other.
+
+    Nodes and constants of each get a prefix; inputs keep their names, which differ already.
+    """
+    import onnx
+    from onnx import TensorProto, compose, helper, numpy_helper
+
+    prefixes = [f"view{i}_" for i in range(len(models))]
+    parts = [
+        compose.add_prefix(onnx.load_model_from_string(model), prefix, rename_inputs=False)
+        for model, prefix in zip(models, prefixes, strict=True)
+    ]
+    graphs = [part.graph for part in parts]
+    constants = [numpy_helper.from_array(np.array(s, np.float32), f"scale_{i}") for i, s in enumerate(scales)]
+    nodes = [
+        helper.make_node("Mul", [f"{prefix}embedding", f"scale_{i}"], [f"scaled_{i}"])
+        for i, prefix in enumerate(prefixes)
+    ]
+    nodes.append(helper.make_node("Concat", [f"scaled_{i}" for i in range(len(models))], ["embedding"], axis=1))
+    width = sum(graph.output[0].type.tensor_type.shape.dim[1].dim_value for graph in graphs)
+    merged = helper.make_graph(
+        [node for graph in graphs for node in graph.node] + nodes,
+        "stacked",
+        [entry for graph in graphs for entry in graph.input],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", width])],
+        [value for graph in graphs for value in graph.initializer] + constants,
+    )
+    model = helper.make_model(merged, opset_imports=list(parts[0].opset_import), ir_version=parts[0].ir_version)
+    return bytes(model.SerializeToString())
+
+
+_EXPORT = {"static": static.export, "pretrained": pretrained.export}
+
+STACKED = Rung(
+    name="stacked.v1",
+    summary="static vectors of the raw texts and a pretrained encoder found on this machine, side by side",
+    unavailable=unavailable,
+    quote=quote,
+    fit=fit,
+    export=export,
+)

@@ -1,0 +1,106 @@
+"""Accuracy read from the labelled test items and from the bundle's answers to the unlabelled rest.
+
+Only labels whose selection is known can be worth more than their number: those that a draw asked for. Without a draw
+everything is read as it always was; see `docs/why/008-how-test-labels-are-read.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from passmuster.core.prediction_powered import Round, combined_weights, powered_rate
+from passmuster.core.progress import Progress
+from passmuster.core.records import Bundle, Item
+from passmuster.core.statistics import Interval
+from passmuster.metrics.error_prediction import PRIOR
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.draft import Draft, Evidence
+from passmuster.stages.evaluate.foretell import MAX_ASKED, foretell
+from passmuster.stages.evaluate.gather import cluster_names, learned_from
+from passmuster.store.draws import TestDraw, first_told, read_draws
+from passmuster.store.seal import open_test
+from passmuster.store.snapshots import read_placement
+from passmuster.store.store import Store
+
+MIN_DRAWN = 10  # labels from draws below which the draws are not yet read
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the labels of an evaluation are read: the weight of each, and accuracy, when it came out of predictions.
+
+    `rest` are the unlabelled test items that were asked about, and `said` what the bundle answers to them.
+    """
+
+    weights: np.ndarray
+    accuracy: Interval | None = None
+    rest: tuple[Item, ...] = ()
+    said: tuple[str, ...] = ()
+
+
+def read_with_rest(
+    store: Store, draft: Draft, bundle: Bundle, predictor: Predictor, evidence: Evidence, *, progress: Progress
+) -> Reading:
+    """Weights and accuracy from the draws; the given weights, and None, where no draw asked for the labels.
+
+    Opens the seal for "prediction-powered", which is recorded and does not count, when there is an unlabelled rest.
+    """
+    with store.read() as db:
+        rounds, n_drawn = rounds_of(read_draws(db), first_told(db), evidence.keys)
+        placed = read_placement(db, evidence.snapshot)
+    if n_drawn < MIN_DRAWN or not evidence.n_unlabelled:
+        return Reading(evidence.weights if n_drawn < MIN_DRAWN else np.ones(len(evidence.items)))
+    weights, _ = combined_weights(rounds, len(evidence.items))
+    n_pool = len(evidence.items) + evidence.n_unlabelled
+    facts = {"n_labels": len(evidence.items), "n_drawn": n_drawn, "n_rounds": sum(r.drawn.any() for r in rounds)}
+    draft.sections["evidence"] = facts | {"n_unlabelled": evidence.n_unlabelled, "worth": None}
+    if n_pool > MAX_ASKED:
+        progress.say(f"{n_pool:,} test items are too many to ask about (limit {MAX_ASKED:,}): weights alone are used")
+        return Reading(weights)
+    view = open_test(store, evidence.snapshot, "prediction-powered")
+    seen = learned_from(store, bundle)
+    rest = [item for item in view.items if item.key not in view.labels and item.key not in seen]
+    pool = [*evidence.items, *rest]
+    probabilities, foreteller = foretell(store, bundle, predictor, pool, progress=progress)
+    at = np.arange(len(evidence.items))
+    known = np.where(evidence.y < evidence.n_known, evidence.y, -1)
+    wrong = (probabilities[at].argmax(axis=1) != evidence.y).astype(np.float64)
+    found = powered_rate(
+        wrong, at, foreteller.features(at, known), PRIOR, rounds, clusters=cluster_names(pool, placed)
+    )  # fmt: skip
+    draft.sections["evidence"] |= {"n_unlabelled": len(rest), "worth": round(found.worth)}
+    progress.say(f"{len(at):,} test labels are worth about {found.worth:,.0f} that were drawn at random")
+    e = found.interval
+    method = f"{e.method}, {len(at):,} labels worth about {found.worth:,.0f}"
+    said = tuple(predictor.classes[int(i)] for i in probabilities[len(at) :].argmax(axis=1))
+    accuracy = Interval(1 - e.value, 1 - e.high, 1 - e.low, e.n, method, e.level)
+    return Reading(weights, accuracy, tuple(rest), said)
+
+
+def rounds_of(
+    draws: Sequence[TestDraw], told: Mapping[str, int], keys: Sequence[str]
+) -> tuple[list[Round], int]:  # fmt: skip
+    """The draws as they are seen from the labelled items `keys`, and how many of these a draw asked for.
+
+    A label belongs to the latest draw that showed its item before the label came. One that no draw asked for stands
+    for itself alone, as what was labelled before a draw does.
+    """
+    n = len(keys)
+    first = np.array([told[key] for key in keys], dtype=np.int64)
+    asked_in = np.full(n, -1)
+    for place, one in enumerate(draws):
+        for i, key in enumerate(keys):
+            if key in one.chances and first[i] > one.labels_read:
+                asked_in[i] = place
+    alone = asked_in < 0
+    rounds = []
+    for place, one in enumerate(draws):
+        drawn = asked_in == place
+        chances = np.array([one.chances[key] if d else 1.0 for key, d in zip(keys, drawn, strict=True)])
+        before = (first <= one.labels_read) | np.array([key in one.held_out for key in keys], dtype=bool)
+        came_later = alone & ~before
+        rounds.append(Round(one.n_population - int(came_later.sum()), drawn, chances, (before | alone) & ~drawn))
+    return rounds, int((~alone).sum())

@@ -1,0 +1,114 @@
+"""The ladder: every rung whose price fits the limits when its turn comes, how the fitted ones stand, and their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from passmuster.core.errors import BudgetError
+from passmuster.core.meter import MemoryOverError, ran_out_of_memory
+from passmuster.learn.priors import prior_gain
+from passmuster.learn.select import Candidate, Standing, choose_rung
+from passmuster.stages.train.climb import Climb, Climbed, OutOfTimeError, climb, finish_s
+from passmuster.stages.train.finish import behind, rung_row
+from passmuster.stages.train.limits import Limits
+from passmuster.stages.train.plan import Quote, heads_s, needs
+from passmuster.stages.train.task import Task
+
+
+def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tuple[list[Climbed], dict[str, str]]:
+    """Every rung whose price fits the time left when its turn comes; and why the others were left out."""
+    climbed: list[Climbed] = []
+    left_out = {quote["rung"]: quote["refused"] for quote in quotes if quote["refused"]}
+    wanted = [Quote(**quote) for quote in quotes if not quote["refused"]]
+    heads = heads_s(step.machine, step.task.profile)
+    for position, quote in enumerate(wanted):
+        needed = quote.seconds + heads + finish_s(climbed)
+        later_s = _later_s([later.seconds + heads for later in wanted[position + 1 :]], step.deadline.left_s - needed)
+        verdict = step.run.decide(f"climb-{quote.rung}", lambda n=needed: _worth(step, limits, n, bool(climbed)))
+        if verdict["refused"]:
+            left_out[quote.rung] = verdict["refused"]
+            step.progress.say(f"{quote.rung}: {verdict['refused']}")
+            continue
+        rung = step.task.modality.rungs[quote.rung]
+        late = step.run.path / "decisions" / f"late-{quote.rung}.json"
+        if late.is_file():
+            left_out[quote.rung] = step.run.decide(f"late-{quote.rung}", dict)["refused"]
+            continue
+        try:
+            climbed.append(climb(step, rung, quote, before=climbed, later_s=later_s))
+        except OutOfTimeError as error:
+            why = f"left out: the {limits.by} ran out while {error}"
+        except (MemoryOverError, Exception) as error:
+            if not climbed or not ran_out_of_memory(error):
+                raise
+            why = f"left out: it took more memory than {limits.memory_words}"
+        else:
+            why = ""
+        if why:  # outside the handler, which would keep alive what the rung had made
+            step.meter.forgive()
+            left_out[quote.rung] = step.run.decide(f"late-{quote.rung}", lambda why=why: {"refused": why})["refused"]
+            step.progress.say(f"{quote.rung}: {left_out[quote.rung]}")
+            continue
+        best = climbed[-1].best
+        step.progress.say(
+            f"{rung.name}: cross-validated accuracy {best.accuracy:.3f}, log-loss {best.log_loss:.3f} ({best.kind})"
+        )
+    return climbed, left_out
+
+
+def _later_s(prices: list[float], room_s: float) -> float:
+    """What the rungs still to come will take: those that fit into the room, in their order.
+
+    >>> _later_s([5.0, 100.0, 4.0], 10.0)
+    9.0
+    """
+    taken = 0.0
+    for price_s in prices:
+        if taken + price_s <= room_s:
+            taken += price_s
+    return taken
+
+
+def _worth(step: Climb, limits: Limits, needed_s: float, has_one: bool) -> dict[str, Any]:
+    if has_one and needed_s > step.deadline.left_s:
+        return {"refused": f"{limits.by}: needs {needs(needed_s, step.deadline, limits)} left"}
+    return {"refused": ""}
+
+
+def stand(task: Task, climbed: list[Climbed], limits: Limits) -> list[Standing]:
+    if not climbed:
+        given = {"time": "time", "cost": "money"}[limits.by]
+        option = {"time": "--time", "cost": "--max-cost"}[limits.by]
+        raise BudgetError(
+            f"budget.{limits.by}", f"no rung could be fitted in the {given} given", next=f"give it more: {option}"
+        )
+    name = task.modality.name
+    return choose_rung([Candidate(c.rung.name, c.best.losses, prior_gain(name, c.rung.name)) for c in climbed])
+
+
+def rows_of(
+    task: Task,
+    quotes: list[dict[str, Any]],
+    climbed: list[Climbed],
+    standings: list[Standing],
+    left_out: Mapping[str, str],
+    decide: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    """Rows of ``rungs.json``: price, seconds, measured and expected gain, and where it did not help."""
+    fitted = {c.rung.name: (c, s) for c, s in zip(climbed, standings, strict=True)}
+    most_right = max(climbed, key=lambda c: c.best.accuracy)
+    rows = []
+    for quote in quotes:
+        row: dict[str, Any] = {"rung": quote["rung"], "quote": quote}
+        if quote["rung"] in fitted:
+            done, standing = fitted[quote["rung"]]
+            prior = prior_gain(task.modality.name, quote["rung"])
+            row = {**row, **rung_row(done), "gain": standing.gain, "gain_se": standing.gain_se,
+                   "expected_gain": standing.expected_gain, "prior": prior, "chosen": standing.chosen,
+                   "helped": done is climbed[0] or standing.expected_gain > 0, "decide": decide,
+                   "accuracy_behind": behind(done, most_right)}  # fmt: skip
+        else:
+            row = {**row, "chosen": False, "left_out": left_out[quote["rung"]]}
+        rows.append(row)
+    return rows

@@ -1,0 +1,177 @@
+"""Test labels from draw to report, on real digits: what is recorded, what is unbiased, what stays as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluate_case import Digits, add_model, go_live, make_digits
+from passmuster.core.clock import now
+from passmuster.core.config import Config, render_config
+from passmuster.core.errors import DataError, UsageError
+from passmuster.core.records import Item, Label, Metric
+from passmuster.flows.evidence import choose_evidence
+from passmuster.metrics.gates.base import effective_n
+from passmuster.stages.evaluate import Scope, evaluate
+from passmuster.store.draws import read_draws
+from passmuster.store.items import add_labels
+from passmuster.store.ledger import read as read_events
+from passmuster.store.schema import seal_openings
+from passmuster.store.store import Store
+
+SMALL = Scope(n_corrupted=4, n_fit=100, n_classes_left_out=2, n_resamples=20, n_previews=10)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    config = Config()
+    config = replace(config, project=replace(config.project, modality="image", name="Digits"))
+    (tmp_path / "muster.toml").write_text(render_config(config))
+    return Store.create(tmp_path)
+
+
+def label(digits: Digits, chosen: list[tuple[Item, float]]) -> None:
+    """What the label page or table does: the truth, with the weight that the draw gave."""
+    truth = {item.key: str(shown) for item, shown in zip(digits.items["test"], digits.shown["test"], strict=True)}
+    with digits.store.act("label.add") as act:
+        add_labels(act.db, [Label(i.key, truth[i.key], "ana", now(), "test", weight) for i, weight in chosen])
+
+
+def accuracy_of(digits: Digits) -> Metric:
+    found = evaluate(digits.store, scope=SMALL).report.metric("accuracy")
+    assert found is not None
+    return found
+
+
+def test_without_a_bundle_every_item_is_equally_likely(store: Store) -> None:
+    make_digits(store, n_labelled=0)
+    chosen = choose_evidence(store, n=40, rng=np.random.default_rng(0))
+    assert len({item.key for item, _ in chosen}) == 40
+    assert {weight for _, weight in chosen} == {5.0}
+
+
+def test_a_draw_is_recorded_and_does_not_count_as_reuse(store: Store) -> None:
+    digits = make_digits(store, n_labelled=0)
+    bundle = add_model(digits, n_fit=60)
+    chosen = choose_evidence(store, n=40, rng=np.random.default_rng(0))
+    with store.read() as db:
+        (draw,) = read_draws(db)
+        (event,) = read_events(db, kind="label.draw")
+        counted = [row.counted for row in db.execute(seal_openings.select())]
+    assert draw.chances == {item.key: pytest.approx(1 / weight) for item, weight in chosen}
+    assert (draw.n_population, len(draw.chances), draw.held_out) == (200, 40, frozenset())
+    assert (event.payload["n"], event.payload["bundle"]) == (40, bundle.digest)
+    assert counted == [0]
+    weights = np.array([weight for _, weight in chosen])
+    assert weights.min() < 0.7 * weights.max()
+
+
+def test_the_report_is_worth_more_than_its_labels_and_close_to_the_whole_test(store: Store) -> None:
+    digits = make_digits(store, n_labelled=0)
+    add_model(digits, n_fit=60)
+    rng = np.random.default_rng(0)
+    for n in (30, 30):
+        label(digits, choose_evidence(store, n=n, rng=rng))
+    found = accuracy_of(digits)
+    assert found.n == 60
+    assert found.method.startswith("prediction-powered, 60 labels worth about ")
+    assert effective_n(found) > 80
+    with store.read() as db:
+        assert sum(row.counted for row in db.execute(seal_openings.select())) == 1
+    every = {item.key for item in digits.items["test"]}
+    with store.read() as db:
+        asked = {key for draw in read_draws(db) for key in draw.chances}
+    label(digits, [(item, 1.0) for item in digits.items["test"] if item.key in every - asked])
+    whole = accuracy_of(digits)
+    assert (whole.n, whole.method) == (200, "wilson")
+    assert found.low <= whole.value <= found.high
+
+
+def test_labels_that_no_draw_asked_for_are_read_as_before(store: Store) -> None:
+    digits = make_digits(store, n_labelled=50)
+    add_model(digits, n_fit=60)
+    assert accuracy_of(digits).method == "wilson"
+
+
+def test_labels_given_beside_draws_stand_for_themselves(store: Store) -> None:
+    """All given labels are of items the model gets right; they must not pull the estimate for the rest."""
+    digits = make_digits(store, n_labelled=0)
+    add_model(digits, n_fit=60)
+    whole = make_truth(digits)
+    given = [(item, 1.0) for item in digits.items["test"] if whole[item.key]][:80]
+    label(digits, given)
+    label(digits, choose_evidence(store, n=60, rng=np.random.default_rng(1)))
+    found = accuracy_of(digits)
+    truth = np.mean(list(whole.values()))
+    assert found.low <= truth <= found.high
+    assert abs(found.value - truth) < 0.05
+
+
+def test_skipped_items_are_not_drawn_and_are_remembered(store: Store) -> None:
+    digits = make_digits(store, n_labelled=0)
+    skip = {item.key for item in digits.items["test"][:150]}
+    chosen = choose_evidence(store, n=100, skip=skip, rng=np.random.default_rng(0))
+    assert len(chosen) == 50
+    assert not skip & {item.key for item, _ in chosen}
+    with store.read() as db:
+        assert read_draws(db)[0].held_out == skip
+
+
+def test_with_a_live_release_disagreements_are_asked_about(store: Store) -> None:
+    digits = make_digits(store, n_labelled=0)
+    live = add_model(digits, n_fit=40, run="run-0")
+    go_live(store, live)
+    before = share_of_disagreements(digits, n_seeds=3)
+    add_model(digits, n_fit=300)
+    assert share_of_disagreements(digits, n_seeds=3) > 1.5 * before
+
+
+def test_the_comparison_is_worth_more_where_answers_mostly_agree(store: Store) -> None:
+    digits = make_digits(store, n_labelled=0)
+    live = add_model(digits, n_fit=250, run="run-0")
+    add_model(digits, n_fit=300)
+    go_live(store, live)
+    label(digits, choose_evidence(store, n=40, rng=np.random.default_rng(0)))
+    section = evaluate(store, scope=SMALL).report.sections["versions"]
+    new, old, truth = fitted(digits, 300), fitted(digits, 250), digits.shown["test"]
+    assert section["n"] == 40
+    assert 40 < section["worth"]["n"] <= 200
+    assert 0 < (new != old).sum() < 20
+    assert section["worth"]["only_incumbent"] <= int(((old == truth) & (new != truth)).sum())
+
+
+def test_it_refuses_what_cannot_be_drawn(store: Store) -> None:
+    digits = make_digits(store)
+    with pytest.raises(UsageError, match=r"not a number of items"):
+        choose_evidence(store, n=0, rng=np.random.default_rng(0))
+    with pytest.raises(DataError) as caught:
+        choose_evidence(digits.store, n=1, rng=np.random.default_rng(0))
+    assert caught.value.code == "label.none_left"
+
+
+def share_of_disagreements(digits: Digits, n_seeds: int) -> float:
+    """Of the items drawn, how many two models answer differently that learnt from 40 and from 300 labels."""
+    few, many = fitted(digits, 40), fitted(digits, 300)
+    differ = {item.key: a != b for item, a, b in zip(digits.items["test"], few, many, strict=True)}
+    chosen = [
+        item.key
+        for seed in range(n_seeds)
+        for item, _ in choose_evidence(digits.store, n=40, rng=np.random.default_rng(seed))
+    ]
+    return float(np.mean([differ[key] for key in chosen]))
+
+
+def make_truth(digits: Digits) -> dict[str, bool]:
+    """Whether the model fitted on 60 labels is right, by item."""
+    right = fitted(digits, 60) == digits.shown["test"]
+    return {item.key: bool(r) for item, r in zip(digits.items["test"], right, strict=True)}
+
+
+def fitted(digits: Digits, n_fit: int) -> np.ndarray:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=5.0, max_iter=500).fit(digits.pixels["train"][:n_fit], digits.shown["train"][:n_fit])
+    return np.asarray(model.predict(digits.pixels["test"]))

@@ -1,0 +1,33 @@
+"""Priors say what the benchmarks measured, and widen with ignorance."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from passmuster.learn.priors import SEEN, SMALLEST_SPREAD, gain_of
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+def test_more_agreement_is_a_narrower_prior() -> None:
+    agreed, apart = gain_of({"a": 0.1, "b": 0.11}), gain_of({"a": -0.3, "b": 0.5})
+    assert agreed.spread == SMALLEST_SPREAD
+    assert apart.spread > 0.5
+    assert apart.mean == pytest.approx(0.1)
+    assert gain_of({"a": 0.3}).spread == pytest.approx(0.3)
+
+
+def test_the_table_is_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])
+    import fewlabel_text
+
+    result = BENCH / "results" / "fewlabel_text.json"
+    if not result.is_file():
+        pytest.skip("the benchmark's result is not there: nothing to compare the table with")
+    measured = fewlabel_text.rung_gains(json.loads(result.read_text(encoding="utf-8"))["runs"])
+    for rung, seen in measured.items():
+        assert SEEN["text", rung] == pytest.approx(seen, abs=5e-4), f"stale: {rung} is {seen}"

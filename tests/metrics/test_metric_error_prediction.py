@@ -1,0 +1,66 @@
+"""What foretells errors: the teacher says of an item what it would say without its label, and learns from the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from passmuster.metrics.error_prediction import RIDGE, Teacher, error_predictor
+
+
+def a_world(n: int = 300, n_classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities (n, k) of a model that ignores its input, embeddings that tell the classes, and labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, n_classes, n)
+    embeddings = np.eye(8)[labels] * 2 + rng.normal(size=(n, 8))
+    return rng.dirichlet(np.ones(n_classes), n), embeddings, labels
+
+
+def test_what_is_said_of_a_labelled_item_is_said_without_its_label() -> None:
+    rng = np.random.default_rng(0)
+    x, predicted = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
+    labels = rng.integers(0, 3, 10)
+
+    def scores(without: int | None) -> np.ndarray:
+        kept = np.array([i for i in range(10) if i != without])
+        targets = np.eye(3)[labels[kept]] - 1 / 3
+        gram = RIDGE * np.eye(4) + x[kept].T @ x[kept]
+        return x @ np.linalg.solve(gram, x[kept].T @ targets)
+
+    by_hand = scores(None)
+    for i in range(10):
+        by_hand[i] = scores(i)[i]
+    rows = np.arange(30)
+    given = by_hand[rows, predicted].copy()
+    by_hand[rows, predicted] = -np.inf
+    margin = by_hand.max(axis=1) - given
+    found = Teacher(x, predicted, RIDGE * np.eye(4), np.zeros((4, 3))).objection(np.arange(10), labels)
+    np.testing.assert_allclose(found, (margin - margin.mean()) / margin.std(), atol=1e-6)
+
+
+def test_test_labels_teach_where_training_labels_do_not() -> None:
+    probabilities, embeddings, labels = a_world()
+    wrong = probabilities.argmax(axis=1) != labels
+    predictor = error_predictor(probabilities, embeddings, embeddings[:0], labels[:0])
+    at = np.arange(60)
+    taught = predictor.features(at, labels[at])[60:, 3]
+    untaught = predictor.features(at[:0], labels[:0])[60:, 3]
+    assert roc_auc_score(wrong[60:], taught) > 0.75
+    assert roc_auc_score(wrong[60:], untaught) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_label_that_the_model_does_not_know_teaches_no_class() -> None:
+    probabilities, embeddings, labels = a_world()
+    predictor = error_predictor(probabilities, embeddings, embeddings[:9], labels[:9])
+    assert np.isfinite(predictor.features(np.arange(5), np.full(5, -1))).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 6])
+def test_tiny_pools_and_certain_answers_have_features(n: int) -> None:
+    probabilities = np.eye(2)[np.zeros(n, dtype=int)]
+    predictor = error_predictor(probabilities, np.ones((n, 3)), np.zeros((0, 3)), np.zeros(0, dtype=int))
+    found = predictor.features(np.zeros(1, dtype=int), np.zeros(1, dtype=int))
+    assert found.shape == (n, 4)
+    assert np.isfinite(found).all()
+    assert ((predictor.risk() > 0) & (predictor.risk() < 1)).all()
