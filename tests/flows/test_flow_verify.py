@@ -14,7 +14,7 @@ from passmuster.core.digests import canonical_json, file_sha256_hex
 from passmuster.core.errors import NotFoundError, UsageError
 from passmuster.core.records import Alarm, Incident, Release
 from passmuster.flows.verify import verify
-from passmuster.stages.release import approve, judge, sign
+from passmuster.stages.release import approve, judge, rollback, sign
 from passmuster.store import keys
 from passmuster.store.incidents import write_incident
 from passmuster.store.store import Store
@@ -57,6 +57,25 @@ def test_a_whole_project_is_whole(project) -> None:
     assert (found.n_bundles, found.n_snapshots, found.n_checkpoints) == (1, 1, 1)
     assert found.n_signatures == 2
     assert found.notes == ["events 7 to 9 came after the last signed checkpoint"]
+
+
+def test_a_project_is_whole_after_channels_moved_in_every_way(new_store) -> None:
+    store = new_store()
+    snapshot = case.add_data(store)
+    names = []
+    for weights in (b"one", b"two", b"three"):
+        bundle = case.add_model(store, snapshot, weights)
+        case.add_evidence(store, snapshot, bundle, **({"incumbent": names[0][1], "versions": (30, 0)} if names else {}))
+        release = sign(store, judge(store, bundle.digest))
+        names.append((release.id, release.bundle))
+        if len(names) == 1:
+            approve(store, release.id)
+    approve(store, names[1][0], channel="canary", share=0.2)
+    approve(store, names[1][0])  # promoted: the canary is emptied
+    rollback(store, reason="it slipped")
+    approve(store, names[1][0], override="it was the camera")
+    approve(store, names[2][0], channel="shadow")
+    assert verify(store).problems == []
 
 
 def test_without_a_checkpoint_the_tail_is_unproven(new_store) -> None:

@@ -15,6 +15,7 @@ from passmuster.core.config import Config, WatchPolicy
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.errors import NotFoundError, ResourceError, UsageError
 from passmuster.core.records import FeedbackRecord
+from passmuster.flows.rebuilt import readable_events, wrong_channels, wrong_incidents
 from passmuster.stages.watch import loop as watch_loop
 from passmuster.stages.watch import read_status, resolve_incident, watch_once
 from passmuster.store.releases import read_release, read_releases
@@ -93,6 +94,9 @@ def test_resolving_brings_back_normal_service_and_fresh_detectors(new_store) -> 
     assert closed.resolution == "the lamp was replaced"
     assert moved is not None
     assert (moved.mode, moved.release, moved.generation) == ("normal", "r1", 3)
+    with store.read() as db:  # what opened, degraded, resolved and moved back left is what the ledger tells
+        told = readable_events(db)
+        assert [*wrong_channels(db, told), *wrong_incidents(db, told)] == []
     assert [e.kind for e in case.events(store)] == ["incident.open", "incident.resolve"]
     unlabelled = traffic.answer()
     traffic.write([unlabelled])
