@@ -158,7 +158,7 @@ def make_project(folder: Path, rng: np.random.Generator) -> Store:
     with store.act("bench.release") as act:
         add_bundle(act.db, bundle)
         add_release(act.db, release)
-        point_channel(act.db, "live", release)
+        point_channel(act, "live", release)
     return store
 
 

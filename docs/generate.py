@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from passmuster.core.codec import to_plain
-from passmuster.core.config import Config
+from passmuster.core.config import Config, range_of
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -94,8 +94,12 @@ def _configuration_table(record: Any, prefix: str, lines: list[str]) -> None:
     plain = [f for f in dataclasses.fields(record) if not dataclasses.is_dataclass(getattr(record, f.name))]
     if plain:
         title = f"[{prefix}]" if prefix else "top level"
-        lines += [f"## `{title}`", "", (type(record).__doc__ or "").strip(), "", "| key | default |", "| --- | --- |"]
-        lines += [f"| `{f.name}` | `{json.dumps(to_plain(getattr(record, f.name)))}` |" for f in plain]
+        lines += [f"## `{title}`", "", (type(record).__doc__ or "").strip(), "", "| key | default | allowed |"]
+        lines += ["| --- | --- | --- |"]
+        for f in plain:
+            allowed = range_of(type(record), f.name)
+            default = json.dumps(to_plain(getattr(record, f.name)))
+            lines.append(f"| `{f.name}` | `{default}` | {allowed or ''} |")
         lines.append("")
     for f in dataclasses.fields(record):
         value = getattr(record, f.name)
@@ -120,6 +124,12 @@ def tables_page() -> str:
     rows = {"gate": gates, "novelty detector": detectors, "watched signal": signals}
     for kind, table in rows.items():
         lines += [f"- **{kind}**: {', '.join(f'`{n}`' for n in table)}"]
+    lines += ["", "## Gates and their parameters", "", "| gate | parameter | default | allowed |"]
+    lines += ["| --- | --- | --- | --- |"]
+    for name, gate in gates.items():
+        for key, parameter in gate.parameters.items():
+            default = "none: name it" if parameter.default is None else f"{parameter.default:g}"
+            lines.append(f"| `{name}` | `{key}` | {default} | {parameter.allowed} |")
     for name, modality in modalities.items():
         lines += ["", f"## {name}", ""]
         for kind, inner in (
@@ -206,6 +216,8 @@ def schema_of(kind: Any) -> dict[str, Any]:
         properties = {}
         for f in dataclasses.fields(kind):
             properties[f.name] = schema_of(hints[f.name])
+            if allowed := range_of(kind, f.name):
+                properties[f.name] |= allowed.as_schema()
             if f.default is not dataclasses.MISSING and not dataclasses.is_dataclass(f.default):
                 properties[f.name]["default"] = to_plain(f.default)
         return {

@@ -145,7 +145,7 @@ def go_live(store: Store, bundle: Bundle) -> None:
     release = Release(bundle.digest[:12], bundle.digest, "SHIP", bundle.path, now())
     with store.act("release.approve") as act:
         add_release(act.db, release)
-        point_channel(act.db, "live", release)
+        point_channel(act, "live", release)
 
 
 def other_name(bundle: Bundle) -> Bundle:

@@ -165,7 +165,7 @@ def release(store: Store, name: str, *, signed: bool = True, **made: Any) -> Rel
 def point(store: Store, channel: str, to: Release | None, **how: Any) -> None:
     """Move a channel."""
     with store.act("channel.move") as act:
-        point_channel(act.db, channel, to, **how)
+        point_channel(act, channel, to, **how)
 
 
 def project(new_store: Any, *, guard: GuardPolicy = GuardPolicy(), **serve: Any) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import release_case as case
+from passmuster.core.config import Policy
+from passmuster.store import ledger
 from passmuster.store.store import Store
 
 Muster = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -49,8 +52,19 @@ def test_an_insufficient_one_exits_with_4_and_shows_the_way(new_store, muster: M
     assert done.returncode == 4
     assert done.stdout.startswith("INSUFFICIENT")
     assert "more test labels would probably decide" in done.stdout
-    assert "muster label" in done.stderr
+    assert "muster add PATH (every test item has a label; about " in done.stderr
+    assert "muster label" not in done.stderr
     assert "--provisional" in done.stderr
+
+
+def test_an_insufficient_one_asks_for_labels_while_test_items_wait_for_them(new_store, muster: Muster) -> None:
+    store = new_store()
+    snapshot = case.add_data(store, n_test_labels=30)
+    case.add_evidence(store, snapshot, case.add_model(store, snapshot), n=30, n_right=27)
+    done = muster(store, "release")
+    assert done.returncode == 4
+    assert "muster label --export todo.csv --for test (about " in done.stderr
+    assert "10 test items wait" in done.stderr
 
 
 def test_a_held_one_answers_json_once_with_its_gates(new_store, muster: Muster) -> None:
@@ -59,6 +73,7 @@ def test_a_held_one_answers_json_once_with_its_gates(new_store, muster: Muster) 
     assert done.returncode == 4
     answer = json.loads(done.stdout)
     assert (answer["schema"], answer["ok"], answer["error"]["code"]) == (1, False, "release.held")
+    assert answer["data"]["verdict"]["n_more_labels"] is None  # nothing but HOLD can follow
     assert answer["data"]["verdict"]["outcome"] == "HOLD"
     assert answer["error"]["exit_code"] == 4
     done = muster(made.store, "--json", "approve")
@@ -90,6 +105,28 @@ def test_verify_lists_all_that_is_wrong(new_store, muster: Muster) -> None:
     assert {"card.md", "head.json"} == {name for name in ("card.md", "head.json") for line in wrong if name in line}
 
 
+def test_verify_never_says_whole_of_an_unsigned_bundle(new_store, muster: Muster) -> None:
+    store = new_store()
+    bundle = case.add_model(store, case.add_data(store))
+    done = muster(store, "verify")
+    assert (done.returncode, "whole" in done.stdout, "1 bundle is unsigned" in done.stdout) == (0, False, True)
+    done = muster(store, "--json", "verify", str(store.bundle_folder(bundle.path)))
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (9, "verify.unsigned")
+
+
+def test_verify_groups_what_is_alike(new_store, muster: Muster) -> None:
+    store = new_store()
+    case.add_data(store, n_test=200)
+    db = sqlite3.connect(store.root / "catalog.db")
+    with db:
+        db.execute("UPDATE snapshot_items SET split = 'train' WHERE split = 'test'")
+    db.close()
+    done = muster(store, "verify")
+    assert "… and 197 more like that" in done.stdout
+    assert len(done.stdout.splitlines()) < 8
+    assert "200 problems found" in done.stderr
+
+
 def test_rollback_needs_a_reason(new_store, muster: Muster) -> None:
     made = case.ready(new_store())
     muster(made.store, "release")
@@ -109,6 +146,23 @@ def test_a_dry_run_of_approve_moves_nothing(new_store, muster: Muster) -> None:
 
     with made.store.read() as db:
         assert read_channels(db) == {}
+
+
+@pytest.mark.parametrize("verb", ["check", "release"])
+@pytest.mark.parametrize(
+    ("gates", "code"),
+    [({"acuracy.v1": {"min": 0.8}}, "gate.unknown"), ({"accuracy.v1": {"min": 80}}, "policy.parameter")],
+)
+def test_a_gate_that_cannot_be_is_found_before_the_test_is_opened(
+    new_store, muster: Muster, verb: str, gates: dict[str, dict[str, float]], code: str
+) -> None:
+    store = new_store()
+    case.add_model(store, case.add_data(store))
+    store = case.with_policy(store, Policy(gates=gates))
+    done = muster(store, "--json", verb)
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (2, code)
+    with store.read() as db:
+        assert list(ledger.read(db, kind="test.open")) == []
 
 
 def test_an_unknown_channel_is_a_usage_error(new_store, muster: Muster) -> None:

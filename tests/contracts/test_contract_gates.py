@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import release_case as case
 from passmuster.core.config import Policy
+from passmuster.core.errors import UsageError
 from passmuster.core.records import Report
 from passmuster.metrics.gates import decide, gates
 from passmuster.metrics.gates.base import read_parameters
@@ -129,5 +130,17 @@ def test_a_worse_candidate_is_never_shipped_instead(pair: tuple[dict[str, object
 def test_every_gate_says_what_it_is(name: str) -> None:
     gate = gates[name]
     assert gate.summary
-    for parameter in gate.parameters:
-        assert f"`{parameter}`" in gate.summary or gate.parameters[parameter] is not None
+    for name_of, parameter in gate.parameters.items():
+        assert f"`{name_of}`" in gate.summary or parameter.default is not None
+
+
+@every_gate
+def test_a_parameter_out_of_its_range_is_refused(name: str) -> None:
+    for key, parameter in gates[name].parameters.items():
+        outside = [parameter.allowed.low - 1, parameter.allowed.high + 1, float("nan"), float("inf")]
+        for value in outside:
+            with pytest.raises(UsageError) as caught:
+                read_parameters(name, gates[name], {**PARAMETERS[name], key: value})
+            assert caught.value.code == "policy.parameter"
+        if parameter.default is not None:
+            assert parameter.allowed.holds(parameter.default)

@@ -93,7 +93,7 @@ def test_serving_and_following_a_move(store: Store) -> None:
         assert body["label"] == "light"
         assert client.post("/v1/feedback", json={"id": body["id"], "label": "light"}).status_code == 200
         with store.act("channel.move") as act:
-            point_channel(act.db, "live", second)
+            point_channel(act, "live", second)
         answers = (client.post("/v1/predict", json={"item": png(LIGHT)}).json() for _ in range(2_000))
         assert next(a for a in answers if a["release"] == "r2")["label"] == "dark"
         assert server.stop() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from passmuster.core.config import (
     ProjectConfig,
     find_project,
     parse_config,
+    range_of,
     read_config,
     render_config,
 )
@@ -86,6 +88,54 @@ def test_a_wrong_value_is_named(project: Path, text: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_config(project)
     assert caught.value.code == "config.value"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[policy]\nalpha = 5.0",
+        "[policy]\nalpha = 0",
+        "[policy]\nalpha = nan",
+        "[policy]\nmax_looks = 0",
+        "[policy.guard]\nnovelty_rate = 7",
+        "[policy.watch]\nmean_observations_between_false_alarms = -3",
+        "[policy.watch]\nmean_observations_between_false_alarms = inf",
+        "[data]\ntest_share = 1.5",
+        "[serve]\nport = 99999",
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_its_range(project: Path, text: str) -> None:
+    (project / FILE_NAME).write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read_config(project)
+    assert caught.value.code == "config.range"
+    assert text.split("\n")[1].split(" ")[0] in caught.value.what
+    assert "at " in str(caught.value.limit) or "above " in str(caught.value.limit)
+
+
+def test_the_defaults_are_in_range_and_every_number_has_one() -> None:
+    assert parse_config(to_plain(Config())) == Config()
+
+    def numbers(record: object) -> list[tuple[type, str]]:
+        found = []
+        for f in dataclasses.fields(record):  # type: ignore[arg-type]
+            value = getattr(record, f.name)
+            if dataclasses.is_dataclass(value):
+                found += numbers(value)
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                found.append((type(record), f.name))
+        return found
+
+    without = [f"{kind.__name__}.{name}" for kind, name in numbers(Config()) if range_of(kind, name) is None]
+    assert without == []
+
+
+def test_a_flag_and_a_variable_out_of_range_are_refused_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"serve\.port"):
+        read_config(project, {"serve.port": -1})
+    monkeypatch.setenv("MUSTER_POLICY_ALPHA", "2")
+    with pytest.raises(UsageError, match=r"policy\.alpha"):
+        read_config(project)
 
 
 @pytest.mark.parametrize("data", [b"[serve", b"\xff\xfe = 1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import release_case as case
+from passmuster.core.digests import canonical_json, file_sha256_hex
 from passmuster.core.errors import NotFoundError, UsageError
-from passmuster.core.records import Release
+from passmuster.core.records import Alarm, Incident, Release
 from passmuster.flows.verify import verify
-from passmuster.stages.release import approve, judge, sign
+from passmuster.stages.release import approve, judge, rollback, sign
 from passmuster.store import keys
+from passmuster.store.incidents import write_incident
 from passmuster.store.store import Store
 
 
@@ -23,6 +26,9 @@ def project(new_store) -> tuple[Store, Release]:
     made = case.ready(new_store())
     release = sign(made.store, judge(made.store))
     approve(made.store)
+    with made.store.act("incident.open") as act:
+        alarm = Alarm("errors.v1", "live", 9.0, 8.0, 100, 5.0)
+        write_incident(act, Incident("i-1", "2026-01-01", "live", release.id, alarm, "degraded"))
     return made.store, release
 
 
@@ -50,7 +56,26 @@ def test_a_whole_project_is_whole(project) -> None:
     assert found.problems == []
     assert (found.n_bundles, found.n_snapshots, found.n_checkpoints) == (1, 1, 1)
     assert found.n_signatures == 2
-    assert found.notes == ["events 7 to 8 came after the last signed checkpoint"]
+    assert found.notes == ["events 7 to 9 came after the last signed checkpoint"]
+
+
+def test_a_project_is_whole_after_channels_moved_in_every_way(new_store) -> None:
+    store = new_store()
+    snapshot = case.add_data(store)
+    names = []
+    for weights in (b"one", b"two", b"three"):
+        bundle = case.add_model(store, snapshot, weights)
+        case.add_evidence(store, snapshot, bundle, **({"incumbent": names[0][1], "versions": (30, 0)} if names else {}))
+        release = sign(store, judge(store, bundle.digest))
+        names.append((release.id, release.bundle))
+        if len(names) == 1:
+            approve(store, release.id)
+    approve(store, names[1][0], channel="canary", share=0.2)
+    approve(store, names[1][0])  # promoted: the canary is emptied
+    rollback(store, reason="it slipped")
+    approve(store, names[1][0], override="it was the camera")
+    approve(store, names[2][0], channel="shadow")
+    assert verify(store).problems == []
 
 
 def test_without_a_checkpoint_the_tail_is_unproven(new_store) -> None:
@@ -82,6 +107,31 @@ def test_a_cut_tail_is_found_against_the_bundles_checkpoint(project) -> None:
         ("UPDATE labels SET label = 'no' WHERE n = 3", "its labels are not those that the ledger commits to"),
         ("DELETE FROM labels WHERE n = 3", "its labels are not those that the ledger commits to"),
         ("UPDATE items SET digest = 'x' || digest WHERE id = 'test-3'", "was changed or moved"),
+        (
+            "UPDATE items SET blob = (SELECT blob FROM items WHERE id = 'test-4') WHERE id = 'test-3'",
+            "changed or moved",
+        ),
+        ("UPDATE channels SET release = 'r0009'", "channel live: the record is not what the ledger says: release"),
+        ("UPDATE channels SET mode = 'degraded'", "channel live: the record is not what the ledger says: mode"),
+        ("DELETE FROM channels", "channel live: the ledger has it, the catalog has not"),
+        (
+            "INSERT INTO channels SELECT 'canary', release, bundle, 1, 1.0, mode, '', updated, '' FROM channels",
+            "channel canary: the catalog has it, and no event",
+        ),
+        ("DELETE FROM seal_openings", "opening of the test 1: the ledger has it, the catalog has not"),
+        (
+            "UPDATE seal_openings SET counted = 0",
+            "opening of the test 1: the record is not what the ledger says: counted",
+        ),
+        ("DELETE FROM incidents WHERE id = 'i-1'", "incident i-1: the ledger has it, the catalog has not"),
+        ("UPDATE incidents SET record = replace(record, 'degraded', 'recorded')", "incident i-1: the record is not"),
+        ("UPDATE incidents SET closed = '2026'", "incident i-1: its times are not those of its record"),
+        ("UPDATE releases SET override = 'the boss'", "release r0001"),
+        ("DELETE FROM verdicts", "verdict SHIP on bundle"),
+        ("DELETE FROM reports", "report "),
+        ("DELETE FROM bundles", "bundle "),
+        ("UPDATE events SET payload = '[' WHERE seq = 3", "event 3 "),
+        ("UPDATE events SET payload = '{\"channels\":[3]}' WHERE seq = 3", "event 3 "),
         ("DELETE FROM snapshot_items WHERE position = 3", "not those that the ledger commits to"),
         ("UPDATE snapshot_items SET commitment = salt || salt WHERE position = 3", "not those that the ledger commits"),
     ],
@@ -143,7 +193,44 @@ def test_an_unsigned_bundle_is_said_to_be_unsigned(new_store) -> None:
     case.add_model(store, case.add_data(store))
     found = verify(store)
     assert found.whole
-    assert any("is not signed" in note for note in found.notes)
+    assert len(found.unsigned) == 1
+    assert any("is not signed: only the ledger" in note for note in found.notes)
+
+
+def test_a_copy_without_its_signature_is_not_whole_whatever_its_manifest_says(project, tmp_path: Path) -> None:
+    store, release = project
+    folder = shutil.copytree(store.bundle_folder(release.path), tmp_path / "copy")
+    (folder / "head.json").write_text('{"kind": "another.v1"}')
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["head.json"] = file_sha256_hex(folder / "head.json")
+    (folder / "manifest.json").write_bytes(canonical_json(manifest))
+    for name in ("signature.dsse.json", "verdict.dsse.json", "checkpoint.json", "report.json", "card.md"):
+        (folder / name).unlink()
+    found = verify(store, [folder])
+    assert (found.problems, found.whole, found.unproven) == ([], False, [str(folder)])
+    assert "unsigned: nothing proves" in found.notes[0]
+
+
+def test_blobs_that_are_gone_or_overwritten_are_named(project) -> None:
+    store, _ = project
+    assert verify(store).n_blobs == 60
+    edit(
+        store.root / "blobs.db",
+        "UPDATE blobs SET data = CAST('another' AS BLOB) WHERE CAST(data AS TEXT) = 'text of test-3'",
+        "DELETE FROM blobs WHERE CAST(data AS TEXT) = 'text of test-4'",
+    )
+    found = verify(store).problems
+    assert len(found) == 2
+    assert "was overwritten" in found[0]
+    assert "is gone" in found[1]
+
+
+def test_a_blob_store_that_is_gone_is_missed_and_stays_gone(project) -> None:
+    store, _ = project
+    for path in store.root.glob("blobs.db*"):
+        path.unlink()
+    assert verify(Store.open(store.folder)).problems == ["blobs.db: the blob store is gone"]
+    assert not (store.root / "blobs.db").exists()
 
 
 def test_a_signature_that_was_taken_away_is_missed(project) -> None:

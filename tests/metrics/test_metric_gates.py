@@ -277,3 +277,14 @@ def test_a_class_at_the_bound_passes_at_most_as_often_as_stated() -> None:
         return gates["worst_class.v1"].judge(found, {"min": 0.5}, 0.05).state
 
     assert shares(rights, judge).get("passed", 0.0) <= 0.05 + 0.02  # three standard errors
+
+
+def test_labels_are_asked_for_only_where_they_can_change_the_outcome() -> None:
+    unsure = replace(case.make_report(n=40, n_right=36), sections={**case.make_report().sections, "parity": {}})
+    policy = Policy(gates={"accuracy.v1": {"min": 0.8}, "parity.v1": {"min_agreement": 0.99}})
+    held = decide(unsure, policy)
+    assert [result.state for result in held.gates] == ["insufficient", "failed"]
+    assert (held.outcome, held.n_more_labels) == ("HOLD", None)
+    few = decide(case.make_report(n=40, n_right=36, n_parity=5), policy)  # parity needs items, whatever the labels say
+    assert [result.state for result in few.gates] == ["insufficient", "insufficient"]
+    assert (few.outcome, few.n_more_labels) == ("INSUFFICIENT", None)

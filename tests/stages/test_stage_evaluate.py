@@ -179,7 +179,7 @@ def test_the_same_seed_gives_the_same_numbers(digits: Digits) -> None:
     first, second = (evaluate(digits.store, scope=SMALL).report for _ in range(2))
     assert first.metrics == second.metrics
     assert (first.look, second.look) == (1, 2)
-    assert any("opened 2 times" in line for line in second.sections["unknown"])
+    assert any("looked at 2 times" in line for line in second.sections["unknown"])
 
 
 def test_without_test_labels_the_seal_stays_closed(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +18,16 @@ import release_case as case
 from passmuster.core.config import Policy
 from passmuster.core.digests import file_sha256_hex
 from passmuster.core.errors import HeldError, IntegrityError, MusterError, NotFoundError, ResourceError, UsageError
-from passmuster.core.records import Event, Release
+from passmuster.core.records import Event, Finding, Release
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.signature import check_signature
 from passmuster.stages.release import approve, check_signed, judge, problems_of, rollback, sign
-from passmuster.stages.release.judge import count_looks
+from passmuster.stages.release.card import model_card
 from passmuster.store import keys, ledger
-from passmuster.store.releases import point_channel, read_channels, read_releases, read_verdict
+from passmuster.store.items import read_items, read_labels
+from passmuster.store.releases import point_channel, read_bundle, read_channels, read_releases, read_verdict
+from passmuster.store.seal import count_looks
+from passmuster.store.snapshots import add_snapshot, commit_items
 from passmuster.store.store import Store
 
 
@@ -115,7 +120,7 @@ def test_looks_add_up_over_bundles_and_dataset_versions(new_store) -> None:
     for i in range(5):
         report = case.add_evidence(store, snapshot, case.add_model(store, snapshot, b"%d" % i))
     with store.read() as db:
-        assert count_looks(db, report) == pytest.approx(5)
+        assert count_looks(db, report.snapshot, report.created) == pytest.approx(5)
     assert judge(store).outcome == "SHIP"
     case.add_evidence(store, snapshot, case.add_model(store, snapshot, b"6"))
     verdict = judge(store)
@@ -129,13 +134,31 @@ def test_fresh_test_labels_make_old_looks_count_less(new_store) -> None:
     for _ in range(4):
         case.add_evidence(store, snapshot, bundle)
     with store.read() as db:
-        from passmuster.store.items import read_items
-
         rest = [item for item in read_items(db) if item.id.startswith("test")][10:]
     case.label_test(store, rest)
     report = case.add_evidence(store, snapshot, bundle)
     with store.read() as db:
-        assert count_looks(db, report) == pytest.approx(4 * 10 / 40 + 1)
+        assert count_looks(db, report.snapshot, report.created) == pytest.approx(4 * 10 / 40 + 1)
+
+
+def test_every_paper_names_the_same_look_also_after_a_new_dataset_version(new_store) -> None:
+    store = new_store()
+    snapshot = case.add_data(store)
+    for i in range(2):
+        case.add_evidence(store, snapshot, case.add_model(store, snapshot, b"%d" % i))
+    with store.read() as db:
+        items = read_items(db)
+    placed = [(item, "train" if item.id.startswith("train") else "test", "") for item in items]
+    root, rows = commit_items(placed)
+    child = replace(snapshot, digest="c" * 64, parent=snapshot.digest)
+    with store.act("label.add") as act:
+        add_snapshot(act.db, child, rows)
+        act.payload.update(snapshot=child.digest, root=root)
+    bundle = case.add_model(store, child, b"3")
+    report = case.add_evidence(store, child, bundle)
+    verdict = judge(store, bundle.digest)
+    card = (folder_of(store, sign(store, verdict)) / "card.md").read_text()
+    assert (report.look, verdict.look, "look 3 at these labels" in card) == (3, 3, True)
 
 
 # --- the signature
@@ -174,6 +197,25 @@ def test_the_card_says_what_and_how_sure_and_names_no_item(new_store) -> None:
     for words in ("**SHIP**", "| accuracy.v1 | passed |", "0.950", "how it does on other texts", "muster verify"):
         assert words in card
     assert "test-1" not in card
+
+
+def test_the_card_shows_names_as_they_are_whatever_they_hold(new_store) -> None:
+    made = case.ready(new_store())
+    nasty = "**x**|<script>alert(1)</script>\n# Approved [by](http://x) `all` & you"
+    report = replace(made.report, sections={**made.report.sections, "unknown": [nasty]})
+    snapshot = replace(made.snapshot, terms=nasty)
+    verdict = judge(made.store)
+    first = replace(verdict.gates[0], reason=nasty)
+    verdict = replace(verdict, notes=(nasty,), gates=(first, *verdict.gates[1:]))
+    manifest = open_bundle(made.store.bundle_folder(made.bundle.path)).manifest
+    manifest = replace(manifest, classes=(nasty, "no"))
+    release = Release("r1", made.bundle.digest, "SHIP", "p", "now")
+    card = model_card(release, verdict, report, snapshot, [Finding("kind", "info", nasty)], manifest)
+    assert card.count("alert(1)") == 0
+    assert card.count("&lt;script&gt;alert\\(1\\)&lt;/script&gt;") == 6
+    assert "<" not in card
+    assert [line for line in card.splitlines() if line.startswith("# ")] == ["# Model card: r1"]
+    assert "| accuracy.v1 | passed | \\*\\*x\\*\\*\\|&lt;" in card
 
 
 EVERY_FILE = [
@@ -447,6 +489,46 @@ def test_a_canary_that_goes_live_leaves_the_canary(new_store) -> None:
         assert {name: channel.release for name, channel in read_channels(db).items()} == {"live": second.id}
 
 
+CHANNELS = importlib.import_module("passmuster.stages.release.channels")
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[[], object]) -> None:
+    """Let `other` happen once, after the command has looked at the channels and before it moves one."""
+    real, done = getattr(CHANNELS, name), []
+
+    def first_other(*words: object) -> object:
+        if not done:
+            done.append(True)
+            other()
+        return real(*words)
+
+    monkeypatch.setattr(CHANNELS, name, first_other)
+
+
+def test_of_two_who_approve_at_once_the_second_is_told(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new_store()
+    first = released(store, b"one")
+    approve(store, first.id)
+    kwargs = {"incumbent": first.bundle, "versions": (30, 0)}
+    second, third = (released(store, name, **kwargs) for name in (b"two", b"three"))
+    meanwhile(monkeypatch, "chosen_share", lambda: approve(store, second.id))
+    with pytest.raises(HeldError) as caught:
+        approve(store, third.id)
+    assert caught.value.code == "approve.stale"
+    with store.read() as db:
+        assert read_channels(db)["live"].release == second.id
+
+
+def test_of_two_who_roll_back_at_once_the_second_is_told(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new_store()
+    _, second = two_live(store)
+    meanwhile(monkeypatch, "require_whole", lambda: approve(store, second.id))
+    with pytest.raises(HeldError) as caught:
+        rollback(store, reason="it slipped")
+    assert caught.value.code == "rollback.moved"
+    assert events(store)[-1].kind == "release.approve"
+
+
 # --- going back
 
 
@@ -477,11 +559,77 @@ def test_a_second_rollback_does_not_return_to_what_was_rolled_back_from(new_stor
     assert rollback(store, reason="it was the camera", to=second.id).release == second.id
 
 
+def judged_again(store: Store, release: Release, fresh: int) -> Release:
+    """The same bundle evaluated and signed again, after so many test items got their first label."""
+    with store.read() as db:
+        labelled = read_labels(db, role="test")
+        rest = [i for i in read_items(db) if i.id.startswith("test") and i.key not in labelled]
+    case.label_test(store, rest[:fresh])
+    with store.read() as db:
+        live = read_channels(db)["live"].bundle
+        bundle = read_bundle(db, release.bundle)
+    evidence = {"incumbent": live, "versions": (30, 0)}
+    case.add_evidence(store, SNAPSHOTS[store.folder], bundle, **evidence)  # type: ignore[arg-type]
+    return sign(store, judge(store, release.bundle))
+
+
+def put_back(store: Store) -> Release:
+    """A release that was live, and was rolled back from; ten test items wait for a label."""
+    SNAPSHOTS[store.folder] = case.add_data(store, n_test_labels=30)
+    bundles = [case.add_model(store, SNAPSHOTS[store.folder], name) for name in (b"one", b"two")]
+    case.add_evidence(store, SNAPSHOTS[store.folder], bundles[0])
+    first = sign(store, judge(store, bundles[0].digest))
+    approve(store, first.id)
+    case.add_evidence(store, SNAPSHOTS[store.folder], bundles[1], incumbent=first.bundle, versions=(30, 0))
+    second = sign(store, judge(store, bundles[1].digest))
+    approve(store, second.id)
+    rollback(store, reason="it slipped")
+    return second
+
+
+@pytest.mark.parametrize("channel", ["live", "canary"])
+def test_what_was_put_back_does_not_return_without_a_question(new_store, channel: str) -> None:
+    store = new_store()
+    release = judged_again(store, put_back(store), fresh=0)
+    assert release.verdict == "SHIP"
+    with pytest.raises(HeldError) as caught:
+        approve(store, release.id, channel=channel)
+    assert caught.value.code == "approve.put_back"
+    assert "it slipped" in caught.value.what
+    with pytest.raises(UsageError):
+        approve(store, release.id, channel=channel, override=" ")
+    assert approve(store, release.id, channel=channel, override="it was the camera").release == release.id
+    payload = events(store, "release.approve")[-1].payload
+    seq = events(store, "channel.rollback")[-1].seq
+    assert (payload["override"], payload["returns"]) == (
+        "it was the camera", {"from_event": seq, "n_fresh_test_labels": 0},
+    )  # fmt: skip
+
+
+def test_what_was_put_back_returns_on_fresher_evidence(new_store) -> None:
+    store = new_store()
+    release = judged_again(store, put_back(store), fresh=3)
+    assert approve(store, release.id).release == release.id
+    assert events(store, "release.approve")[-1].payload["returns"]["n_fresh_test_labels"] == 3
+    assert approve(store, release.id).mode == "normal"  # live already: nothing to ask
+
+
+def test_a_label_that_was_only_changed_is_no_fresh_evidence(new_store) -> None:
+    store = new_store()
+    old = put_back(store)
+    with store.read() as db:
+        known = [i for i in read_items(db) if i.id.startswith("test")][:5]
+    case.label_test(store, known)
+    with pytest.raises(HeldError) as caught:
+        approve(store, judged_again(store, old, fresh=0).id)
+    assert caught.value.code == "approve.put_back"
+
+
 def test_what_the_watch_rolled_back_from_is_not_returned_to(new_store) -> None:
     store = new_store()
     first, second = two_live(store)
     with store.act("incident.open") as act:
-        point_channel(act.db, "live", first)
+        point_channel(act, "live", first)
         act.payload.update(channel="live", action="rollback", to=first.id, **{"from": second.id})
     with pytest.raises(UsageError) as caught:
         rollback(store, reason="again")
@@ -525,12 +673,68 @@ def test_a_held_release_is_not_gone_back_to_on_live(new_store) -> None:
         rollback(store, reason="why", to=held.id)
 
 
+@pytest.mark.parametrize(("n", "n_right", "outcome"), [(40, 36, "INSUFFICIENT"), (400, 380, "SHIP")])
+def test_a_rollback_goes_only_to_what_was_approved_for_the_channel(
+    new_store, n: int, n_right: int, outcome: str
+) -> None:
+    store = new_store()
+    live = released(store, b"one")
+    approve(store, live.id)
+    never = released(store, b"two", n=n, n_right=n_right, incumbent=live.bundle, versions=(30, 0))
+    assert never.verdict == outcome
+    with pytest.raises(HeldError) as caught:
+        rollback(store, reason="x", to=never.id)
+    assert caught.value.code == "rollback.never_approved"
+    if outcome == "SHIP":  # on the canary it was, on live it was not
+        approve(store, never.id, channel="canary")
+        with pytest.raises(HeldError):
+            rollback(store, reason="x", to=never.id)
+    with store.read() as db:
+        assert read_channels(db)["live"].release == live.id
+
+
+def test_going_back_to_a_provisional_release_keeps_its_terms(new_store) -> None:
+    store = new_store()
+    unsure = released(store, b"one", n=40, n_right=36)
+    before = approve(store, unsure.id, provisional=True)
+    approve(store, released(store, b"two", incumbent=unsure.bundle, versions=(30, 0)).id)
+    again = rollback(store, reason="it slipped")
+    assert (again.release, again.mode, again.share, again.expires) == (
+        unsure.id, "provisional", before.share, before.expires,
+    )  # fmt: skip
+
+
+def test_a_provisional_release_whose_time_is_over_is_not_gone_back_to(
+    new_store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store()
+    unsure = released(store, b"one", n=40, n_right=36)
+    approve(store, unsure.id, provisional=True)
+    approve(store, released(store, b"two", incumbent=unsure.bundle, versions=(30, 0)).id)
+    channels = importlib.import_module("passmuster.stages.release.channels")
+    monkeypatch.setattr(channels, "age_s", lambda at: 1.0)  # its last hour is over
+    with pytest.raises(HeldError) as caught:
+        rollback(store, reason="it slipped")
+    assert caught.value.code == "rollback.expired"
+
+
+def test_a_release_is_named_by_digits_that_only_it_has(new_store) -> None:
+    store = new_store()
+    first, second = two_live(store)
+    with pytest.raises(UsageError) as caught:
+        rollback(store, reason="x", to="r000")
+    assert caught.value.code == "release.ambiguous"
+    assert first.id in str(caught.value.limit)
+    assert second.id in str(caught.value.limit)
+    assert rollback(store, reason="x", to="r0001").release == first.id
+
+
 def test_approving_again_ends_a_degraded_state(new_store) -> None:
     made = case.ready(new_store())
     release = sign(made.store, judge(made.store))
     approve(made.store)
     with made.store.act("incident.open") as act:
-        point_channel(act.db, "live", release, mode="degraded")
+        point_channel(act, "live", release, mode="degraded")
     assert approve(made.store).mode == "normal"
 
 

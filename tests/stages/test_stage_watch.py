@@ -10,9 +10,12 @@ import pytest
 
 import serving_case
 import watch_case as case
+from passmuster.core.codec import to_plain
 from passmuster.core.config import Config, WatchPolicy
+from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.errors import NotFoundError, ResourceError, UsageError
 from passmuster.core.records import FeedbackRecord
+from passmuster.flows.rebuilt import readable_events, wrong_channels, wrong_incidents
 from passmuster.stages.watch import loop as watch_loop
 from passmuster.stages.watch import read_status, resolve_incident, watch_once
 from passmuster.store.releases import read_release, read_releases
@@ -48,9 +51,13 @@ def test_errors_open_one_incident_and_degrade_where_nothing_is_better(new_store)
     (incident,) = case.incidents(store)
     (event,) = case.events(store)
     assert event.kind == "incident.open"
-    assert event.payload == {
+    said = {
         "incident": incident.id, "channel": "live", "signal": "errors.v1", "action": "degrade", "from": "r1", "to": "",
     }  # fmt: skip
+    assert {name: event.payload[name] for name in said} == said
+    assert event.payload["record"] == sha256_hex(canonical_json(to_plain(incident)))
+    (row,) = event.payload["channels"]
+    assert (row["name"], row["mode"], row["generation"]) == ("live", "degraded", 2)
     live = case.channels(store)["live"]
     assert (live.mode, live.release, live.generation) == ("degraded", "r1", 2)
     alarm, evidence = incident.alarm, incident.alarm.evidence
@@ -87,6 +94,9 @@ def test_resolving_brings_back_normal_service_and_fresh_detectors(new_store) -> 
     assert closed.resolution == "the lamp was replaced"
     assert moved is not None
     assert (moved.mode, moved.release, moved.generation) == ("normal", "r1", 3)
+    with store.read() as db:  # what opened, degraded, resolved and moved back left is what the ledger tells
+        told = readable_events(db)
+        assert [*wrong_channels(db, told), *wrong_incidents(db, told)] == []
     assert [e.kind for e in case.events(store)] == ["incident.open", "incident.resolve"]
     unlabelled = traffic.answer()
     traffic.write([unlabelled])

@@ -192,3 +192,40 @@ def test_a_bundle_is_found_wherever_the_project_lies(new_store) -> None:
     store: Store = new_store()
     for path in (".muster/bundles/abc", "bundles/abc", "/elsewhere/.muster/bundles/abc"):
         assert store.bundle_folder(path) == store.root / "bundles" / "abc"
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied"])
+def test_a_ledger_is_not_begun_anew_over_what_an_earlier_one_spoke_of(new_store, how: str) -> None:
+    store: Store = new_store()
+    store.blobs.put_many([b"a text"])
+    (store.bundles_folder / "0123456789abcdef").mkdir(parents=True)
+    store.close()
+    for path in store.root.glob("catalog.db*"):
+        path.unlink()
+    if how == "emptied":
+        (store.root / "catalog.db").touch()
+    before = sorted(store.root.rglob("*"))
+    with pytest.raises(IntegrityError) as caught:
+        Store.create(store.folder)
+    assert caught.value.code == "catalog.gone"
+    assert caught.value.value == "1 blobs, 1 bundles"
+    assert "backup" in str(caught.value.next)
+    with pytest.raises(IntegrityError) as caught:
+        Store.open(store.folder)
+    assert "backup" in str(caught.value.next)
+    assert [path for path in sorted(store.root.rglob("*")) if "-wal" not in path.name and "-shm" not in path.name] == [
+        path for path in before if "-wal" not in path.name and "-shm" not in path.name
+    ]
+
+
+def test_making_a_store_that_was_killed_on_its_way_goes_on(new_store) -> None:
+    store: Store = new_store()
+    store.close()
+    for path in store.root.glob("catalog.db*"):
+        path.unlink()
+    (store.root / "catalog.db").touch()  # keys and an empty blob store are there, and nothing else
+    key = (store.keys_folder / "digest.key").read_bytes()
+    again = Store.create(store.folder)
+    assert (again.keys_folder / "digest.key").read_bytes() == key
+    with again.read() as db:
+        assert [event.kind for event in ledger.read(db)] == ["project.init"]

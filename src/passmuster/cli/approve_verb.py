@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from passmuster.cli.session import session_of
+
+if TYPE_CHECKING:
+    from passmuster.store.store import Store
 
 
 class ChannelName(StrEnum):
@@ -24,7 +27,9 @@ def approve(
     channel: Annotated[
         ChannelName | None, typer.Option(help="live unless named; a provisional one beside a live one: canary.")
     ] = None,
-    override: Annotated[str, typer.Option(help="Why a held candidate may go on the canary; recorded.")] = "",
+    override: Annotated[
+        str, typer.Option(help="Why a held one may go on the canary, or one put back may return; recorded.")
+    ] = "",
     provisional: Annotated[
         bool, typer.Option("--provisional", help="Serve an INSUFFICIENT one on a share, abstaining more, for a while.")
     ] = False,
@@ -45,8 +50,24 @@ def approve(
     would = "would serve" if session.dry_run else "serves"
     line = f"{pointed.name} {would} {pointed.release} ({pointed.share:.0%} of requests, {pointed.mode})"
     lines = [line]
+    if not session.dry_run:
+        lines += how_it_returned(store)
     if override:
         lines.append(f"by override, recorded: {override}")
     if pointed.expires:
         lines.append(f"until {pointed.expires[:19]}, or until the verdict is SHIP")
     session.done(pointed, lines, "muster serve" if pointed.name == "live" else "muster watch")
+
+
+def how_it_returned(store: Store) -> list[str]:
+    """Of the approval just made: that the bundle had been put back before, and on what it returns."""
+    from passmuster.store import ledger
+
+    with store.read() as db:
+        *_, last = ledger.read(db, kind="release.approve")
+    past = last.payload.get("returns")
+    if not past:
+        return []
+    n = past["n_fresh_test_labels"]
+    why = f"{n:,} test label{'' if n == 1 else 's'} fresher than that" if n else "a reason, without new evidence"
+    return [f"it was put back before (event {past['from_event']}); it returns on {why}"]

@@ -8,13 +8,18 @@ from passmuster.cli.session import session_of
 
 
 def check(context: typer.Context) -> None:
-    """Look through the data again: copies, leakage, personal data, labels, unreadable items. Changes nothing."""
+    """Look through data and policy again: copies, leakage, personal data, labels, unreadable items; gates that are not.
+
+    Changes nothing.
+    """
     session = session_of(context)
     from passmuster.cli.findings import finding_lines, findings_as_json
+    from passmuster.metrics.gates import chosen_gates
     from passmuster.stages.govern import check
     from passmuster.stages.govern.snapshot import latest_snapshot
 
     store = session.store()
+    chosen_gates(store.config.policy)
     if session.dry_run:
         would = "look through the data again, the test included, which is recorded"
         session.done({"would": would}, [f"would {would}"], "muster check")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,11 +32,25 @@ def verify(
     found = run(store, given, key=key and session.folder / key, progress=session.progress)
     looked = (
         f"looked at {found.n_events:,} events, {found.n_snapshots:,} dataset versions, {found.n_bundles:,} bundles, "
-        f"{found.n_signatures:,} signatures, {found.n_checkpoints:,} ledger checkpoints"
+        f"{found.n_signatures:,} signatures, {found.n_checkpoints:,} ledger checkpoints, {found.n_blobs:,} blobs"
     )
-    lines = [*(f"WRONG  {problem}" for problem in found.problems), *(f"note: {n}" for n in found.notes), looked]
-    if found.whole:
+    lines = [
+        *(f"WRONG  {line}" for line in grouped(found.problems)),
+        *(f"note: {n}" for n in grouped(found.notes)),
+        looked,
+    ]
+    if not found.problems and not found.unsigned:
         session.done(found, [*lines, "whole: nothing was changed, dropped or reordered"], "")
+    elif not found.problems and not (given and found.unproven):
+        n = len(found.unsigned)
+        said = f"nothing that was recorded was changed; {n:,} bundle{' is' if n == 1 else 's are'} unsigned, as noted"
+        session.done(found, [*lines, said], "")
+    elif not found.problems:
+        error = IntegrityError(
+            "verify.unsigned", "unsigned: nothing proves that this is what was made", value=len(found.unproven),
+            where=found.unproven[0], next="muster release signs it; a copy of it must carry signature.dsse.json",
+        )  # fmt: skip
+        session.failed(found, lines, error)
     else:
         n = len(found.problems)
         error = IntegrityError(
@@ -42,6 +58,23 @@ def verify(
             next="restore from a backup what is named above",
         )  # fmt: skip
         session.failed(found, lines, error)
+
+
+def grouped(lines: Sequence[str], first: int = 3) -> list[str]:
+    """The first few lines of each kind and how many more there are: lines that differ in numbers and digests only.
+
+    >>> grouped([f"item {i:08x} was changed" for i in range(600)] + ["event 3 is missing"], first=1)
+    ['item 00000000 was changed', '  … and 599 more like that', 'event 3 is missing']
+    """
+    kinds: dict[str, list[str]] = {}
+    for line in lines:
+        kinds.setdefault(re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", line), []).append(line)
+    shown = []
+    for alike in kinds.values():
+        shown += alike[:first]
+        if len(alike) > first:
+            shown.append(f"  … and {len(alike) - first:,} more like that")
+    return shown
 
 
 def store_if_any(session: Session) -> Store | None:

@@ -1,7 +1,8 @@
 """`muster.toml`: the project's configuration and its policy, as records whose defaults are the documentation.
 
 Flags beat ``MUSTER_*`` variables, which beat ``muster.toml``, which beats the defaults here. An unknown key is an error
-that names the nearest one. The policy's digest enters every verdict.
+that names the nearest one, and so is a number outside the range that its field declares (`Annotated`). The policy's
+digest enters every verdict.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import tomllib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.errors import DataError, MusterError, NotFoundError, UsageError
+from passmuster.core.ranges import COUNT, NOT_NEGATIVE, OPEN_RATE, POSITIVE, RATE, SHARE, Range
 
 FILE_NAME = "muster.toml"
+PORT = Range(0, 65_535)  # 0: any that is free
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,18 @@ class DataConfig:
     subject_column: str = ""
     time_column: str = ""
     group_columns: tuple[str, ...] = ()
-    max_item_bytes: int = 16_777_216
-    max_pixels: int = 33_554_432
-    max_text_chars: int = 1_000_000
-    test_share: float = 0.2
-    reference_share: float = 0.15
-    max_reference_items: int = 2_000
-    max_sealed_items: int = 1_000  # unlabelled items kept for the test, where Muster splits, to be labelled when needed
-    max_class_ratio: float = 10.0  # largest class to smallest, in training labels, before a warning
-    min_class_labels: int = 4  # training labels per class, before a warning
-    near_duplicate_similarity: float = 0.8
+    max_item_bytes: Annotated[int, COUNT] = 16_777_216
+    max_pixels: Annotated[int, COUNT] = 33_554_432
+    max_text_chars: Annotated[int, COUNT] = 1_000_000
+    test_share: Annotated[float, Range(0, 1, high_open=True)] = 0.2
+    reference_share: Annotated[float, Range(0, 1, high_open=True)] = 0.15
+    max_reference_items: Annotated[int, NOT_NEGATIVE] = 2_000
+    max_sealed_items: Annotated[int, NOT_NEGATIVE] = (
+        1_000  # unlabelled items kept for the test, where Muster splits, to be labelled when needed
+    )
+    max_class_ratio: Annotated[float, COUNT] = 10.0  # largest class to smallest, in training labels, before a warning
+    min_class_labels: Annotated[int, NOT_NEGATIVE] = 4  # training labels per class, before a warning
+    near_duplicate_similarity: Annotated[float, SHARE] = 0.8
     terms: str = ""
 
 
@@ -62,38 +68,38 @@ class GuardPolicy:
     """When an answer is withheld. Thresholds come from held-out unlabelled items at these rates."""
 
     novelty: str = "knn.v1"
-    novelty_rate: float = 0.01  # share of ordinary items that may be called novel
-    min_confidence: float = 0.0  # abstain below this probability
-    set_coverage: float = 0.9  # of conformal prediction sets
-    degraded_min_confidence: float = 0.9  # while degraded or provisional
+    novelty_rate: Annotated[float, OPEN_RATE] = 0.01  # share of ordinary items that may be called novel
+    min_confidence: Annotated[float, RATE] = 0.0  # abstain below this probability
+    set_coverage: Annotated[float, OPEN_RATE] = 0.9  # of conformal prediction sets
+    degraded_min_confidence: Annotated[float, RATE] = 0.9  # while degraded or provisional
 
 
 @dataclass(frozen=True)
 class WatchPolicy:
     """How many false alarms are allowed, all signals together, and what an alarm leads to."""
 
-    mean_observations_between_false_alarms: float = 10_000.0
-    smallest_error_increase: float = 0.05  # rise in error rate worth an alarm
-    smallest_novelty_ratio: float = 3.0  # rise in novel share worth an alarm
+    mean_observations_between_false_alarms: Annotated[float, Range(1, low_open=True)] = 10_000.0
+    smallest_error_increase: Annotated[float, OPEN_RATE] = 0.05  # rise in error rate worth an alarm
+    smallest_novelty_ratio: Annotated[float, Range(1, low_open=True)] = 3.0  # rise in novel share worth an alarm
     on_alarm: Literal["rollback-or-degrade", "degrade", "record"] = "rollback-or-degrade"
-    recent_labels: int = 200  # labelled traffic on which releases are compared
+    recent_labels: Annotated[int, COUNT] = 200  # labelled traffic on which releases are compared
 
 
 @dataclass(frozen=True)
 class CanaryPolicy:
     """How a candidate is tried beside the live release."""
 
-    share: float = 0.1
-    alpha: float = 0.01  # error of withdrawing an equally good canary, over its whole life
-    smallest_error_increase: float = 0.05
-    provisional_days: float = 14.0
+    share: Annotated[float, SHARE] = 0.1
+    alpha: Annotated[float, OPEN_RATE] = 0.01  # error of withdrawing an equally good canary, over its whole life
+    smallest_error_increase: Annotated[float, OPEN_RATE] = 0.05
+    provisional_days: Annotated[float, POSITIVE] = 14.0
 
 
 @dataclass(frozen=True)
 class TrafficPolicy:
     """What is kept of requests, and for how long."""
 
-    keep_inputs_days: float = 30.0
+    keep_inputs_days: Annotated[float, NOT_NEGATIVE] = 30.0
 
 
 DEFAULT_GATES: Mapping[str, Mapping[str, Any]] = {
@@ -109,8 +115,8 @@ DEFAULT_GATES: Mapping[str, Mapping[str, Any]] = {
 class Policy:
     """The team's gates and what guards a release in service. `gates` maps a versioned name to its parameters."""
 
-    alpha: float = 0.05
-    max_looks: int = 5  # evaluations that share `alpha`
+    alpha: Annotated[float, OPEN_RATE] = 0.05
+    max_looks: Annotated[int, COUNT] = 5  # evaluations that share `alpha`
     gates: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: dict(DEFAULT_GATES))
     guard: GuardPolicy = GuardPolicy()
     watch: WatchPolicy = WatchPolicy()
@@ -127,14 +133,14 @@ class ServeConfig:
     """How the server listens. Loopback unless you say otherwise."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
-    max_body_bytes: int = 8_388_608
-    max_items: int = 1_000
-    max_waiting: int = 2_048  # requests in flight before 429
-    max_batch: int = 64
-    max_batch_wait_ms: float = 2.0
-    deadline_s: float = 10.0
-    threads: int = 0  # 0: all cores
+    port: Annotated[int, PORT] = 8080
+    max_body_bytes: Annotated[int, COUNT] = 8_388_608
+    max_items: Annotated[int, COUNT] = 1_000
+    max_waiting: Annotated[int, COUNT] = 2_048  # requests in flight before 429
+    max_batch: Annotated[int, COUNT] = 64
+    max_batch_wait_ms: Annotated[float, NOT_NEGATIVE] = 2.0
+    deadline_s: Annotated[float, POSITIVE] = 10.0
+    threads: Annotated[int, NOT_NEGATIVE] = 0  # 0: all cores
 
 
 @dataclass(frozen=True)
@@ -142,13 +148,13 @@ class TrainConfig:
     """What training may use. `encoders` are folders searched for known encoders, which count by digest."""
 
     time: str = "10m"
-    max_cost: float = 0.0  # money of [cost]; 0: no limit
+    max_cost: Annotated[float, NOT_NEGATIVE] = 0.0  # money of [cost]; 0: no limit
     max_memory: str = ""
-    seed: int = 0
+    seed: Annotated[int, NOT_NEGATIVE] = 0
     encoders: tuple[str, ...] = ()
     pretrained: bool = True
     rungs: tuple[str, ...] = ()  # empty: every rung of the modality
-    min_neighbour_agreement: float = 0.95  # of a lower precision with float32, before it may serve
+    min_neighbour_agreement: Annotated[float, RATE] = 0.95  # of a lower precision with float32, before it may serve
 
 
 @dataclass(frozen=True)
@@ -156,16 +162,18 @@ class CostConfig:
     """What things cost. The defaults are EXAMPLES, not your prices; docs/how-to/budget.md says where they are from."""
 
     currency: str = "EUR"
-    per_core_hour: float = 0.04  # of every core, busy or not
-    per_machine_hour: float = 0.0  # above 0: of the whole machine, instead of its cores
-    per_gpu_hour: float = 2.5
+    per_core_hour: Annotated[float, NOT_NEGATIVE] = 0.04  # of every core, busy or not
+    per_machine_hour: Annotated[float, NOT_NEGATIVE] = 0.0  # above 0: of the whole machine, instead of its cores
+    per_gpu_hour: Annotated[float, NOT_NEGATIVE] = 2.5
     energy_included: bool = True  # in the hours' price, as where a machine is rented
-    per_kwh: float = 0.29  # paid besides, where it is not included
-    watts_per_core: float = 10.0  # of a busy core with its share of the machine, where no counter can be read
-    per_label: float = 0.06
-    per_error: float = 0.0  # what a wrong answer costs; 0: not stated
+    per_kwh: Annotated[float, NOT_NEGATIVE] = 0.29  # paid besides, where it is not included
+    watts_per_core: Annotated[float, NOT_NEGATIVE] = (
+        10.0  # of a busy core with its share of the machine, where no counter can be read
+    )
+    per_label: Annotated[float, NOT_NEGATIVE] = 0.06
+    per_error: Annotated[float, NOT_NEGATIVE] = 0.0  # what a wrong answer costs; 0: not stated
     volume: str = "1m/month"  # predictions expected
-    months: float = 12.0  # that a model is expected to serve
+    months: Annotated[float, POSITIVE] = 12.0  # that a model is expected to serve
 
 
 @dataclass(frozen=True)
@@ -218,7 +226,7 @@ def parse_config(raw: Mapping[str, Any], *, where: str = FILE_NAME) -> Config:
     Raises
     ------
     UsageError
-        ``config.unknown_key`` with the nearest key, or ``config.value``.
+        ``config.unknown_key`` with the nearest key, ``config.value``, or ``config.range``.
 
     >>> parse_config({"serve": {"prot": 1}})
     Traceback (most recent call last):
@@ -227,9 +235,37 @@ def parse_config(raw: Mapping[str, Any], *, where: str = FILE_NAME) -> Config:
     """
     _refuse_unknown(Config, raw, "", where)
     try:
-        return from_plain(Config, raw, where=where)
+        config = from_plain(Config, raw, where=where)
     except DataError as error:
         raise UsageError("config.value", error.what, value=error.value, limit=error.limit, where=error.where) from error
+    _refuse_outside(config, "", where)
+    return config
+
+
+def range_of(kind: type, name: str) -> Range | None:
+    """Where the values of a record's field may lie, as its annotation says; None when it says nothing.
+
+    >>> print(range_of(ServeConfig, "port"))
+    at least 0, at most 65,535
+    """
+    return next((mark for mark in _marks(kind).get(name, ()) if isinstance(mark, Range)), None)
+
+
+@cache
+def _marks(kind: type) -> dict[str, tuple[Any, ...]]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+
+
+def _refuse_outside(record: Any, prefix: str, where: str) -> None:
+    for f in dataclasses.fields(record):
+        value, allowed = getattr(record, f.name), range_of(type(record), f.name)
+        if dataclasses.is_dataclass(value):
+            _refuse_outside(value, f"{prefix}{f.name}.", where)
+        elif allowed is not None and not allowed.holds(value):
+            raise UsageError(
+                "config.range", f"{prefix}{f.name} is out of range", value=value, limit=allowed, where=where
+            )
 
 
 def _refuse_unknown(kind: type, raw: Mapping[str, Any], prefix: str, where: str) -> None:

@@ -120,7 +120,7 @@ class Report:
 
     Sections written by evaluate: ``per_class``, ``confusion``, ``calibration``, ``risk_coverage``, ``corruptions``,
     ``novelty``, ``versions`` (against the incumbent), ``training`` (rungs), ``data`` (findings), ``unknown`` (what is
-    not known, in plain words). `look` counts how often this test set was opened for an evaluation.
+    not known, in plain words). `look` counts how often these test labels were looked at (`store.seal.count_looks`).
     """
 
     bundle: str

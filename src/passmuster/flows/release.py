@@ -17,11 +17,15 @@ from passmuster.store.store import Store
 
 @dataclass(frozen=True)
 class ReleaseResult:
-    """A signed release with its verdict. `evaluated` is why it was evaluated first, "" when its report was of today."""
+    """A signed release with its verdict. `evaluated` is why it was evaluated first, "" when its report was of today.
+
+    `n_unlabelled` test items are left that could be labelled to know more.
+    """
 
     release: Release
     verdict: Verdict
     n_test: int
+    n_unlabelled: int
     evaluated: str
     path: Path
 
@@ -40,10 +44,14 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
         ``bundle.none``.
     IntegrityError, ResourceError
         As `passmuster.stages.release.sign`.
+    UsageError
+        ``gate.unknown``, ``policy.parameter``: before the test is opened.
     """
+    from passmuster.metrics.gates import chosen_gates
     from passmuster.stages.release import judge, sign
 
     progress = progress or Silent()
+    chosen_gates(store.config.policy)
     with store.lock("release"):
         with store.read() as db:
             chosen = read_bundle(db, bundle)
@@ -57,7 +65,16 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
         signed = sign(store, verdict)
     with store.read() as db:
         found = read_report(db, chosen.digest)
-    return ReleaseResult(signed, verdict, found[1].n_test if found else 0, why, store.bundle_folder(chosen.path))
+        n_unlabelled = unlabelled_test_items(db)
+    n_test = found[1].n_test if found else 0
+    return ReleaseResult(signed, verdict, n_test, n_unlabelled, why, store.bundle_folder(chosen.path))
+
+
+def unlabelled_test_items(db: Connection) -> int:
+    """How many items of the latest test split have no label yet; how many, not which, so that no seal is opened."""
+    labels = read_labels(db, role="test")
+    placed = read_placement(db, read_snapshot(db))
+    return sum(split == "test" and key not in labels for key, (split, _) in placed.items())
 
 
 def why_evaluate(db: Connection, bundle: Bundle) -> str:
@@ -78,6 +95,9 @@ def why_evaluate(db: Connection, bundle: Bundle) -> str:
 
 def what_would_happen(store: Store, bundle: str = "") -> list[str]:
     """What `release` would do, in plain words."""
+    from passmuster.metrics.gates import chosen_gates
+
+    chosen_gates(store.config.policy)
     with store.read() as db:
         chosen = read_bundle(db, bundle)
         why = why_evaluate(db, chosen)

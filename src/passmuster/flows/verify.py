@@ -23,7 +23,14 @@ from passmuster.core.codec import from_plain
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.errors import MusterError, NotFoundError, UsageError
 from passmuster.core.progress import Progress, Silent
-from passmuster.core.records import Bundle, Label, Verdict
+from passmuster.core.records import Bundle, Event, Label, Verdict
+from passmuster.flows.rebuilt import (
+    readable_events,
+    wrong_channels,
+    wrong_incidents,
+    wrong_openings,
+    wrong_papers,
+)
 from passmuster.runtime.bundle import MANIFEST, payload_digest
 from passmuster.runtime.signature import SIGNATURE
 from passmuster.stages.govern.answer import fact_leaf
@@ -45,11 +52,14 @@ class Verification:
     n_signatures: int = 0
     n_snapshots: int = 0
     n_checkpoints: int = 0
+    n_blobs: int = 0
+    unsigned: list[str] = field(default_factory=list)  # bundles, of which the ledger may still vouch for some
+    unproven: list[str] = field(default_factory=list)  # unsigned bundles that nothing vouches for
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
+        """Whether nothing is wrong, and nothing was looked at of which nobody can tell."""
+        return not self.problems and not self.unproven
 
 
 def verify(
@@ -86,9 +96,12 @@ def verify(
     if store is not None and not paths:
         with store.read() as db:
             check_catalog(db, "", points, public, found)
-            check_own_bundles(db, store, found)
+            vouched = check_own_bundles(db, store, found)
+            check_blobs(db, store, found, progress)
+    else:
+        vouched = frozenset()
     for folder in progress.track(folders if paths else own, "bundles"):
-        check_bundle(folder, public, found, shown=str(folder) if paths else folder.name)
+        check_bundle(folder, public, found, shown=str(folder) if paths else folder.name, vouched=vouched)
     for path in catalogs:
         with opened_copy(path) as db:
             check_catalog(db, f"{path}: ", points, public, found)
@@ -138,14 +151,29 @@ def checkpoints(folders: Sequence[Path], key: Ed25519PublicKey) -> list[Mapping[
     return sorted(points, key=lambda point: int(point["seq"]))
 
 
-def check_bundle(folder: Path, key: Ed25519PublicKey, found: Verification, *, shown: str) -> None:
-    """One bundle folder, signed or not."""
+def check_bundle(
+    folder: Path, key: Ed25519PublicKey, found: Verification, *, shown: str, vouched: Collection[str]
+) -> None:
+    """One bundle folder, signed or not; for payload digests in `vouched` the ledger vouches."""
     found.n_bundles += 1
     found.problems += [f"bundle {shown}: {problem}" for problem in problems_of(folder, key)]
     if (folder / SIGNATURE).is_file():
         found.n_signatures += 1
+        return
+    found.unsigned.append(shown)
+    if digest_of(folder) in vouched:
+        found.notes.append(f"bundle {shown} is not signed: only the ledger's record of its digest vouches for it")
     else:
-        found.notes.append(f"bundle {shown} is not signed: only its manifest vouches for it")
+        found.unproven.append(shown)
+        found.notes.append(f"bundle {shown} is unsigned: nothing proves that it is what was made")
+
+
+def digest_of(folder: Path) -> str:
+    """The payload digest of a bundle folder; "" when it has none that can be read."""
+    try:
+        return payload_digest(folder)
+    except MusterError:
+        return ""
 
 
 def check_catalog(
@@ -157,33 +185,45 @@ def check_catalog(
         events = list(db.execute(select(schema.events.c.seq)).scalars())
         found.n_events += len(events)
         wrong = ledger.problems(db, points)
-        wrong += wrong_snapshots(db, found)
-        wrong += wrong_answers(db)
+        said = readable_events(db)
+        wrong += wrong_snapshots(db, said, found)
         wrong += wrong_verdicts(db, key, found)
-        wrong += wrong_releases(db)
+        wrong += wrong_reports(db)
+        wrong += wrong_rows(db, said)
     except DatabaseError as error:
         wrong = [f"the catalog is damaged: {error.orig}"]
     found.problems += [prefix + problem for problem in wrong]
     last = max(events, default=0)
     reached = max((int(point["seq"]) for point in points), default=0)
     if not points:
-        found.notes.append(f"{prefix}no signed checkpoint was found: that the ledger's tail is whole is unproven")
+        found.notes.append(f"{prefix}no signed checkpoint was found: whether the ledger's tail was cut is unproven")
     elif last > reached:
         found.notes.append(f"{prefix}events {reached + 1} to {last} came after the last signed checkpoint")
 
 
-def wrong_snapshots(db: Connection, found: Verification) -> list[str]:
+def wrong_rows(db: Connection, events: Sequence[Event]) -> list[str]:
+    """Rows that are not those that the events tell of; a payload that makes no sense is a finding too."""
+    wrong: list[str] = []
+    for compare in (wrong_channels, wrong_openings, wrong_incidents, wrong_papers, wrong_answers):
+        try:
+            wrong += compare(db, events)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            wrong.append(f"{compare.__name__.removeprefix('wrong_')} cannot be compared with the ledger: {error}")
+    return wrong
+
+
+def wrong_snapshots(db: Connection, events: Sequence[Event], found: Verification) -> list[str]:
     """Data versions whose items or labels are not those committed to.
 
     A forgotten item has no salt; only its place is checked.
     """
-    made = {e.payload["snapshot"]: e.payload for e in ledger.read(db) if {"snapshot", "root"} <= set(e.payload)}
+    made = {e.payload["snapshot"]: e.payload for e in events if {"snapshot", "root"} <= set(e.payload)}
     wrong = []
     for row in db.execute(select(schema.snapshots.c.digest, schema.snapshots.c.record).order_by(schema.snapshots.c.n)):
         found.n_snapshots += 1
         name, leaves, keys = row.digest[:16], [], set()
         for place in placed_items(db, row.digest):
-            leaf = sha256_hex(canonical_json([place.salt, place.key, place.digest, place.split]))
+            leaf = sha256_hex(canonical_json([place.salt, place.key, place.digest, place.blob, place.split]))
             if place.salt and leaf != place.commitment:
                 wrong.append(f"dataset version {name}: item {place.key[:8]} was changed or moved")
             leaves.append(place.commitment)
@@ -207,11 +247,11 @@ def labels_root(db: Connection, keys: Collection[str], labels_read: int) -> str:
     return merkle_root([sha256_hex(canonical_json(fact)) for fact in facts])
 
 
-def wrong_answers(db: Connection) -> list[str]:
+def wrong_answers(db: Connection, events: Sequence[Event]) -> list[str]:
     """Answers given one at a time that are not what their event says: protected before any data version pins them."""
     wrong = []
     facts = {row.n: row for row in db.execute(select(schema.labels))}
-    for event in ledger.read(db):
+    for event in events:
         if event.kind not in ("label.answer", "label.withdraw"):
             continue
         first, n = int(event.payload["first"]), sum(event.payload["n_labels"].values())
@@ -223,9 +263,9 @@ def wrong_answers(db: Connection) -> list[str]:
 
 
 def placed_items(db: Connection, snapshot: str) -> Iterator[Any]:
-    """Key, split, salt, commitment and content digest of a data version's items, in its order."""
+    """Key, split, salt, commitment, content digest and blob of a data version's items, in its order."""
     place, item = schema.snapshot_items.c, schema.items.c
-    query = select(place.key, place.split, place.salt, place.commitment, item.digest)
+    query = select(place.key, place.split, place.salt, place.commitment, item.digest, item.blob)
     joined = query.join_from(schema.snapshot_items, schema.items, place.key == item.key, isouter=True)
     yield from db.execute(joined.where(place.snapshot == snapshot).order_by(place.position))
 
@@ -248,41 +288,58 @@ def wrong_verdicts(db: Connection, key: Ed25519PublicKey, found: Verification) -
     return wrong
 
 
-def wrong_releases(db: Connection) -> list[str]:
-    """Releases that differ from their event, reports that differ from their digest."""
-    events = {event.payload.get("release"): event.payload for event in ledger.read(db, kind="release.sign")}
-    wrong = []
-    for row in db.execute(select(schema.releases)):
-        event = events.pop(row.id, None)
-        if event is None or (event.get("bundle"), event.get("verdict")) != (row.bundle, row.verdict):
-            wrong.append(f"release {row.id}: the record is not what the ledger says")
-    wrong += [f"release {name}: the ledger has it, the catalog has not" for name in events]
-    for row in db.execute(select(schema.reports.c.digest, schema.reports.c.record, schema.reports.c.bundle)):
-        if sha256_hex(row.record.encode()) != row.digest:
-            wrong.append(f"report {row.digest[:16]} on bundle {row.bundle[:16]} was changed")
-    return wrong
+def wrong_reports(db: Connection) -> list[str]:
+    """Reports that differ from their digest."""
+    report = schema.reports.c
+    return [
+        f"report {row.digest[:16]} on bundle {row.bundle[:16]} was changed"
+        for row in db.execute(select(report.digest, report.record, report.bundle))
+        if sha256_hex(row.record.encode()) != row.digest
+    ]
 
 
-def check_own_bundles(db: Connection, store: Store, found: Verification) -> None:
-    """Bundles that the catalog knows and the disk lacks, or that are not the one recorded."""
+def check_blobs(db: Connection, store: Store, found: Verification, progress: Progress) -> None:
+    """Every content is what its name says, and that of every kept item is there; items are bound to names by their
+    commitments, so that nothing needs to be decoded."""
+    item = schema.items.c
+    kept = select(item.key, item.blob).where(item.status == "kept", item.blob != "")
+    waiting: dict[str, list[str]] = {}
+    for row in db.execute(kept):
+        waiting.setdefault(row.blob, []).append(row.key)
+    try:
+        for name, actual in progress.track(store.blobs.each_digest(), "blobs", total=store.blobs.count()):
+            found.n_blobs += 1
+            owners = waiting.pop(name, [])
+            if name != actual:
+                whose = f" of item {owners[0][:8]}" if owners else ""
+                found.problems.append(f"blob {name[:16]}{whose} was overwritten: its digest is another")
+    except MusterError as error:
+        found.problems.append(f"blobs.db: {error.what}")
+        return
+    for name, owners in waiting.items():
+        found.problems.append(f"blob {name[:16]} of item {owners[0][:8]} is gone")
+
+
+def check_own_bundles(db: Connection, store: Store, found: Verification) -> frozenset[str]:
+    """Bundles that the catalog knows and the disk lacks, or that are not the one recorded.
+
+    Returns the payload digests that events of the ledger name.
+    """
     for row in db.execute(select(schema.bundles)):
         bundle = Bundle(**{k: v for k, v in row._asdict().items() if k != "n"})
         folder = store.bundle_folder(bundle.path)
         if not folder.is_dir():
             found.problems.append(f"bundle {folder.name}: its folder is gone")
-            continue
-        try:
-            digest = payload_digest(folder)
-        except MusterError:
-            continue  # told by the check of the folder
-        if digest != bundle.digest:
+        elif digest_of(folder) not in ("", bundle.digest):  # one that cannot be read is told by the folder's own check
             found.problems.append(f"bundle {folder.name}: {MANIFEST} is that of another bundle")
-    check_signature_events(db, store, found)
+    events = readable_events(db)
+    check_signature_events(events, store, found)
+    return frozenset(str(event.payload["bundle"]) for event in events if event.payload.get("bundle"))
 
 
-def check_signature_events(db: Connection, store: Store, found: Verification) -> None:
+def check_signature_events(events: Sequence[Event], store: Store, found: Verification) -> None:
     """The signature that lies in a bundle is the one that the ledger recorded last."""
-    last = {str(event.payload.get("bundle")): event.payload for event in ledger.read(db, kind="release.sign")}
+    last = {str(event.payload.get("bundle")): event.payload for event in events if event.kind == "release.sign"}
     for digest, payload in last.items():
         file = store.bundle_folder(digest[:16]) / SIGNATURE
         if not file.is_file():

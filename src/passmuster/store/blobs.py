@@ -1,13 +1,14 @@
 """Raw bytes of items, by SHA-256, in one SQLite file: sixty thousand small images are one file, not sixty thousand.
 
-Deleted bytes are overwritten (``secure_delete``), because forgetting a person is a promise.
+Only `Blobs.create` makes the file: a store that was deleted is told as gone, not found empty. Deleted bytes are
+overwritten (``secure_delete``), because forgetting a person is a promise.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from passmuster.core.digests import sha256_hex
@@ -29,7 +30,7 @@ class Blobs:
     Examples
     --------
     >>> import tempfile
-    >>> blobs = Blobs(Path(tempfile.mkdtemp()) / "blobs.db")
+    >>> blobs = Blobs.create(Path(tempfile.mkdtemp()) / "blobs.db")
     >>> name = blobs.put_many([b"hello"])[0]
     >>> blobs.get(name)
     b'hello'
@@ -37,12 +38,23 @@ class Blobs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with closing(self._connect()) as db, db:
-            db.execute("CREATE TABLE IF NOT EXISTS blobs (digest TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID")
 
-    def _connect(self) -> sqlite3.Connection:
+    @classmethod
+    def create(cls, path: Path) -> Blobs:
+        """Make an empty blob store; one that is there stays as it is."""
+        blobs = cls(path)
+        with closing(blobs._connect(may_create=True)) as db, db:
+            db.execute("CREATE TABLE IF NOT EXISTS blobs (digest TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID")
+        return blobs
+
+    def _connect(self, *, may_create: bool = False) -> sqlite3.Connection:
+        if not may_create and not self.path.is_file():
+            raise IntegrityError(
+                "blobs.gone", "the blob store is gone", where=self.path, next="restore it from a backup"
+            )
+        mode = "rwc" if may_create else "rw"
         try:
-            db = sqlite3.connect(self.path, timeout=30)
+            db = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode={mode}", timeout=30, uri=True)
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA secure_delete=ON")
         except sqlite3.DatabaseError as error:
@@ -59,7 +71,7 @@ class Blobs:
             with db:
                 db.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", named)
         except sqlite3.OperationalError as error:
-            raise self._not_written(error) from error
+            raise (self._damaged if "no such table" in str(error) else self._not_written)(error) from error
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
         finally:
@@ -112,6 +124,32 @@ class Blobs:
             raise self._damaged(error) from error
         finally:
             db.close()
+
+    def count(self) -> int:
+        """How many contents are kept; 0 when there is no store."""
+        if not self.path.is_file() or not self.path.stat().st_size:
+            return 0
+        with closing(self._connect()) as db, self._named_damage():
+            return int(db.execute("SELECT count(*) FROM blobs").fetchone()[0])
+
+    def each_digest(self) -> Iterator[tuple[str, str]]:
+        """Of every content, the digest it is kept under and the SHA-256 that it has, in the file's order.
+
+        Raises
+        ------
+        IntegrityError
+            ``blobs.gone``, ``blobs.damaged``.
+        """
+        with closing(self._connect()) as db, self._named_damage():
+            for digest, data in db.execute("SELECT digest, data FROM blobs"):
+                yield digest, sha256_hex(data if isinstance(data, bytes) else str(data).encode())
+
+    @contextmanager
+    def _named_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
 
     def delete(self, digests: Iterable[str]) -> None:
         """Remove and overwrite these bytes."""

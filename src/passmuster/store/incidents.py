@@ -9,13 +9,15 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from passmuster.core.codec import from_plain, to_plain
-from passmuster.core.digests import canonical_json
+from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.records import Incident
 from passmuster.store.schema import cursors, incidents, watched_labels
+from passmuster.store.store import Act
 
 
-def write_incident(db: Connection, incident: Incident) -> None:
-    """Open an incident, or write its resolution."""
+def write_incident(act: Act, incident: Incident) -> None:
+    """Open an incident, or write its resolution; the record's digest goes into the act's event."""
+    db = act.db
     record = canonical_json(to_plain(incident)).decode()
     row = insert(incidents).values(id=incident.id, opened=incident.opened, closed=incident.closed, record=record)
     known = db.execute(select(incidents.c.id).where(incidents.c.id == incident.id)).first()
@@ -25,6 +27,7 @@ def write_incident(db: Connection, incident: Incident) -> None:
         )
     else:
         db.execute(row)
+    act.payload.update(incident=incident.id, record=sha256_hex(record.encode()))
 
 
 def read_incidents(db: Connection) -> list[Incident]:

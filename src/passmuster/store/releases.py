@@ -11,9 +11,10 @@ from sqlalchemy import Connection, Row, insert, select, update
 from passmuster.core.clock import now
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json, sha256_hex
-from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Bundle, Channel, Release, Report, Verdict
+from passmuster.store.naming import the_one_named
 from passmuster.store.schema import bundles, channels, releases, reports, runs, verdicts
+from passmuster.store.store import Act
 
 
 def start_run(db: Connection, run: str, kind: str, snapshot: str, record: Mapping[str, Any]) -> None:
@@ -57,11 +58,15 @@ def read_bundle(db: Connection, digest: str = "") -> Bundle:
     ------
     NotFoundError
         ``bundle.none``.
+    UsageError
+        ``bundle.ambiguous`` when several do.
     """
     query = select(bundles).order_by(bundles.c.n.desc()).limit(1)
-    row = db.execute(query.where(bundles.c.digest.startswith(digest)) if digest else query).first()
+    row = db.execute(query.where(bundles.c.digest == digest) if digest else query).first()
     if row is None:
-        raise NotFoundError("bundle.none", "there is no such bundle", value=digest or None, next="muster train")
+        known = db.execute(select(bundles.c.digest)).scalars()
+        whole = the_one_named(digest, known, noun="bundle", what="bundle", next="muster train")
+        row = db.execute(query.where(bundles.c.digest == whole)).one()
     return _bundle(row)
 
 
@@ -125,17 +130,21 @@ def read_releases(db: Connection) -> list[Release]:
 
 
 def read_release(db: Connection, name: str = "") -> Release:
-    """The release whose id or bundle digest starts with `name`; the latest when empty.
+    """The release whose id or bundle digest starts with `name`; the latest when empty, or of that bundle.
 
     Raises
     ------
     NotFoundError
         ``release.none``.
+    UsageError
+        ``release.ambiguous`` when several do.
     """
-    for release in read_releases(db):
-        if release.id.startswith(name) or release.bundle.startswith(name):
-            return release
-    raise NotFoundError("release.none", "there is no such release", value=name or None, next="muster release")
+    every = read_releases(db)
+    if every and not name:
+        return every[0]
+    known = [word for release in every for word in (release.id, release.bundle)]
+    found = the_one_named(name, known, noun="release", what="release", next="muster release")
+    return next(release for release in every if found in (release.id, release.bundle))
 
 
 def read_channels(db: Connection) -> dict[str, Channel]:
@@ -158,7 +167,7 @@ def _channel(row: Row[tuple[Any, ...]]) -> Channel:
 
 
 def point_channel(
-    db: Connection,
+    act: Act,
     name: str,
     release: Release | None,
     *,
@@ -168,9 +177,9 @@ def point_channel(
 ) -> Channel:
     """Point a channel at a release (None: at nothing) or change its mode; its generation grows by one.
 
-    The caller's act is the ledger event that says why.
+    The caller's act is the ledger event that says why; the row goes into its payload, so that `verify` can compare.
     """
-    old = db.execute(select(channels).where(channels.c.name == name)).first()
+    old = act.db.execute(select(channels).where(channels.c.name == name)).first()
     target, bundle = (release.id, release.bundle) if release else ("", "")
     previous = "" if old is None else (old.release if old.release != target else old.previous)
     values = {
@@ -178,9 +187,10 @@ def point_channel(
         "share": share, "mode": mode, "expires": expires, "updated": now(), "previous": previous,
     }  # fmt: skip
     if old is None:
-        db.execute(insert(channels).values(name=name, **values))
+        act.db.execute(insert(channels).values(name=name, **values))
     else:
-        db.execute(update(channels).where(channels.c.name == name).values(**values))
+        act.db.execute(update(channels).where(channels.c.name == name).values(**values))
+    act.payload.setdefault("channels", []).append({"name": name, **values})
     return Channel(
         name=name, release=target, bundle=bundle, generation=int(str(values["generation"])), share=share,
         mode=mode, expires=expires, updated=str(values["updated"]),  # type: ignore[arg-type]

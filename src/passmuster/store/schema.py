@@ -96,7 +96,7 @@ snapshot_items = Table(
     _text("split"),
     _text("twins"),  # items that must stay together share this; "" for singles
     _text("salt"),  # erased when the item is forgotten
-    _text("commitment"),  # SHA-256 of salt, key, digest and split
+    _text("commitment"),  # SHA-256 of salt, key, digest, blob and split
     Index("snapshot_items_key", "key"),
 )
 

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, insert, select
 
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
-from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Finding, Item, Snapshot, Split
 from passmuster.store.items import read_items
+from passmuster.store.naming import the_one_named
 from passmuster.store.schema import findings, snapshot_items, snapshots
 
 
@@ -24,7 +24,7 @@ def commit_items(placed: Sequence[tuple[Item, Split, str]]) -> tuple[str, list[d
     rows = []
     for item, split, twins in placed:
         salt = secrets.token_hex(16)
-        leaf = sha256_hex(canonical_json([salt, item.key, item.digest, split]))
+        leaf = sha256_hex(canonical_json([salt, item.key, item.digest, item.blob, split]))
         rows.append({"key": item.key, "split": split, "twins": twins, "salt": salt, "commitment": leaf})
     return merkle_root([r["commitment"] for r in rows]), rows
 
@@ -49,13 +49,15 @@ def read_snapshot(db: Connection, digest: str = "") -> Snapshot:
     ------
     NotFoundError
         ``snapshot.none``.
+    UsageError
+        ``snapshot.ambiguous`` when several do.
     """
     query = select(snapshots.c.record).order_by(snapshots.c.n.desc()).limit(1)
-    record = db.execute(query.where(snapshots.c.digest.startswith(digest)) if digest else query).scalar()
+    record = db.execute(query.where(snapshots.c.digest == digest) if digest else query).scalar()
     if record is None:
-        raise NotFoundError(
-            "snapshot.none", "there is no such dataset version", value=digest or None, next="muster add PATH"
-        )
+        known = db.execute(select(snapshots.c.digest)).scalars()
+        whole = the_one_named(digest, known, noun="snapshot", what="dataset version", next="muster add PATH")
+        record = db.execute(query.where(snapshots.c.digest == whole)).scalar_one()
     return from_plain(Snapshot, json.loads(record))
 
 

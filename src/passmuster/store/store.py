@@ -55,21 +55,28 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path) -> Store:
-        """Make an empty store in a folder that has a ``muster.toml``; an existing one is opened unchanged."""
+        """Make an empty store in a folder that has a ``muster.toml``; an existing one is opened unchanged.
+
+        Raises
+        ------
+        IntegrityError
+            ``catalog.gone`` when there is no catalog, though what it spoke of is there; ``catalog.damaged``.
+        """
         config = read_config(folder)
         root = folder / FOLDER
+        if _has_begun(root / "catalog.db"):
+            return cls.open(folder)
+        _refuse_orphans(root)
         root.mkdir(mode=0o700, exist_ok=True)
         keys.create_keys(root / "keys")
+        Blobs.create(root / "blobs.db")
         engine = _engine(root / "catalog.db")
         schema.metadata.create_all(engine)
         engine.dispose()
         store = cls(folder, config)
-        with store.read() as db:
-            fresh = db.execute(select(schema.meta)).first() is None
-        if fresh:
-            with store.act("project.init") as act:
-                act.db.execute(insert(schema.meta).values(key="schema", value=str(schema.VERSION)))
-                act.payload["modality"] = config.project.modality
+        with store.act("project.init") as act:
+            act.db.execute(insert(schema.meta).values(key="schema", value=str(schema.VERSION)))
+            act.payload["modality"] = config.project.modality
         return store
 
     @classmethod
@@ -81,11 +88,12 @@ class Store:
         NotFoundError
             ``project.no_store``.
         IntegrityError
-            ``catalog.damaged`` or ``catalog.version``.
+            ``catalog.damaged``, ``catalog.gone`` or ``catalog.version``.
         """
         config = read_config(folder, overrides)
         path = folder / FOLDER / "catalog.db"
         if not path.is_file():
+            _refuse_orphans(folder / FOLDER)
             raise NotFoundError("project.no_store", "this project has no store yet", where=folder, next="muster init")
         store = cls(folder, config)
         try:
@@ -199,6 +207,35 @@ class Store:
     def close(self) -> None:
         """Close the database."""
         self.engine.dispose()
+
+
+def _has_begun(path: Path) -> bool:
+    """Whether a catalog was ever begun here: not when there is none, nor where `create` was killed on its way."""
+    if not path.is_file():
+        return False
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        try:
+            if db.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('meta', 'events')").fetchone()[0] < 2:
+                return False
+            return any(db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in ("meta", "events"))
+        except sqlite3.DatabaseError as error:
+            raise _damaged(path, str(error)) from error
+
+
+def _refuse_orphans(root: Path) -> None:
+    """A ledger is not begun anew over what an earlier one spoke of."""
+    counts = {
+        "blobs": Blobs(root / "blobs.db").count(),
+        "bundles": len(list((root / "bundles").glob("[!.]*"))),
+        "runs": len(list((root / "runs").glob("[!.]*"))),
+        "traffic segments": len(list((root / "traffic").glob("*.db"))),
+    }
+    there = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
+    if there:
+        raise IntegrityError(
+            "catalog.gone", "the catalog with the ledger is gone or empty, though what it speaks of is there",
+            value=there, where=root / "catalog.db", next="restore .muster/catalog.db from a backup, then muster verify",
+        )  # fmt: skip
 
 
 def _engine(path: Path) -> Engine:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from passmuster.core.ranges import RATE
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates.base import (
     Gate,
+    Parameter,
     Parameters,
     always,
     is_measured,
@@ -35,4 +37,4 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     return GateResult(NAME, "insufficient", reason, metric.value, least, n_more, metric.items)
 
 
-ACCURACY = Gate("the share of right answers is at least `min`, proven", {"min": None}, True, always, judge)
+ACCURACY = Gate("the share of right answers is at least `min`, proven", {"min": Parameter(RATE)}, True, always, judge)

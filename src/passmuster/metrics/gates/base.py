@@ -16,6 +16,7 @@ from scipy.special import bdtr, bdtrik, ndtri
 from scipy.stats import beta, norm
 
 from passmuster.core.errors import UsageError
+from passmuster.core.ranges import Range
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.core.statistics import MAX_MORE, smallest
 
@@ -27,20 +28,28 @@ POWERED = "prediction-powered"  # how the method of an interval begins that may 
 
 
 @dataclass(frozen=True)
+class Parameter:
+    """A number of a gate: where it may lie, and what it is when the policy does not name it; None: it must."""
+
+    allowed: Range
+    default: float | None = None
+
+
+@dataclass(frozen=True)
 class Gate:
     """One rule.
 
     Parameters
     ----------
     summary : what it asks for, in one sentence
-    parameters : name to default; None where the policy must name a value
+    parameters : by name
     statistical : whether it spends part of the policy's `alpha`; others read a fact
     applies : "" when it applies to a report, else the reason why it does not
     judge : report, parameters and level to a result; called only where it applies
     """
 
     summary: str
-    parameters: Mapping[str, float | None]
+    parameters: Mapping[str, Parameter]
     statistical: bool
     applies: Callable[[Report, Parameters], str]
     judge: Callable[[Report, Parameters, float], GateResult]
@@ -62,7 +71,7 @@ def read_parameters(name: str, gate: Gate, given: Mapping[str, Any]) -> dict[str
     Raises
     ------
     UsageError
-        ``policy.parameter`` for one that is unknown, missing or not a number.
+        ``policy.parameter`` for one that is unknown, missing, not a number or out of its range.
     """
     for key, value in given.items():
         if key not in gate.parameters:
@@ -76,7 +85,12 @@ def read_parameters(name: str, gate: Gate, given: Mapping[str, Any]) -> dict[str
             )
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise UsageError("policy.parameter", f"{key} must be a number", value=value, where=f"[policy.gates] {name}")
-    merged = {**gate.parameters, **given}
+        if not gate.parameters[key].allowed.holds(value):
+            raise UsageError(
+                "policy.parameter", f"{key} is out of range", value=value, limit=gate.parameters[key].allowed,
+                where=f"[policy.gates] {name}",
+            )  # fmt: skip
+    merged = {**{key: parameter.default for key, parameter in gate.parameters.items()}, **given}
     missing = [key for key, value in merged.items() if value is None]
     if missing:
         raise UsageError("policy.parameter", f"gate {name} needs {', '.join(missing)}", where=f"[policy.gates] {name}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+from passmuster.core.ranges import RATE
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.metrics.calibration import N_BINS
 from passmuster.metrics.gates.base import (
     Gate,
+    Parameter,
     Parameters,
     always,
     is_measured,
@@ -56,4 +58,6 @@ def spread_of_accuracy(accuracy: float, n: int, alpha: float) -> float:
     return rate - low
 
 
-CALIBRATION = Gate("the calibration error is at most `max_ece`, proven", {"max_ece": None}, True, always, judge)
+CALIBRATION = Gate(
+    "the calibration error is at most `max_ece`, proven", {"max_ece": Parameter(RATE)}, True, always, judge
+)

@@ -21,7 +21,10 @@ from passmuster.metrics.gates.find import gates
 
 @dataclass(frozen=True)
 class Decision:
-    """An outcome with every gate's answer, in the policy's order, and the labels that would probably decide."""
+    """An outcome with every gate's answer, in the policy's order, and the labels that would probably decide.
+
+    `n_more_labels` is None where labels cannot change the outcome: with SHIP, and with HOLD.
+    """
 
     outcome: Outcome
     gates: tuple[GateResult, ...]
@@ -45,7 +48,7 @@ def decide(report: Report, policy: Policy, *, n_looks: float = 1.0) -> Decision:
     UsageError
         ``gate.unknown`` or ``policy.parameter``.
     """
-    chosen = {name: (gates[name], read_parameters(name, gates[name], given)) for name, given in policy.gates.items()}
+    chosen = chosen_gates(policy)
     results: dict[str, GateResult] = {}
     for name, (gate, params) in chosen.items():
         if reason := gate.applies(report, params):
@@ -57,7 +60,19 @@ def decide(report: Report, policy: Policy, *, n_looks: float = 1.0) -> Decision:
     if n_looks > policy.max_looks + 1e-9:
         results |= {name: worn_out(results[name], report, policy, n_looks) for name in open_gates}
     ordered = tuple(results[name] for name in policy.gates)
-    return Decision(outcome_of(ordered), ordered, labels_needed(ordered))
+    outcome = outcome_of(ordered)
+    return Decision(outcome, ordered, labels_needed(ordered) if outcome == "INSUFFICIENT" else None)
+
+
+def chosen_gates(policy: Policy) -> dict[str, tuple[Gate, Parameters]]:
+    """The policy's gates, each with its numbers: what can be wrong with them is found before anything is measured.
+
+    Raises
+    ------
+    UsageError
+        ``gate.unknown`` or ``policy.parameter``.
+    """
+    return {name: (gates[name], read_parameters(name, gates[name], given)) for name, given in policy.gates.items()}
 
 
 def step_down(report: Report, entries: Mapping[str, tuple[Gate, Parameters]], alpha: float) -> dict[str, GateResult]:
@@ -98,7 +113,7 @@ def outcome_of(results: tuple[GateResult, ...]) -> Outcome:
 
 
 def labels_needed(results: tuple[GateResult, ...]) -> int | None:
-    """The most that any insufficient gate asks for; None when none of them can say."""
+    """The most that any insufficient gate asks for; None when one of them cannot say, because labels may not decide."""
     asked = [result.n_more for result in results if result.state == "insufficient"]
     known = [n for n in asked if n is not None]
-    return max(known) if known else None
+    return max(known) if known and len(known) == len(asked) else None

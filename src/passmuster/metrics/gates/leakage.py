@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from passmuster.core.ranges import NOT_NEGATIVE
 from passmuster.core.records import GateResult, Report
-from passmuster.metrics.gates.base import Gate, Parameters, always, missing
+from passmuster.metrics.gates.base import Gate, Parameter, Parameters, always, missing
 
 NAME = "leakage.v1"
 
@@ -37,5 +38,9 @@ def in_words(pair: Any) -> str:
 
 
 LEAKAGE = Gate(
-    "at most `max_twins` test items have a copy among the training items", {"max_twins": None}, False, always, judge
+    "at most `max_twins` test items have a copy among the training items",
+    {"max_twins": Parameter(NOT_NEGATIVE)},
+    False,
+    always,
+    judge,
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from passmuster.core.ranges import COUNT, RATE
 from passmuster.core.records import GateResult, Report
-from passmuster.metrics.gates.base import Gate, Parameters, always, missing
+from passmuster.metrics.gates.base import Gate, Parameter, Parameters, always, missing
 
 NAME = "parity.v1"
 
@@ -27,7 +28,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
 
 PARITY = Gate(
     "the served graph gives at least a share `min_agreement` of the trained model's answers",
-    {"min_agreement": None, "min_items": 20},
+    {"min_agreement": Parameter(RATE), "min_items": Parameter(COUNT, 20)},
     False,
     always,
     judge,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from passmuster.core.ranges import RATE, Range
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.metrics.gates.base import (
     Gate,
+    Parameter,
     Parameters,
     always,
     is_measured,
@@ -55,7 +57,7 @@ def faults_of(report: Report, severity: float) -> dict[str, Metric]:
 
 ROBUSTNESS = Gate(
     "under every natural fault up to `severity`, accuracy is at least `min` and falls by at most `max_drop`, proven",
-    {"min": 0.0, "max_drop": 1.0, "severity": 3},
+    {"min": Parameter(RATE, 0.0), "max_drop": Parameter(RATE, 1.0), "severity": Parameter(Range(1, 5), 3)},
     True,
     always,
     judge,

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from passmuster.core.paired import more_labels_for_non_inferiority, non_inferiority
+from passmuster.core.ranges import OPEN_RATE, RATE
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.metrics.gates.base import (
     Gate,
+    Parameter,
     Parameters,
     labels_in_words,
     missing,
@@ -102,14 +104,14 @@ def counts_of(report: Report) -> dict[str, int] | None:
 
 NON_INFERIORITY = Gate(
     "accuracy is less than `margin` below the live release's, proven on the same items",
-    {"margin": None},
+    {"margin": Parameter(OPEN_RATE)},
     True,
     needs_incumbent,
     judge_non_inferiority,
 )
 NEGATIVE_FLIPS = Gate(
     "at most a share `max_rate` of answers goes from right to wrong, proven",
-    {"max_rate": None},
+    {"max_rate": Parameter(RATE)},
     True,
     needs_incumbent,
     judge_negative_flips,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 
+from passmuster.core.ranges import RATE
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.metrics.gates.base import (
     Gate,
+    Parameter,
     Parameters,
     always,
     effective_n,
@@ -79,4 +81,6 @@ def _more_labels(metric: Metric, overall: Metric, least: float, alpha: float) ->
     return None if of_class is None else math.ceil(of_class * overall.n / metric.n)
 
 
-WORST_CLASS = Gate("every class is found in at least `min` of its cases, proven", {"min": None}, True, always, judge)
+WORST_CLASS = Gate(
+    "every class is found in at least `min` of its cases, proven", {"min": Parameter(RATE)}, True, always, judge
+)

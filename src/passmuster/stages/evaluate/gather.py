@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from passmuster.core.clock import now
 from passmuster.core.errors import DataError
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload
@@ -36,7 +35,7 @@ def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...]) -> E
         placed = read_placement(db, snapshot)
     seen = learned_from(store, bundle)
     view = open_test(store, snapshot, "evaluate")
-    created = now()
+    created = view.at  # the report is of what was seen then, and so is its count of looks
     labelled_items = [item for item in view.items if item.key in view.labels]
     items = tuple(item for item in labelled_items if item.key not in seen)
     labels = tuple(view.labels[item.key].label for item in items)

@@ -209,7 +209,7 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         lines.append("There is no live release to compare with.")
     if evidence.look > 1:
         lines.append(
-            f"This test was opened {evidence.look} times for an evaluation: choosing by looking makes it easier."
+            f"These test labels were looked at {evidence.look} times: choosing by looking makes the test easier."
         )
     if draft.sections["novelty"]["setting"] != "named":
         lines.append("How truly foreign items are met: none were named (muster evaluate --novel PATH).")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from passmuster.core.cost import in_words
-from passmuster.core.records import Finding, GateResult, Metric, Release, Report, Snapshot, Verdict
+from passmuster.core.records import Finding, Metric, Release, Report, Snapshot, Verdict
 from passmuster.runtime.bundle import Manifest
 
 HEADLINES = {
@@ -25,6 +25,9 @@ MEANING = {
 }
 
 
+MARKS = "\\`*_[]()|~"  # what Markdown reads as more than itself inside a line
+
+
 def model_card(
     release: Release,
     verdict: Verdict,
@@ -38,7 +41,7 @@ def model_card(
         [f"# Model card: {release.id}", "", *what(manifest), *cost(report)],
         ["## Verdict", "", *judged(verdict)],
         ["## Data", "", *data(snapshot, findings)],
-        ["## Evidence", "", *evidence(report)],
+        ["## Evidence", "", *evidence(report, verdict)],
         ["## Limits", "", *limits(report, manifest)],
         ["## How to check this", "", *how(verdict, report)],
     ]
@@ -47,7 +50,7 @@ def model_card(
 
 def what(manifest: Manifest) -> Iterator[str]:
     """What it is and how it was made."""
-    classes = ", ".join(manifest.classes[:20]) + (
+    classes = ", ".join(map(plain, manifest.classes[:20])) + (
         f" and {len(manifest.classes) - 20} more" if len(manifest.classes) > 20 else ""
     )
     yield f"It gives each {manifest.modality} one of {len(manifest.classes)} labels: {classes}."
@@ -72,15 +75,21 @@ def judged(verdict: Verdict) -> Iterator[str]:
     yield "| gate | state | reason | value | bound |"
     yield "| --- | --- | --- | --- | --- |"
     for gate in verdict.gates:
-        yield f"| {gate.gate} | {gate.state} | {escaped(gate)} | {number(gate.value)} | {number(gate.bound)} |"
+        yield f"| {gate.gate} | {gate.state} | {plain(gate.reason)} | {number(gate.value)} | {number(gate.bound)} |"
     for note in verdict.notes:
         yield ""
-        yield f"Note: {note}."
+        yield f"Note: {plain(note)}."
 
 
-def escaped(gate: GateResult) -> str:
-    """A reason that cannot break the table."""
-    return gate.reason.replace("|", "\\|").replace("\n", " ")
+def plain(text: str) -> str:
+    """Text that somebody else chose, so that Markdown and HTML show it as it is; on one line, in a table too.
+
+    >>> print(plain("a|b <img src=x> [*you*](http://x)"))
+    a\\|b &lt;img src=x&gt; \\[\\*you\\*\\]\\(http://x\\)
+    """
+    one_line = "".join(c if c.isprintable() else " " for c in text)
+    marked = "".join(f"\\{c}" if c in MARKS else c for c in one_line)
+    return marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def number(value: float | None) -> str:
@@ -93,14 +102,14 @@ def data(snapshot: Snapshot, findings: list[Finding]) -> Iterator[str]:
     items = ", ".join(f"{n:,} {split}" for split, n in snapshot.n_items.items())
     labels = ", ".join(f"{n:,} {role}" for role, n in snapshot.n_labels.items())
     yield f"Dataset version `{snapshot.digest[:16]}` of {snapshot.created[:10]}. Items: {items}. Labels: {labels}."
-    yield f"Terms of use: {snapshot.terms or 'none were stated'}."
+    yield f"Terms of use: {plain(snapshot.terms) or 'none were stated'}."
     for finding in findings:
-        yield f"- {finding.severity}: {finding.title} ({len(finding.items):,} items)"
+        yield f"- {finding.severity}: {plain(finding.title)} ({len(finding.items):,} items)"
 
 
-def evidence(report: Report) -> Iterator[str]:
+def evidence(report: Report, verdict: Verdict) -> Iterator[str]:
     """The headline numbers with their intervals."""
-    yield f"Tested on {report.n_test:,} labelled items that training never saw; look {report.look} at this test set."
+    yield f"Tested on {report.n_test:,} labelled items that training never saw; look {verdict.look} at these labels."
     yield ""
     yield "| number | value | interval | n |"
     yield "| --- | --- | --- | --- |"
@@ -120,7 +129,7 @@ def limits(report: Report, manifest: Manifest) -> Iterator[str]:
     """What is not known, as the report says it, and what the model is not for."""
     unknown: Any = report.sections.get("unknown", [])
     for line in [unknown] if isinstance(unknown, str) else unknown:
-        yield f"- {line}"
+        yield f"- {plain(str(line))}"
     yield f"- It knows its {len(manifest.classes)} labels only; an item of another kind gets one of them, or none."
     yield "- The numbers hold for items like the test's; a change of what a label means shows in new labels only."
 

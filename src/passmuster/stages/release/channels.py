@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection, update
 
+from passmuster.core.clock import age_s
 from passmuster.core.errors import HeldError, IntegrityError, NotFoundError, UsageError
 from passmuster.core.records import Channel, Release, Report
+from passmuster.stages.release.deposed import Deposition, deposition, was_deposed
 from passmuster.stages.release.sign import gates_digest
 from passmuster.stages.release.signature import Signed, check_signed
 from passmuster.store import keys, ledger, schema
@@ -16,6 +19,7 @@ from passmuster.store.releases import point_channel, previous_release, read_chan
 from passmuster.store.store import Store
 
 ChannelName = Literal["live", "canary", "shadow"]
+Mode = Literal["normal", "degraded", "provisional"]
 NAMES: tuple[ChannelName, ...] = ("live", "canary", "shadow")
 
 
@@ -35,7 +39,8 @@ def approve(
     ----------
     release : the id or bundle digest starts with this; the latest release when empty
     channel : "live", "canary" or "shadow"
-    override : why a held or insufficient release is let through; on the canary only, and recorded
+    override : why a held or insufficient release is let through, on the canary only; or why one that was put back may
+        return without new evidence; recorded
     provisional : serve an insufficient release behind a high abstention threshold, on a share, until it expires;
         on the live channel only while nothing else is live
     share : part of requests in (0, 1]; by default 1 for live, the policy's for a canary
@@ -44,46 +49,83 @@ def approve(
     Raises
     ------
     HeldError
-        ``approve.held``, ``approve.policy_changed``, ``approve.stale``.
+        ``approve.held``, ``approve.policy_changed``, ``approve.stale``, ``approve.superseded``; ``approve.put_back``
+        for a bundle that was rolled back from, unless its report has test labels that were not there then, or
+        `override` says why it may return.
     IntegrityError
         ``signature.*``, ``release.*``, ``bundle.*``: nothing was moved.
     UsageError
         ``approve.*`` for options that do not go together.
     """
-    check_names(channel, override, provisional)
+    if channel not in NAMES:
+        raise UsageError("approve.channel", "there is no such channel", value=channel, limit=", ".join(NAMES))
+    if override and not override.strip():
+        raise UsageError("approve.override", "an override needs a reason", next='--override "REASON"')
     with store.read() as db:
         chosen = read_release(db, release)
-        live = read_channels(db).get("live")
-        found = read_report(db, chosen.bundle)
     signed = require_whole(store, chosen)
-    if signed.predicate.get("release") != chosen.id:
-        newer = str(signed.predicate.get("release"))
+    wish = Wish(chosen, signed, channel, override, provisional)
+    with store.read() as db:
+        check_permitted(store, db, wish)
+    part = chosen_share(store, channel, provisional, share)
+    if dry_run:
+        return Channel(channel, chosen.id, chosen.bundle, 0, part, "provisional" if provisional else "normal")
+    return move(store, wish, part)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for, with the bundle's bytes and signatures checked."""
+
+    release: Release
+    signed: Signed
+    channel: str
+    override: str
+    provisional: bool
+
+
+def check_permitted(store: Store, db: Connection, wish: Wish) -> Deposition | None:
+    """Whether the channels, releases and reports of this moment permit it: asked before the act, and again inside it,
+    because another may have moved a channel between the two. Returns how the bundle was put back before, if it was."""
+    chosen, channel = wish.release, wish.channel
+    latest = read_release(db, chosen.bundle).id
+    newer = latest if latest != chosen.id else str(wish.signed.predicate.get("release"))
+    if newer != chosen.id:
         raise HeldError(
             "approve.superseded", "the bundle was judged and signed again since", value=chosen.id, limit=newer,
             next=f"muster approve {newer}",
         )  # fmt: skip
-    if provisional:
+    live = read_channels(db).get("live")
+    found = read_report(db, chosen.bundle)
+    past = deposition(db, chosen.bundle, channel, found[1] if found else None)
+    returning = past is not None and not past.n_fresh
+    if past is not None and returning and not wish.override:
+        raise put_back(chosen, channel, past)
+    if wish.provisional:
+        if wish.override and not returning:
+            raise UsageError("approve.options", "--override and --provisional exclude each other", next="choose one")
         check_provisional(chosen, channel, live)
-    elif override:
-        check_override(chosen, channel, override)
+    elif wish.override and not (returning and chosen.verdict == "SHIP"):
+        check_override(chosen, channel, wish.override)
     else:
-        check_shipped(store, chosen, signed, channel, live, found[1] if found else None)
+        check_shipped(store, chosen, wish.signed, channel, live, found[1] if found else None)
     if channel != "live" and live is None:
         raise UsageError(
             "approve.no_live", f"a {channel} stands beside a live release, and there is none", next="muster approve"
         )
-    part = chosen_share(store, channel, provisional, share)
-    if dry_run:
-        return Channel(channel, chosen.id, chosen.bundle, 0, part, "provisional" if provisional else "normal")
-    return move(store, chosen, channel, override, provisional, part)
+    return past
 
 
-def check_names(channel: str, override: str, provisional: bool) -> None:
-    """The options go together."""
-    if channel not in NAMES:
-        raise UsageError("approve.channel", "there is no such channel", value=channel, limit=", ".join(NAMES))
-    if override and provisional:
-        raise UsageError("approve.options", "--override and --provisional exclude each other", next="choose one")
+def put_back(chosen: Release, channel: str, past: Deposition) -> HeldError:
+    """What is said to whoever wants a release back that was rolled back from, with no new evidence."""
+    beside = "" if channel == "live" else f" --channel {channel}"
+    return HeldError(
+        "approve.put_back",
+        f"this bundle was put back from {past.channel} on {past.at[:19]} ({past.why}), and nothing is known since",
+        value="0 test labels since then", limit="1 fresh test label, or a reason", where=channel,
+        next=f"label test items and muster release; or muster approve {chosen.id}{beside} --override "
+        '"WHY IT MAY RETURN"',
+    )  # fmt: skip
 
 
 def check_shipped(
@@ -120,11 +162,9 @@ def check_shipped(
 
 
 def check_override(chosen: Release, channel: str, override: str) -> None:
-    """An override needs a reason, a release that needs it, and the canary."""
+    """An override of a verdict needs one to override, and the canary."""
     if chosen.verdict == "SHIP":
         raise UsageError("approve.override", f"{chosen.id} needs no override: its verdict is SHIP", next="leave it out")
-    if not override.strip():
-        raise UsageError("approve.override", "an override needs a reason", next='--override "REASON"')
     if channel != "canary":
         raise HeldError(
             "approve.held", "an override opens the canary only", value=channel, limit="canary",
@@ -173,82 +213,119 @@ def require_whole(store: Store, release: Release) -> Signed:
     return signed
 
 
-def move(store: Store, chosen: Release, channel: str, override: str, provisional: bool, share: float) -> Channel:
+def move(store: Store, wish: Wish, share: float) -> Channel:
     """The act. A canary that goes live leaves the canary channel."""
+    chosen, channel = wish.release, wish.channel
     days = store.config.policy.canary.provisional_days
-    expires = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds") if provisional else ""
-    mode = "provisional" if provisional else "normal"
+    expires = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="microseconds") if wish.provisional else ""
+    mode: Mode = "provisional" if wish.provisional else "normal"
     with store.act("release.approve") as act:
-        pointed = point_channel(act.db, channel, chosen, share=share, mode=mode, expires=expires)
+        past = check_permitted(store, act.db, wish)
+        pointed = point_channel(act, channel, chosen, share=share, mode=mode, expires=expires)
         canary = read_channels(act.db).get("canary")
         promoted = channel == "live" and canary is not None and canary.bundle == chosen.bundle
         if promoted:
-            point_channel(act.db, "canary", None)
-        if override:
+            point_channel(act, "canary", None)
+        if wish.override:
             row = schema.releases.c.id == chosen.id
-            act.db.execute(update(schema.releases).where(row).values(override=override))
+            act.db.execute(update(schema.releases).where(row).values(override=wish.override))
         act.payload.update(
             channel=channel, release=chosen.id, bundle=chosen.bundle, verdict=chosen.verdict, mode=mode, share=share,
-            expires=expires, override=override, promoted=promoted,
+            expires=expires, override=wish.override, promoted=promoted,
+            returns={"from_event": past.seq, "n_fresh_test_labels": past.n_fresh} if past else {},
         )  # fmt: skip
     return pointed
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """Where a rollback leads: from what, to what (None: the channel is withdrawn), on which terms."""
+
+    present: Channel
+    target: Release | None
+    share: float = 1.0
+    mode: Mode = "normal"
+    expires: str = ""
 
 
 def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "", dry_run: bool = False) -> Channel:
     """Point a channel back at the release before this one, or at `to`; a canary with none before it is withdrawn.
 
+    Only a release that was approved for this channel can be gone back to, on the terms of that approval.
+
     Raises
     ------
     NotFoundError
-        ``rollback.none`` when there is nothing to go back to.
+        ``rollback.none`` when there is nothing to go back to, ``release.none``.
     UsageError
-        ``rollback.reason`` without a reason; ``rollback.again`` when the release before was itself rolled back from.
+        ``rollback.reason`` without a reason; ``rollback.again`` when the release before was itself rolled back from;
+        ``release.ambiguous``.
+    HeldError
+        ``rollback.never_approved``, ``rollback.expired``; ``rollback.moved`` when somebody moved the channel meanwhile.
     IntegrityError
         When the bundle to go back to is not whole; nothing was moved.
     """
     if not reason.strip():
         raise UsageError("rollback.reason", "a rollback needs a reason", next='--reason "REASON"')
     with store.read() as db:
-        present = read_channels(db).get(channel)
-        if present is None:
-            raise NotFoundError("rollback.none", f"the channel {channel} points at nothing", next="muster approve")
-        before = to or previous_release(db, channel)
-        target = read_release(db, before) if before else None
-        if target is not None and not to and was_deposed(db, channel, target.id):
-            raise UsageError(
-                "rollback.again", f"{target.id}, the release before, was itself rolled back from",
-                next=f"muster rollback --to {target.id}, or name another release",
-            )  # fmt: skip
-    if target is None and channel == "live":
-        raise NotFoundError(
-            "rollback.none", "there is no release before this one", where=channel, next="muster release, then approve"
-        )
+        way = way_back(db, channel, to)
+    target = way.target
     if target is not None:
-        if channel == "live" and target.verdict == "HOLD":
-            raise HeldError(
-                "rollback.held", f"the verdict on {target.id} is HOLD", limit="SHIP", next="name another release"
-            )
         require_whole(store, target)
-    share = present.share if channel != "live" else 1.0
     if dry_run:
-        return Channel(channel, target.id if target else "", target.bundle if target else "", 0, share)
+        names = (target.id, target.bundle) if target else ("", "")
+        return Channel(channel, *names, 0, way.share, way.mode, way.expires)
     with store.act("channel.rollback") as act:
-        pointed = point_channel(act.db, channel, target, share=share)
+        if way_back(act.db, channel, to) != way:
+            raise HeldError(
+                "rollback.moved", "somebody moved the channel meanwhile; nothing was done", where=channel,
+                next="look at it, then repeat the command",
+            )  # fmt: skip
+        pointed = point_channel(act, channel, target, share=way.share, mode=way.mode, expires=way.expires)
         act.payload.update(
-            channel=channel, bundle=target.bundle if target else "", reason=reason, **{"from": present.release},
+            channel=channel, bundle=target.bundle if target else "", reason=reason, **{"from": way.present.release},
             to=target.id if target else "",
         )  # fmt: skip
     return pointed
 
 
-def was_deposed(db: Connection, channel: str, release: str) -> bool:
-    """Whether the last move of `channel` away from `release` was a rollback, by a person or by the watch."""
-    deposed = False
-    for event in ledger.read(db):
-        if event.payload.get("channel") != channel:
-            continue
-        if event.kind == "release.approve" and event.payload.get("release") == release:
-            deposed = False
-        elif event.payload.get("from") == release:
-            deposed = event.kind == "channel.rollback" or event.payload.get("action") in ("rollback", "withdraw")
-    return deposed
+def way_back(db: Connection, channel: str, to: str) -> WayBack:
+    """Where a rollback of `channel` leads now; raises as `rollback` does."""
+    present = read_channels(db).get(channel)
+    if present is None:
+        raise NotFoundError("rollback.none", f"the channel {channel} points at nothing", next="muster approve")
+    before = to or previous_release(db, channel)
+    if not before and channel == "live":
+        raise NotFoundError(
+            "rollback.none", "there is no release before this one", where=channel, next="muster release, then approve"
+        )
+    if not before:
+        return WayBack(present, None, present.share)
+    target = read_release(db, before)
+    if not to and was_deposed(db, channel, target.id):
+        raise UsageError(
+            "rollback.again", f"{target.id}, the release before, was itself rolled back from",
+            next=f"muster rollback --to {target.id}, or name another release",
+        )  # fmt: skip
+    return WayBack(present, target, **terms_of_approval(db, channel, target))
+
+
+def terms_of_approval(db: Connection, channel: str, release: Release) -> dict[str, Any]:
+    """Share, mode and expiry of the last approval of a release for a channel, as the ledger has it."""
+    approvals = [
+        event.payload
+        for event in ledger.read(db, kind="release.approve")
+        if (event.payload.get("channel"), event.payload.get("release")) == (channel, release.id)
+    ]
+    if not approvals:
+        raise HeldError(
+            "rollback.never_approved", f"{release.id} was never approved for {channel}: there is no going back to it",
+            value=release.verdict, where=channel, next=f"muster approve {release.id}",
+        )  # fmt: skip
+    terms = {name: approvals[-1][name] for name in ("share", "mode", "expires")}
+    if terms["expires"] and age_s(terms["expires"]) > 0:
+        raise HeldError(
+            "rollback.expired", f"{release.id} was provisional, and its time is over", value=terms["expires"][:19],
+            next="name another release",
+        )  # fmt: skip
+    return terms

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from passmuster.core.clock import now
 from passmuster.core.errors import HeldError, NotFoundError
 from passmuster.core.records import Report, Verdict
 from passmuster.store import ledger
-from passmuster.store.items import read_labels
 from passmuster.store.releases import read_bundle, read_channels, read_report
 from passmuster.store.schema import seal_openings
-from passmuster.store.snapshots import read_placement, read_snapshot
+from passmuster.store.seal import count_looks, whole_looks
 from passmuster.store.store import Store
 
 
@@ -41,7 +38,7 @@ def judge(store: Store, bundle: str = "") -> Verdict:
                 "report.none", "this bundle was not evaluated", value=digest[:16], next=f"muster evaluate {digest[:16]}"
             )
         report_digest, report = found
-        n_looks = count_looks(db, report)
+        n_looks = max(1.0, count_looks(db, report.snapshot, report.created))  # the report itself was one look
     if live is not None and live.bundle not in (report.incumbent, digest):
         raise HeldError(
             "report.stale",
@@ -59,35 +56,10 @@ def judge(store: Store, bundle: str = "") -> Verdict:
         outcome=decision.outcome,
         gates=decision.gates,
         created=now(),
-        look=math.ceil(n_looks - 1e-9),
+        look=whole_looks(n_looks),
         n_more_labels=decision.n_more_labels,
         notes=(note,) if note else (),
     )
-
-
-def count_looks(db: Connection, report: Report) -> float:
-    """Looks at the report's evidence up to the report, that one included.
-
-    Each counted opening of the seal counts as the share of the test labels now in evidence that it could see. So fresh
-    labels make old looks count less, and a new dataset version around the same labels changes nothing. At least the
-    one look that the report itself was.
-    """
-    labels = read_labels(db, role="test")
-    keys = test_keys(db, report.snapshot)
-    evidence = {key: label for key, label in labels.items() if key in keys}
-    total = 0.0
-    openings = select(seal_openings).where(seal_openings.c.counted > 0, seal_openings.c.at <= report.created)
-    for opening in db.execute(openings):
-        keys_then = keys if opening.snapshot == report.snapshot else test_keys(db, opening.snapshot)
-        seen = sum(1 for key, label in evidence.items() if key in keys_then and label.at <= opening.at)
-        total += seen / len(evidence) if evidence else 1.0
-    return max(1.0, total)
-
-
-def test_keys(db: Connection, snapshot: str) -> frozenset[str]:
-    """Which items are in a dataset version's test split: keys alone, so that no seal is opened."""
-    placed = read_placement(db, read_snapshot(db, snapshot))
-    return frozenset(key for key, (split, _) in placed.items() if split == "test")
 
 
 def note_policy_change(store: Store, report: Report) -> str:

@@ -10,8 +10,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection
-
 from passmuster.core.clock import age_s, now
 from passmuster.core.codec import to_plain
 from passmuster.core.digests import sha256_hex
@@ -30,7 +28,7 @@ from passmuster.store.incidents import (
     write_incident,
 )
 from passmuster.store.releases import point_channel, read_channels, read_release
-from passmuster.store.store import Store
+from passmuster.store.store import Act, Store
 from passmuster.store.traffic import Record, TrafficReader
 
 ACTOR = "watch"
@@ -139,7 +137,7 @@ def expire(store: Store) -> list[Notice]:
     for channel in due:
         with store.act("channel.expire", actor=ACTOR) as act:
             if read_channels(act.db).get(channel.name) == channel:
-                point_channel(act.db, channel.name, None)
+                point_channel(act, channel.name, None)
                 notices.append(Notice("expired", f"{channel.name} is withdrawn: {channel.release} was provisional"))
             act.payload.update(channel=channel.name, release=channel.release, withdrawn=bool(notices))
     return notices
@@ -184,8 +182,8 @@ def _alarm(
         with store.act("incident.escalate" if again else "incident.open", actor=ACTOR) as act:
             if read_channels(act.db).get(alarm.channel) != channel:
                 raise _MovedMeanwhile
-            moved = _move(act.db, channel, response)
-            write_incident(act.db, incident)
+            moved = _move(act, channel, response)
+            write_incident(act, incident)
             count_labels(act.db, counted)
             write_cursor(act.db, CURSOR, position, pack(_answered(state, signal, incident.id, moved)))
             act.payload.update(
@@ -201,13 +199,14 @@ class _MovedMeanwhile(Exception):
     """Somebody moved the channel between measuring and acting."""
 
 
-def _move(db: Connection, channel: Channel, response: Response) -> Channel | None:
+def _move(act: Act, channel: Channel, response: Response) -> Channel | None:
     if response.kind == "withdraw":
-        return point_channel(db, channel.name, None)
+        return point_channel(act, channel.name, None)
     if response.kind == "rollback":
-        return point_channel(db, channel.name, response.target)
+        return point_channel(act, channel.name, response.target)
     if response.kind == "degrade":
-        return point_channel(db, channel.name, read_release(db, channel.release), share=channel.share, mode="degraded")
+        same = read_release(act.db, channel.release)
+        return point_channel(act, channel.name, same, share=channel.share, mode="degraded")
     return None
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from passmuster.core.clock import now
-from passmuster.core.errors import NotFoundError, UsageError
+from passmuster.core.errors import UsageError
 from passmuster.core.records import Channel, Incident
 from passmuster.store.incidents import read_incidents, write_incident
+from passmuster.store.naming import the_one_named
 from passmuster.store.releases import point_channel, read_channels, read_release
-from passmuster.store.store import Store
+from passmuster.store.store import Act, Store
 
 
 def find_incident(db: Connection, name: str) -> Incident:
@@ -24,14 +25,8 @@ def find_incident(db: Connection, name: str) -> Incident:
     UsageError
         ``incident.ambiguous`` when several do.
     """
-    found = [i for i in read_incidents(db) if name and i.id.startswith(name)]
-    if not found:
-        raise NotFoundError("incident.none", "there is no such incident", value=name, next="muster incidents")
-    if len(found) > 1:
-        raise UsageError(
-            "incident.ambiguous", "several incidents begin like that", value=name, limit=", ".join(i.id for i in found)
-        )
-    return found[0]
+    found = {incident.id: incident for incident in read_incidents(db)}
+    return found[the_one_named(name, found, noun="incident", what="incident", next="muster incidents")]
 
 
 def resolve_incident(store: Store, name: str, *, note: str) -> tuple[Incident, Channel | None]:
@@ -53,14 +48,15 @@ def resolve_incident(store: Store, name: str, *, note: str) -> tuple[Incident, C
         if incident.closed:
             raise UsageError("incident.closed", "this incident is closed already", value=incident.closed)
         closed = replace(incident, closed=now(), resolution=note.strip())
-        write_incident(act.db, closed)
-        moved = _back_to_normal(act.db, closed)
+        write_incident(act, closed)
+        moved = _back_to_normal(act, closed)
         act.payload.update(incident=incident.id, channel=incident.channel, mode=moved.mode if moved else "")
     return closed, moved
 
 
-def _back_to_normal(db: Connection, incident: Incident) -> Channel | None:
+def _back_to_normal(act: Act, incident: Incident) -> Channel | None:
     """The channel's next generation, which makes the watch begin anew; None when another release is there by now."""
+    db = act.db
     channel = read_channels(db).get(incident.channel)
     if channel is None or channel.release != incident.release:
         return None
@@ -70,7 +66,7 @@ def _back_to_normal(db: Connection, incident: Incident) -> Channel | None:
     if others:
         return None
     return point_channel(
-        db,
+        act,
         channel.name,
         read_release(db, channel.release),
         share=channel.share,

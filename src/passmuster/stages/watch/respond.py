@@ -63,8 +63,8 @@ def better_release(store: Store, reader: TrafficReader, channel: Channel) -> tup
         if not before or before == channel.release:
             return None, {"rollback": "there is no release before this one"}
         target, present = read_release(db, before), read_release(db, channel.release)
-    if target.verdict == "HOLD":
-        return None, {"rollback": f"{target.id} was held by the gates"}
+    if target.verdict != "SHIP":  # the alarm of a machine does not let through what no person may
+        return None, {"rollback": f"{target.id} has not passed the gates: {target.verdict}"}
     labelled = [
         (record, label)
         for record, label in reader.recent(store.config.policy.watch.recent_labels)
