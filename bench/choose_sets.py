@@ -14,16 +14,11 @@ from typing import Any
 
 import numpy as np
 
-MAX_CHARS = 1_200  # the encoder reads 256 tokens
+from answers import read_set
+
 BATCH = 64
 CONV_S, QUICK_CONV_S = 280.0, 30.0
 N_QUICK = (2_500, 700)  # items of the training split and of the test
-FILES = {
-    "banking77": "banking77/banking77.parquet",
-    "clinc150": "clinc150_oos/clinc150.parquet",
-    "ag_news": "ag_news/ag_news_test.parquet",
-    "sms_spam": "sms_spam/sms_spam.parquet",
-}
 
 
 def embedded(data: Path, name: str, folder: Path, *, quick: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,24 +48,10 @@ def _part(test: np.ndarray, quick: bool) -> np.ndarray:
 
 
 def _texts(data: Path, name: str, quick: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Splits without an official test are halved by a fixed seed."""
-    import polars as pl
-
-    table = pl.read_parquet(data / FILES[name])
-    if name == "clinc150":
-        table = table.filter(~pl.col("is_oos")).rename({"intent": "label"})
-    if name == "sms_spam":
-        table = table.unique("text", maintain_order=True)  # it holds 403 exact copies
-    if "split" in table.columns:
-        test = (table["split"] == "test").to_numpy()
-    else:
-        test = np.zeros(len(table), bool)
-        test[np.random.default_rng(0).permutation(len(table))[: len(table) // 2]] = True
+    texts, labels, test = read_set(data, name)
     chosen = _part(test, quick)
-    table, test = table[chosen], test[chosen]
-    texts = [text[:MAX_CHARS] for text in table["text"]]
-    matrix = _embed("text", "pretrained.v1", [], texts, CONV_S)
-    return matrix, table["label"].cast(pl.String).to_numpy().astype(str), test
+    matrix = _embed("text", "pretrained.v1", [], [texts[i] for i in chosen], CONV_S)
+    return matrix, labels[chosen], test[chosen]
 
 
 def _fashion(data: Path, quick: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
