@@ -130,6 +130,8 @@ class ServeConfig:
     port: int = 8080
     max_body_bytes: int = 8_388_608
     max_items: int = 1_000
+    max_request_pixels: int = 67_108_864  # of all images of a request together, decompressed, before 413
+    max_pixels_in_flight: int = 134_217_728  # of all requests together, three bytes each, before 429
     max_waiting: int = 2_048  # requests in flight before 429
     max_batch: int = 64
     max_batch_wait_ms: float = 2.0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from starlette.applications import Starlette
@@ -20,6 +23,7 @@ from passmuster.core.records import FeedbackRecord, Payload
 from passmuster.stages.serve import inference_protocol as oip
 from passmuster.stages.serve.answering import Answered, Asked
 from passmuster.stages.serve.batcher import Batcher
+from passmuster.stages.serve.decoding import Decoder, Field
 from passmuster.stages.serve.door import Door, Handler, error_response, json_response
 from passmuster.stages.serve.fleet import Fleet, Lane
 from passmuster.stages.serve.meters import CONTENT_TYPE, Meters
@@ -29,7 +33,9 @@ from passmuster.store.store import Store
 from passmuster.store.traffic import TrafficReader, TrafficWriter
 
 KEY_HEADER = "x-muster-key"
-SMALL_BODY_BYTES = 32_768  # larger ones are read in a thread, so that one image does not hold up everybody
+# What is larger is read in a thread, so that one image does not hold up everybody.
+SMALL_BODY_BYTES, SMALL_PIXELS = 32_768, 262_144
+NEVER = threading.Event()
 Method = Literal["GET", "POST"]
 
 
@@ -54,6 +60,7 @@ class Service:
         self.store, self.config, self.fleet, self.batcher = store, store.config, fleet, batcher
         self.writer, self.door, self.meters = writer, door, meters
         self.reader = TrafficReader(store.traffic_folder)
+        self.decoder = Decoder(store.config.serve)
         self.model = store.config.project.name
 
     def endpoints(self) -> list[Endpoint]:
@@ -83,10 +90,12 @@ class Service:
     async def predict(self, request: Request) -> Response:
         body = await self.door.body(request)
         asked = read_predict(body, request.headers.get(KEY_HEADER, ""), self.config.serve.max_items)
-        from_json = self.main.predictor.modality.from_json
-        payloads = await in_thread_if(
-            len(body) > SMALL_BODY_BYTES, lambda: [from_json(item, self.config.data) for item in asked.items]
-        )
+        modality, config = self.main.predictor.modality, self.config.data
+        fields = [
+            Field("item" if asked.single else f"items[{i}]", partial(modality.open_json, item, config))
+            for i, item in enumerate(asked.items)
+        ]
+        payloads = await self.decoded(fields, len(body), request)
         answers = [a.as_dict() for a in await self.answers(payloads, asked.key, "", request)]
         return json_response(answers[0] if asked.single else {"predictions": answers})
 
@@ -111,14 +120,27 @@ class Service:
         modality, header_key = self.main.predictor.modality, request.headers.get(KEY_HEADER, "")
         if "inference-header-content-length" in request.headers:
             raise UsageError("request.binary", "binary tensor data are not taken; send the tensor as JSON")
-        asked, payloads, key = await in_thread_if(
+        asked, fields, key = await in_thread_if(
             len(body) > SMALL_BODY_BYTES,
             lambda: oip.read_infer(body, header_key, modality, self.config.data, self.config.serve.max_items),
         )
+        payloads = await self.decoded(fields, len(body), request)
         version = request.path_params.get("version", "")
         answers = await self.answers(payloads, key, version, request)
         classes = lanes[0].predictor.classes
         return json_response(oip.infer_answer(asked, answers, self.model, lanes[0].release.id, classes))
+
+    async def decoded(self, fields: Sequence[Field], n_bytes: int, request: Request) -> list[Payload]:
+        """The payloads of a request whose body had `n_bytes`; what may take long is done in a thread while wanted."""
+        opened = self.decoder.open(fields, NEVER) if n_bytes <= SMALL_BODY_BYTES else None
+        if opened is not None and sum(pending.n_pixels for pending in opened) <= SMALL_PIXELS:
+            return self.decoder.load(fields, opened, NEVER)
+
+        def work(gone: threading.Event) -> list[Payload]:
+            return self.decoder.load(fields, opened or self.decoder.open(fields, gone), gone)
+
+        async with wanted(request) as gone:
+            return await asyncio.to_thread(work, gone)
 
     async def answers(self, payloads: Sequence[Payload], key: str, release: str, request: Request) -> list[Answered]:
         """Answers to decoded items, once they are kept."""
@@ -214,6 +236,24 @@ async def no_such_address(request: Request, error: Exception) -> Response:
     for name, text in (error.headers or {}).items():
         told.headers[name] = text
     return told
+
+
+@contextlib.asynccontextmanager
+async def wanted(request: Request) -> AsyncIterator[threading.Event]:
+    """An event for a thread to look at: it is set when the caller hangs up, and when this block is left in any way."""
+    gone = threading.Event()
+
+    async def listen() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    listening = asyncio.create_task(listen())
+    try:
+        yield gone
+    finally:
+        gone.set()
+        listening.cancel()
 
 
 async def in_thread_if(large: bool, work: Callable[[], Any]) -> Any:

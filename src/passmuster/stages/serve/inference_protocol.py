@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,10 +17,10 @@ import numpy as np
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
-from passmuster.core.records import Payload
-from passmuster.modality.base import Modality
+from passmuster.modality.base import Modality, Pending
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.serve.answering import Answered
+from passmuster.stages.serve.decoding import Field
 from passmuster.stages.serve.requests import check_count, check_key, decode
 
 INPUTS = {"text": ("text", "BYTES", [-1]), "image": ("image", "UINT8", [-1, -1, -1, -1])}
@@ -63,8 +64,8 @@ class InferRequest(msgspec.Struct):
 
 def read_infer(
     body: bytes, header_key: str, modality: Modality, config: DataConfig, max_items: int
-) -> tuple[InferRequest, list[Payload], str]:
-    """The request, its items as payloads, and its routing key.
+) -> tuple[InferRequest, list[Field], str]:
+    """The request, its items, and its routing key.
 
     Raises
     ------
@@ -83,10 +84,10 @@ def read_infer(
     key = asked.parameters.get("key", "") or header_key
     if not isinstance(key, str):
         raise DataError("request.key", "the routing key is not a string", where="parameters.key")
-    return asked, payloads_of(asked.inputs[0], modality, config, max_items), check_key(key)
+    return asked, fields_of(asked.inputs[0], modality, config, max_items), check_key(key)
 
 
-def payloads_of(tensor: Tensor, modality: Modality, config: DataConfig, max_items: int) -> list[Payload]:
+def fields_of(tensor: Tensor, modality: Modality, config: DataConfig, max_items: int) -> list[Field]:
     """The items in a tensor; the first axis counts them."""
     where = f"inputs.{tensor.name}"
     if not tensor.shape or any(side < 0 for side in tensor.shape):
@@ -96,7 +97,7 @@ def payloads_of(tensor: Tensor, modality: Modality, config: DataConfig, max_item
         texts = flatten(tensor.data, tensor.shape, where)
         if len(texts) != tensor.shape[0]:
             raise DataError("tensor.shape", "BYTES has one element per item", value=tensor.shape, where=where)
-        return [modality.from_json(text, config) for text in texts]
+        return [Field(f"{where}.data[{i}]", partial(modality.open_json, t, config)) for i, t in enumerate(texts)]
     if modality.name != "image" or tensor.datatype not in ("UINT8", "FP32"):
         allowed = "BYTES" if modality.name != "image" else "BYTES, UINT8, FP32"
         raise DataError(
@@ -105,7 +106,7 @@ def payloads_of(tensor: Tensor, modality: Modality, config: DataConfig, max_item
     return images_of(tensor, config, where)
 
 
-def images_of(tensor: Tensor, config: DataConfig, where: str) -> list[Payload]:
+def images_of(tensor: Tensor, config: DataConfig, where: str) -> list[Field]:
     """A UINT8 or FP32 tensor as images."""
     shape = [*tensor.shape, 1] if len(tensor.shape) == 3 else tensor.shape
     if len(shape) != 4 or shape[3] not in (1, 3) or not shape[1] or not shape[2]:
@@ -125,7 +126,12 @@ def images_of(tensor: Tensor, config: DataConfig, where: str) -> list[Payload]:
     if not whole or array.min() < 0 or array.max() > top:
         kind = "whole numbers 0 to 255" if tensor.datatype == "UINT8" else "numbers 0 to 1"
         raise DataError("tensor.data", f"{tensor.datatype} pixels are {kind}", value=float(array.max()), where=where)
-    return list(np.rint(array * (255.0 / top)).astype(np.uint8).reshape(shape))
+    images = np.rint(array * (255.0 / top)).astype(np.uint8).reshape(shape)
+    return [Field(f"{where}.data[{i}]", partial(_there_already, image)) for i, image in enumerate(images)]
+
+
+def _there_already(image: np.ndarray) -> Pending:
+    return Pending(image.shape[0] * image.shape[1], lambda: image)
 
 
 def flatten(data: Sequence[Any], shape: Sequence[int], where: str) -> list[Any]:
