@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -192,3 +193,11 @@ def test_a_bundle_is_found_wherever_the_project_lies(new_store) -> None:
     store: Store = new_store()
     for path in (".muster/bundles/abc", "bundles/abc", "/elsewhere/.muster/bundles/abc"):
         assert store.bundle_folder(path) == store.root / "bundles" / "abc"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no user ids")
+def test_a_user_without_a_name_acts_under_a_number(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 1_234_567)  # as under `docker run --user 1234567`
+    assert new_store().actor == "uid-1234567"

@@ -48,7 +48,7 @@ class Store:
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = folder.resolve(), config
         self.root = self.folder / FOLDER
-        self.actor = os.environ.get("USER") or getpass.getuser()
+        self.actor = os.environ.get("USER") or _user_name()
         self.engine = _engine(self.root / "catalog.db")
         self.blobs = Blobs(self.root / "blobs.db")
         self._digest_key = keys.digest_key(self.keys_folder)
@@ -196,6 +196,14 @@ class Store:
     def close(self) -> None:
         """Close the database."""
         self.engine.dispose()
+
+
+def _user_name() -> str:
+    """The user's name, or ``uid-12345`` where the system knows only a number, as in a container run under any user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # which one depends on Python's version and on the system
+        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 def _engine(path: Path) -> Engine:
