@@ -217,6 +217,31 @@ def test_novelty_needs_no_label_and_says_what_it_does_not_know(new_store) -> Non
     assert "/v1/feedback" in incident.alarm.evidence["how"]
 
 
+@pytest.mark.parametrize(
+    ("errors", "on_novelty", "action", "mode"),
+    [
+        ([], "ask", "ask", "normal"),  # a handful of new inputs typed by hand
+        ([False] * 40, "ask", "ask", "normal"),
+        ([True] * 4 + [False] * 6, "ask", "degrade", "degraded"),  # labels show that answers got worse
+        ([], "act", "degrade", "degraded"),
+    ],
+)
+def test_novelty_alone_asks_for_labels_and_changes_nothing(
+    new_store, errors: list[bool], on_novelty: str, action: str, mode: str
+) -> None:
+    store = case.project(new_store, watch=WatchPolicy(on_novelty=on_novelty))
+    traffic = case.Traffic(store)
+    traffic.labelled(errors)
+    traffic.write([a for i in range(21) for a in traffic.answers(1, novel=i % 7 < 4)])
+    notice = watch_once(store)[-1]
+    (incident,) = case.incidents(store)
+    assert (incident.alarm.signal, incident.alarm.evidence["action"]) == ("novelty.v1", action)
+    assert case.channels(store)["live"].mode == mode
+    assert case.events(store)[0].payload["action"] == action
+    loss = {0: "loss unknown", 40: "no loss measured", 10: "about 35 accuracy points lost"}[len(errors)]
+    assert loss in notice.text
+
+
 def test_the_incident_shows_which_answers_moved(new_store) -> None:
     store = case.project(new_store)
     traffic = case.Traffic(store)
@@ -243,7 +268,8 @@ def test_a_second_signal_joins_the_open_incident(new_store) -> None:
     assert [e.kind for e in case.events(store)] == ["incident.open", "incident.escalate"]
     (further,) = incident.alarm.evidence["further"]
     assert (incident.alarm.signal, further["signal"]) == ("novelty.v1", "errors.v1")
-    assert "then, on errors.v1: degraded already" in incident.action
+    assert incident.action.startswith("nothing was changed")
+    assert "then, on errors.v1: degraded: answers" in incident.action
     traffic.labelled(BAD)
     assert watch_once(store) == []
     assert case.channels(store)["live"].generation == 2

@@ -87,11 +87,13 @@ def close(session: Session, name: str, note: str) -> None:
 
 
 def _line(incident: Incident) -> str:
+    from passmuster.core.records import harm_in_words
+
     state = "closed" if incident.closed else "OPEN"
     harm = incident.alarm.harm_points
-    points = "" if harm is None else f", about {harm:.0f} accuracy points"
+    points = harm_in_words(harm)
     when = incident.opened[:19].replace("T", " ")
-    return f"{incident.id}  {state}  {when}  {incident.channel}: {incident.alarm.signal}{points}; {incident.action}"
+    return f"{incident.id}  {state}  {when}  {incident.channel}: {incident.alarm.signal}, {points}; {incident.action}"
 
 
 def _evidence_lines(evidence: Mapping[str, Any], indent: str) -> list[str]:

@@ -76,6 +76,7 @@ class WatchPolicy:
     smallest_error_increase: float = 0.05  # rise in error rate worth an alarm
     smallest_novelty_ratio: float = 3.0  # rise in novel share worth an alarm
     on_alarm: Literal["rollback-or-degrade", "degrade", "record"] = "rollback-or-degrade"
+    on_novelty: Literal["ask", "act"] = "ask"  # while labels show no harm: ask for labels, or do as `on_alarm` says
     recent_labels: int = 200  # labelled traffic on which releases are compared
 
 

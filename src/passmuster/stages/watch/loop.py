@@ -16,7 +16,7 @@ from passmuster.core.clock import age_s, now
 from passmuster.core.codec import to_plain
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import ResourceError
-from passmuster.core.records import Alarm, Channel, FeedbackRecord, Incident, TrafficRecord
+from passmuster.core.records import Alarm, Channel, FeedbackRecord, Incident, TrafficRecord, harm_in_words
 from passmuster.stages.watch.evidence import raise_alarm
 from passmuster.stages.watch.follow import follow
 from passmuster.stages.watch.respond import Response, respond
@@ -243,6 +243,6 @@ def _answered(state: WatchState, signal: str, incident: str, moved: Channel | No
 
 
 def _tell(incident: Incident, alarm: Alarm, response: Response) -> str:
-    harm = "" if alarm.harm_points is None else f", about {alarm.harm_points:.0f} accuracy points lost"
-    seen = f"{alarm.signal} on {alarm.channel} crossed its bound after {alarm.n_seen} observations{harm}"
+    harm = harm_in_words(alarm.harm_points)
+    seen = f"{alarm.signal} on {alarm.channel} crossed its bound after {alarm.n_seen} observations, {harm}"
     return f"incident {incident.id}: {seen}; {response.words}"

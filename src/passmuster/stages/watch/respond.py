@@ -23,7 +23,7 @@ from passmuster.store.traffic import TrafficReader
 
 N_AT_ONCE = 4  # stored inputs in memory at a time, while releases are compared
 
-Kind = Literal["withdraw", "rollback", "degrade", "none"]
+Kind = Literal["withdraw", "rollback", "degrade", "ask", "none"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ def respond(store: Store, reader: TrafficReader, alarm: Alarm, channel: Channel)
         target, facts = better_release(store, reader, channel)
         if target is not None:
             return Response("rollback", f"rolled back to {target.id}", target, facts)
+    if alarm.signal == "novelty.v1" and policy.on_novelty == "ask" and not alarm.evidence["harm_is_measured"]:
+        return Response("ask", "nothing was changed: inputs are new, labels for them are asked for", None, facts)
     if channel.mode == "provisional":
         if alarm.signal == "errors.v1":
             return Response(
