@@ -109,7 +109,9 @@ def test_draining_answers_what_is_under_way_refuses_the_rest_and_exits_0(new_sto
     with serving(store) as server, server.client() as client:
         address = (urlsplit(server.url).hostname, urlsplit(server.url).port)
         slow = socket.create_connection(address)
-        slow.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body[:5])
+        slow.sendall(
+            b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body) + body[:5]
+        )
         until(lambda: server.metric("http_server_active_requests") == 2, "the slow request is inside")
         assert client.get("/readyz").status_code == 200
         server.process.terminate()
@@ -377,7 +379,7 @@ def test_a_flood_is_refused_at_the_door_and_counted(new_store) -> None:
         address = (urlsplit(server.url).hostname, urlsplit(server.url).port)
         held = [socket.create_connection(address) for _ in range(4)]
         for caller in held:
-            caller.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n{" % len(body))
+            caller.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n{" % len(body))
         until(lambda: server.metric("http_server_active_requests") == 5, "four are inside")
         answer = client.post("/v1/predict", json={"item": LIGHT})
         assert answer.status_code == 429
@@ -397,7 +399,7 @@ def test_a_request_without_an_answer_in_time_is_504(new_store) -> None:
     store = project(new_store, deadline_s=0.3)
     with forked(store) as server, server.client() as client:
         with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port)) as slow:
-            slow.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
+            slow.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{")
             assert slow.recv(100).startswith(b"HTTP/1.1 504")
         assert client.post("/v1/predict", json={"item": LIGHT}).status_code == 200
 

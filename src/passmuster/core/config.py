@@ -129,6 +129,7 @@ class ServeConfig:
 
     host: str = "127.0.0.1"
     port: int = 8080
+    allowed_hosts: tuple[str, ...] = ()  # more names than loopback, `host` and addresses; "*": any
     max_body_bytes: int = 8_388_608
     max_items: int = 1_000
     max_request_pixels: int = 67_108_864  # of all images of a request together, decompressed, before 413

@@ -188,8 +188,6 @@ def open_json(value: Any, config: DataConfig) -> Pending:
         array = np.asarray(value)
     except ValueError as error:
         raise DataError("item.type", "rows of different lengths", limit="nested lists of equal lengths") from error
-    except OverflowError as error:
-        raise DataError("item.range", "a pixel lies outside 0 to 255", limit="0 to 255") from error
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0 or array.dtype.kind not in "iuf":

@@ -109,7 +109,12 @@ class Service:
         """Keep all of the facts, or none where an id is unknown; returns labels that are no class of what is served."""
         found = self.reader.predictions([fact.id for fact in facts])
         if missing := next((fact.id for fact in facts if fact.id not in found), None):
-            raise NotFoundError("feedback.unknown_id", "there is no prediction of that id", value=missing[:80])
+            raise NotFoundError(
+                "feedback.unknown_id",
+                "there is no prediction of that id",
+                value=missing[:80],
+                next="send an id from an answer of /v1/predict",
+            )
         at = now()
         self.writer.append([FeedbackRecord(fact.id, fact.label, fact.who, at) for fact in facts])
         return sorted({fact.label for fact in facts} - set(self.main.predictor.classes))
@@ -119,7 +124,7 @@ class Service:
         body = await self.door.body(request)
         modality, header_key = self.main.predictor.modality, request.headers.get(KEY_HEADER, "")
         if "inference-header-content-length" in request.headers:
-            raise UsageError("request.binary", "binary tensor data are not taken; send the tensor as JSON")
+            raise UsageError("request.binary", "binary tensor data are not taken", next="send the tensor as JSON")
         asked, fields, key = await in_thread_if(
             len(body) > SMALL_BODY_BYTES,
             lambda: oip.read_infer(body, header_key, modality, self.config.data, self.config.serve.max_items),
@@ -159,11 +164,23 @@ class Service:
         """The lanes a path speaks of: every one, or the one of that version."""
         model, version = request.path_params["model"], request.path_params.get("version", "")
         if model != self.model:
-            raise NotFoundError("model.none", "there is no such model", value=model, limit=self.model)
+            raise NotFoundError(
+                "model.none",
+                "there is no such model",
+                value=model,
+                limit=self.model,
+                next=f"ask /v2/models/{self.model}",
+            )
         lanes = [lane for lane in self.fleet.lanes.all() if version in ("", lane.release.id)]
         if not lanes and version:
             loaded = ", ".join(lane.release.id for lane in self.fleet.lanes.all())
-            raise NotFoundError("model.version", "this release is not being served", value=version, limit=loaded)
+            raise NotFoundError(
+                "model.version",
+                "this release is not being served",
+                value=version,
+                limit=loaded,
+                next="name one that is, or none",
+            )
         return lanes or [self.main]
 
     async def model_metadata(self, request: Request) -> Response:

@@ -149,4 +149,5 @@ def _named(field: Field, work: Callable[[], T]) -> T:
         return work()
     except DataError as error:
         error.where = field.where if error.where is None else f"{field.where}, {error.where}"
+        error.next = error.next or "mend this item, or leave it out"
         raise
