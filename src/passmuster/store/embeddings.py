@@ -56,7 +56,7 @@ class EmbeddingCache:
             db.close()
 
     def _append(self, db: sqlite3.Connection, blobs: list[str], rows: np.ndarray, known: dict[str, int]) -> None:
-        """Add rows and their places, both under the index's write lock: where a row lies is known only while it is held.
+        """Add rows and their places, both under the index's write lock: while it is held, the end of the file stays.
 
         The rows are on the disk before the index names them. `db` commits only what is said here.
         """

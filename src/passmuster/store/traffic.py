@@ -26,7 +26,8 @@ from passmuster.core.records import FeedbackRecord, TrafficRecord
 Record = TrafficRecord | FeedbackRecord
 
 SEGMENT_BYTES = 64 * 2**20
-_PREDICTION, _FEEDBACK = 0, 1
+_PREDICTION, _FEEDBACK, _TRIAL = 0, 1, 2
+_TRIAL_BYTES = 65_536  # more than a small record, so that the disk has room for more than one
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
   n INTEGER PRIMARY KEY AUTOINCREMENT,  -- commit order
@@ -105,6 +106,19 @@ class TrafficWriter:
                 self._commit_all(batch)
         if ticket.error is not None:
             raise ticket.error
+
+    def try_disk(self) -> None:
+        """Find out whether the disk takes records: write one and take it back, in a transaction of its own.
+
+        Raises
+        ------
+        ResourceError, IntegrityError
+            As `append`.
+        """
+        with self._commit_lock, _named_errors(self._path):
+            self._commit([(_TRIAL, "", "", b"", bytes(_TRIAL_BYTES))])
+            assert self._db is not None
+            self._db.execute(f"DELETE FROM records WHERE kind = {_TRIAL}")
 
     def _commit_all(self, batch: list[_Ticket]) -> None:
         error: BaseException | None = None
@@ -196,7 +210,7 @@ class TrafficReader:
     def _stream(self, name: str, after: int, inputs: bool) -> Generator[tuple[str, str, Any], None, None]:
         """A segment's rows in commit order, read as they are taken, each with the time by which segments are merged."""
         latest = ""
-        query = f"SELECT n, kind, at, record, {_input(inputs)} FROM records WHERE n > ? ORDER BY n"
+        query = f"SELECT n, kind, at, record, {_input(inputs)} FROM records WHERE n > ? AND kind != {_TRIAL} ORDER BY n"
         for row in self._rows(name, query, [(after,)]):
             latest = max(latest, row[2])  # a clock may step back; the commit order holds all the same
             yield latest, name, row

@@ -60,6 +60,7 @@ class Service:
         self.store, self.config, self.fleet, self.batcher = store, store.config, fleet, batcher
         self.writer, self.door, self.meters = writer, door, meters
         self.reader = TrafficReader(store.traffic_folder)
+        self.trying = asyncio.Lock()
         self.decoder = Decoder(store.config.serve)
         self.model = store.config.project.name
 
@@ -72,7 +73,7 @@ class Service:
             Endpoint("POST", "/invocations", self.predict, "The same as /v1/predict", True, PredictRequest),
             Endpoint("GET", "/ping", self.ready, "The same as /readyz"),
             Endpoint("GET", "/livez", self.live, "The process runs"),
-            Endpoint("GET", "/readyz", self.ready, "A release is served and new work is taken"),
+            Endpoint("GET", "/readyz", self.ready, "A release is served, new work is taken, and records can be kept"),
             Endpoint("GET", "/healthz", self.health, "What is served, by channel"),
             Endpoint("GET", "/metrics", self.metrics, "Counters for Prometheus"),
             Endpoint("GET", "/openapi.json", self.openapi, "This description"),
@@ -190,7 +191,7 @@ class Service:
 
     async def model_ready(self, request: Request) -> Response:
         self.find_model(request)
-        return json_response({"name": self.model, "ready": self.door.ready}, status=self._ready_status())
+        return self.told_ready(await self.is_ready(), name=self.model)
 
     async def server_metadata(self, request: Request) -> Response:
         return json_response({"name": "muster", "version": __version__, "extensions": []})
@@ -199,13 +200,27 @@ class Service:
         return json_response({"live": True})
 
     async def oip_ready(self, request: Request) -> Response:
-        return json_response({"ready": self.door.ready}, status=self._ready_status())
+        return self.told_ready(await self.is_ready())
 
     async def live(self, request: Request) -> Response:
         return json_response({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        return json_response({"ready": self.door.ready}, status=self._ready_status())
+        return self.told_ready(await self.is_ready())
+
+    async def is_ready(self) -> bool:
+        """Whether new work would be answered. While the disk is full, each look tries it again, one at a time.
+
+        Nothing else would: whoever balances load sends no request that could find out.
+        """
+        if not self.batcher.keeps and not self.trying.locked():
+            async with self.trying:
+                await asyncio.to_thread(self.batcher.try_to_keep)
+        return self.door.ready and self.batcher.keeps
+
+    def told_ready(self, ready: bool, **more: Any) -> Response:
+        why = {} if self.batcher.keeps else {"why": "records cannot be kept: see the server's log"}
+        return json_response({**more, "ready": ready, **why}, status=200 if ready else 503)
 
     async def health(self, request: Request) -> Response:
         channels = {
@@ -218,11 +233,8 @@ class Service:
             }
             for lane in self.fleet.lanes.all()
         }
-        content = {"ready": self.door.ready, "draining": self.door.draining, "channels": channels}
-        return json_response({**content, "version": __version__}, status=self._ready_status())
-
-    def _ready_status(self) -> int:
-        return 200 if self.door.ready else 503
+        content = {"draining": self.door.draining, "channels": channels, "version": __version__}
+        return self.told_ready(await self.is_ready(), **content)
 
     async def metrics(self, request: Request) -> Response:
         return Response(self.meters.render(), media_type=CONTENT_TYPE)

@@ -1,7 +1,7 @@
 """Who may ask: not a web page of somebody else's, which a browser on this machine would carry to a loopback port.
 
-Two ways in are closed. A page may name a domain of its own and let it point here (DNS rebinding): then the Host header has
-that name. And any page may post a form across origins: then the browser says so in Origin. Programs send neither.
+Two ways in are closed. A page may name a domain of its own and let it point here (DNS rebinding): then the Host header
+has that name. And any page may post a form across origins: then the browser says so in Origin. Programs send neither.
 """
 
 from __future__ import annotations
