@@ -158,6 +158,20 @@ def test_a_moved_channel_is_followed_and_the_old_release_stays_warm(new_store) -
         until(lambda: client.get("/readyz").status_code == 200, "a release again")
 
 
+def test_a_release_refused_for_a_passing_reason_is_tried_again(new_store) -> None:
+    store = project(new_store)
+    second = release(store, "r2", scale=21.0)
+    graph = store.bundle_folder(second.path) / "graphs" / "model.onnx"
+    with forked(store) as server, server.client() as client:
+        graph.rename(graph.with_suffix(".busy"))
+        point(store, "live", second)
+        until(lambda: server.metric("muster_swap_failures_total") == 1, "it is refused")
+        assert answered_by(client) == "r1"
+        graph.with_suffix(".busy").rename(graph)
+        until(lambda: answered_by(client) == "r2", "it is taken though the channel did not move")
+        assert server.metric("muster_swap_failures_total") == 1
+
+
 def tamper_graph(store: Store, path) -> None:
     data = bytearray((path / "graphs" / "model.onnx").read_bytes())
     data[-20] ^= 1
@@ -423,7 +437,16 @@ def test_a_full_disk_acknowledges_nothing_and_recovers(new_store) -> None:
         assert int(answer.headers["retry-after"]) > 0
         assert answer.json()["error"]["code"] in ("disk.full", "traffic.write")
         assert set(kept(store)) == set(acknowledged)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4_096, resource.RLIM_INFINITY))
+        assert client.post("/v1/predict", json={"item": item}).status_code == 503
+        for path in ("/readyz", "/v2/health/ready", "/ping", "/healthz"):
+            told = client.get(path)
+            assert (told.status_code, told.json()["ready"]) == (503, False)
+            assert "cannot be kept" in told.json()["why"]
+        assert client.get("/livez").status_code == 200
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        until(lambda: client.get("/readyz").status_code == 200, "readiness comes back without a request")
+        assert set(kept(store)) == set(acknowledged)
         answer = client.post("/v1/predict", json={"item": item})
         assert answer.status_code == 200
     assert set(kept(store)) == {*acknowledged, answer.json()["id"]}

@@ -17,6 +17,7 @@ from passmuster.stages.watch import loop as watch_loop
 from passmuster.stages.watch import read_status, resolve_incident, watch_once
 from passmuster.store.releases import read_release, read_releases
 from passmuster.store.store import Store
+from passmuster.store.traffic import TrafficReader
 
 QUIET = [i % 20 == 0 for i in range(100)]  # 5 % errors
 BAD = [i % 2 == 0 for i in range(80)]  # 50 %
@@ -470,3 +471,16 @@ def test_the_status_tells_where_it_stands(new_store) -> None:
 def test_a_project_without_traffic_or_channels_is_watched_in_peace(new_store) -> None:
     store = new_store("image", Config())
     assert watch_once(store) == []
+
+
+def test_inputs_are_erased_after_their_time_without_a_server(new_store) -> None:
+    store = case.project(new_store)
+    traffic = case.Traffic(store)
+    old, new = traffic.answer(at="2020-01-01T00:00:00.000000+00:00"), traffic.answer()
+    traffic.write([old, new])
+    assert "expired" in [n.kind for n in watch_once(store)]
+    reader = TrafficReader(store.traffic_folder)
+    found = reader.predictions([old.id, new.id], inputs=True)
+    assert found[old.id].input is None
+    assert found[new.id].input is not None
+    assert [e.payload for e in case.events(store, "traffic.expire")] == [{"n_inputs": 1}]

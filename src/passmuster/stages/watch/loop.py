@@ -7,6 +7,7 @@ one ledger event ``incident.open``. A kill at any moment leaves all of it or not
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -31,9 +32,10 @@ from passmuster.store.incidents import (
 )
 from passmuster.store.releases import point_channel, read_channels, read_release
 from passmuster.store.store import Store
-from passmuster.store.traffic import Record, TrafficReader
+from passmuster.store.traffic import Record, TrafficReader, expire_inputs
 
 ACTOR = "watch"
+EXPIRE_EVERY_S = 3_600.0
 BATCH = 512  # records read at a time
 
 
@@ -55,8 +57,12 @@ def watch(store: Store, *, interval_s: float, stop: threading.Event) -> Iterator
         ``lock.held`` when another process watches this project.
     """
     with store.lock("watch"):
+        next_expiry = 0.0
         while not stop.is_set():
             try:
+                if time.monotonic() >= next_expiry:
+                    next_expiry = time.monotonic() + EXPIRE_EVERY_S
+                    yield from expire_old_inputs(store)
                 yield from _catch_up(store, stop)
             except ResourceError as problem:
                 if problem.code != "catalog.busy":
@@ -68,7 +74,18 @@ def watch(store: Store, *, interval_s: float, stop: threading.Event) -> Iterator
 def watch_once(store: Store) -> list[Notice]:
     """Take in what is there, act on it, and return what changed."""
     with store.lock("watch"):
-        return list(_catch_up(store, threading.Event()))
+        return [*expire_old_inputs(store), *_catch_up(store, threading.Event())]
+
+
+def expire_old_inputs(store: Store) -> list[Notice]:
+    """Erase inputs whose retention has passed, as servers do, for a project that nobody serves at the moment."""
+    keep_days = store.config.policy.traffic.keep_inputs_days
+    n = expire_inputs(store.traffic_folder, keep_days=keep_days, now=now())
+    if not n:
+        return []
+    with store.act("traffic.expire", actor=ACTOR) as act:
+        act.payload["n_inputs"] = n
+    return [Notice("expired", f"{n} inputs are erased: they were kept for {keep_days:g} days")]
 
 
 def _catch_up(store: Store, stop: threading.Event) -> Iterator[Notice]:
