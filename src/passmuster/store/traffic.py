@@ -229,7 +229,7 @@ class TrafficReader:
 
         With `labelled_only`, only predictions that have feedback. Inputs are left out: `predictions` gives them.
         """
-        labels = self._labels()
+        labels = self.labels()
         times: list[tuple[str, str]] = []
         if labelled_only:
             query = f"SELECT id, at FROM records WHERE id = ? AND kind = {_PREDICTION}"
@@ -253,7 +253,7 @@ class TrafficReader:
             missing -= found.keys()
         return found
 
-    def _labels(self) -> dict[str, str]:
+    def labels(self) -> dict[str, str]:
         """Prediction id to its latest feedback label, all segments together."""
         latest: dict[str, tuple[str, str]] = {}
         for name in _segments(self.folder):

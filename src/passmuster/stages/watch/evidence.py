@@ -23,7 +23,7 @@ def raise_alarm(store: Store, reader: TrafficReader, state: WatchState, signal: 
     recent = [pair for pair in reader.recent(_window(store), labelled_only=False) if pair[0].channel != "shadow"]
     ask = {
         "label_next": [r.id for r, label in recent if not label][:N_ASK],
-        "how": 'POST /v1/feedback {"id": ..., "label": ...} for these predictions',
+        "how": 'muster incidents show ID, then POST /v1/feedback {"id": ..., "label": ...} for these predictions',
         "n_labels_unmatched": state.n_unmatched,
         "n_labels_corrected_later": state.n_corrected,
     }
