@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import IntegrityError, NotFoundError, ResourceError
+from passmuster.store.readonly import is_read_only, read_only_uri
 
 N_AT_ONCE = 256  # contents removed in one transaction
 
@@ -43,11 +44,16 @@ class Blobs:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._reserve = path.with_suffix(".reserve")
+        self._read_only = is_read_only(path)
+        if self._read_only:
+            return
         with closing(self._connect()) as db, db:
             db.execute("CREATE TABLE IF NOT EXISTS blobs (digest TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID")
 
     def _connect(self) -> sqlite3.Connection:
         try:
+            if self._read_only:
+                return sqlite3.connect(read_only_uri(self.path), uri=True)
             db = sqlite3.connect(self.path, timeout=30)
             db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file; `keep_only` gives its space back
             db.execute("PRAGMA journal_mode=WAL")

@@ -22,6 +22,7 @@ import msgspec
 
 from passmuster.core.errors import IntegrityError, MusterError, ResourceError, UsageError
 from passmuster.core.records import FeedbackRecord, TrafficRecord
+from passmuster.store.readonly import is_read_only, read_only_uri
 
 Record = TrafficRecord | FeedbackRecord
 
@@ -267,7 +268,11 @@ class TrafficReader:
     def _rows(self, name: str, query: str, parameters: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """What `query` finds in one segment for each of `parameters`; nothing in one that has just been created."""
         path = self.folder / f"{name}.db"
-        with _named_errors(path), contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as db:
+        address, is_uri = (read_only_uri(path), True) if is_read_only(path) else (str(path), False)
+        with (
+            _named_errors(path),
+            contextlib.closing(sqlite3.connect(address, timeout=30, isolation_level=None, uri=is_uri)) as db,
+        ):
             db.execute("PRAGMA query_only=ON")
             if not _has_begun(db):
                 return
