@@ -282,7 +282,7 @@ def kept(store: Store) -> dict[str, Any]:
     """Every prediction on disk, by id."""
     records, cursor = [], ""
     while True:
-        new, cursor = TrafficReader(store.traffic_folder).read(cursor, 500)
+        new, cursor = TrafficReader(store.traffic_folder).read(cursor, 500, inputs=True)
         if not new:
             return {r.id: r for r in records if hasattr(r, "id")}
         records += new

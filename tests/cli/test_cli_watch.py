@@ -16,7 +16,9 @@ import pytest
 
 import watch_case as case
 from passmuster.cli.app import main
+from passmuster.core.records import FeedbackRecord
 from passmuster.core.statistics import wilson
+from passmuster.stages.watch import watch_once
 
 BLOCKED = """
 import sys
@@ -67,7 +69,7 @@ def test_watch_once_then_the_incident_from_list_to_closed(new_store) -> None:
     shown = muster(store.folder, "incidents", incident.id)
     assert f"base rate: {1 - wilson(380, 400).low:.4g}" in shown
     assert "label next:" in shown
-    assert f"Next: muster incidents resolve {incident.id}" in shown
+    assert f"Next: muster incidents show {incident.id}" in shown
     assert answered(store.folder, "incidents", incident.id)["alarm"]["signal"] == "errors.v1"
     muster(store.folder, "incidents", "resolve", incident.id, expect=2)  # without a note
     muster(store.folder, "--dry-run", "incidents", "resolve", incident.id)
@@ -132,3 +134,35 @@ def test_two_watches_do_not_run_at_once(new_store) -> None:
     with store.lock("watch"):
         error = json.loads(muster(store.folder, "--json", "watch", "--once", expect=6))["error"]
     assert error["code"] == "lock.held"
+
+
+def test_the_photos_behind_an_incident_can_be_looked_at_and_labelled(new_store, tmp_path: Path) -> None:
+    store = case.project(new_store)
+    traffic = case.Traffic(store)
+    answers = traffic.answers(20, novel=True)
+    traffic.write(answers)
+    watch_once(store)
+    traffic.write([FeedbackRecord(answers[0].id, "dark", "ana", answers[0].at)])
+    (incident,) = case.incidents(store)
+    told = muster(store.folder, "incidents", "show", incident.id, "--out", str(tmp_path / "out"))
+    ids = incident.alarm.evidence["examples"]
+    assert {p.stem for p in (tmp_path / "out").glob("*.png")} >= set(ids)
+    assert (tmp_path / "out" / f"{answers[0].id}.png").read_bytes() == answers[0].input
+    assert f"{answers[0].id}  answered light (90%, novel); said to be dark" in told
+    assert f"{answers[1].id}  answered light (90%, novel); raised the alarm" in told
+    assert "/v1/feedback" in told
+    muster(store.folder, "incidents", "show", expect=2)
+
+
+def test_a_further_alarm_is_told_in_words(new_store) -> None:
+    store = case.project(new_store)
+    traffic = case.Traffic(store)
+    traffic.write(traffic.answers(20, novel=True))
+    watch_once(store)
+    traffic.labelled(BAD)
+    watch_once(store)
+    (incident,) = case.incidents(store)
+    told = muster(store.folder, "incidents", incident.id)
+    assert "\nerrors.v1 crossed its bound too, at " in told
+    assert "accuracy points lost; degrade\n  base rate: " in told
+    assert "{" not in told.replace('{"id": ..., "label": ...}', "")

@@ -12,7 +12,7 @@ import pytest
 import release_case as case
 from passmuster.core.digests import canonical_json, file_sha256_hex
 from passmuster.core.errors import NotFoundError, UsageError
-from passmuster.core.records import Alarm, Incident, Release
+from passmuster.core.records import Alarm, FeedbackRecord, Incident, Release
 from passmuster.flows.verify import verify
 from passmuster.stages.release import approve, judge, rollback, sign
 from passmuster.store import keys
@@ -276,3 +276,35 @@ def test_what_is_neither_bundle_nor_catalog_is_told(project, tmp_path: Path) -> 
     db.close()
     with pytest.raises(UsageError):
         verify(store, [tmp_path / "other.db"])
+
+
+def test_a_read_only_project_can_be_verified_and_says_what_it_is(new_store, monkeypatch) -> None:
+    """Root may write anywhere, so here the system only says that the folder is read-only; what is opened is real."""
+    import os
+
+    from passmuster.core.errors import ResourceError
+    from passmuster.store.blobs import Blobs
+    from passmuster.store.store import Store
+    from passmuster.store.traffic import TrafficReader, TrafficWriter
+
+    store = new_store()
+    (blob,) = store.blobs.put_many([b"a text"])
+    writer = TrafficWriter(store.traffic_folder, "w0")
+    writer.append([FeedbackRecord("p", "a", "ana", "2026-01-01T00:00:00+00:00")])
+    writer.close()
+    store.close()
+
+    def files() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in sorted(store.root.rglob("*")) if p.is_file()}
+
+    before = files()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    looked_at = Store.open(store.folder)
+    assert verify(looked_at).whole
+    assert Blobs(store.blobs.path).get(blob) == b"a text"
+    assert len(TrafficReader(store.traffic_folder).read("", 10)[0]) == 1
+    for change in (lambda: looked_at.act("x.y"), looked_at.note, lambda: looked_at.lock("add")):
+        with pytest.raises(ResourceError, match="read-only") as caught, change():
+            pass
+        assert caught.value.code == "project.read_only"
+    assert files() == before

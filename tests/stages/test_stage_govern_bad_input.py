@@ -1,7 +1,9 @@
 """Bad input to govern: a clear error with a code and a remedy, and nothing lost."""
 
+import contextlib
 import csv
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -184,9 +186,25 @@ def test_a_full_disk_in_mid_write_loses_nothing_and_the_add_can_be_repeated(
     assert ended.stdout.strip() == "disk.full"
     again = Store.open(store.folder)
     with again.read() as db:
-        assert {item.id for item in read_items(db)} == {"1", "2"}
+        items = read_items(db)
+    assert {item.id for item in items} == {"1", "2"}
+    assert blobs_in(again) == {item.blob for item in items}
+    assert sum(path.stat().st_size for path in again.root.glob("blobs.db*")) < 65_536  # and the disk has its space back
     result = add(again, tmp_path / "big.csv")
     assert (result.n_kept, result.n_known) == (1_500, 0)
+
+
+def blobs_in(store: Store) -> set[str]:
+    with contextlib.closing(sqlite3.connect(store.blobs.path)) as db:
+        return {digest for (digest,) in db.execute("SELECT digest FROM blobs")}
+
+
+def test_an_add_that_is_refused_half_way_keeps_nothing_of_it(store: Store, tmp_path: Path) -> None:
+    before = blobs_in(store)
+    rows = "".join(f"new{i},another text {i}\n" for i in range(1_100))
+    (tmp_path / "changed.csv").write_text(f"id,text\n{rows}1,not what it was\n")
+    assert refused(store, tmp_path / "changed.csv").code == "data.changed"
+    assert blobs_in(store) == before
 
 
 def test_two_adds_at_once_are_refused(store: Store, tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ TENSOR = {"name": "image", "shape": [1, 2, 2, 1], "datatype": "UINT8", "data": [
         ("/v2/models/project/infer", {"inputs": [{**TENSOR, "data": [0, 1, 2]}]}, 422, "tensor.data"),
         ("/v2/models/project/infer", {"inputs": [{**TENSOR, "data": [0, 1, 2, 256]}]}, 422, "tensor.data"),
         ("/v2/models/project/infer", {"inputs": [{**TENSOR, "data": [0, 1, 2, -1]}]}, 422, "tensor.data"),
+        ("/v2/models/project/infer", {"inputs": [{**TENSOR, "data": [0, 1, 2, 10**400]}]}, 422, "tensor.data"),
+        ("/v1/predict", {"item": [[0.5, 10**400]]}, 422, "item.type"),
         ("/v2/models/project/infer", {"inputs": [{**TENSOR, "data": [0, 1, 2, 0.5]}]}, 422, "tensor.data"),
         ("/v2/models/project/infer", {"inputs": [{**TENSOR, "data": [0, 1, 2, "3"]}]}, 422, "tensor.data"),
         ("/v2/models/project/infer", {"inputs": [{**TENSOR, "data": [0, 1, 2, True]}]}, 422, "tensor.data"),
@@ -165,9 +167,10 @@ def test_a_bad_request_is_told_what_is_wrong(
     told = answer.json() if path.startswith("/v2") else answer.json()["error"]
     assert code in ("", told["code"])
     if path.startswith("/v2"):
-        assert isinstance(told["error"], str)
+        assert ". Next: " in told["error"]
     else:
         assert told["what"]
+        assert told["next"]
     assert client.post("/v1/predict", json={"item": GOOD}).status_code == 200  # and goes on
 
 
@@ -200,7 +203,7 @@ def test_a_body_too_large_in_chunks_is_413(client: httpx.Client) -> None:
 def test_a_caller_who_hangs_up_harms_nobody(server: Server, client: httpx.Client) -> None:
     address = (urlsplit(server.url).hostname, urlsplit(server.url).port)
     for raw in (
-        b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{",
+        b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{",
         b"GARBAGE\r\n\r\n",
         b"\x16\x03\x01",
     ):
@@ -285,3 +288,52 @@ def test_requests_at_once_share_batches_and_get_their_own_answers(server: Server
     assert answers == [CLASSES[i % 2] for i in range(200)]
     assert server.metric("muster_batch_items_sum") - items == 200
     assert server.metric("muster_batch_items_count") - batches < 200
+
+
+def test_an_error_in_a_list_says_which_item(client: httpx.Client) -> None:
+    answer = client.post("/v1/predict", json={"items": [GOOD, GOOD, "aGVsbG8="]})
+    assert answer.json()["error"]["where"] == "items[2]"
+    tensor = {"name": "image", "shape": [2], "datatype": "BYTES", "data": [GOOD, "aGVsbG8="]}
+    assert "inputs.image.data[1]" in client.post("/v2/models/project/infer", json={"inputs": [tensor]}).text
+    tensor = {**TENSOR, "shape": [2, 1, 2, 1], "data": [0, 1, 2, 256]}
+    assert "value: 256" in client.post("/v2/models/project/infer", json={"inputs": [tensor]}).text
+    assert "inputs.image.data[1]" in client.post("/v2/models/project/infer", json={"inputs": [tensor]}).text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:1234"}, 200),
+        ({"host": "LOCALHOST"}, 200),
+        ({"host": "[::1]:80"}, 200),
+        ({"host": "10.0.0.7"}, 200),  # an address is nobody's name: health checks and Prometheus ask so
+        ({"host": ""}, 200),
+        ({"host": "evil.example"}, 421),
+        ({"host": "127.0.0.1.evil.example"}, 421),
+        ({"origin": "http://evil.example", "content-type": "text/plain"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "localhost:1", "origin": "http://localhost:1"}, 200),
+        ({"host": "localhost:1", "origin": "http://localhost:2"}, 403),
+    ],
+)
+def test_pages_of_other_sites_are_not_answered(client: httpx.Client, headers: dict[str, str], status: int) -> None:
+    answer = client.post("/v1/predict", content=json.dumps({"item": GOOD}), headers=headers)
+    assert answer.status_code == status, answer.text
+    if status != 200:
+        assert "serve.allowed_hosts" in answer.json()["error"]["next"]
+    if status == 421:
+        assert client.get("/metrics", headers=headers).status_code == 421
+
+
+def test_names_that_a_proxy_passes_on_can_be_allowed() -> None:
+    from passmuster.stages.serve.callers import Callers, CrossSite, Misdirected
+
+    proxied = Callers("127.0.0.1", ("Muster.example",))
+    proxied.check("POST", {"host": "muster.example", "origin": "https://muster.example"})
+    proxied.check("POST", {"host": "127.0.0.1:8080", "origin": "https://muster.example:8443"})
+    with pytest.raises(Misdirected):
+        proxied.check("GET", {"host": "other.example"})
+    with pytest.raises(CrossSite):
+        proxied.check("POST", {"host": "muster.example", "origin": "https://other.example"})
+    Callers("0.0.0.0", ("*",)).check("POST", {"host": "any.example", "origin": "https://other.example"})

@@ -109,7 +109,9 @@ def test_draining_answers_what_is_under_way_refuses_the_rest_and_exits_0(new_sto
     with serving(store) as server, server.client() as client:
         address = (urlsplit(server.url).hostname, urlsplit(server.url).port)
         slow = socket.create_connection(address)
-        slow.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body[:5])
+        slow.sendall(
+            b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body) + body[:5]
+        )
         until(lambda: server.metric("http_server_active_requests") == 2, "the slow request is inside")
         assert client.get("/readyz").status_code == 200
         server.process.terminate()
@@ -154,6 +156,20 @@ def test_a_moved_channel_is_followed_and_the_old_release_stays_warm(new_store) -
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "serve.not_ready")
         point(store, "live", second)
         until(lambda: client.get("/readyz").status_code == 200, "a release again")
+
+
+def test_a_release_refused_for_a_passing_reason_is_tried_again(new_store) -> None:
+    store = project(new_store)
+    second = release(store, "r2", scale=21.0)
+    graph = store.bundle_folder(second.path) / "graphs" / "model.onnx"
+    with forked(store) as server, server.client() as client:
+        graph.rename(graph.with_suffix(".busy"))
+        point(store, "live", second)
+        until(lambda: server.metric("muster_swap_failures_total") == 1, "it is refused")
+        assert answered_by(client) == "r1"
+        graph.with_suffix(".busy").rename(graph)
+        until(lambda: answered_by(client) == "r2", "it is taken though the channel did not move")
+        assert server.metric("muster_swap_failures_total") == 1
 
 
 def tamper_graph(store: Store, path) -> None:
@@ -377,7 +393,7 @@ def test_a_flood_is_refused_at_the_door_and_counted(new_store) -> None:
         address = (urlsplit(server.url).hostname, urlsplit(server.url).port)
         held = [socket.create_connection(address) for _ in range(4)]
         for caller in held:
-            caller.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n{" % len(body))
+            caller.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n{" % len(body))
         until(lambda: server.metric("http_server_active_requests") == 5, "four are inside")
         answer = client.post("/v1/predict", json={"item": LIGHT})
         assert answer.status_code == 429
@@ -397,7 +413,7 @@ def test_a_request_without_an_answer_in_time_is_504(new_store) -> None:
     store = project(new_store, deadline_s=0.3)
     with forked(store) as server, server.client() as client:
         with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port)) as slow:
-            slow.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
+            slow.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{")
             assert slow.recv(100).startswith(b"HTTP/1.1 504")
         assert client.post("/v1/predict", json={"item": LIGHT}).status_code == 200
 
@@ -421,7 +437,16 @@ def test_a_full_disk_acknowledges_nothing_and_recovers(new_store) -> None:
         assert int(answer.headers["retry-after"]) > 0
         assert answer.json()["error"]["code"] in ("disk.full", "traffic.write")
         assert set(kept(store)) == set(acknowledged)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4_096, resource.RLIM_INFINITY))
+        assert client.post("/v1/predict", json={"item": item}).status_code == 503
+        for path in ("/readyz", "/v2/health/ready", "/ping", "/healthz"):
+            told = client.get(path)
+            assert (told.status_code, told.json()["ready"]) == (503, False)
+            assert "cannot be kept" in told.json()["why"]
+        assert client.get("/livez").status_code == 200
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        until(lambda: client.get("/readyz").status_code == 200, "readiness comes back without a request")
+        assert set(kept(store)) == set(acknowledged)
         answer = client.post("/v1/predict", json={"item": item})
         assert answer.status_code == 200
     assert set(kept(store)) == {*acknowledged, answer.json()["id"]}

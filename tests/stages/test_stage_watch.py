@@ -20,6 +20,7 @@ from passmuster.stages.watch import loop as watch_loop
 from passmuster.stages.watch import read_status, resolve_incident, watch_once
 from passmuster.store.releases import read_release, read_releases
 from passmuster.store.store import Store
+from passmuster.store.traffic import TrafficReader
 
 QUIET = [i % 20 == 0 for i in range(100)]  # 5 % errors
 BAD = [i % 2 == 0 for i in range(80)]  # 50 %
@@ -227,6 +228,31 @@ def test_novelty_needs_no_label_and_says_what_it_does_not_know(new_store) -> Non
     assert "/v1/feedback" in incident.alarm.evidence["how"]
 
 
+@pytest.mark.parametrize(
+    ("errors", "on_novelty", "action", "mode"),
+    [
+        ([], "ask", "ask", "normal"),  # a handful of new inputs typed by hand
+        ([False] * 40, "ask", "ask", "normal"),
+        ([True] * 4 + [False] * 6, "ask", "degrade", "degraded"),  # labels show that answers got worse
+        ([], "act", "degrade", "degraded"),
+    ],
+)
+def test_novelty_alone_asks_for_labels_and_changes_nothing(
+    new_store, errors: list[bool], on_novelty: str, action: str, mode: str
+) -> None:
+    store = case.project(new_store, watch=WatchPolicy(on_novelty=on_novelty))
+    traffic = case.Traffic(store)
+    traffic.labelled(errors)
+    traffic.write([a for i in range(21) for a in traffic.answers(1, novel=i % 7 < 4)])
+    notice = watch_once(store)[-1]
+    (incident,) = case.incidents(store)
+    assert (incident.alarm.signal, incident.alarm.evidence["action"]) == ("novelty.v1", action)
+    assert case.channels(store)["live"].mode == mode
+    assert case.events(store)[0].payload["action"] == action
+    loss = {0: "loss unknown", 40: "no loss measured", 10: "about 35 accuracy points lost"}[len(errors)]
+    assert loss in notice.text
+
+
 def test_the_incident_shows_which_answers_moved(new_store) -> None:
     store = case.project(new_store)
     traffic = case.Traffic(store)
@@ -253,7 +279,8 @@ def test_a_second_signal_joins_the_open_incident(new_store) -> None:
     assert [e.kind for e in case.events(store)] == ["incident.open", "incident.escalate"]
     (further,) = incident.alarm.evidence["further"]
     assert (incident.alarm.signal, further["signal"]) == ("novelty.v1", "errors.v1")
-    assert "then, on errors.v1: degraded already" in incident.action
+    assert incident.action.startswith("nothing was changed")
+    assert "then, on errors.v1: degraded: answers" in incident.action
     traffic.labelled(BAD)
     assert watch_once(store) == []
     assert case.channels(store)["live"].generation == 2
@@ -454,3 +481,16 @@ def test_the_status_tells_where_it_stands(new_store) -> None:
 def test_a_project_without_traffic_or_channels_is_watched_in_peace(new_store) -> None:
     store = new_store("image", Config())
     assert watch_once(store) == []
+
+
+def test_inputs_are_erased_after_their_time_without_a_server(new_store) -> None:
+    store = case.project(new_store)
+    traffic = case.Traffic(store)
+    old, new = traffic.answer(at="2020-01-01T00:00:00.000000+00:00"), traffic.answer()
+    traffic.write([old, new])
+    assert "expired" in [n.kind for n in watch_once(store)]
+    reader = TrafficReader(store.traffic_folder)
+    found = reader.predictions([old.id, new.id], inputs=True)
+    assert found[old.id].input is None
+    assert found[new.id].input is not None
+    assert [e.payload for e in case.events(store, "traffic.expire")] == [{"n_inputs": 1}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -229,3 +230,11 @@ def test_making_a_store_that_was_killed_on_its_way_goes_on(new_store) -> None:
     assert (again.keys_folder / "digest.key").read_bytes() == key
     with again.read() as db:
         assert [event.kind for event in ledger.read(db)] == ["project.init"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no user ids")
+def test_a_user_without_a_name_acts_under_a_number(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 1_234_567)  # as under `docker run --user 1234567`
+    assert new_store().actor == "uid-1234567"

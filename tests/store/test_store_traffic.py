@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +38,7 @@ def read_all(folder: Path, limit: int, cursor: str = "") -> tuple[list[object], 
     """Everything after `cursor`, in steps of at most `limit`."""
     found: list[object] = []
     while True:
-        new, cursor = TrafficReader(folder).read(cursor, limit)
+        new, cursor = TrafficReader(folder).read(cursor, limit, inputs=True)
         assert len(new) <= limit
         if not new:
             return found, cursor
@@ -47,9 +49,9 @@ def test_what_was_written_is_read_as_it_was(tmp_path: Path) -> None:
     writer = TrafficWriter(tmp_path, "w0")
     records = [asked(0), said(0, "no"), asked(1, data=b"\x00\xff" * 100), asked(2, data=b"")]
     writer.append(records)
-    assert TrafficReader(tmp_path).read("", 10)[0] == records  # the writer is still at it
+    assert TrafficReader(tmp_path).read("", 10, inputs=True)[0] == records  # the writer is still at it
     writer.close()
-    assert TrafficReader(tmp_path).read("", 10)[0] == records
+    assert TrafficReader(tmp_path).read("", 10, inputs=True)[0] == records
 
 
 def test_nothing_written_is_nothing_read(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_a_reader_beside_a_writer_sees_every_record_once(tmp_path: Path) -> None
     found: list[object] = []
     cursor = ""
     while thread.is_alive():
-        new, cursor = TrafficReader(tmp_path).read(cursor, 50)
+        new, cursor = TrafficReader(tmp_path).read(cursor, 50, inputs=True)
         found += new
     thread.join()
     found += read_all(tmp_path, 50, cursor)[0]
@@ -176,6 +178,8 @@ def test_predictions_are_found_by_id_across_segments(tmp_path: Path) -> None:
     assert reader.prediction("p00003") == asked(3)
     assert reader.prediction("p00099") == asked(99)
     assert reader.prediction("p77777") is None
+    assert reader.predictions(["p00003"]) == {"p00003": replace(asked(3), input=None)}
+    assert reader.predictions(["p00003"], inputs=True) == {"p00003": asked(3)}
     assert set(reader.predictions(["p00001", "p00099", "nobody"])) == {"p00001", "p00099"}
 
 
@@ -195,6 +199,32 @@ def test_the_latest_feedback_counts_and_contradictions_stay(tmp_path: Path) -> N
         ("p00005", "no"), ("p00004", ""), ("p00003", ""),
     ]  # fmt: skip
     assert sum(isinstance(r, FeedbackRecord) for r in read_all(tmp_path, 100)[0]) == 5
+
+
+@pytest.mark.parametrize("n_segments", [1, 6])
+def test_reading_takes_no_more_memory_than_what_is_asked_for(tmp_path: Path, n_segments: int) -> None:
+    n_each, size = 120 // n_segments, 100_000
+    for s in range(n_segments):
+        writer = TrafficWriter(tmp_path, f"w{s}")
+        numbers = range(s * n_each, (s + 1) * n_each)
+        writer.append([asked(i, data=bytes(size)) for i in numbers] + [said(i, "no") for i in numbers])
+        writer.close()
+    reader = TrafficReader(tmp_path)
+    assert peak_bytes(lambda: reader.read("", 512)) < 20 * size
+    assert peak_bytes(lambda: reader.recent(10)) < 20 * size
+    assert peak_bytes(lambda: reader.recent(10, labelled_only=False)) < 20 * size
+    assert peak_bytes(lambda: reader.predictions([f"p{i:05d}" for i in range(120)])) < 20 * size
+    assert peak_bytes(lambda: reader.read("", 4, inputs=True)) < 20 * size  # one row ahead per segment, no more
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most that Python held at once while `work` ran."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_inputs_leave_when_their_time_is_over_and_the_rest_stays(tmp_path: Path) -> None:

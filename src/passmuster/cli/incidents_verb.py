@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 def incidents(
     context: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID | resolve ID]", help="One incident, or the one to close.")
+        list[str] | None,
+        typer.Argument(metavar="[ID | show ID | resolve ID]", help="One incident; its inputs; or the one to close."),
     ] = None,
     resolve: Annotated[str, typer.Option(help="Close this incident.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder that images go to, with show.")] = None,
     note: Annotated[str, typer.Option(help="What was found; recorded.")] = "",
 ) -> None:
-    """List incidents, show one with its evidence, or close one: muster incidents resolve ID --note "…"."""
+    """List incidents, show one or its inputs, or close one: muster incidents resolve ID --note "…"."""
     session = session_of(context)
     given = list(words or [])
     if resolve and given:
@@ -32,7 +34,11 @@ def incidents(
         resolve, given = (given[1] if len(given) == 2 else ""), given[2:]
         if not resolve:
             raise UsageError("incidents.words", "name the incident to close", next="muster incidents")
-    if resolve:
+    if given[:1] == ["show"]:
+        if len(given) != 2:
+            raise UsageError("incidents.words", "name the incident to show", next="muster incidents")
+        show_inputs(session, given[1], out)
+    elif resolve:
         close(session, resolve, note)
     elif len(given) > 1:
         raise UsageError("incidents.words", "one incident at a time", value=" ".join(given), next="muster incidents ID")
@@ -55,6 +61,7 @@ def show_all(session: Session) -> None:
 
 def show(session: Session, name: str) -> None:
     """One incident with all its evidence."""
+    from passmuster.core.records import harm_in_words
     from passmuster.stages.watch.resolve import find_incident
 
     with session.store().read() as db:
@@ -64,9 +71,46 @@ def show(session: Session, name: str) -> None:
         lines.append(f"closed {incident.closed}: {incident.resolution}")
     alarm = incident.alarm
     lines.append(f"{alarm.signal}: statistic {alarm.statistic:.4g}, bound {alarm.bound:.4g}, after {alarm.n_seen} seen")
-    lines += _evidence_lines(alarm.evidence, "  ")
-    resolve = f'muster incidents resolve {incident.id} --note "WHAT WAS FOUND"'
-    session.done(incident, lines, "muster watch" if incident.closed else resolve)
+    lines += _evidence_lines({k: v for k, v in alarm.evidence.items() if k != "further"}, "  ")
+    for further in alarm.evidence.get("further", []):
+        lines.append(
+            f"{further['signal']} crossed its bound too, at {further['at'][:19].replace('T', ' ')}: statistic "
+            f"{further['statistic']:.4g}, bound {further['bound']:.4g}, after {further['n_seen']} seen; "
+            f"{harm_in_words(further['harm_points'])}; {further['action']}"
+        )
+        lines += _evidence_lines(further["evidence"], "  ")
+    lines.append(f'when looked into: muster incidents resolve {incident.id} --note "WHAT WAS FOUND"')
+    session.done(incident, lines, "muster watch" if incident.closed else f"muster incidents show {incident.id}")
+
+
+def show_inputs(session: Session, name: str, out: Path | None) -> None:
+    """The texts or photos behind an incident, so that somebody can say what they are."""
+    from passmuster.stages.watch import inputs_of
+    from passmuster.stages.watch.resolve import find_incident
+
+    store = session.store()
+    with store.read() as db:
+        incident = find_incident(db, name)
+    is_text = store.config.project.modality == "text"
+    folder = out or store.folder / f"incident-{incident.id}"
+    lines, data = [_line(incident)], []
+    for shown in inputs_of(store, incident):
+        r = shown.record
+        said = f"said to be {shown.label}" if shown.label else shown.why
+        lines.append(f"{r.id}  answered {r.label} ({r.probability:.0%}{', novel' if r.novel else ''}); {said}")
+        content = "erased, its time is over"
+        if r.input is not None and is_text:
+            content = " ".join(r.input.decode("utf-8", "replace").split())
+        elif r.input is not None:
+            path = folder / f"{r.id}.png"
+            content = str(path)
+            if not session.dry_run:
+                folder.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(r.input)
+        lines.append(f"    {content}")
+        data.append({"id": r.id, "answer": r.label, "label": shown.label, "why": shown.why, "input": content})
+    send = f"""curl -s http://127.0.0.1:{store.config.serve.port}/v1/feedback -d '{{"id": "ID", "label": "LABEL"}}'"""
+    session.done({"incident": incident.id, "inputs": data}, lines, send)
 
 
 def close(session: Session, name: str, note: str) -> None:
@@ -87,11 +131,13 @@ def close(session: Session, name: str, note: str) -> None:
 
 
 def _line(incident: Incident) -> str:
+    from passmuster.core.records import harm_in_words
+
     state = "closed" if incident.closed else "OPEN"
     harm = incident.alarm.harm_points
-    points = "" if harm is None else f", about {harm:.0f} accuracy points"
+    points = harm_in_words(harm)
     when = incident.opened[:19].replace("T", " ")
-    return f"{incident.id}  {state}  {when}  {incident.channel}: {incident.alarm.signal}{points}; {incident.action}"
+    return f"{incident.id}  {state}  {when}  {incident.channel}: {incident.alarm.signal}, {points}; {incident.action}"
 
 
 def _evidence_lines(evidence: Mapping[str, Any], indent: str) -> list[str]:
@@ -101,8 +147,9 @@ def _evidence_lines(evidence: Mapping[str, Any], indent: str) -> list[str]:
         if isinstance(value, Mapping):
             lines += [f"{indent}{words}:", *_evidence_lines(value, indent + "  ")]
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            lines.append(f"{indent}{words}:")
-            lines += [f"{indent}  {json.dumps(entry)}" for entry in value]
+            for entry in value:
+                lines.append(f"{indent}{words}:")
+                lines += _evidence_lines(entry, indent + "  ")
         else:
             lines.append(f"{indent}{words}: {_short(value)}")
     return lines

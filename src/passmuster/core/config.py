@@ -82,6 +82,7 @@ class WatchPolicy:
     smallest_error_increase: Annotated[float, OPEN_RATE] = 0.05  # rise in error rate worth an alarm
     smallest_novelty_ratio: Annotated[float, Range(1, low_open=True)] = 3.0  # rise in novel share worth an alarm
     on_alarm: Literal["rollback-or-degrade", "degrade", "record"] = "rollback-or-degrade"
+    on_novelty: Literal["ask", "act"] = "ask"  # while labels show no harm: ask for labels, or do as `on_alarm` says
     recent_labels: Annotated[int, COUNT] = 200  # labelled traffic on which releases are compared
 
 
@@ -134,8 +135,11 @@ class ServeConfig:
 
     host: str = "127.0.0.1"
     port: Annotated[int, PORT] = 8080
+    allowed_hosts: tuple[str, ...] = ()  # more names than loopback, `host` and addresses; "*": any
     max_body_bytes: Annotated[int, COUNT] = 8_388_608
     max_items: Annotated[int, COUNT] = 1_000
+    max_request_pixels: Annotated[int, COUNT] = 67_108_864  # of a request's images together, decompressed, before 413
+    max_pixels_in_flight: Annotated[int, COUNT] = 134_217_728  # of all requests together, 3 bytes each, before 429
     max_waiting: Annotated[int, COUNT] = 2_048  # requests in flight before 429
     max_batch: Annotated[int, COUNT] = 64
     max_batch_wait_ms: Annotated[float, NOT_NEGATIVE] = 2.0

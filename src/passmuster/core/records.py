@@ -272,6 +272,17 @@ class Alarm:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
+def harm_in_words(points: float | None) -> str:
+    """Accuracy points lost, for people.
+
+    >>> harm_in_words(12.3), harm_in_words(-3.0), harm_in_words(None)
+    ('about 12 accuracy points lost', 'no loss measured', 'loss unknown')
+    """
+    if points is None:
+        return "loss unknown"
+    return f"about {points:.0f} accuracy points lost" if points >= 0.5 else "no loss measured"
+
+
 @dataclass(frozen=True)
 class Incident:
     """Alarm, what was done about it, and how it ended. `watermark` is the last traffic record it rests on."""

@@ -19,7 +19,7 @@ from passmuster.core.records import Payload, Price
 from passmuster.core.tables import Table
 
 # A step of preprocessing, made from its parameters and the folder with its files: a list of values in, a list of values
-# out; the last step of a pipeline returns the graph's inputs by name.
+# out, each from its own alone; the last step of a pipeline returns the graph's inputs by name.
 Step = Callable[[list[Any]], Any]
 Operation = Callable[[Mapping[str, Any], Path], Step]
 
@@ -35,6 +35,17 @@ class Twins:
     b: int
     similarity: float
     how: str
+
+
+@dataclass(frozen=True)
+class Pending:
+    """An item of a request whose header was read. `n_pixels` is what `load` will decompress to, 0 for a text.
+
+    `load` gives the payload, and may be called once; it raises `DataError` (``item.*``) like `Modality.decode`.
+    """
+
+    n_pixels: int
+    load: Callable[[], Payload]
 
 
 @dataclass(frozen=True)
@@ -124,8 +135,8 @@ class Modality:
     suffixes : lower-case file suffixes that hold one item each
     decode : bytes as stored, to payload; raises `DataError` (``item.*`` codes) for what cannot be read
     encode : payload to bytes that `decode` accepts (lossless)
-    from_json : the value of a request's field to payload (text: a string; image: base64 of an image file, or nested
-        lists of pixels 0 to 255); raises `DataError`
+    open_json : the value of a request's field (text: a string; image: base64 of an image file, or nested lists of
+        pixels 0 to 255) to what it will be, before it takes its memory; raises `DataError`
     preview : payload to an HTML fragment that shows it, safe to embed
     operations : preprocessing steps
     corruptions : natural faults, five at least
@@ -139,7 +150,7 @@ class Modality:
     suffixes: frozenset[str]
     decode: Callable[[bytes, DataConfig], Payload]
     encode: Callable[[Payload], bytes]
-    from_json: Callable[[Any, DataConfig], Payload]
+    open_json: Callable[[Any, DataConfig], Pending]
     preview: Callable[[Payload], str]
     operations: Table[Operation]
     corruptions: Table[Corruption]
@@ -148,19 +159,27 @@ class Modality:
     rungs: Table[Rung]
     finds_personal_data: bool = True
 
+    def from_json(self, value: Any, config: DataConfig) -> Payload:
+        """The payload in a request's field."""
+        return self.open_json(value, config).load()
+
     def preparer(
         self, preprocess: Mapping[str, Any], folder: Path
     ) -> Callable[[Sequence[Payload]], dict[str, np.ndarray]]:
         """The function that turns payloads into the graph's inputs, as `preprocess` and the files in `folder` say."""
-        steps = [
+        *each, last = [
             self.operations[step["op"]]({k: v for k, v in step.items() if k != "op"}, folder)
             for step in preprocess["steps"]
         ]
 
         def prepare(payloads: Sequence[Payload]) -> dict[str, np.ndarray]:
-            values: Any = list(payloads)
-            for step in steps:
+            # One item after the other: a batch of large images never lies in memory a second time.
+            return last([through(payload) for payload in payloads])
+
+        def through(payload: Payload) -> Any:
+            values: Any = [payload]
+            for step in each:
                 values = step(values)
-            return values
+            return values[0]
 
         return prepare

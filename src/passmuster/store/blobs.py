@@ -6,13 +6,19 @@ overwritten (``secure_delete``), because forgetting a person is a promise.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import IntegrityError, NotFoundError, ResourceError
+from passmuster.store.readonly import is_read_only, read_only_uri
+
+N_AT_ONCE = 256  # contents removed in one transaction
 
 
 def disk_failed(detail: str) -> bool:
@@ -38,6 +44,8 @@ class Blobs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._reserve = path.with_suffix(".reserve")
+        self._read_only = is_read_only(path)
 
     @classmethod
     def create(cls, path: Path) -> Blobs:
@@ -54,7 +62,10 @@ class Blobs:
             )
         mode = "rwc" if may_create else "rw"
         try:
+            if self._read_only:
+                return sqlite3.connect(read_only_uri(self.path), uri=True)
             db = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode={mode}", timeout=30, uri=True)
+            db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file; `keep_only` gives its space back
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA secure_delete=ON")
         except sqlite3.DatabaseError as error:
@@ -86,9 +97,9 @@ class Blobs:
             next="restore it from a backup",
         )
 
-    def _not_written(self, error: sqlite3.DatabaseError) -> ResourceError:
+    def _not_written(self, error: sqlite3.DatabaseError | OSError) -> ResourceError:
         return ResourceError(
-            "disk.full" if disk_failed(str(error)) else "blobs.write",
+            "disk.full" if isinstance(error, OSError) or disk_failed(str(error)) else "blobs.write",
             f"the blob store could not be written: {error}; nothing of this batch was kept",
             where=self.path,
             next="free some disk and repeat the command",
@@ -151,6 +162,55 @@ class Blobs:
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
 
+    def reserve(self, n_bytes: int) -> None:
+        """Set so much disk aside (at least; it only grows), so that what is written next can be undone on a full disk.
+
+        Raises
+        ------
+        ResourceError
+            ``disk.full``.
+        """
+        try:
+            with self._reserve.open("ab") as file:
+                if n_bytes > file.tell():
+                    _allocate(file, n_bytes)
+        except OSError as error:
+            self.release()
+            raise self._not_written(error) from error
+
+    def release(self) -> None:
+        """Give back what `reserve` set aside."""
+        self._reserve.unlink(missing_ok=True)
+
+    def keep_only(self, referenced: Collection[str]) -> int:
+        """Remove what is not in `referenced`, and give its space back to the disk; returns how many there were.
+
+        Made for a full disk: it uses the room that `reserve` set aside, and freed pages are cut off instead of being
+        overwritten, which would take as much again.
+
+        Raises
+        ------
+        ResourceError
+            ``disk.full`` when there is not even room for that.
+        """
+        self.release()
+        try:
+            with closing(self._connect()) as db:
+                _shorten_log(db)
+                db.execute("PRAGMA secure_delete=FAST")
+                known = [digest for (digest,) in db.execute("SELECT digest FROM blobs")]
+                unwanted = [(digest,) for digest in known if digest not in referenced]
+                for start in range(0, len(unwanted), N_AT_ONCE):  # a long transaction would need a long log
+                    with db:
+                        block = unwanted[start : start + N_AT_ONCE]
+                        db.executemany("DELETE FROM blobs WHERE digest = ?", block)
+                    db.execute("PRAGMA incremental_vacuum").fetchall()
+                    _shorten_log(db)
+                _give_back(db)
+        except sqlite3.OperationalError as error:
+            raise self._not_written(error) from error
+        return len(unwanted)
+
     def delete(self, digests: Iterable[str]) -> None:
         """Remove and overwrite these bytes."""
         db = self._connect()
@@ -159,3 +219,25 @@ class Blobs:
                 db.executemany("DELETE FROM blobs WHERE digest = ?", [(d,) for d in digests])
         finally:
             db.close()
+
+
+def _give_back(db: sqlite3.Connection) -> None:
+    """Shrink a file whose pages could not be cut off one by one, and cut off the log."""
+    n_pages, n_free = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+    if 2 * n_free > n_pages:  # a file from before pages could be cut off; the copy is smaller than what it frees
+        db.execute("VACUUM")
+    _shorten_log(db)
+
+
+def _shorten_log(db: sqlite3.Connection) -> None:
+    """Write the log into the file and cut it off; where the disk has no room for that, the log may still have some."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _allocate(file: BinaryIO, n_bytes: int) -> None:
+    """Make an open file `n_bytes` long, on the disk and not only in name."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, n_bytes)
+    else:
+        file.write(bytes(n_bytes - file.tell()))

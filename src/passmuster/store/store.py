@@ -20,6 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import NullPool
 
 from passmuster.core.config import Config, read_config
 from passmuster.core.digests import keyed_hex
@@ -27,6 +28,7 @@ from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, R
 from passmuster.store import keys, ledger, schema
 from passmuster.store.blobs import Blobs, disk_failed
 from passmuster.store.embeddings import EmbeddingCache
+from passmuster.store.readonly import is_read_only, read_only, read_only_uri
 
 FOLDER = ".muster"
 
@@ -48,7 +50,8 @@ class Store:
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = folder.resolve(), config
         self.root = self.folder / FOLDER
-        self.actor = os.environ.get("USER") or getpass.getuser()
+        self.actor = os.environ.get("USER") or _user_name()
+        self.read_only = is_read_only(self.root / "catalog.db")
         self.engine = _engine(self.root / "catalog.db")
         self.blobs = Blobs(self.root / "blobs.db")
         self._digest_key = keys.digest_key(self.keys_folder)
@@ -156,6 +159,7 @@ class Store:
     @contextlib.contextmanager
     def act(self, kind: str, actor: str | None = None) -> Iterator[Act]:
         """One transaction with one ledger event of `kind` (``noun.verb``). An exception undoes both."""
+        self._refuse_read_only()
         with _translated(self.root / "catalog.db"), self.engine.connect() as db:
             db.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -170,6 +174,7 @@ class Store:
     @contextlib.contextmanager
     def note(self) -> Iterator[Connection]:
         """One transaction that is no act: how far a reader has read, and what it makes of it. It leaves no event."""
+        self._refuse_read_only()
         with _translated(self.root / "catalog.db"), self.engine.connect() as db:
             db.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -188,6 +193,7 @@ class Store:
         ResourceError
             ``lock.held`` when another process has it.
         """
+        self._refuse_read_only()
         path = self.root / f"{name}.lock.db"
         db = sqlite3.connect(path, timeout=0, isolation_level=None)
         try:
@@ -203,6 +209,15 @@ class Store:
             yield
         finally:
             db.close()
+
+    def _refuse_read_only(self) -> None:
+        if self.read_only:
+            raise read_only(self.root / "catalog.db")
+
+    def shorten_log(self) -> None:
+        """Give the disk back what the catalog's write-ahead log took, if nobody is reading in it."""
+        with _translated(self.root / "catalog.db"), self.engine.connect() as db:
+            db.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Close the database."""
@@ -238,7 +253,18 @@ def _refuse_orphans(root: Path) -> None:
         )  # fmt: skip
 
 
+def _user_name() -> str:
+    """The user's name, or ``uid-12345`` where the system knows only a number, as in a container run under any user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # which one depends on Python's version and on the system
+        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
 def _engine(path: Path) -> Engine:
+    if is_read_only(path):
+        uri = read_only_uri(path)
+        return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=NullPool)
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")
@@ -283,6 +309,8 @@ def _translated(path: Path) -> Iterator[None]:
         text = str(error.orig)
         if disk_failed(text):
             raise _disk_full(path, text) from error
+        if "unable to open" in text or "readonly database" in text:
+            raise read_only(path) from error
         if "locked" in text:
             raise ResourceError("catalog.busy", "the catalog is locked by another process", where=path) from error
         if "no such table" in text or "no such column" in text:

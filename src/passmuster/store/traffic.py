@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ import msgspec
 
 from passmuster.core.errors import IntegrityError, MusterError, ResourceError, UsageError
 from passmuster.core.records import FeedbackRecord, TrafficRecord
+from passmuster.store.readonly import is_read_only, read_only_uri
 
 Record = TrafficRecord | FeedbackRecord
 
 SEGMENT_BYTES = 64 * 2**20
-_PREDICTION, _FEEDBACK = 0, 1
+_PREDICTION, _FEEDBACK, _TRIAL = 0, 1, 2
+_TRIAL_BYTES = 65_536  # more than a small record, so that the disk has room for more than one
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
   n INTEGER PRIMARY KEY AUTOINCREMENT,  -- commit order
@@ -105,6 +108,19 @@ class TrafficWriter:
         if ticket.error is not None:
             raise ticket.error
 
+    def try_disk(self) -> None:
+        """Find out whether the disk takes records: write one and take it back, in a transaction of its own.
+
+        Raises
+        ------
+        ResourceError, IntegrityError
+            As `append`.
+        """
+        with self._commit_lock, _named_errors(self._path):
+            self._commit([(_TRIAL, "", "", b"", bytes(_TRIAL_BYTES))])
+            assert self._db is not None
+            self._db.execute(f"DELETE FROM records WHERE kind = {_TRIAL}")
+
     def _commit_all(self, batch: list[_Ticket]) -> None:
         error: BaseException | None = None
         try:
@@ -166,8 +182,10 @@ class TrafficReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, cursor: str, limit: int) -> tuple[list[Record], str]:
+    def read(self, cursor: str, limit: int, *, inputs: bool = False) -> tuple[list[Record], str]:
         """At most `limit` records after `cursor` ("" is the start), and the cursor after them.
+
+        `input` of a prediction is None unless `inputs` is asked for: it may be large, and few readers look at it.
 
         Within a segment they come in commit order, none skipped and none twice, if each call gets the cursor of the one
         before; between segments the earlier time comes first.
@@ -178,58 +196,65 @@ class TrafficReader:
             ``traffic.damaged``, naming the segment; ``traffic.cursor`` for a cursor that is not one.
         """
         after = _parse_cursor(cursor)
-        streams = []
-        for name in _segments(self.folder):
-            query = "SELECT n, kind, at, record, input FROM records WHERE n > ? ORDER BY n LIMIT ?"
-            rows = self._rows(name, query, [(after.get(name, 0), limit)])
-            # A clock may step back; within a segment the commit order holds all the same.
-            latest, stream = "", []
-            for row in rows:
-                latest = max(latest, row[2])
-                stream.append((latest, name, row))
-            streams.append(stream)
         found: list[Record] = []
-        for _, name, (n, kind, _at, record, data) in heapq.merge(*streams, key=lambda entry: entry[:2]):
-            if len(found) == limit:
-                break
-            found.append(self._record(name, kind, record, data))
-            after[name] = n
+        with contextlib.ExitStack() as open_streams:
+            streams = [
+                open_streams.enter_context(contextlib.closing(self._stream(name, after.get(name, 0), inputs)))
+                for name in _segments(self.folder)
+            ]
+            merged = heapq.merge(*streams, key=lambda entry: entry[:2])
+            for _, name, (n, kind, _at, record, data) in itertools.islice(merged, limit):
+                found.append(self._record(name, kind, record, data))
+                after[name] = n
         return found, json.dumps(after, sort_keys=True)
 
-    def prediction(self, id: str) -> TrafficRecord | None:
-        """The prediction of that id, or None."""
-        return self.predictions([id]).get(id)
+    def _stream(self, name: str, after: int, inputs: bool) -> Generator[tuple[str, str, Any], None, None]:
+        """A segment's rows in commit order, read as they are taken, each with the time by which segments are merged."""
+        latest = ""
+        query = f"SELECT n, kind, at, record, {_input(inputs)} FROM records WHERE n > ? AND kind != {_TRIAL} ORDER BY n"
+        for row in self._rows(name, query, [(after,)]):
+            latest = max(latest, row[2])  # a clock may step back; the commit order holds all the same
+            yield latest, name, row
 
-    def predictions(self, ids: Sequence[str]) -> dict[str, TrafficRecord]:
-        """Those of `ids` that exist; latest segments are searched first."""
-        missing, found = set(ids), {}
-        for name in reversed(_segments(self.folder)):
-            if not missing:
-                break
-            query = f"SELECT record, input FROM records WHERE id = ? AND kind = {_PREDICTION}"
-            for row in self._rows(name, query, [(id,) for id in missing]):
-                record = self._prediction(name, *row)
-                found[record.id] = record
-                missing.discard(record.id)
-        return found
+    def prediction(self, id: str) -> TrafficRecord | None:
+        """The prediction of that id with its input, or None."""
+        return self.predictions([id], inputs=True).get(id)
+
+    def predictions(self, ids: Collection[str], *, inputs: bool = False) -> dict[str, TrafficRecord]:
+        """Those of `ids` that exist, with their inputs if asked for; latest segments are searched first."""
+        query = f"SELECT id, record, {_input(inputs)} FROM records WHERE id = ? AND kind = {_PREDICTION}"
+        return {id: self._prediction(name, *row) for id, (name, row) in self._by_id(query, ids).items()}
 
     def recent(self, n: int, labelled_only: bool = True) -> list[tuple[TrafficRecord, str]]:
         """The latest `n` predictions, latest first, each with its latest feedback label ("" when it has none).
 
-        With `labelled_only`, only predictions that have feedback.
+        With `labelled_only`, only predictions that have feedback. Inputs are left out: `predictions` gives them.
         """
-        labels = self._labels()
+        labels = self.labels()
+        times: list[tuple[str, str]] = []
         if labelled_only:
-            records = list(self.predictions(list(labels)).values())
+            query = f"SELECT id, at FROM records WHERE id = ? AND kind = {_PREDICTION}"
+            times += [(row[0], id) for id, (_, row) in self._by_id(query, labels).items()]
         else:
-            records = []
+            query = f"SELECT at, id FROM records WHERE kind = {_PREDICTION} ORDER BY n DESC LIMIT ?"
             for name in _segments(self.folder):
-                query = f"SELECT record, input FROM records WHERE kind = {_PREDICTION} ORDER BY n DESC LIMIT ?"
-                records += [self._prediction(name, *row) for row in self._rows(name, query, [(n,)])]
-        records.sort(key=lambda record: (record.at, record.id), reverse=True)
-        return [(record, labels.get(record.id, "")) for record in records[:n]]
+                times += self._rows(name, query, [(n,)])
+        latest = [id for _, id in heapq.nlargest(n, times)]
+        records = self.predictions(latest)
+        return [(records[id], labels.get(id, "")) for id in latest]
 
-    def _labels(self) -> dict[str, str]:
+    def _by_id(self, query: str, ids: Collection[str]) -> dict[str, tuple[str, Sequence[Any]]]:
+        """For those of `ids` that exist: the segment, and what `query` selects there after the id."""
+        missing, found = set(ids), {}
+        for name in reversed(_segments(self.folder)):
+            if not missing:
+                break
+            for id, *row in self._rows(name, query, [(id,) for id in missing]):
+                found[id] = (name, row)
+            missing -= found.keys()
+        return found
+
+    def labels(self) -> dict[str, str]:
         """Prediction id to its latest feedback label, all segments together."""
         latest: dict[str, tuple[str, str]] = {}
         for name in _segments(self.folder):
@@ -240,14 +265,19 @@ class TrafficReader:
                     latest[feedback.prediction] = (feedback.at, feedback.label)
         return {prediction: label for prediction, (_, label) in latest.items()}
 
-    def _rows(self, name: str, query: str, parameters: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _rows(self, name: str, query: str, parameters: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """What `query` finds in one segment for each of `parameters`; nothing in one that has just been created."""
         path = self.folder / f"{name}.db"
-        with _named_errors(path), contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as db:
+        address, is_uri = (read_only_uri(path), True) if is_read_only(path) else (str(path), False)
+        with (
+            _named_errors(path),
+            contextlib.closing(sqlite3.connect(address, timeout=30, isolation_level=None, uri=is_uri)) as db,
+        ):
             db.execute("PRAGMA query_only=ON")
             if not _has_begun(db):
-                return []
-            return [row for values in parameters for row in db.execute(query, values)]
+                return
+            for values in parameters:
+                yield from db.execute(query, values)
 
     def _record(self, name: str, kind: int, record: bytes, data: bytes | None) -> Record:
         return self._feedback(name, record) if kind == _FEEDBACK else self._prediction(name, record, data)
@@ -300,6 +330,10 @@ def _to_row(record: Record) -> _Row:
 
 
 _PREDICTION_FIELDS = tuple(name for name in TrafficRecord.__dataclass_fields__ if name != "input")
+
+
+def _input(wanted: bool) -> str:
+    return "input" if wanted else "NULL"
 
 
 def _has_begun(db: sqlite3.Connection) -> bool:

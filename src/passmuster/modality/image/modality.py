@@ -6,7 +6,7 @@ from passmuster.core.tables import Table
 from passmuster.modality.base import Modality, Rung, Span
 from passmuster.modality.image.corruptions import corruptions
 from passmuster.modality.image.operations import operations
-from passmuster.modality.image.read import decode, encode, from_json, preview
+from passmuster.modality.image.read import decode, encode, open_json, preview
 from passmuster.modality.image.twins import find_twins
 
 rungs: Table[Rung] = Table("rung")
@@ -25,7 +25,7 @@ IMAGE = Modality(
     suffixes=frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}),
     decode=decode,
     encode=encode,
-    from_json=from_json,
+    open_json=open_json,
     preview=preview,
     operations=operations,
     corruptions=corruptions,

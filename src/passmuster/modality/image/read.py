@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from PIL import Image, ImageOps
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
 from passmuster.core.records import Payload
+from passmuster.modality.base import Pending
 
 # Formats that Pillow reads by itself; others (EPS, for one) would start another program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -39,17 +43,34 @@ def decode(data: bytes, config: DataConfig) -> np.ndarray:
     DataError
         ``item.empty``, ``item.too_large``, ``item.undecodable``, ``item.too_many_pixels`` (nothing was decompressed).
     """
+    pixels: np.ndarray = open_file(data, config).load()
+    return pixels
+
+
+def open_file(data: bytes, config: DataConfig) -> Pending:
+    """An image file whose header was read and found good; nothing is decompressed. The errors are those of `decode`."""
     if not data:
         raise DataError("item.empty", "the image file is empty")
     if len(data) > config.max_item_bytes:
         raise DataError("item.too_large", "the image file is too large", value=len(data), limit=config.max_item_bytes)
+    with _named_errors(config):
+        image = _open(data, config)
+    return Pending(image.width * image.height, partial(_load, image, data, config))
+
+
+def _load(image: Image.Image, data: bytes, config: DataConfig) -> np.ndarray:
+    with _named_errors(config), image:
+        if image.format == "PNG":
+            _check_png(data)
+        image.load()
+        turned = "exif" in image.info or image.format == "TIFF"
+        return _pixels(ImageOps.exif_transpose(image) if turned else image)
+
+
+@contextlib.contextmanager
+def _named_errors(config: DataConfig) -> Iterator[None]:
     try:
-        with _open(data, config) as image:
-            if image.format == "PNG":
-                _check_png(data)
-            image.load()
-            turned = "exif" in image.info or image.format == "TIFF"
-            return _pixels(ImageOps.exif_transpose(image) if turned else image)
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many(str(error), config) from error
     except _BROKEN as error:
@@ -103,7 +124,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     if mode in ("L", "RGB"):
         pass
     elif mode.startswith("I"):  # 16 bits and more: as 16 bits, unless all values fit in eight
-        wide = np.asarray(image).astype(np.int64)
+        wide = np.asarray(image)
         scale = 257 if wide.size and wide.max() > 255 else 1
         return np.clip(wide // scale, 0, 255).astype(np.uint8)[:, :, None]
     elif mode == "F":
@@ -147,18 +168,18 @@ def from_pillow(image: Image.Image) -> np.ndarray:
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
-def from_json(value: Any, config: DataConfig) -> np.ndarray:
-    """Pixels of a request's field: base64 of an image file (or a ``data:`` URL of it), or nested lists 0 to 255.
+def open_json(value: Any, config: DataConfig) -> Pending:
+    """An image in a request's field: base64 of an image file (or a ``data:`` URL of it), or nested lists 0 to 255.
 
     Lists are ``[h][w]``, ``[h][w][1]`` or ``[h][w][3]``.
 
-    >>> from_json([[0, 255]], DataConfig()).shape
+    >>> open_json([[0, 255]], DataConfig()).load().shape
     (1, 2, 1)
     """
     if isinstance(value, str):
         body = value.partition(",")[2] if value.startswith("data:") else value
         try:
-            return decode(base64.b64decode(body, validate=True), config)
+            return open_file(base64.b64decode(body, validate=True), config)
         except (binascii.Error, ValueError) as error:
             raise DataError("item.type", f"not base64: {error}", limit="base64 of an image file") from error
     if not isinstance(value, list):
@@ -175,7 +196,8 @@ def from_json(value: Any, config: DataConfig) -> np.ndarray:
         raise _too_many(f"{array.shape[1]} x {array.shape[0]}", config)
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
         raise DataError("item.range", "a pixel lies outside 0 to 255", limit="0 to 255")
-    return np.round(array).astype(np.uint8)
+    pixels = np.round(array).astype(np.uint8)
+    return Pending(pixels.shape[0] * pixels.shape[1], lambda: pixels)
 
 
 def preview(payload: Payload) -> str:

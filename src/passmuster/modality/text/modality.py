@@ -7,7 +7,7 @@ from passmuster.modality.base import Modality, Rung
 from passmuster.modality.text.corruptions import corruptions
 from passmuster.modality.text.operations import operations
 from passmuster.modality.text.personal_data import find_personal_data
-from passmuster.modality.text.read import decode, encode, from_json, preview
+from passmuster.modality.text.read import decode, encode, open_json, preview
 from passmuster.modality.text.twins import find_twins
 
 rungs: Table[Rung] = Table("rung")
@@ -20,7 +20,7 @@ TEXT = Modality(
     suffixes=frozenset({".txt", ".md", ".text"}),
     decode=decode,
     encode=encode,
-    from_json=from_json,
+    open_json=open_json,
     preview=preview,
     operations=operations,
     corruptions=corruptions,

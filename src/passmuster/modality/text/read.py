@@ -8,6 +8,7 @@ from typing import Any
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
 from passmuster.core.records import Payload
+from passmuster.modality.base import Pending
 
 PREVIEW_CHARS = 600
 
@@ -74,6 +75,12 @@ def from_json(value: Any, config: DataConfig) -> str:
     if n_bytes > config.max_item_bytes:
         raise DataError("item.too_large", "the text is too large", value=n_bytes, limit=config.max_item_bytes)
     return accept(value, config)
+
+
+def open_json(value: Any, config: DataConfig) -> Pending:
+    """The text in a request's field; it takes no more memory than it does already."""
+    text = from_json(value, config)
+    return Pending(0, lambda: text)
 
 
 def preview(payload: Payload) -> str:

@@ -1,20 +1,21 @@
 """Add raw items and their labels: one act that ends in a new snapshot with its findings.
 
 The source is read twice: first its ids and labels, so that what is wrong with them is said before anything is written;
-then its contents, which go to the blob store in batches. Everything else is one transaction. An add that is interrupted
-leaves bytes that nobody refers to, and is simply repeated.
+then its contents, which go to the blob store in batches. Everything else is one transaction. An add that fails takes
+its bytes back; one that is killed leaves bytes that nobody refers to, and is simply repeated.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from passmuster.core.errors import DataError
+from passmuster.core.errors import DataError, ResourceError
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Finding, Item, Label, Snapshot, Split
 from passmuster.modality.base import Modality
@@ -82,11 +83,11 @@ def add(
         ``data.*`` and ``label.*``, before anything was written: duplicate ids, a column that is not there, labels that
         match nothing, files that are empty, cut off or not UTF-8, an id that came with other content before.
     ResourceError
-        ``disk.full``: nothing was added.
+        ``disk.full``: nothing was added, and nothing is left of it.
     """
     progress = progress or Silent()
     modality = modalities[store.config.project.modality]
-    with store.lock("add"):
+    with store.lock("add"), contextlib.ExitStack() as undo:
         with_labels = labels is None and not unlabeled
         source = open_source(path, modality, store.config.data, with_labels=with_labels, keyed=store.keyed)
         with store.read() as db:
@@ -94,6 +95,7 @@ def add(
             known = read_labels(db)
         ids = check_ids(source)
         side = {} if unlabeled else side_table(labels or source.labels, store, source, ids, before)
+        undo.enter_context(_bytes_taken_back(store, progress))
         reading = read_source(store, modality, source, before, side, dry_run, progress)
         new = {k: v for k, v in reading.labels.items() if k not in known or known[k].label != v[0]}
         reading = replace(reading, labels=new)
@@ -105,6 +107,24 @@ def add(
         if parent is not None and not reading.kept:
             return _commit_facts(store, source, reading, parent, known)
         return _commit(store, modality, source, reading, before, known, progress)
+
+
+@contextlib.contextmanager
+def _bytes_taken_back(store: Store, progress: Progress) -> Iterator[None]:
+    """When the block fails, remove the contents that no item refers to, and give the disk its space back."""
+    try:
+        yield
+    except BaseException:
+        try:
+            with store.read() as db:
+                referenced = {item.blob for item in read_items(db)}
+            store.blobs.keep_only(referenced)
+            store.shorten_log()
+        except ResourceError as problem:
+            progress.say(f"what was read could not be removed again: {problem}")
+        raise
+    finally:
+        store.blobs.release()
 
 
 def _nothing_usable(reading: Reading) -> DataError:

@@ -17,6 +17,7 @@ from passmuster.stages.govern.stored import content_of
 from passmuster.store.store import Store
 
 BATCH_ITEMS, BATCH_BYTES = 1_024, 33_554_432
+RESERVE = 2  # times a batch, of disk that undoing would need: for the log of what came before, and that of removing it
 
 
 @dataclass
@@ -83,6 +84,7 @@ def read_source(
 
     def flush() -> None:
         if not dry_run:
+            store.blobs.reserve(RESERVE * sum(map(len, waiting)))
             store.blobs.put_many(waiting)
         waiting.clear()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from starlette.applications import Starlette
@@ -20,6 +23,7 @@ from passmuster.core.records import FeedbackRecord, Payload
 from passmuster.stages.serve import inference_protocol as oip
 from passmuster.stages.serve.answering import Answered, Asked
 from passmuster.stages.serve.batcher import Batcher
+from passmuster.stages.serve.decoding import Decoder, Field
 from passmuster.stages.serve.door import Door, Handler, error_response, json_response
 from passmuster.stages.serve.fleet import Fleet, Lane
 from passmuster.stages.serve.meters import CONTENT_TYPE, Meters
@@ -29,7 +33,9 @@ from passmuster.store.store import Store
 from passmuster.store.traffic import TrafficReader, TrafficWriter
 
 KEY_HEADER = "x-muster-key"
-SMALL_BODY_BYTES = 32_768  # larger ones are read in a thread, so that one image does not hold up everybody
+# What is larger is read in a thread, so that one image does not hold up everybody.
+SMALL_BODY_BYTES, SMALL_PIXELS = 32_768, 262_144
+NEVER = threading.Event()
 Method = Literal["GET", "POST"]
 
 
@@ -54,6 +60,8 @@ class Service:
         self.store, self.config, self.fleet, self.batcher = store, store.config, fleet, batcher
         self.writer, self.door, self.meters = writer, door, meters
         self.reader = TrafficReader(store.traffic_folder)
+        self.trying = asyncio.Lock()
+        self.decoder = Decoder(store.config.serve)
         self.model = store.config.project.name
 
     def endpoints(self) -> list[Endpoint]:
@@ -65,7 +73,7 @@ class Service:
             Endpoint("POST", "/invocations", self.predict, "The same as /v1/predict", True, PredictRequest),
             Endpoint("GET", "/ping", self.ready, "The same as /readyz"),
             Endpoint("GET", "/livez", self.live, "The process runs"),
-            Endpoint("GET", "/readyz", self.ready, "A release is served and new work is taken"),
+            Endpoint("GET", "/readyz", self.ready, "A release is served, new work is taken, and records can be kept"),
             Endpoint("GET", "/healthz", self.health, "What is served, by channel"),
             Endpoint("GET", "/metrics", self.metrics, "Counters for Prometheus"),
             Endpoint("GET", "/openapi.json", self.openapi, "This description"),
@@ -83,10 +91,12 @@ class Service:
     async def predict(self, request: Request) -> Response:
         body = await self.door.body(request)
         asked = read_predict(body, request.headers.get(KEY_HEADER, ""), self.config.serve.max_items)
-        from_json = self.main.predictor.modality.from_json
-        payloads = await in_thread_if(
-            len(body) > SMALL_BODY_BYTES, lambda: [from_json(item, self.config.data) for item in asked.items]
-        )
+        modality, config = self.main.predictor.modality, self.config.data
+        fields = [
+            Field("item" if asked.single else f"items[{i}]", partial(modality.open_json, item, config))
+            for i, item in enumerate(asked.items)
+        ]
+        payloads = await self.decoded(fields, len(body), request)
         answers = [a.as_dict() for a in await self.answers(payloads, asked.key, "", request)]
         return json_response(answers[0] if asked.single else {"predictions": answers})
 
@@ -100,7 +110,12 @@ class Service:
         """Keep all of the facts, or none where an id is unknown; returns labels that are no class of what is served."""
         found = self.reader.predictions([fact.id for fact in facts])
         if missing := next((fact.id for fact in facts if fact.id not in found), None):
-            raise NotFoundError("feedback.unknown_id", "there is no prediction of that id", value=missing[:80])
+            raise NotFoundError(
+                "feedback.unknown_id",
+                "there is no prediction of that id",
+                value=missing[:80],
+                next="send an id from an answer of /v1/predict",
+            )
         at = now()
         self.writer.append([FeedbackRecord(fact.id, fact.label, fact.who, at) for fact in facts])
         return sorted({fact.label for fact in facts} - set(self.main.predictor.classes))
@@ -110,15 +125,28 @@ class Service:
         body = await self.door.body(request)
         modality, header_key = self.main.predictor.modality, request.headers.get(KEY_HEADER, "")
         if "inference-header-content-length" in request.headers:
-            raise UsageError("request.binary", "binary tensor data are not taken; send the tensor as JSON")
-        asked, payloads, key = await in_thread_if(
+            raise UsageError("request.binary", "binary tensor data are not taken", next="send the tensor as JSON")
+        asked, fields, key = await in_thread_if(
             len(body) > SMALL_BODY_BYTES,
             lambda: oip.read_infer(body, header_key, modality, self.config.data, self.config.serve.max_items),
         )
+        payloads = await self.decoded(fields, len(body), request)
         version = request.path_params.get("version", "")
         answers = await self.answers(payloads, key, version, request)
         classes = lanes[0].predictor.classes
         return json_response(oip.infer_answer(asked, answers, self.model, lanes[0].release.id, classes))
+
+    async def decoded(self, fields: Sequence[Field], n_bytes: int, request: Request) -> list[Payload]:
+        """The payloads of a request whose body had `n_bytes`; what may take long is done in a thread while wanted."""
+        opened = self.decoder.open(fields, NEVER) if n_bytes <= SMALL_BODY_BYTES else None
+        if opened is not None and sum(pending.n_pixels for pending in opened) <= SMALL_PIXELS:
+            return self.decoder.load(fields, opened, NEVER)
+
+        def work(gone: threading.Event) -> list[Payload]:
+            return self.decoder.load(fields, opened or self.decoder.open(fields, gone), gone)
+
+        async with wanted(request) as gone:
+            return await asyncio.to_thread(work, gone)
 
     async def answers(self, payloads: Sequence[Payload], key: str, release: str, request: Request) -> list[Answered]:
         """Answers to decoded items, once they are kept."""
@@ -137,11 +165,23 @@ class Service:
         """The lanes a path speaks of: every one, or the one of that version."""
         model, version = request.path_params["model"], request.path_params.get("version", "")
         if model != self.model:
-            raise NotFoundError("model.none", "there is no such model", value=model, limit=self.model)
+            raise NotFoundError(
+                "model.none",
+                "there is no such model",
+                value=model,
+                limit=self.model,
+                next=f"ask /v2/models/{self.model}",
+            )
         lanes = [lane for lane in self.fleet.lanes.all() if version in ("", lane.release.id)]
         if not lanes and version:
             loaded = ", ".join(lane.release.id for lane in self.fleet.lanes.all())
-            raise NotFoundError("model.version", "this release is not being served", value=version, limit=loaded)
+            raise NotFoundError(
+                "model.version",
+                "this release is not being served",
+                value=version,
+                limit=loaded,
+                next="name one that is, or none",
+            )
         return lanes or [self.main]
 
     async def model_metadata(self, request: Request) -> Response:
@@ -151,7 +191,7 @@ class Service:
 
     async def model_ready(self, request: Request) -> Response:
         self.find_model(request)
-        return json_response({"name": self.model, "ready": self.door.ready}, status=self._ready_status())
+        return self.told_ready(await self.is_ready(), name=self.model)
 
     async def server_metadata(self, request: Request) -> Response:
         return json_response({"name": "muster", "version": __version__, "extensions": []})
@@ -160,13 +200,27 @@ class Service:
         return json_response({"live": True})
 
     async def oip_ready(self, request: Request) -> Response:
-        return json_response({"ready": self.door.ready}, status=self._ready_status())
+        return self.told_ready(await self.is_ready())
 
     async def live(self, request: Request) -> Response:
         return json_response({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        return json_response({"ready": self.door.ready}, status=self._ready_status())
+        return self.told_ready(await self.is_ready())
+
+    async def is_ready(self) -> bool:
+        """Whether new work would be answered. While the disk is full, each look tries it again, one at a time.
+
+        Nothing else would: whoever balances load sends no request that could find out.
+        """
+        if not self.batcher.keeps and not self.trying.locked():
+            async with self.trying:
+                await asyncio.to_thread(self.batcher.try_to_keep)
+        return self.door.ready and self.batcher.keeps
+
+    def told_ready(self, ready: bool, **more: Any) -> Response:
+        why = {} if self.batcher.keeps else {"why": "records cannot be kept: see the server's log"}
+        return json_response({**more, "ready": ready, **why}, status=200 if ready else 503)
 
     async def health(self, request: Request) -> Response:
         channels = {
@@ -179,11 +233,8 @@ class Service:
             }
             for lane in self.fleet.lanes.all()
         }
-        content = {"ready": self.door.ready, "draining": self.door.draining, "channels": channels}
-        return json_response({**content, "version": __version__}, status=self._ready_status())
-
-    def _ready_status(self) -> int:
-        return 200 if self.door.ready else 503
+        content = {"draining": self.door.draining, "channels": channels, "version": __version__}
+        return self.told_ready(await self.is_ready(), **content)
 
     async def metrics(self, request: Request) -> Response:
         return Response(self.meters.render(), media_type=CONTENT_TYPE)
@@ -214,6 +265,24 @@ async def no_such_address(request: Request, error: Exception) -> Response:
     for name, text in (error.headers or {}).items():
         told.headers[name] = text
     return told
+
+
+@contextlib.asynccontextmanager
+async def wanted(request: Request) -> AsyncIterator[threading.Event]:
+    """An event for a thread to look at: it is set when the caller hangs up, and when this block is left in any way."""
+    gone = threading.Event()
+
+    async def listen() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    listening = asyncio.create_task(listen())
+    try:
+        yield gone
+    finally:
+        gone.set()
+        listening.cancel()
 
 
 async def in_thread_if(large: bool, work: Callable[[], Any]) -> Any:

@@ -56,6 +56,7 @@ class Batcher:
             threading.Thread(target=self._keep_all, name="muster-keep", daemon=True),
         ]
         self._n_last = 0
+        self.keeps = True  # whether the disk took the latest records
         self.n_waiting = 0  # items handed in and not yet answered; only the event loop changes it
         meters.watch_waiting(lambda: self.n_waiting)
 
@@ -71,6 +72,15 @@ class Batcher:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
+
+    def try_to_keep(self) -> None:
+        """After records could not be kept: find out whether they could be now."""
+        try:
+            self._writer.try_disk()
+        except MusterError as error:
+            log.warning("records still cannot be kept: %s", error)
+        else:
+            self.keeps = True
 
     async def submit(self, asked: Sequence[Asked]) -> list[Answered]:
         """Answers to one request's items, after their records are on disk.
@@ -183,10 +193,12 @@ class Batcher:
         try:
             self._writer.append([record_of(answered) for batch in batches for answered in batch.answers])
         except Exception as error:  # noqa: BLE001  (whatever it is: not kept, so not acknowledged)
+            self.keeps = False
             log.error("records could not be kept, so their answers are withheld: %s", error)
             for work in works:
                 work.error = work.error or error
         else:
+            self.keeps = True
             self._meters.commit_seconds.observe(time.perf_counter() - start)
         if works:
             self._loop.call_soon_threadsafe(self._hand_out, works)

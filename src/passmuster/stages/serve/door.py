@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from passmuster.core.config import ServeConfig
 from passmuster.core.errors import MusterError, ResourceError
+from passmuster.stages.serve.callers import Callers
 from passmuster.stages.serve.meters import Meters
 from passmuster.stages.serve.refusals import Full, TooLarge, TooLate
 
@@ -30,8 +31,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Door:
     """What all requests of one server share. Used in its event loop only."""
 
-    def __init__(self, config: ServeConfig, meters: Meters, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, config: ServeConfig, meters: Meters, is_ready: Callable[[], bool], host: str) -> None:
         self._config, self._meters, self._is_ready = config, meters, is_ready
+        self._callers = Callers(host, config.allowed_hosts)
         self.draining = False
         self.n_inside = 0  # working requests under way
         self.idle = asyncio.Event()
@@ -65,7 +67,10 @@ class Door:
                     return await handler(request)
             except TimeoutError as error:
                 raise TooLate(
-                    "serve.deadline", "there was no answer in time", limit=f"{self._config.deadline_s} s"
+                    "serve.deadline",
+                    "there was no answer in time",
+                    limit=f"{self._config.deadline_s} s",
+                    next="send fewer items at once, ask again later, or raise serve.deadline_s",
                 ) from error
             finally:
                 self.n_inside -= 1
@@ -96,11 +101,12 @@ class Door:
 
     async def _told(self, request: Request, handler: Handler) -> Response:
         try:
+            self._callers.check(request.method, request.headers)
             return await handler(request)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it; the count of requests does
         except MusterError as error:
-            if error.http_status in (413, 429, 503, 504):
+            if error.http_status in (403, 413, 421, 429, 503, 504):
                 self._meters.refused.labels(error.code).inc()
             if error.http_status == 500:
                 log.error("%s %s: %s", request.method, request.url.path, error)
@@ -108,7 +114,12 @@ class Door:
         except Exception as error:
             log.exception("%s %s", request.method, request.url.path)
             return error_response(
-                MusterError("serve.bug", f"the server failed: {type(error).__name__}"), request.url.path
+                MusterError(
+                    "serve.bug",
+                    f"the server failed: {type(error).__name__}",
+                    next="see the server's log, and please report it",
+                ),
+                request.url.path,
             )
 
     async def body(self, request: Request) -> bytes:

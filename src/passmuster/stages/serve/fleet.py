@@ -7,13 +7,16 @@ on serving. The deposed release stays loaded, so that a rollback takes no loadin
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from passmuster.core.errors import IntegrityError, NotFoundError
+from passmuster.core.errors import IntegrityError, MusterError, NotFoundError
 from passmuster.core.records import Channel, Release
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
@@ -24,6 +27,7 @@ from passmuster.store.releases import channel_generations, read_channels, read_r
 from passmuster.store.store import Store
 
 POLL_S = 0.04
+RETRY_S, RETRY_AT_MOST_S = 2.0, 300.0  # until a refused release is tried again; doubles each time
 N_WARM = 4  # loaded releases kept, those in use included
 
 log = logging.getLogger("muster.serve")
@@ -78,6 +82,8 @@ class Fleet:
         self._store, self._meters, self._main = store, meters, main
         self._warm: OrderedDict[str, Predictor] = OrderedDict()
         self._generation = -1
+        self._n_refused, self._retry_at = 0, math.inf  # refusals in a row, and when to try again (monotonic seconds)
+        self._refused: set[tuple[Channel, str]] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="muster-follow", daemon=True)
         self.lanes = Lanes()
@@ -115,18 +121,34 @@ class Fleet:
             except Exception as error:  # noqa: BLE001  (this thread must not end; what serves goes on serving)
                 log.warning("the channels could not be read: %s", error)
                 continue
+            if generation == self._generation and self._retry_at <= time.monotonic():
+                with contextlib.suppress(MusterError), self._store.read() as db:
+                    channels = read_channels(db)
+                if channels:
+                    self._take(channels, self.lanes)
             if generation != self._generation:
+                self._n_refused = 0
+                self._refused.clear()
                 self._take(channels, self.lanes)
                 self._generation = generation
                 self._meters.generation.set(generation)
 
     def _take(self, channels: dict[str, Channel], old: Lanes) -> None:
-        """Put in place what the channels say; one assignment, after everything has been loaded."""
+        """Put in place what the channels say; one assignment, after everything has been loaded.
+
+        What was refused is tried again, ever later: a file may have been busy, or memory short.
+        """
+        n_refused_before, self._retry_at = self._n_refused, math.inf
         main = self._follow_lane(channels.get(self._main), old.main, keep=True)
         canary = shadow = None
         if self._main == "live":
             canary = self._follow_lane(channels.get("canary"), old.canary, keep=False)
             shadow = self._follow_lane(channels.get("shadow"), old.shadow, keep=False)
+        if self._n_refused == n_refused_before:
+            self._n_refused = 0
+        else:
+            self._n_refused = n_refused_before + 1
+            self._retry_at = time.monotonic() + min(RETRY_S * 2**n_refused_before, RETRY_AT_MOST_S)
         before, self.lanes = self.lanes, Lanes(main, canary, shadow)
         self._meters.serving.clear()
         for lane in self.lanes.all():
@@ -142,8 +164,11 @@ class Fleet:
         try:
             return self._lane(channel)
         except Exception as error:  # noqa: BLE001  (a signed bundle may still hold anything)
-            self._meters.swap_failures.inc()
-            log.error("release %s is refused for channel %s: %s", channel.release, channel.name, error)
+            self._n_refused += 1
+            if (channel, str(error)) not in self._refused:  # told and counted once, however often it is tried
+                self._refused.add((channel, str(error)))
+                self._meters.swap_failures.inc()
+                log.error("release %s is refused for channel %s: %s", channel.release, channel.name, error)
             return old if keep else None
 
     def _lane(self, channel: Channel) -> Lane:

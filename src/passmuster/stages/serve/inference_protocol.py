@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,13 +17,14 @@ import numpy as np
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
-from passmuster.core.records import Payload
-from passmuster.modality.base import Modality
+from passmuster.modality.base import Modality, Pending
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.serve.answering import Answered
+from passmuster.stages.serve.decoding import Field
 from passmuster.stages.serve.requests import check_count, check_key, decode
 
 INPUTS = {"text": ("text", "BYTES", [-1]), "image": ("image", "UINT8", [-1, -1, -1, -1])}
+SEE = "see the inputs in /v2/models/{model}"
 OUTPUTS = {
     "label": "BYTES",
     "probability": "FP32",
@@ -63,8 +65,8 @@ class InferRequest(msgspec.Struct):
 
 def read_infer(
     body: bytes, header_key: str, modality: Modality, config: DataConfig, max_items: int
-) -> tuple[InferRequest, list[Payload], str]:
-    """The request, its items as payloads, and its routing key.
+) -> tuple[InferRequest, list[Field], str]:
+    """The request, its items, and its routing key.
 
     Raises
     ------
@@ -75,57 +77,86 @@ def read_infer(
     name, _, _ = INPUTS[modality.name]
     if len(asked.inputs) != 1 or asked.inputs[0].name != name:
         found = ", ".join(t.name for t in asked.inputs) or "none"
-        raise DataError("tensor.inputs", "this model takes one input tensor", value=found, limit=name, where="inputs")
+        raise DataError(
+            "tensor.inputs", "this model takes one input tensor", value=found, limit=name, where="inputs", next=SEE
+        )
     if unknown := [o.name for o in asked.outputs if o.name not in OUTPUTS]:
         raise DataError(
-            "tensor.outputs", "there is no such output", value=unknown[0], limit=", ".join(OUTPUTS), where="outputs"
+            "tensor.outputs",
+            "there is no such output",
+            value=unknown[0],
+            limit=", ".join(OUTPUTS),
+            where="outputs",
+            next="leave outputs out to get all of them",
         )
     key = asked.parameters.get("key", "") or header_key
     if not isinstance(key, str):
-        raise DataError("request.key", "the routing key is not a string", where="parameters.key")
-    return asked, payloads_of(asked.inputs[0], modality, config, max_items), check_key(key)
+        raise DataError(
+            "request.key", "the routing key is not a string", where="parameters.key", next="send it as text"
+        )
+    return asked, fields_of(asked.inputs[0], modality, config, max_items), check_key(key)
 
 
-def payloads_of(tensor: Tensor, modality: Modality, config: DataConfig, max_items: int) -> list[Payload]:
+def fields_of(tensor: Tensor, modality: Modality, config: DataConfig, max_items: int) -> list[Field]:
     """The items in a tensor; the first axis counts them."""
     where = f"inputs.{tensor.name}"
     if not tensor.shape or any(side < 0 for side in tensor.shape):
-        raise DataError("tensor.shape", "sides of a tensor are not negative", value=tensor.shape, where=where)
+        raise DataError("tensor.shape", "sides of a tensor are not negative", value=tensor.shape, where=where, next=SEE)
     check_count(tensor.shape[0], max_items)
     if tensor.datatype == "BYTES":
         texts = flatten(tensor.data, tensor.shape, where)
         if len(texts) != tensor.shape[0]:
-            raise DataError("tensor.shape", "BYTES has one element per item", value=tensor.shape, where=where)
-        return [modality.from_json(text, config) for text in texts]
+            raise DataError("tensor.shape", "BYTES has one element per item", value=tensor.shape, where=where, next=SEE)
+        return [Field(f"{where}.data[{i}]", partial(modality.open_json, t, config)) for i, t in enumerate(texts)]
     if modality.name != "image" or tensor.datatype not in ("UINT8", "FP32"):
         allowed = "BYTES" if modality.name != "image" else "BYTES, UINT8, FP32"
         raise DataError(
-            "tensor.datatype", "not a type of this input", value=tensor.datatype, limit=allowed, where=where
+            "tensor.datatype", "not a type of this input", value=tensor.datatype, limit=allowed, where=where, next=SEE
         )
     return images_of(tensor, config, where)
 
 
-def images_of(tensor: Tensor, config: DataConfig, where: str) -> list[Payload]:
+def images_of(tensor: Tensor, config: DataConfig, where: str) -> list[Field]:
     """A UINT8 or FP32 tensor as images."""
     shape = [*tensor.shape, 1] if len(tensor.shape) == 3 else tensor.shape
     if len(shape) != 4 or shape[3] not in (1, 3) or not shape[1] or not shape[2]:
         limit = "[n, height, width, 1 or 3] or [n, height, width]"
-        raise DataError("tensor.shape", "no shape of images", value=tensor.shape, limit=limit, where=where)
+        raise DataError("tensor.shape", "no shape of images", value=tensor.shape, limit=limit, where=where, next=SEE)
     if shape[1] * shape[2] > config.max_pixels:
         raise DataError(
             "item.too_large", "an image has too many pixels", value=shape[1] * shape[2], limit=config.max_pixels,
-            where=where,
+            where=where, next="scale it down, or raise data.max_pixels",
         )  # fmt: skip
     values = flatten(tensor.data, tensor.shape, where)
     if not all(type(value) in (int, float) for value in values):
-        raise DataError("tensor.data", "a value is not a number", where=where)
-    array = np.asarray(values, dtype=np.float64)
+        raise DataError("tensor.data", "a value is not a number", where=where, next=SEE)
     top = 255.0 if tensor.datatype == "UINT8" else 1.0
-    whole = tensor.datatype == "FP32" or bool((array == np.floor(array)).all())
-    if not whole or array.min() < 0 or array.max() > top:
+    wrong = _first_wrong(values, top, whole=tensor.datatype == "UINT8")
+    if wrong is not None:
         kind = "whole numbers 0 to 255" if tensor.datatype == "UINT8" else "numbers 0 to 1"
-        raise DataError("tensor.data", f"{tensor.datatype} pixels are {kind}", value=float(array.max()), where=where)
-    return list(np.rint(array * (255.0 / top)).astype(np.uint8).reshape(shape))
+        raise DataError(
+            "tensor.data", f"{tensor.datatype} pixels are {kind}", value=str(values[wrong])[:40],
+            where=f"{where}.data[{wrong // math.prod(shape[1:])}]", next=SEE,
+        )  # fmt: skip
+    array = np.asarray(values, dtype=np.float64)
+    images = np.rint(array * (255.0 / top)).astype(np.uint8).reshape(shape)
+    return [Field(f"{where}.data[{i}]", partial(_there_already, image)) for i, image in enumerate(images)]
+
+
+def _first_wrong(values: Sequence[float], top: float, *, whole: bool) -> int | None:
+    """Where the first value lies that is no pixel, an integer too large for any float included."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except OverflowError:
+        return next(i for i, value in enumerate(values) if not 0 <= value <= top)
+    wrong = ~((array >= 0) & (array <= top))
+    if whole:
+        wrong |= array != np.floor(array)
+    return int(wrong.argmax()) if wrong.any() else None
+
+
+def _there_already(image: np.ndarray) -> Pending:
+    return Pending(image.shape[0] * image.shape[1], lambda: image)
 
 
 def flatten(data: Sequence[Any], shape: Sequence[int], where: str) -> list[Any]:
@@ -136,10 +167,12 @@ def flatten(data: Sequence[Any], shape: Sequence[int], where: str) -> list[Any]:
         if not flat or not isinstance(flat[0], list):
             break
         if not all(isinstance(part, list) for part in flat):
-            raise DataError("tensor.data", "the data are nested unevenly", where=where)
+            raise DataError("tensor.data", "the data are nested unevenly", where=where, next=SEE)
         flat = [value for part in flat for value in part]
     if len(flat) != n:
-        raise DataError("tensor.data", "the data do not fill the shape", value=len(flat), limit=n, where=where)
+        raise DataError(
+            "tensor.data", "the data do not fill the shape", value=len(flat), limit=n, where=where, next=SEE
+        )
     return flat
 
 

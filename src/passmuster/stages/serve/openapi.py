@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 _REFUSALS = {
     "400": "The body is not JSON",
+    "403": "A browser asks for a page of another site",
     "404": "No such prediction, model or release",
     "413": "The body is too large",
+    "421": "The server is not known by that host name",
     "422": "The body does not have the right shape or holds an item that cannot be read",
     "429": "Full; see Retry-After",
     "503": "Not ready, draining, or records cannot be kept; see Retry-After",

@@ -73,6 +73,7 @@ def read_feedback(body: bytes, max_items: int) -> list[FeedbackRequest]:
                     value=len(text),
                     limit=MAX_LABEL_CHARS,
                     where=f"[{i}].{name}",
+                    next="send a text of at most that many characters",
                 )
     return facts
 
@@ -82,15 +83,17 @@ def decode(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise DataError("request.shape", str(error)) from error
+        raise DataError("request.shape", str(error), next="see /openapi.json for the shape of the body") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError("request.json", f"the body is not JSON: {error}") from error
+        raise UsageError(
+            "request.json", f"the body is not JSON: {error}", next="send JSON; see /openapi.json"
+        ) from error
 
 
 def check_count(n: int, limit: int) -> None:
     """At least one, at most `limit`."""
     if n == 0:
-        raise DataError("request.no_items", "the request holds no items")
+        raise DataError("request.no_items", "the request holds no items", next='send {"item": ...} or {"items": [...]}')
     if n > limit:
         raise DataError(
             "request.too_many_items",
@@ -104,5 +107,11 @@ def check_count(n: int, limit: int) -> None:
 def check_key(key: str) -> str:
     """A routing key of bearable length."""
     if len(key) > MAX_KEY_CHARS:
-        raise DataError("request.key", "the routing key is too long", value=len(key), limit=MAX_KEY_CHARS)
+        raise DataError(
+            "request.key",
+            "the routing key is too long",
+            value=len(key),
+            limit=MAX_KEY_CHARS,
+            next="send a shorter key, or its hash",
+        )
     return key

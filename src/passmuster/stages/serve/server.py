@@ -82,7 +82,7 @@ def serve(
             url = f"http://{f'[{host}]' if ':' in host else host}:{number}"
             serving = Serving(url, host, number, channel, main.release.id, main.release.bundle, writer.worker)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_run(store, fleet, writer, meters, taken, lambda: on_ready(serving)))
+                runner.run(_run(store, fleet, writer, meters, taken, host, lambda: on_ready(serving)))
     finally:
         fleet.stop()
         taken.close()
@@ -94,10 +94,11 @@ async def _run(
     writer: TrafficWriter,
     meters: Meters,
     taken: socket.socket,
+    host: str,
     on_ready: Callable[[], None],
 ) -> None:
     config = store.config.serve
-    door = Door(config, meters, lambda: fleet.lanes.main is not None)
+    door = Door(config, meters, lambda: fleet.lanes.main is not None, host)
     batcher = Batcher(fleet, writer, meters, config, store.keyed)
     batcher.start()
     app = build_app(Service(store, fleet, batcher, writer, door, meters))

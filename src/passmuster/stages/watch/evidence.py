@@ -23,7 +23,7 @@ def raise_alarm(store: Store, reader: TrafficReader, state: WatchState, signal: 
     recent = [pair for pair in reader.recent(_window(store), labelled_only=False) if pair[0].channel != "shadow"]
     ask = {
         "label_next": [r.id for r, label in recent if not label][:N_ASK],
-        "how": 'POST /v1/feedback {"id": ..., "label": ...} for these predictions',
+        "how": 'muster incidents show ID, then POST /v1/feedback {"id": ..., "label": ...} for these predictions',
         "n_labels_unmatched": state.n_unmatched,
         "n_labels_corrected_later": state.n_corrected,
     }
@@ -61,24 +61,29 @@ def _live_alarm(live: Watched, signal: str, recent: Sequence[tuple[TrafficRecord
         "harm": "",
         **ask,
     }  # fmt: skip
-    harm, words = _harm(live, signal, rate.value if began.n else 0.0, recent)
-    evidence["harm"] = words
+    harm, words, measured = _harm(live, signal, rate.value if began.n else 0.0, recent)
+    evidence |= {"harm": words, "harm_is_measured": measured}
     return Alarm(signal, "live", detector.statistic, detector.bound, detector.n_seen, harm, evidence)
 
 
 def _harm(
     live: Watched, signal: str, rate: float, recent: Sequence[tuple[TrafficRecord, str]]
-) -> tuple[float | None, str]:
-    """Accuracy points lost against the test, and how that is known."""
+) -> tuple[float | None, str, bool]:
+    """Accuracy points lost against the test, how that is known, and whether labels show that any were lost.
+
+    Novelty is no harm: that is measured when the interval of errors among the latest labels lies above the test's rate.
+    """
     if live.test_error_rate is None:
-        return None, "unknown: there is no test to compare with"
+        return None, "unknown: there is no test to compare with", False
     if signal == "errors.v1":
-        return 100 * (rate - live.test_error_rate), "error rate since the change, minus that of the test"
+        return 100 * (rate - live.test_error_rate), "error rate since the change, minus that of the test", True
     labels = [(r, label) for r, label in recent if label and r.at >= live.since]
     if len(labels) < LEAST_LABELS:
-        return None, "unknown without labels: inputs changed, and only labels can say whether answers got worse"
-    errors = sum(r.label != label for r, label in labels)
-    return 100 * (errors / len(labels) - live.test_error_rate), f"errors among the {len(labels)} latest labels"
+        words = "unknown without labels: inputs changed, and only labels can say whether answers got worse"
+        return None, words, False
+    found = wilson(sum(r.label != label for r, label in labels), len(labels))
+    words = f"errors among the {len(labels)} latest labels, minus the error rate of the test"
+    return 100 * (found.value - live.test_error_rate), words, found.low > live.test_error_rate
 
 
 def _shift(live: Watched, recent: Sequence[tuple[TrafficRecord, str]]) -> dict[str, Any]:

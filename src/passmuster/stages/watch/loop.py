@@ -7,6 +7,7 @@ one ledger event ``incident.open``. A kill at any moment leaves all of it or not
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from passmuster.core.clock import age_s, now
 from passmuster.core.codec import to_plain
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import ResourceError
-from passmuster.core.records import Alarm, Channel, FeedbackRecord, Incident, TrafficRecord
+from passmuster.core.records import Alarm, Channel, FeedbackRecord, Incident, TrafficRecord, harm_in_words
 from passmuster.stages.watch.evidence import raise_alarm
 from passmuster.stages.watch.follow import follow
 from passmuster.stages.watch.respond import Response, respond
@@ -29,9 +30,10 @@ from passmuster.store.incidents import (
 )
 from passmuster.store.releases import point_channel, read_channels, read_release
 from passmuster.store.store import Act, Store
-from passmuster.store.traffic import Record, TrafficReader
+from passmuster.store.traffic import Record, TrafficReader, expire_inputs
 
 ACTOR = "watch"
+EXPIRE_EVERY_S = 3_600.0
 BATCH = 512  # records read at a time
 
 
@@ -53,8 +55,12 @@ def watch(store: Store, *, interval_s: float, stop: threading.Event) -> Iterator
         ``lock.held`` when another process watches this project.
     """
     with store.lock("watch"):
+        next_expiry = 0.0
         while not stop.is_set():
             try:
+                if time.monotonic() >= next_expiry:
+                    next_expiry = time.monotonic() + EXPIRE_EVERY_S
+                    yield from expire_old_inputs(store)
                 yield from _catch_up(store, stop)
             except ResourceError as problem:
                 if problem.code != "catalog.busy":
@@ -66,7 +72,18 @@ def watch(store: Store, *, interval_s: float, stop: threading.Event) -> Iterator
 def watch_once(store: Store) -> list[Notice]:
     """Take in what is there, act on it, and return what changed."""
     with store.lock("watch"):
-        return list(_catch_up(store, threading.Event()))
+        return [*expire_old_inputs(store), *_catch_up(store, threading.Event())]
+
+
+def expire_old_inputs(store: Store) -> list[Notice]:
+    """Erase inputs whose retention has passed, as servers do, for a project that nobody serves at the moment."""
+    keep_days = store.config.policy.traffic.keep_inputs_days
+    n = expire_inputs(store.traffic_folder, keep_days=keep_days, now=now())
+    if not n:
+        return []
+    with store.act("traffic.expire", actor=ACTOR) as act:
+        act.payload["n_inputs"] = n
+    return [Notice("expired", f"{n} inputs are erased: they were kept for {keep_days:g} days")]
 
 
 def _catch_up(store: Store, stop: threading.Event) -> Iterator[Notice]:
@@ -242,6 +259,6 @@ def _answered(state: WatchState, signal: str, incident: str, moved: Channel | No
 
 
 def _tell(incident: Incident, alarm: Alarm, response: Response) -> str:
-    harm = "" if alarm.harm_points is None else f", about {alarm.harm_points:.0f} accuracy points lost"
-    seen = f"{alarm.signal} on {alarm.channel} crossed its bound after {alarm.n_seen} observations{harm}"
+    harm = harm_in_words(alarm.harm_points)
+    seen = f"{alarm.signal} on {alarm.channel} crossed its bound after {alarm.n_seen} observations, {harm}"
     return f"incident {incident.id}: {seen}; {response.words}"

@@ -6,12 +6,13 @@ stored inputs, and the exact McNemar test says so. Otherwise the live release ab
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from passmuster.core.errors import MusterError
 from passmuster.core.paired import mcnemar_exact
-from passmuster.core.records import Alarm, Channel, Release, TrafficRecord
+from passmuster.core.records import Alarm, Channel, Release
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.signature import check_signature
@@ -20,7 +21,9 @@ from passmuster.store.releases import previous_release, read_release
 from passmuster.store.store import Store
 from passmuster.store.traffic import TrafficReader
 
-Kind = Literal["withdraw", "rollback", "degrade", "none"]
+N_AT_ONCE = 4  # stored inputs in memory at a time, while releases are compared
+
+Kind = Literal["withdraw", "rollback", "degrade", "ask", "none"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ def respond(store: Store, reader: TrafficReader, alarm: Alarm, channel: Channel)
         target, facts = better_release(store, reader, channel)
         if target is not None:
             return Response("rollback", f"rolled back to {target.id}", target, facts)
+    if alarm.signal == "novelty.v1" and policy.on_novelty == "ask" and not alarm.evidence["harm_is_measured"]:
+        return Response("ask", "nothing was changed: inputs are new, labels for them are asked for", None, facts)
     if channel.mode == "provisional":
         if alarm.signal == "errors.v1":
             return Response(
@@ -65,18 +70,14 @@ def better_release(store: Store, reader: TrafficReader, channel: Channel) -> tup
         target, present = read_release(db, before), read_release(db, channel.release)
     if target.verdict != "SHIP":  # the alarm of a machine does not let through what no person may
         return None, {"rollback": f"{target.id} has not passed the gates: {target.verdict}"}
-    labelled = [
-        (record, label)
-        for record, label in reader.recent(store.config.policy.watch.recent_labels)
-        if record.input is not None and record.channel != "shadow"
-    ]
-    if not labelled:
-        return None, {"rollback": f"no labelled traffic to compare {target.id} on"}
+    recent = reader.recent(store.config.policy.watch.recent_labels)
+    labels = {record.id: label for record, label in recent if record.channel != "shadow"}
     try:
-        theirs, ours = (answers(store, release, labelled) for release in (target, present))
+        right = compare(store, reader, target, present, labels)
     except MusterError as problem:  # a bundle that is not whole is not rolled back to; the incident says why
         return None, {"rollback": f"{target.id} could not be compared: {problem}"}
-    right = [(a == label, b == label) for a, b, (_, label) in zip(theirs, ours, labelled, strict=True)]
+    if not right:
+        return None, {"rollback": f"no labelled traffic to compare {target.id} on"}
     only_target, only_present = sum(a and not b for a, b in right), sum(b and not a for a, b in right)
     p = mcnemar_exact(only_target, only_present)
     alpha = store.config.policy.alpha
@@ -95,10 +96,27 @@ def better_release(store: Store, reader: TrafficReader, channel: Channel) -> tup
     return (target if better else None), {"rollback": words, "compared": measured}
 
 
-def answers(store: Store, release: Release, labelled: list[tuple[TrafficRecord, str]]) -> list[str]:
-    """What a release answers to stored inputs, after its bundle was checked byte by byte."""
+def compare(
+    store: Store, reader: TrafficReader, target: Release, present: Release, labels: Mapping[str, str]
+) -> list[tuple[bool, bool]]:
+    """For each labelled prediction whose input is still there: whether `target` is right, and whether `present` is.
+
+    Inputs may be large: a few at a time are read, decoded and answered.
+    """
+    predictors = [checked_predictor(store, release) for release in (target, present)]
+    decode, ids = predictors[0].modality.decode, list(labels)
+    right: list[tuple[bool, bool]] = []
+    for start in range(0, len(ids), N_AT_ONCE):
+        found = reader.predictions(ids[start : start + N_AT_ONCE], inputs=True)
+        there = {id: record.input for id, record in found.items() if record.input is not None}
+        payloads = [decode(data, store.config.data) for data in there.values()]
+        theirs, ours = ([p.label for p in predictor.predict(payloads)] for predictor in predictors)
+        right += [(a == labels[id], b == labels[id]) for id, a, b in zip(there, theirs, ours, strict=True)]
+    return right
+
+
+def checked_predictor(store: Store, release: Release) -> Predictor:
+    """A release's predictor, after its bundle was checked byte by byte."""
     bundle = open_bundle(store.bundle_folder(release.path))
     check_signature(bundle, keys.public_key(store.keys_folder))
-    predictor = Predictor(bundle, threads=1)  # the server needs the cores more
-    payloads = [predictor.modality.decode(record.input or b"", store.config.data) for record, _ in labelled]
-    return [prediction.label for prediction in predictor.predict(payloads)]
+    return Predictor(bundle, threads=1)  # the server needs the cores more
