@@ -57,7 +57,7 @@ class Table(Generic[T]):
 
     def names(self) -> list[str]:
         """Every name, in order of registration."""
-        return [*self._entries, *(n for n in self._lazy if n not in self._entries)]
+        return [*(n for n in self._entries if n not in self._lazy), *self._lazy]  # loading changes no order
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries or name in self._lazy
