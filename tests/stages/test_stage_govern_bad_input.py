@@ -238,3 +238,16 @@ def test_an_item_alone_may_be_added(new_store, tmp_path: Path) -> None:
 
 def test_data_errors_exit_with_3() -> None:
     assert DataError("x", "y").exit_code == 3
+
+
+def test_a_list_is_no_label(new_store, tmp_path: Path) -> None:
+    store = new_store("text")
+    rows = ['{"text": "one letter", "label": ["x"]}', '{"text": "another letter", "label": true}']
+    (tmp_path / "t.jsonl").write_text("\n".join(rows) + "\n")
+    result = add(store, tmp_path / "t.jsonl")
+    assert (result.n_kept, result.n_quarantined) == (1, 1)
+    assert result.snapshot is not None
+    assert result.snapshot.classes == ("true",)
+    with store.read() as db:
+        reasons = [item.reason for item in read_items(db, status="quarantined")]
+    assert reasons == ["item.label: one label was expected, and here is a list"]

@@ -295,6 +295,14 @@ def _environment() -> dict[str, Any]:
             raise UsageError(
                 "config.unknown_key", f"unknown variable {name}", next="see docs/reference/configuration.md"
             )
+        known = [f.name for f in dataclasses.fields(sections[section])]
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            meant = f"MUSTER_{section}_{near[0]}".upper() if near else ""
+            raise UsageError(
+                "config.unknown_key", f"unknown variable {name}", limit=meant or None,
+                next=f"use {meant}" if meant else "see docs/reference/configuration.md",
+            )  # fmt: skip
         try:
             found[f"{section}.{key}"] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:

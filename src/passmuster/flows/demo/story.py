@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 from passmuster.core.errors import MusterError
 from passmuster.store.store import Store
 
+BUSY = 0.6  # of the clock's seconds: with less processor time than that, something else had the machine
+
 
 @dataclass
 class Story:
@@ -117,9 +119,15 @@ class Story:
         Console().print(table)
 
     def ending(self, report: Path, *, limit_s: float, limit_bytes: int) -> None:
-        """Check time and memory, print the summary and where the report lies."""
+        """Check time and memory, print the summary and where the report lies.
+
+        On a machine that others use, the clock says little of Muster: then its own processor time is what must fit.
+        """
         seconds, peak_bytes = time.monotonic() - self.started, peak_memory_bytes()
-        self.check(f"at most {limit_s:.0f} s", seconds <= limit_s, f"{seconds:.0f} s")
+        processor_s = processor_seconds()
+        is_busy = seconds > limit_s and 0 < processor_s < seconds * BUSY
+        seen = f"{seconds:.0f} s" + (f" on a busy machine, {processor_s:.0f} s of processor time" if is_busy else "")
+        self.check(f"at most {limit_s:.0f} s", (processor_s if is_busy else seconds) <= limit_s, seen)
         self.check(
             f"at most {limit_bytes / 2**30:.0f} GiB in any process",
             peak_bytes <= limit_bytes,
@@ -169,6 +177,12 @@ def peak_memory_bytes() -> int:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+
+
+def processor_seconds() -> float:
+    """Processor time of all ended child processes so far; 0 where the system does not tell."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _environment() -> dict[str, str]:

@@ -77,6 +77,8 @@ def read_label_table(path: Path, config: DataConfig) -> list[LabelRow]:
         identity = plain(cells.get(id_column))
         if identity is None:
             raise _bad_row("the id is missing", where)
+        if isinstance(cells.get(label_column), (list, dict)):
+            raise _bad_row(f"one label was expected, and here is a {type(cells[label_column]).__name__}", where)
         rows.append(
             LabelRow(
                 bare(identity),

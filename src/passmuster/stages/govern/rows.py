@@ -111,11 +111,13 @@ def split_of(word: str, where: str) -> str:
 def plain(value: Any) -> str | None:
     """A cell as text; None where it is missing (null, NaN, empty, or the word that NaN is written as).
 
-    >>> plain(3.0), plain(float("nan")), plain(" spam "), plain("")
-    ('3', None, 'spam', None)
+    >>> plain(3.0), plain(float("nan")), plain(" spam "), plain(""), plain(True)
+    ('3', None, 'spam', None, 'true')
     """
     if value is None or value != value:
         return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, (datetime, date)):

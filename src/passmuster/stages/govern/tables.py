@@ -155,13 +155,17 @@ def _row(
         at = ""
         if not problem:
             content, problem = None, f"item.time: not an ISO time: {str(cells[columns.time])[:40]!r}"
+    label = cells.get(columns.label) if columns.label else None
+    if isinstance(label, (list, dict)) and not problem:
+        content, problem = None, f"item.label: one label was expected, and here is a {type(label).__name__}"
+        label = None
     split = plain(cells.get(columns.split)) if columns.split else None
     return Row(
         identity or source,
         source,
         content,
         problem,
-        plain(cells.get(columns.label)) if columns.label else None,
+        plain(label),
         split_of(split or "", source),
         (plain(cells.get(columns.subject)) or "") if columns.subject else "",
         at,
