@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import harness
 from story import (
     Draw,
     Setting,
+    every_setting,
     grey,
     hide,
     hog,
@@ -42,17 +42,7 @@ N_NEIGHBOURS, ALPHA = 15, 0.5  # as Muster's own spreading; scikit-learn's defau
 
 def main() -> None:
     """Every setting, every draw; print and write the claims."""
-    parser = harness.parser(__doc__ or "")
-    parser.add_argument("--only", default="", help="settings whose claim begins so")
-    parser.add_argument("--draws", type=int, default=0, help=f"draws of labels (default {N_DRAWS}; 2 when quick)")
-    arguments = parser.parse_args()
-    report = harness.Report("fewlabel_image", arguments)
-    n_draws = arguments.draws or (2 if arguments.quick else N_DRAWS)
-    with tempfile.TemporaryDirectory() as scratch:
-        for setting in SETTINGS:
-            if setting.claim.startswith(arguments.only):
-                measure(setting, n_draws, arguments, report, Path(scratch))
-                report.write()  # after each setting, so that a run that is stopped leaves what it had
+    every_setting("fewlabel_image", __doc__ or "", SETTINGS, measure, n_draws=N_DRAWS, n_quick=2)
 
 
 def measure(setting: Setting, n_draws: int, arguments: Any, report: harness.Report, scratch: Path) -> None:

@@ -60,17 +60,30 @@ class Setting:
 
 def main() -> None:
     """Every setting, every draw; print and write the claims."""
-    parser = harness.parser(__doc__ or "")
+    every_setting("story", __doc__ or "", SETTINGS, measure, n_draws=N_DRAWS, n_quick=1)
+
+
+def every_setting(
+    name: str,
+    description: str,
+    settings: Sequence[Setting],
+    measure: Callable[[Setting, int, Any, harness.Report, Path], None],
+    *,
+    n_draws: int,
+    n_quick: int,
+) -> None:
+    """Read the arguments, measure each setting that was asked for, and keep the results after each."""
+    parser = harness.parser(description)
     parser.add_argument("--only", default="", help="settings whose claim begins so")
-    parser.add_argument("--draws", type=int, default=0, help=f"draws of labels (default {N_DRAWS}; 1 when quick)")
+    parser.add_argument("--draws", type=int, default=0, help=f"draws of labels (default {n_draws}; quick: {n_quick})")
     arguments = parser.parse_args()
-    report = harness.Report("story", arguments)
-    n_draws = arguments.draws or (1 if arguments.quick else N_DRAWS)
+    report = harness.Report(name, arguments)
+    n = arguments.draws or (n_quick if arguments.quick else n_draws)
     with tempfile.TemporaryDirectory() as scratch:
-        for setting in SETTINGS:
+        for setting in settings:
             if setting.claim.startswith(arguments.only):
-                measure(setting, n_draws, arguments, report, Path(scratch))
-                report.write()  # after each setting, so that a run that is stopped leaves what it had
+                measure(setting, n, arguments, report, Path(scratch))
+                report.write()  # so that a run that is stopped leaves what it had
 
 
 def measure(setting: Setting, n_draws: int, arguments: Any, report: harness.Report, scratch: Path) -> None:
