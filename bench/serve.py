@@ -113,7 +113,7 @@ def http_request(item: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(item[:, :, 0]).save(buffer, "PNG")
     body = json.dumps({"item": base64.b64encode(buffer.getvalue()).decode()}).encode()
-    return b"POST /v1/predict HTTP/1.1\r\nhost: bench\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    return b"POST /v1/predict HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
 @contextlib.contextmanager
