@@ -6,7 +6,7 @@ table; their bodies may import torch and are loaded only by training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -109,12 +109,20 @@ class Checkpoint(Protocol):
     def load(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None: ...
 
 
+N_JUDGED_BESIDE = 1_000  # unlabelled items whose embeddings are asked for beside the labelled ones
+HeldOut = Callable[[FitView, np.ndarray, np.ndarray, Deadline, Checkpoint, np.random.Generator], Iterator[np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Rung:
     """One candidate way to learn an encoder.
 
     `unavailable` answers "" when the rung can be used, else the reason. `quote` prices `fit` and the embedding of the
     pool on this machine. `fit` ends by its deadline and may resume from its checkpoint to the same weights.
+
+    `held_out` is there when `fit` reads labels: heads can then be judged only on encoders that did not see the labels
+    that they are judged by. From the view, m positions of its pool, and the fold of each of its n items (-1: in none),
+    it gives per fold the m items' embeddings by an encoder that saw no label of that fold; fewer when time is up.
     """
 
     name: str
@@ -123,6 +131,7 @@ class Rung:
     quote: Callable[[Machine, Profile], Price]
     fit: Callable[[FitView, Deadline, Checkpoint, np.random.Generator], Encoder]
     export: Callable[[Encoder], EncoderGraph]
+    held_out: HeldOut | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from passmuster.runtime.speed import items_per_s
 from passmuster.stages.train.plan import FINISH_S, Quote, heads_s
 from passmuster.stages.train.run_folder import RunFolder, read_json
 from passmuster.stages.train.task import Task, size_of
+from passmuster.stages.train.taught import judge_taught
 from passmuster.store.store import Store
 
 BATCH = 64
@@ -119,7 +120,15 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     end_s = heads_s(step.machine, task.profile) + finish_s(before)
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     view = FitView(task.payloads, task.labels, len(task.classes), step.store.config.train)
-    encoder = _fitted(step, rung, view, step.deadline.sooner(room))
+    stop = step.deadline.sooner(room)
+    judged = None
+    if rung.held_out is not None:
+        losses = [(fitted.rung.name, fitted.best.losses) for fitted in before]
+        judged = judge_taught(run, task, rung, view, stop, step.rng("held out", rung.name), losses)
+        phases.end("judge")
+        if judged is None:
+            raise OutOfTimeError("teaching it for each fold")
+    encoder = _fitted(step, rung, view, stop)
     original = rung.export(encoder)
     phases.end("fit")
     served, choice, engines, folder = _engine(step, rung, original)
@@ -130,7 +139,7 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     pool = embed(step, graph, choice, folder, key, task.pool, task.payloads, stop=stop)
     embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop)
     phases.end("embed")
-    tried, spread_over, last_fit_s = _judge(step, rung, pool, later_s)
+    tried, spread_over, last_fit_s = _judge(step, rung, pool, later_s, judged)
     phases.end("heads")
     for result in tried:
         run.note("head", rung=rung.name, head=result.kind, log_loss=result.log_loss, accuracy=result.accuracy)
@@ -255,21 +264,31 @@ def embed(
 
 
 def _judge(
-    step: Climb, rung: Rung, pool: np.ndarray, later_s: float
+    step: Climb, rung: Rung, pool: np.ndarray, later_s: float, judged: tuple[CrossValidated, ...] | None = None
 ) -> tuple[tuple[CrossValidated, ...], np.ndarray | None, float]:
-    """Heads on these embeddings by cross-validated log-loss, the best first; over what labels spread; the last fit."""
+    """Heads on these embeddings by cross-validated log-loss, the best first; over what labels spread; the last fit.
+
+    `judged` are heads that were judged elsewhere, because these embeddings have seen the labels.
+    """
     task = step.task
+    if judged is not None and judged[0].kind == "logistic":
+        return judged, None, 0.0
     scaled = Scaling.of(pool).apply(pool)
     labels = task.labels[task.labelled]
     n_classes = len(task.classes)
-    logistic = cross_validate_logistic(scaled[task.labelled], labels, task.folds, n_classes)
+    if judged is None:
+        logistic = cross_validate_logistic(scaled[task.labelled], labels, task.folds, n_classes)
+    else:
+        logistic = next(head for head in judged if head.kind == "logistic")
     decision = step.run.decide(f"spread-{rung.name}", lambda: _how_to_spread(step, pool.shape[1], later_s))
     if not decision["n_items"]:
         return (logistic,), None, 0.0
     chosen = spread_positions(task, int(decision["n_items"]), step.rng("spread"))
+    last_s = propagation_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
+    if judged is not None:
+        return judged, chosen, last_s
     propagation = prepare_propagation(task, scaled, chosen)
     spread = propagation.cross_validate(logistic, task.folds[: int(decision["n_repeats"])])
-    last_s = propagation_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
     return tuple(sorted((logistic, spread), key=lambda result: result.log_loss)), chosen, last_s
 
 

@@ -14,6 +14,7 @@ from passmuster.stages.train.finish import behind, rung_row
 from passmuster.stages.train.limits import Limits
 from passmuster.stages.train.plan import Quote, heads_s, needs
 from passmuster.stages.train.task import Task
+from passmuster.stages.train.taught import NotWorthError
 
 
 def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tuple[list[Climbed], dict[str, str]]:
@@ -39,6 +40,8 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
             climbed.append(climb(step, rung, quote, before=climbed, later_s=later_s))
         except OutOfTimeError as error:
             why = f"left out: the {limits.by} ran out while {error}"
+        except NotWorthError as error:
+            why = str(error)
         except (MemoryOverError, Exception) as error:
             if not climbed or not ran_out_of_memory(error):
                 raise

@@ -24,6 +24,7 @@ import numpy as np
 from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
 from passmuster.core.records import Price
+from passmuster.learn.precision import bf16_is_native
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
 from passmuster.modality.image.rungs import network
 from passmuster.modality.image.rungs.gradients import add_gradients, gradient_model, gradient_width, gradient_work
@@ -221,11 +222,10 @@ def _plan(lesson: Lesson, gradients: Any, deadline: Deadline, seed: int) -> Plan
     import torch
 
     batch = max(2, min(BATCH, len(lesson.pixels) // 2))
-    native = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
     all_threads = torch.get_num_threads()
     seconds: dict[tuple[bool, int], float] = {}
     for n_threads in sorted({1, all_threads}):
-        for bf16 in (False, True) if native else (False,):
+        for bf16 in (False, True) if bf16_is_native() else (False,):
             with _threads(n_threads):
                 seconds[bf16, n_threads] = _step_s(lesson, gradients, batch, bf16, seed)
     bf16, n_threads = min(seconds, key=lambda kind: seconds[kind])

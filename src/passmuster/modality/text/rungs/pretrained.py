@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from passmuster.core.budget import Deadline, Machine
@@ -47,20 +49,16 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
     return Encoder("pretrained.v1", {"sha256": digest}, {**settings, "encoders": list(view.train.encoders)})
 
 
-def export(encoder: Encoder) -> EncoderGraph:
-    """The encoder's graph, and its tokenizer as an asset.
+def export(encoder: Encoder, taught: Mapping[str, np.ndarray] | None = None) -> EncoderGraph:
+    """The encoder's graph, and its tokenizer as an asset; weights in `taught`, by name, take the place of its own.
 
     Raises
     ------
     IntegrityError
-        ``encoder.changed``, when the weights are no longer those that were found.
+        ``encoder.changed``, as `read_weights`.
     """
-    from safetensors.numpy import load_file
-
-    found = _named(encoder)
-    if file_sha256_hex(found.weights) != found.encoder.sha256:
-        raise IntegrityError("encoder.changed", "the encoder's weights changed while training", where=found.weights)
-    weights = {name.removeprefix("bert."): value for name, value in load_file(found.weights).items()}
+    found = named(encoder)
+    weights = {**read_weights(found), **(taught or {})}
     known = found.encoder
     steps = [
         {"op": "normalise.v1", "lower": False},
@@ -73,6 +71,21 @@ def export(encoder: Encoder) -> EncoderGraph:
     )
 
 
+def read_weights(found: FoundEncoder) -> dict[str, np.ndarray]:
+    """The encoder's tensors by their name in a BERT checkpoint, without prefix.
+
+    Raises
+    ------
+    IntegrityError
+        ``encoder.changed``, when the weights are no longer those that were found.
+    """
+    from safetensors.numpy import load_file
+
+    if file_sha256_hex(found.weights) != found.encoder.sha256:
+        raise IntegrityError("encoder.changed", "the encoder's weights changed while training", where=found.weights)
+    return {name.removeprefix("bert."): value for name, value in load_file(found.weights).items()}
+
+
 def _first(config: TrainConfig) -> FoundEncoder:
     found = find_encoders(config.encoders).found
     if not found:
@@ -82,7 +95,8 @@ def _first(config: TrainConfig) -> FoundEncoder:
     return found[0]
 
 
-def _named(encoder: Encoder) -> FoundEncoder:
+def named(encoder: Encoder) -> FoundEncoder:
+    """Where the encoder that was found at the start of the training lies now."""
     search = find_encoders(encoder.settings["encoders"])
     for found in search.found:
         if found.encoder.sha256 == encoder.settings["sha256"]:

@@ -8,8 +8,9 @@ its mean, over a sample of the pool), so that neither drowns the other.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from passmuster.core.records import Price
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
 from passmuster.modality.text.rungs import pretrained, static
 
+BATCH = 64  # texts that are embedded at once where nothing is served
 N_MEASURED = 256  # texts from which each view's spread is measured
 VIEWS = ("static", "pretrained")
 SHARES = {"static": 0.5, "pretrained": 0.5}  # of the squared length, after each view has been brought to one spread
@@ -53,25 +55,44 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
         "pretrained": pretrained.fit(view, deadline, checkpoint, rng),
     }
     sample = [view.payloads[i] for i in chosen]
-    scales = [np.sqrt(SHARES[name]) / _spread(_EXPORT[name](parts[name]), sample) for name in VIEWS]
+    scales = scales_of([embed(_EXPORT[name](parts[name]), sample) for name in VIEWS])
     arrays = {f"{name}.{key}": value for name in VIEWS for key, value in parts[name].arrays.items()}
     return Encoder(
         "stacked.v1",
-        {**arrays, "scales": np.array(scales, np.float32)},
+        {**arrays, "scales": scales},
         {name: dict(parts[name].settings) for name in VIEWS},
     )
 
 
-def _spread(graph: EncoderGraph, texts: Sequence[Any]) -> float:
-    """Root mean square distance of these texts' embeddings from their mean."""
+def scales_of(views: Sequence[np.ndarray]) -> np.ndarray:
+    """What each view is multiplied by, from its embeddings of some of the pool: to one spread, then to its share.
+
+    The spread is the root mean square distance of the embeddings from their mean.
+    """
+    scales = []
+    for name, view in zip(VIEWS, views, strict=True):
+        x = view.astype(np.float64)
+        spread = float(np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean()))
+        scales.append(np.sqrt(SHARES[name]) / max(SMALLEST_SPREAD, spread))
+    return np.array(scales, np.float32)
+
+
+def embed(graph: EncoderGraph, texts: Sequence[Any]) -> np.ndarray:
+    """Embeddings (n, d) of a few texts by a graph that is not served."""
+    with preparer(graph) as prepare:
+        rows = [_run(graph.onnx, prepare(texts[at : at + BATCH])) for at in range(0, len(texts), BATCH)]
+    return np.concatenate(rows)
+
+
+@contextlib.contextmanager
+def preparer(graph: EncoderGraph) -> Iterator[Callable[[Sequence[Any]], dict[str, np.ndarray]]]:
+    """What turns texts into the graph's inputs, its files laid out for as long as the block runs."""
     from passmuster.modality.text.modality import TEXT
 
     with tempfile.TemporaryDirectory() as folder:
         for name, data in graph.assets.items():
             (Path(folder) / name).write_bytes(data)
-        inputs = TEXT.preparer(graph.preprocess, Path(folder))(texts)
-    x = _run(graph.onnx, inputs).astype(np.float64)
-    return max(SMALLEST_SPREAD, float(np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1).mean())))
+        yield TEXT.preparer(graph.preprocess, Path(folder))
 
 
 def _run(model: bytes, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -86,12 +107,15 @@ def _run(model: bytes, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def export(encoder: Encoder) -> EncoderGraph:
     """Both graphs in one: inputs of both, and ``embedding`` (n, d) with the static view first."""
-    graphs = [_EXPORT[name](_part(encoder, name)) for name in VIEWS]
-    model = _side_by_side([graph.onnx for graph in graphs], encoder.arrays["scales"])
+    return side_by_side([_EXPORT[name](part_of(encoder, name)) for name in VIEWS], encoder.arrays["scales"])
+
+
+def side_by_side(graphs: Sequence[EncoderGraph], scales: np.ndarray) -> EncoderGraph:
+    """The two views' graphs and steps as one."""
     origin = {key: graphs[1].preprocess[key] for key in ("encoder", "licence")}
     branches = [list(graph.preprocess["steps"]) for graph in graphs]
     return EncoderGraph(
-        onnx=model,
+        onnx=_joined([graph.onnx for graph in graphs], scales),
         preprocess={
             "schema": 1, "modality": "text", **origin, "steps": [{"op": "side_by_side.v1", "branches": branches}],
         },
@@ -99,12 +123,13 @@ def export(encoder: Encoder) -> EncoderGraph:
     )  # fmt: skip
 
 
-def _part(encoder: Encoder, name: str) -> Encoder:
+def part_of(encoder: Encoder, name: str) -> Encoder:
+    """One view's encoder."""
     arrays = {k.removeprefix(f"{name}."): v for k, v in encoder.arrays.items() if k.startswith(f"{name}.")}
     return Encoder(f"{name}.v1", arrays, encoder.settings[name])
 
 
-def _side_by_side(models: Sequence[bytes], scales: np.ndarray) -> bytes:
+def _joined(models: Sequence[bytes], scales: np.ndarray) -> bytes:
     """One model whose embedding is the models' embeddings, each times its scale, one after the other.
 
     Nodes and constants of each get a prefix; inputs keep their names, which differ already.

@@ -1,0 +1,65 @@
+"""A rung whose encoder reads labels: judged before it is fitted, on encoders that saw no label they are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from passmuster.core.budget import Deadline
+from passmuster.learn.heads import CrossValidated
+from passmuster.learn.priors import prior_gain
+from passmuster.learn.refitted import cross_validate_refitted
+from passmuster.learn.select import Candidate, choose_rung
+from passmuster.modality.base import N_JUDGED_BESIDE, FitView, Rung
+from passmuster.stages.train.run_folder import RunFolder
+from passmuster.stages.train.task import Task
+
+
+class NotWorthError(Exception):
+    """A rung that was judged before it was fitted, and is not the best bet; it is left out."""
+
+
+def judge_taught(
+    run: RunFolder,
+    task: Task,
+    rung: Rung,
+    view: FitView,
+    stop: Deadline,
+    rng: np.random.Generator,
+    before: Sequence[tuple[str, np.ndarray]],
+) -> tuple[CrossValidated, ...] | None:
+    """Heads by cross-validated log-loss, the best first; None when time is up. One repeat of the folds.
+
+    `before` are names and held-out losses of the rungs fitted already, in their order.
+
+    Raises
+    ------
+    NotWorthError
+        When one of them is the better bet: neither the last fit nor a second embedding of the pool is then paid for.
+    """
+    assert rung.held_out is not None
+    fold = np.full(len(task.pool), -1)
+    fold[task.labelled] = task.folds[0]
+    unlabelled = np.flatnonzero(task.labels < 0)
+    beside = rng.choice(unlabelled, min(N_JUDGED_BESIDE, len(unlabelled)), replace=False)
+    items = np.concatenate([task.labelled, np.sort(beside)])
+    rows = list(rung.held_out(view, items, fold, stop, run.rung(rung.name), rng))
+    if len(rows) <= task.folds[0].max():
+        return None
+    tried = cross_validate_refitted(rows, task.labels[task.labelled], task.folds[0], len(task.classes))
+    _compare(task.modality.name, rung.name, tried[0], before)
+    return tried
+
+
+def _compare(modality: str, name: str, best: CrossValidated, before: Sequence[tuple[str, np.ndarray]]) -> None:
+    candidates = [Candidate(n, losses, prior_gain(modality, n)) for n, losses in [*before, (name, best.losses)]]
+    standings = choose_rung(candidates)
+    chosen = next(standing for standing in standings if standing.chosen)
+    if chosen.name != name:
+        own = standings[-1]
+        raise NotWorthError(
+            f"judged, and not the best bet: gain over {candidates[0].name} {own.gain:+.3f} ± {own.gain_se:.3f} nats "
+            f"(expected {own.expected_gain:+.3f}), {chosen.name} {chosen.gain:+.3f} "
+            f"(expected {chosen.expected_gain:+.3f})"
+        )
