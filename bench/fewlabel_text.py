@@ -4,10 +4,11 @@ Banking77, CLINC150 (in scope), AG News (its test split, halved into pool and te
 text, so that exact copies stay on one side) and Amazon (books are the pool, the other three kinds of goods the test),
 at 8 and 16 labels per class. Every method gets the same labels; Muster also gets the rest of the pool as raw text.
 
-Encoders never see a label, so each is fitted and the texts are embedded once per set (kept in ``--cache``); a draw of
+Encoders that see no label are fitted, and the texts embedded with them, once per set (kept in ``--cache``); a draw of
 labels then fits and chooses heads as `stages/train` does. The seconds of fitting and of embedding the pool are charged
-to every draw in full. `stacked.v1` is charged the sum of its two views, though here its embeddings are put together
-from theirs, with the scales that its graph holds. SetFit runs in an environment of its own::
+to every draw in full. `tuned.v1` is taught in each draw, once per fold and once by all labels; as in training, its last
+lessons and the second embedding of the pool are charged where it is chosen, its judging always. `stacked.v1` is put
+together from its two views' embeddings, as in training. SetFit runs in an environment of its own::
 
     python bench/fewlabel_text.py --setfit ENV/bin/python --cache FOLDER
 
@@ -18,6 +19,7 @@ Runs are kept in the result file; the same command goes on where it stopped. Set
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ import harness
 PER_CLASS = (8, 16)
 N_DRAWS = {"few": 10, "many": 3}
 N_SPREAD = 12_000  # unlabelled items that labels spread over, as in training
-LADDER = ("static.v1", "pretrained.v1", "stacked.v1")
+LADDER = ("static.v1", "pretrained.v1", "stacked.v1")  # rungs whose encoders see no label
+TAUGHT = "tuned.v1"
 SCRATCH = "static.v1"  # the only rung where no encoder lies
 BATCH = 64
 QUICK_POOL, QUICK_TEST = 800, 600
@@ -120,8 +123,12 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
                         embedded[rung] = embed(name, rung, texts, cache, embedded)
                 facts = muster(embedded, texts, chosen, draw)
             report.run(set=name, per_class=per_class, draw=draw, method=method, **facts)
-            print(f"{name} {per_class} per class, draw {draw}, {method}: {facts['cpu_s']:.0f} CPU s", file=sys.stderr)
             write(report)  # a run that is stopped has kept what it had
+            cpu_s, accuracy = report.runs[-1]["cpu_s"], report.runs[-1]["accuracy"]
+            print(
+                f"{name} {per_class} per class, draw {draw}, {method}: {accuracy:.3f}, {cpu_s:.0f} CPU s",
+                file=sys.stderr,
+            )
 
 
 def wants_setfit(name: str, per_class: int, arguments: argparse.Namespace) -> bool:
@@ -149,11 +156,7 @@ def embed(name: str, rung: str, texts: Texts, cache: Path, before: dict[str, Emb
     file = cache / f"{name}.{rung}.{len(texts.pool)}.npz"
     if not file.is_file():
         modality, began = modalities["text"], time.process_time()
-        graph = modality.rungs[rung].export(fitted(rung, texts.pool))
-        with tempfile.TemporaryDirectory() as folder:
-            for asset, data in graph.assets.items():
-                (Path(folder) / asset).write_bytes(data)
-            run = engine(graph, modality.preparer(graph.preprocess, Path(folder)))
+        with embedder(modality.rungs[rung].export(fitted(rung, texts.pool))) as run:
             pool = run(texts.pool)
             cpu_s = time.process_time() - began
             np.savez(file, pool=pool, test=run(texts.test), cpu_s=cpu_s)
@@ -176,39 +179,38 @@ def fitted(rung: str, pool: list[str]) -> Any:
         )  # fmt: skip
 
 
-def engine(graph: Any, prepare: Callable[..., Any]) -> Callable[[Sequence[str]], np.ndarray]:
-    """Texts to embeddings, one thread, batches of like length."""
+@contextlib.contextmanager
+def embedder(graph: Any) -> Iterator[Callable[[Sequence[str]], np.ndarray]]:
+    """Texts to embeddings by the engine that would serve: one thread, batches of like length."""
+    from passmuster.modality.text.rungs.stacked import preparer
     from passmuster.runtime.engine import Engine
 
     loaded = Engine(graph.onnx, threads=1)
+    with preparer(graph) as prepare:
 
-    def run(texts: Sequence[str]) -> np.ndarray:
-        order = np.argsort([len(text) for text in texts], kind="stable")
-        rows = [
-            loaded.run(prepare([texts[i] for i in order[at : at + BATCH]]))["embedding"]
-            for at in range(0, len(order), BATCH)
-        ]
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        return np.concatenate(rows)[back].astype(np.float32)
+        def run(texts: Sequence[str]) -> np.ndarray:
+            order = np.argsort([len(text) for text in texts], kind="stable")
+            rows = [
+                loaded.run(prepare([texts[i] for i in order[at : at + BATCH]]))["embedding"]
+                for at in range(0, len(order), BATCH)
+            ]
+            back = np.empty_like(order)
+            back[order] = np.arange(len(order))
+            return np.concatenate(rows)[back].astype(np.float32)
 
-    return run
+        yield run
 
 
 def stack(views: Sequence[Embedded], n_pool: int) -> Embedded:
     """What `stacked.v1` computes, from its views' embeddings: the scales are measured as the rung does."""
-    from passmuster.modality.text.rungs.stacked import N_MEASURED, SHARES, SMALLEST_SPREAD, VIEWS
+    from passmuster.modality.text.rungs.stacked import N_MEASURED, scales_of
 
     sample = np.random.default_rng(0).choice(n_pool, min(N_MEASURED, n_pool), replace=False)
-    scales = []
-    for name, view in zip(VIEWS, views, strict=True):
-        some = view.pool[sample]
-        spread = float(np.sqrt(((some - some.mean(axis=0)) ** 2).sum(axis=1).mean()))
-        scales.append(np.float32(np.sqrt(SHARES[name]) / max(SMALLEST_SPREAD, spread)))
+    scales = scales_of([view.pool[sample] for view in views])
     return Embedded(
         np.hstack([s * view.pool for s, view in zip(scales, views, strict=True)]),
         np.hstack([s * view.test for s, view in zip(scales, views, strict=True)]),
-        sum(view.cpu_s for view in views),
+        0.0,  # that of its views, which are charged themselves
     )
 
 
@@ -225,8 +227,12 @@ def muster(rungs: dict[str, Embedded], texts: Texts, chosen: np.ndarray, draw: i
     y = np.searchsorted(classes, texts.labels[chosen])
     folds = repeated_folds(y, np.random.default_rng([draw, 0]))
     judged = {name: judge(e, chosen, y, len(classes), folds, draw) for name, e in rungs.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        lesson = Lesson(texts, chosen, y, len(classes), folds, draw, Path(folder))
+        judged[TAUGHT] = lesson.judge()
+        cpu_s = time.process_time() - began + sum(e.cpu_s for e in rungs.values()) + START_CPU_S
+        rungs = {**rungs, TAUGHT: lesson.fit()}
     heads = {rung: last_head(rungs[rung], chosen, y, len(classes), tried, draw) for rung, tried in judged.items()}
-    cpu_s = time.process_time() - began + sum(e.cpu_s for e in rungs.values()) + START_CPU_S
     rows, first = {}, judged[SCRATCH][0].losses
     for rung, tried in judged.items():
         right, loss = answer(heads[rung], rungs[rung].test, np.searchsorted(classes, texts.test_labels))
@@ -235,7 +241,67 @@ def muster(rungs: dict[str, Embedded], texts: Texts, chosen: np.ndarray, draw: i
             "head": tried[0].kind, "accuracy": right, "log_loss": loss, "cv_log_loss": tried[0].log_loss,
             "cv_gain": float(gain.mean()), "cv_gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))) * RESAMPLED,
         }  # fmt: skip
-    return {"cpu_s": round(cpu_s, 2), "rungs": rows}
+    rows[TAUGHT]["cpu_s"] = round(rungs[TAUGHT].cpu_s, 2)
+    return {"judged_cpu_s": round(cpu_s, 2), "rungs": rows}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One draw of labels for `tuned.v1`: judged on encoders taught per fold, then taught by all labels."""
+
+    texts: Texts
+    chosen: np.ndarray
+    y: np.ndarray
+    n_classes: int
+    folds: np.ndarray
+    draw: int
+    folder: Path
+
+    def judge(self) -> list[Any]:
+        from passmuster.core.budget import Deadline
+        from passmuster.learn.refitted import cross_validate_refitted
+        from passmuster.modality.base import N_JUDGED_BESIDE
+
+        rng = np.random.default_rng([self.draw, 2])
+        fold = np.full(len(self.texts.pool), -1)
+        fold[self.chosen] = self.folds[0]
+        others = np.setdiff1d(np.arange(len(fold)), self.chosen)
+        beside = np.sort(rng.choice(others, min(N_JUDGED_BESIDE, len(others)), replace=False))
+        items = np.concatenate([self.chosen, beside])
+        rows = list(self._rung.held_out(self._view, items, fold, Deadline.after(3600.0), self._checkpoint, rng))
+        return list(cross_validate_refitted(rows, self.y, self.folds[0], self.n_classes))
+
+    def fit(self) -> Embedded:
+        from passmuster.core.budget import Deadline
+
+        began = time.process_time()
+        rng = np.random.default_rng([self.draw, 3])
+        encoder = self._rung.fit(self._view, Deadline.after(3600.0), self._checkpoint, rng)
+        with embedder(self._rung.export(encoder)) as run:
+            pool = run(self.texts.pool)
+            cpu_s = time.process_time() - began
+            return Embedded(pool, run(self.texts.test), cpu_s)
+
+    @property
+    def _rung(self) -> Any:
+        from passmuster.modality.find import modalities
+
+        return modalities["text"].rungs[TAUGHT]
+
+    @property
+    def _view(self) -> Any:
+        from passmuster.core.config import TrainConfig
+        from passmuster.modality.base import FitView
+
+        labels = np.full(len(self.texts.pool), -1)
+        labels[self.chosen] = self.y
+        return FitView(self.texts.pool, labels, self.n_classes, TrainConfig())
+
+    @property
+    def _checkpoint(self) -> Any:
+        from passmuster.learn.checkpoint import FileCheckpoint
+
+        return FileCheckpoint(self.folder)
 
 
 def judge(
@@ -360,6 +426,7 @@ def serve(report: harness.Report) -> None:
                 measured = [(row["cv_gain"], row["cv_gain_se"]) for row in rows.values()]
                 run["rung"] = next(s.name for s in stand(list(rows), measured, known) if s.chosen)
                 run["head"], run["accuracy"] = (rows[run["rung"]][key] for key in ("head", "accuracy"))
+                run["cpu_s"] = round(run["judged_cpu_s"] + rows[run["rung"]].get("cpu_s", 0.0), 2)
 
 
 def rung_gains(runs: Sequence[dict[str, Any]], figure: str = "log_loss") -> dict[str, dict[str, float]]:

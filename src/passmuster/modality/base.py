@@ -70,6 +70,15 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Encoder:
+    """A fitted encoder: arrays and JSON-ready settings; saved as safetensors in the run folder."""
+
+    rung: str
+    arrays: Mapping[str, np.ndarray]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FitView:
     """What a rung may learn from: the raw pool, and its training labels (-1 where there is none)."""
 
@@ -77,15 +86,7 @@ class FitView:
     labels: np.ndarray  # (n,) int
     n_classes: int
     train: TrainConfig
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """A fitted encoder: arrays and JSON-ready settings; saved as safetensors in the run folder."""
-
-    rung: str
-    arrays: Mapping[str, np.ndarray]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    fitted: Mapping[str, Encoder] = field(default_factory=dict)  # by rung: those fitted before, in the same training
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,9 @@ class Rung:
     `held_out` is there when `fit` reads labels: heads can then be judged only on encoders that did not see the labels
     that they are judged by. From the view, m positions of its pool, and the fold of each of its n items (-1: in none),
     it gives per fold the m items' embeddings by an encoder that saw no label of that fold; fewer when time is up.
+
+    `parts` names other rungs when the embedding is theirs side by side, each times its number in the encoder's array
+    ``scales``: where those were fitted before, the pool need not be embedded again.
     """
 
     name: str
@@ -132,6 +136,7 @@ class Rung:
     fit: Callable[[FitView, Deadline, Checkpoint, np.random.Generator], Encoder]
     export: Callable[[Encoder], EncoderGraph]
     held_out: HeldOut | None = None
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,8 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
     end_s = heads_s(step.machine, task.profile) + finish_s(before)
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
-    view = FitView(task.payloads, task.labels, len(task.classes), step.store.config.train)
+    encoders = {fitted.rung.name: fitted.encoder for fitted in before}
+    view = FitView(task.payloads, task.labels, len(task.classes), step.store.config.train, encoders)
     stop = step.deadline.sooner(room)
     judged = None
     if rung.held_out is not None:
@@ -131,13 +132,14 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     encoder = _fitted(step, rung, view, stop)
     original = rung.export(encoder)
     phases.end("fit")
-    served, choice, engines, folder = _engine(step, rung, original)
+    parts = _parts(rung, encoder, before)
+    served, choice, engines, folder = _engine(step, rung, original, [part for part, _ in parts])
     phases.end("engine")
     graph = replace(original, onnx=served)
     key = encoder_key(served, choice, graph.preprocess, graph.assets)
     stop = step.deadline.sooner(end_s) if before else None
-    pool = embed(step, graph, choice, folder, key, task.pool, task.payloads, stop=stop)
-    embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop)
+    pool = embed(step, graph, choice, folder, key, task.pool, task.payloads, stop=stop, parts=parts)
+    embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop, parts=parts)
     phases.end("embed")
     tried, spread_over, last_fit_s = _judge(step, rung, pool, later_s, judged)
     phases.end("heads")
@@ -163,8 +165,24 @@ def _fitted(step: Climb, rung: Rung, view: FitView, deadline: Deadline) -> Encod
     return Encoder(rung.name, *saved)
 
 
-def _engine(step: Climb, rung: Rung, graph: EncoderGraph) -> tuple[bytes, EngineChoice, list[dict[str, Any]], Path]:
-    """The graph as it will be served, measured on some of the pool; the measurement is made once per run."""
+def _parts(rung: Rung, encoder: Encoder, before: Sequence[Climbed]) -> list[tuple[Climbed, float]]:
+    """The fitted rungs whose embeddings, each times its scale, are this rung's; none where it must embed by itself.
+
+    Only where each is served in float32: a graph made smaller as a whole is not its parts made smaller.
+    """
+    fitted = {done.rung.name: done for done in before if done.choice.precision == "float32"}
+    if not rung.parts or not all(name in fitted for name in rung.parts):
+        return []
+    return [(fitted[name], float(s)) for name, s in zip(rung.parts, encoder.arrays["scales"], strict=True)]
+
+
+def _engine(
+    step: Climb, rung: Rung, graph: EncoderGraph, parts: Sequence[Climbed]
+) -> tuple[bytes, EngineChoice, list[dict[str, Any]], Path]:
+    """The graph as it will be served, measured on some of the pool; the measurement is made once per run.
+
+    Of a graph that is `parts` side by side the speeds are known: theirs, one after the other.
+    """
     folder = step.run.rung(rung.name).folder
     assets = folder / "assets"
     assets.mkdir(parents=True, exist_ok=True)
@@ -172,6 +190,11 @@ def _engine(step: Climb, rung: Rung, graph: EncoderGraph) -> tuple[bytes, Engine
         if not (assets / name).is_file() or (assets / name).read_bytes() != data:
             write_atomic(assets / name, data)
     decision = folder / "engine.json"
+    if not decision.is_file() and parts:
+        row = _one_after_the_other([part.engines for part in parts], len(graph.onnx))
+        write_atomic(folder / "served.onnx", graph.onnx)
+        facts = {"name": parts[0].choice.name, "precision": "float32", "measured": [row]}
+        write_atomic(decision, json.dumps(facts, indent=1).encode())
     if not decision.is_file():
         payloads = step.task.payloads
         n = min(N_COMPARED, len(payloads))
@@ -199,6 +222,23 @@ def _engine(step: Climb, rung: Rung, graph: EncoderGraph) -> tuple[bytes, Engine
     facts = read_json(decision)
     choice = EngineChoice(facts["name"], facts["precision"])
     return (folder / "served.onnx").read_bytes(), choice, facts["measured"], assets
+
+
+def _one_after_the_other(engines: Sequence[Sequence[dict[str, Any]]], graph_bytes: int) -> dict[str, Any]:
+    """A measurement put together from those of parts in float32: the times of an item are added."""
+
+    def speed(rows: Sequence[dict[str, Any]], name: str) -> float:
+        return 1.0 / sum(1.0 / row[name] for row in rows)
+
+    taken = [next(row for row in rows if row["precision"] == "float32") for rows in engines]
+    names = ("items_per_s", "single_items_per_s")
+    return {
+        **taken[0],
+        **{name: speed(taken, name) for name in names},
+        "graph_bytes": graph_bytes,
+        "prepare": {name: speed([row["prepare"] for row in taken], name) for name in names},
+        "reason": "its parts were measured",
+    }
 
 
 def batches_of(payloads: Sequence[Payload]) -> Iterator[list[Payload]]:
@@ -239,23 +279,31 @@ def embed(
     payloads: Sequence[Payload],
     *,
     stop: Deadline | None = None,
+    parts: Sequence[tuple[Climbed, float]] = (),
 ) -> np.ndarray:
-    """Embeddings (n, d) through the cache, by the engine that will serve; batches hold items of like size."""
+    """Embeddings (n, d) through the cache, by the engine that will serve; batches hold items of like size.
+
+    With `parts`, from their embeddings, each times its scale.
+    """
     prepare: Callable[[Sequence[Payload]], dict[str, np.ndarray]] | None = None
     engine: Engine | None = None
 
     def compute(positions: Sequence[int]) -> np.ndarray:
         nonlocal prepare, engine
+        if parts:
+            some = [items[i] for i in positions], [payloads[i] for i in positions]
+            rows = [s * embed(step, p.graph, p.choice, p.folder, p.key, *some, stop=stop) for p, s in parts]
+            return np.hstack(rows).astype(np.float32)
         if engine is None or prepare is None:
             engine = Engine(graph.onnx, choice)
             prepare = step.task.modality.preparer(graph.preprocess, assets)
         order = np.argsort([size_of(payloads[i]) for i in positions], kind="stable")
-        rows: list[np.ndarray] = []
+        blocks: list[np.ndarray] = []
         for batch in batches_of([payloads[positions[i]] for i in order]):
             if stop is not None and stop.passed:
                 raise OutOfTimeError("embedding")
-            rows.append(engine.run(prepare(batch))["embedding"])
-        found = np.concatenate(rows)
+            blocks.append(engine.run(prepare(batch))["embedding"])
+        found = np.concatenate(blocks)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return np.asarray(found[back], dtype=np.float32)

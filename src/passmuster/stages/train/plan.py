@@ -16,6 +16,7 @@ from passmuster.stages.train.limits import Limits
 
 FINISH_S = 2.0  # last head, guard, bundle, ledger; without what grows with the data
 ENGINE_S = 0.4  # loading engines and timing them, beside what a rung quotes
+PUT_TOGETHER_S = 1.5  # at least, of a rung whose parts are there already
 HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one
 HEAD_FITS = 24.0  # fits of a logistic head in one cross-validation
 HEAD_EVALUATIONS = 18.0
@@ -53,15 +54,26 @@ def quote_rungs(
     """
     names = config.rungs or modality.rungs.names()
     rungs = [modality.rungs[name] for name in modality.rungs.names() if name in {modality.rungs[n].name for n in names}]
-    quotes = [_quote(rung, config, machine, profile, deadline, limits) for rung in rungs]
+    quotes: list[Quote] = []
+    for rung in rungs:
+        done = {quote.rung: quote.seconds for quote in quotes if not quote.refused}
+        there = sum(done[name] for name in rung.parts) if all(name in done for name in rung.parts) else 0.0
+        quotes.append(_quote(rung, config, machine, profile, deadline, limits, there))
     if all(quote.refused for quote in quotes):
         _refuse(quotes, config, profile, machine, deadline, limits)
     return quotes
 
 
 def _quote(
-    rung: Rung, config: TrainConfig, machine: Machine, profile: Profile, deadline: Deadline, limits: Limits
+    rung: Rung,
+    config: TrainConfig,
+    machine: Machine,
+    profile: Profile,
+    deadline: Deadline,
+    limits: Limits,
+    parts_s: float = 0.0,
 ) -> Quote:
+    """`parts_s` are the seconds of rungs that this one is made of, which will be there already."""
     missing = rung.unavailable(config)
     if missing:
         return Quote(rung.name, 0.0, 0, "", f"not available: {missing}")
@@ -70,13 +82,14 @@ def _quote(
     memory = held + run_bytes(price.memory_bytes, profile)
     there_is = machine.memory_bytes + held
     limit = min(limits.memory_bytes, there_is) if limits.memory_bytes else there_is
-    seconds = price.seconds + ENGINE_S + heads_s(machine, profile) + FINISH_S
+    own_s = max(PUT_TOGETHER_S, price.seconds - parts_s) + ENGINE_S
+    seconds = own_s + heads_s(machine, profile) + FINISH_S
     refused = ""
     if memory > limit:
         refused = f"memory: needs {memory / 2**20:.0f} MiB of {limit / 2**20:.0f}"
     elif seconds > deadline.left_s:
         refused = f"{limits.by}: needs {needs(seconds, deadline, limits)}"
-    return Quote(rung.name, price.seconds + ENGINE_S, memory, price.note, refused)
+    return Quote(rung.name, own_s, memory, price.note, refused)
 
 
 def needs(seconds: float, deadline: Deadline, limits: Limits) -> str:

@@ -26,6 +26,7 @@ from passmuster.modality.text.rungs import pretrained, static
 BATCH = 64  # texts that are embedded at once where nothing is served
 N_MEASURED = 256  # texts from which each view's spread is measured
 VIEWS = ("static", "pretrained")
+PARTS = tuple(f"{name}.v1" for name in VIEWS)
 SHARES = {"static": 0.5, "pretrained": 0.5}  # of the squared length, after each view has been brought to one spread
 SMALLEST_SPREAD = 0.05  # a view that hardly tells texts apart is not blown up
 
@@ -50,10 +51,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
 def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator) -> Encoder:
     """Learn the static view from the raw texts, name the pretrained one, and measure both; labels are not read."""
     chosen = np.sort(rng.choice(len(view.payloads), min(N_MEASURED, len(view.payloads)), replace=False))
-    parts = {
-        "static": static.fit(view, deadline, checkpoint, rng),
-        "pretrained": pretrained.fit(view, deadline, checkpoint, rng),
-    }
+    parts = fit_views(view, deadline, checkpoint, rng)
     sample = [view.payloads[i] for i in chosen]
     scales = scales_of([embed(_EXPORT[name](parts[name]), sample) for name in VIEWS])
     arrays = {f"{name}.{key}": value for name in VIEWS for key, value in parts[name].arrays.items()}
@@ -62,6 +60,14 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
         {**arrays, "scales": scales},
         {name: dict(parts[name].settings) for name in VIEWS},
     )
+
+
+def fit_views(
+    view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator
+) -> dict[str, Encoder]:
+    """Both views by name: those of the rungs fitted before, where they were."""
+    fits = {"static": static.fit, "pretrained": pretrained.fit}
+    return {name: view.fitted.get(f"{name}.v1") or fits[name](view, deadline, checkpoint, rng) for name in VIEWS}
 
 
 def scales_of(views: Sequence[np.ndarray]) -> np.ndarray:
@@ -170,4 +176,5 @@ STACKED = Rung(
     quote=quote,
     fit=fit,
     export=export,
+    parts=PARTS,
 )

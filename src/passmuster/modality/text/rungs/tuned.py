@@ -54,10 +54,7 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
         return Encoder("tuned.v1", *done)
     seed = int(rng.integers(2**31))
     chosen = np.sort(rng.choice(len(view.payloads), min(stacked.N_MEASURED, len(view.payloads)), replace=False))
-    parts = {
-        "static": static.fit(view, deadline, checkpoint, rng),
-        "pretrained": pretrained.fit(view, deadline, checkpoint, rng),
-    }
+    parts = stacked.fit_views(view, deadline, checkpoint, rng)
     bert, pieces = _bert(parts["pretrained"])
     labelled = np.flatnonzero(view.labels >= 0)
     texts = teach.halfway(bert, pieces([view.payloads[i] for i in labelled]))
@@ -87,10 +84,10 @@ def held_out(
     `folds` (n,) is the fold of each text of the pool, -1 where it is in none. Ends early when the deadline passes.
     """  # fmt: skip
     seeds = rng.integers(2**31, size=int(folds.max()) + 1)
-    parts = (static.fit(view, deadline, checkpoint, rng), pretrained.fit(view, deadline, checkpoint, rng))
-    bert, pieces = _bert(parts[1])
+    parts = stacked.fit_views(view, deadline, checkpoint, rng)
+    bert, pieces = _bert(parts["pretrained"])
     chosen = [view.payloads[i] for i in items]
-    spelled, texts = _static(parts[0], chosen), teach.halfway(bert, pieces(chosen))
+    spelled, texts = _static(parts["static"], chosen), teach.halfway(bert, pieces(chosen))
     place = {int(item): row for row, item in enumerate(items)}
     for fold, seed in enumerate(seeds):
         saved = checkpoint.load(f"fold-{fold}")
