@@ -71,6 +71,7 @@ def main() -> None:
     parser = harness.parser(__doc__ or "")
     parser.add_argument("--only", default="", help="sets whose name begins so")
     parser.add_argument("--draws", type=int, default=0, help="at most so many draws of labels (default: 10, or 3)")
+    parser.add_argument("--per-class", type=int, choices=PER_CLASS, default=None, help="one number of labels only")
     parser.add_argument("--setfit", default="", metavar="PYTHON", help="interpreter with SetFit; left out without it")
     parser.add_argument("--cache", type=Path, default=None, help="where embeddings are kept between runs")
     arguments = parser.parse_args()
@@ -103,7 +104,7 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
     """One draw of one set at each number of labels, by every method that has not run on it yet."""
     texts = read(name, arguments)
     embedded: dict[str, Embedded] = {}
-    for per_class in PER_CLASS:
+    for per_class in [arguments.per_class] if arguments.per_class else PER_CLASS:
         chosen = draw_labels(texts.labels, per_class, arguments.seed + draw)
         for method in ("tfidf", "encoder", "setfit"):
             if method == "setfit" and not wants_setfit(name, per_class, arguments):

@@ -44,8 +44,8 @@ def test_the_graph_is_both_views_side_by_side_at_one_spread(tmp_path: Path) -> N
     asked = [*TEXTS, "", "ünheard of £1.50 http://a.b/c " * 90]
     whole = embed(stacked.export(encoder), tmp_path / "a", asked)
     parts = [
-        embed(static.export(stacked._part(encoder, "static")), tmp_path / "b", asked),
-        embed(pretrained.export(stacked._part(encoder, "pretrained")), tmp_path / "c", asked),
+        embed(static.export(stacked.part_of(encoder, "static")), tmp_path / "b", asked),
+        embed(pretrained.export(stacked.part_of(encoder, "pretrained")), tmp_path / "c", asked),
     ]
     expected = np.hstack([part * scale for part, scale in zip(parts, encoder.arrays["scales"], strict=True)])
     np.testing.assert_allclose(whole, expected, atol=1e-4)

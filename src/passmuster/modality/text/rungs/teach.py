@@ -110,10 +110,14 @@ def pair_loss(embeddings: Any, labels: Any) -> Any:
     """Mean squared error of the cosine, 1 within a class and 0 across; both kinds of pairs weigh one half."""
     import torch
 
-    first, second = torch.triu_indices(len(labels), len(labels), 1)
-    cosine = (embeddings[first] * embeddings[second]).sum(dim=1)
-    same = labels[first] == labels[second]
-    parts = [((cosine[kind] - wanted) ** 2).mean() for kind, wanted in ((same, 1.0), (~same, 0.0)) if kind.any()]
+    cosine = embeddings @ embeddings.T
+    same = labels[:, None] == labels
+    pairs = torch.ones_like(same).triu(1)
+    parts = [
+        (((cosine - wanted) ** 2) * kind).sum() / kind.sum()
+        for kind, wanted in ((same & pairs, 1.0), (~same & pairs, 0.0))
+        if kind.any()
+    ]
     return torch.stack(parts).mean()
 
 
@@ -152,7 +156,7 @@ def _batches(labels: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarra
     turn: list[int] = []
     while True:
         if len(turn) < n_classes:
-            turn += [int(c) for c in rng.permutation(classes)]
+            turn += [int(c) for c in rng.permutation(classes) if c not in turn]
         chosen, turn = turn[:n_classes], turn[n_classes:]
         each = -(-size // n_classes)
-        yield np.concatenate([rng.permutation(members[c])[:each] for c in dict.fromkeys(chosen)])
+        yield np.concatenate([rng.permutation(members[c])[:each] for c in chosen])
