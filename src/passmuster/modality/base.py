@@ -110,7 +110,7 @@ class Checkpoint(Protocol):
     def load(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None: ...
 
 
-N_JUDGED_BESIDE = 1_000  # unlabelled items whose embeddings are asked for beside the labelled ones
+N_JUDGED_BESIDE = 500  # unlabelled items whose embeddings are asked for beside the labelled ones
 HeldOut = Callable[[FitView, np.ndarray, np.ndarray, Deadline, Checkpoint, np.random.Generator], Iterator[np.ndarray]]
 
 

@@ -19,6 +19,7 @@ from passmuster.learn.precision import bf16_is_native
 from passmuster.modality.text.rungs.bert_network import Bert, pooled
 
 N_FROZEN = 3  # lower layers that stay as they are
+MAX_TOKENS = 128  # of a text in a lesson: what a long text is about shows early, and its end costs as much
 BATCH = 32  # texts in a lesson, all pairs of them
 FEW, N_STEPS_FEW = 16, 60  # with so few labels a batch is all of them
 LEARNING_RATE = 3e-5
@@ -45,9 +46,10 @@ class Halfway:
 
 
 def halfway(bert: Bert, texts: Sequence[Sequence[int]]) -> Halfway:
-    """Word pieces, one list per text, through the frozen layers."""
+    """Word pieces, one list per text, through the frozen layers; long texts are cut, their last piece kept."""
     import torch
 
+    texts = [text if len(text) <= MAX_TOKENS else [*text[: MAX_TOKENS - 1], text[-1]] for text in texts]
     rows: list[Any] = [None] * len(texts)
     keep = torch.bfloat16 if bf16_is_native() else torch.float32
     with torch.no_grad():

@@ -35,7 +35,7 @@ def unavailable(config: TrainConfig) -> str:
 def quote(machine: Machine, profile: Profile) -> Price:
     """Both views of the pool, and an encoder taught for each fold and once for all."""
     frozen = stacked.quote(machine, profile)
-    tokens = min(256.0, profile.mean_size / pretrained.CHARS_PER_TOKEN + 3.0)
+    tokens = min(float(teach.MAX_TOKENS), profile.mean_size / pretrained.CHARS_PER_TOKEN + 3.0)
     upper = 1.0 - teach.N_FROZEN / 6.0
     lessons = (N_FOLDS + 1) * teach.steps_for(profile.n_labels) * min(teach.BATCH, profile.n_labels)
     sample = profile.n_labels + min(N_JUDGED_BESIDE, profile.n_pool)
