@@ -35,7 +35,7 @@ def margin(embeddings: np.ndarray) -> float:
 def test_one_class_is_drawn_together_and_others_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teach, "LEARNING_RATE", 3e-3)  # random weights have more to learn
     bert, texts = case()
-    taught, truncated = teach.teach(bert, texts, LABELS, Deadline.after(60), seed=0)
+    taught, truncated = teach.teach(bert, texts, LABELS, Deadline.after(3600), seed=0)
     assert not truncated
     assert margin(teach.finish(taught, texts)) > margin(teach.finish(bert, texts)) + 0.2
 
@@ -43,7 +43,7 @@ def test_one_class_is_drawn_together_and_others_apart(monkeypatch: pytest.Monkey
 def test_only_the_upper_layers_are_taught_and_the_given_encoder_stays_as_it_was() -> None:
     bert, texts = case()
     before = {name: weight.clone() for name, weight in bert.weights.items()}
-    taught, _ = teach.teach(bert, texts, LABELS, Deadline.after(60), seed=0)
+    taught, _ = teach.teach(bert, texts, LABELS, Deadline.after(3600), seed=0)
     for name, weight in bert.weights.items():
         torch.testing.assert_close(weight, before[name], rtol=0, atol=0)
         layer = int(name.split(".")[2]) if name.startswith("encoder.layer.") else -1
@@ -53,7 +53,7 @@ def test_only_the_upper_layers_are_taught_and_the_given_encoder_stays_as_it_was(
 def test_the_same_seed_teaches_the_same_and_the_global_generator_is_left_alone() -> None:
     bert, texts = case()
     state = torch.random.get_rng_state()
-    once, again, other = (teach.teach(bert, texts, LABELS, Deadline.after(60), seed=s)[0] for s in (3, 3, 4))
+    once, again, other = (teach.teach(bert, texts, LABELS, Deadline.after(3600), seed=s)[0] for s in (3, 3, 4))
     assert torch.equal(state, torch.random.get_rng_state())
     name = f"encoder.layer.{teach.N_FROZEN}.output.dense.weight"
     assert torch.equal(once.weights[name], again.weights[name])

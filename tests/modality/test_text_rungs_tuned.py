@@ -16,7 +16,7 @@ from passmuster.modality.text.rungs.known_encoders import find_encoders
 pytest.importorskip("torch", reason="teaching an encoder needs the extra `train`")
 pytest.importorskip("onnx", reason="training needs the extra `train`")
 
-from passmuster.modality.text.rungs import stacked, teach, tuned  # noqa: E402  (needs torch)
+from passmuster.modality.text.rungs import stacked, teach, tuned
 
 WORDS = (("card", "stolen"), ("train", "late"))
 TEXTS = [f"my {a} was {b} on day {i}" for i in range(40) for a, b in WORDS]
@@ -36,7 +36,7 @@ def view() -> FitView:
 
 
 def fit(folder: Path):
-    return tuned.fit(view(), Deadline.after(60), FileCheckpoint(folder), np.random.default_rng(0))
+    return tuned.fit(view(), Deadline.after(3600), FileCheckpoint(folder), np.random.default_rng(0))
 
 
 def test_the_graph_holds_the_taught_weights(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_fold_is_blind_to_its_own_labels(tmp_path: Path) -> None:
     rows = [
         list(
             tuned.held_out(
-                FitView(TEXTS, labels, 2, TrainConfig()), items, FOLDS, Deadline.after(60),
+                FitView(TEXTS, labels, 2, TrainConfig()), items, FOLDS, Deadline.after(3600),
                 FileCheckpoint(tmp_path / name), np.random.default_rng(0),
             )
         )
@@ -84,7 +84,7 @@ def test_folds_end_when_time_is_up_and_go_on_from_the_checkpoint(tmp_path: Path)
         return list(tuned.held_out(view(), items, FOLDS, Deadline.after(seconds), checkpoint, generator))
 
     assert folds(-1.0) == []
-    whole = folds(60.0)
+    whole = folds(3600.0)
     again = folds(-1.0)  # nothing is left to do
     for before, after in zip(whole, again, strict=True):
         np.testing.assert_array_equal(before, after)
