@@ -42,17 +42,16 @@ from passmuster.core.prediction_powered import Prior, Round, powered_rate
 from passmuster.core.records import Metric
 from passmuster.core.sampling import draw, inclusion_probabilities, sizes
 from passmuster.core.statistics import wilson
-from passmuster.metrics.error_prediction import PRIOR, ErrorPredictor, error_predictor
+from passmuster.metrics.error_prediction import PRIOR, ErrorPredictor, error_predictor, fitted_risk
 from passmuster.metrics.gates.base import more_labels_for_rate, rate_bounds
-from passmuster.metrics.gates.looks import next_batch
+from passmuster.metrics.gates.looks import FIRST, next_batch
 
 ALPHA, LOOKS = 0.05, 5
 N_POOL = 2_000
-FIRST = 40
 NEEDS = (150, 300, 600)  # random labels in a fixed sample that would tell accuracy from the bound
 COVERAGE = ((20,), (40,), (40, 60), (40, 60, 200))
 ARMS = ("random", "active", "uniform_powered", "active_confidence", "random_anytime", "random_as_asked")
-CONFIDENCE_ONLY = Prior((0.0, 1.0, 0.0, 0.0), (0.25, 4.0, 1e9, 1e9))
+CONFIDENCE_ONLY = Prior((0.0, 1.0, 0.0, 0.0, 0.0), (0.25, 4.0, 1e9, 1e9, 1e9))
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,9 @@ class Labelling:
         self.at = np.zeros(0, dtype=np.int64)
         self.drawn: list[tuple[int, np.ndarray]] = []  # population, probabilities
         self.order = rng.permutation(N_POOL)
-        self.risk = pool.predictor.risk()
+        if self.powered:
+            nothing = np.zeros(0, dtype=np.int64)
+            self.risk = fitted_risk(pool.predictor.features(nothing, nothing), nothing, pool.wrong[:0], self.prior)
 
     @property
     def powered(self) -> bool:
@@ -138,14 +139,14 @@ class Labelling:
             begin += len(chances)
         features = self.pool.predictor.features(self.at, self.pool.labels[self.at])
         read = powered_rate(wrong, self.at, features, self.prior, rounds)
-        self.risk = read.predictions
+        self.risk = fitted_risk(features, self.at, wrong, self.prior)
         e = read.interval
         return Metric("accuracy", 1 - e.value, 1 - e.high, 1 - e.low, n, method="prediction-powered")
 
 
 def decide(labelling: Labelling, bound: float) -> tuple[str, int, int]:
     """Outcome, labels and looks of one run against one bound."""
-    labelling.label(FIRST)
+    labelling.label(next_batch(0, None, N_POOL))
     looks = 1
     while True:
         metric = labelling.metric()
