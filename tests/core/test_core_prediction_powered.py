@@ -182,7 +182,7 @@ def test_labels_without_a_draw_cannot_be_weighed() -> None:
 
 
 def test_fitting_useless_features_hides_little_of_the_variance() -> None:
-    """Five features that tell nothing, fitted to sixty labels: without the leverage a seventh of it would be missing."""
+    """Five features that tell nothing, fitted to sixty labels: without the leverage a seventh would be missing."""
     stated, off = [], []
     for seed in range(N_RUNS):
         rng = np.random.default_rng(seed)
