@@ -42,17 +42,16 @@ from passmuster.core.prediction_powered import Prior, Round, powered_rate
 from passmuster.core.records import Metric
 from passmuster.core.sampling import draw, inclusion_probabilities, sizes
 from passmuster.core.statistics import wilson
-from passmuster.metrics.error_prediction import PRIOR, ErrorPredictor, error_predictor
+from passmuster.metrics.error_prediction import PRIOR, ErrorPredictor, error_predictor, fitted_risk
 from passmuster.metrics.gates.base import more_labels_for_rate, rate_bounds
-from passmuster.metrics.gates.looks import next_batch
+from passmuster.metrics.gates.looks import FIRST, next_batch
 
 ALPHA, LOOKS = 0.05, 5
 N_POOL = 2_000
-FIRST = 40
 NEEDS = (150, 300, 600)  # random labels in a fixed sample that would tell accuracy from the bound
 COVERAGE = ((20,), (40,), (40, 60), (40, 60, 200))
 ARMS = ("random", "active", "uniform_powered", "active_confidence", "random_anytime", "random_as_asked")
-CONFIDENCE_ONLY = Prior((0.0, 1.0, 0.0, 0.0), (0.25, 4.0, 1e9, 1e9))
+CONFIDENCE_ONLY = Prior((0.0, 1.0, 0.0, 0.0, 0.0), (0.25, 4.0, 1e9, 1e9, 1e9))
 
 
 @dataclass(frozen=True)
@@ -75,17 +74,18 @@ class World:
 
     answers: Answers
     predictor: ErrorPredictor
+    wrong: np.ndarray
 
     @property
     def accuracy(self) -> float:
-        return float(1 - self.answers.wrong.mean())
+        return float(1 - self.wrong.mean())
 
     def pool(self, rng: np.random.Generator) -> Pool:
         """`N_POOL` items, drawn with replacement."""
         at = rng.integers(0, len(self.answers.labels), N_POOL)
         teacher = self.predictor.teacher
         teacher = replace(teacher, x=teacher.x[at], predicted=teacher.predicted[at])
-        return Pool(self.answers.wrong[at], self.answers.labels[at], ErrorPredictor(self.predictor.fixed[at], teacher))
+        return Pool(self.wrong[at], self.answers.labels[at], ErrorPredictor(self.predictor.fixed[at], teacher))
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,22 @@ class Labelling:
         self.at = np.zeros(0, dtype=np.int64)
         self.drawn: list[tuple[int, np.ndarray]] = []  # population, probabilities
         self.order = rng.permutation(N_POOL)
-        self.risk = pool.predictor.risk()
+        if self.powered:
+            nothing = np.zeros(0, dtype=np.int64)
+            self.risk = fitted_risk(pool.predictor.features(nothing, nothing), nothing, pool.wrong[:0], self.prior)
 
     @property
     def powered(self) -> bool:
         return not self.arm.startswith("random")
 
     def label(self, n: int) -> None:
-        left = np.setdiff1d(np.arange(N_POOL), self.at)
-        n = min(n, len(left))
+        n = min(n, N_POOL - len(self.at))
         if not self.powered:
             self.at = self.order[: len(self.at) + n]
             return
+        unlabelled = np.ones(N_POOL, dtype=bool)
+        unlabelled[self.at] = False
+        left = np.flatnonzero(unlabelled)
         wanted = np.ones(len(left)) if self.arm == "uniform_powered" else sizes(self.risk[left])
         chances = inclusion_probabilities(wanted, n)
         new = draw(chances, self.rng)
@@ -138,14 +142,14 @@ class Labelling:
             begin += len(chances)
         features = self.pool.predictor.features(self.at, self.pool.labels[self.at])
         read = powered_rate(wrong, self.at, features, self.prior, rounds)
-        self.risk = read.predictions
+        self.risk = fitted_risk(features, self.at, wrong, self.prior)
         e = read.interval
-        return Metric("accuracy", 1 - e.value, 1 - e.high, 1 - e.low, n, method="prediction-powered")
+        return Metric("accuracy", 1 - e.value, 1 - e.high, 1 - e.low, n, method=e.method)
 
 
 def decide(labelling: Labelling, bound: float) -> tuple[str, int, int]:
     """Outcome, labels and looks of one run against one bound."""
-    labelling.label(FIRST)
+    labelling.label(next_batch(0, None, N_POOL))
     looks = 1
     while True:
         metric = labelling.metric()
@@ -193,13 +197,15 @@ def simulate(name: str, seed: int, sized: Sized, data: Path, folder: Path, tunin
     for number in range(sized.draws):
         a = answers(data, name, number, folder, tuning=tuning)
         teach = (a.known.astype(np.float32), a.known_labels)
-        worlds.append(World(a, error_predictor(a.probabilities, a.embeddings.astype(np.float32), *teach)))
+        worlds.append(World(a, error_predictor(a.probabilities, a.embeddings.astype(np.float32), *teach), a.wrong))
     runs: list[dict[str, Any]] = []
     for policy in ("at", *(f"{side}{need}" for need in NEEDS for side in ("below", "above"))):
         for arm in ARMS:
             n = sized.at_bound if policy == "at" else sized.decisions
             if arm in ("uniform_powered", "active_confidence"):
                 n = 0 if policy == "at" else sized.parts
+            if arm == "random_as_asked" and policy == "at":
+                n = 0  # no claim needs it
             outcomes = []
             for i in range(n):
                 world = worlds[i % sized.draws]

@@ -44,8 +44,8 @@ def test_test_labels_teach_where_training_labels_do_not() -> None:
     wrong = probabilities.argmax(axis=1) != labels
     predictor = error_predictor(probabilities, embeddings, embeddings[:0], labels[:0])
     at = np.arange(60)
-    taught = predictor.features(at, labels[at])[60:, 3]
-    untaught = predictor.features(at[:0], labels[:0])[60:, 3]
+    taught = predictor.features(at, labels[at])[60:, -1]
+    untaught = predictor.features(at[:0], labels[:0])[60:, -1]
     assert roc_auc_score(wrong[60:], taught) > 0.75
     assert roc_auc_score(wrong[60:], untaught) == pytest.approx(0.5, abs=0.1)
 
@@ -61,6 +61,33 @@ def test_tiny_pools_and_certain_answers_have_features(n: int) -> None:
     probabilities = np.eye(2)[np.zeros(n, dtype=int)]
     predictor = error_predictor(probabilities, np.ones((n, 3)), np.zeros((0, 3)), np.zeros(0, dtype=int))
     found = predictor.features(np.zeros(1, dtype=int), np.zeros(1, dtype=int))
-    assert found.shape == (n, 4)
+    assert found.shape == (n, 5)
     assert np.isfinite(found).all()
-    assert ((predictor.risk() > 0) & (predictor.risk() < 1)).all()
+    risk = predictor.risk(np.zeros(0, dtype=int), np.zeros(0, dtype=int))
+    assert ((risk > 0) & (risk < 1)).all()
+
+
+def test_an_item_nearer_to_another_class_than_to_its_own_is_doubted_more() -> None:
+    """By hand: the differences of the best cosines, of what is left when the pool's mean is taken away."""
+    probabilities, embeddings, labels = a_world(40)
+    taught, names = embeddings[:12], labels[:12]
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+    centre = embeddings.mean(axis=0)
+    cosine = unit(embeddings - centre) @ unit(taught - centre).T
+    predicted = probabilities.argmax(axis=1)
+    margin = np.array(
+        [row[names != own].max() - row[names == own].max() for row, own in zip(cosine, predicted, strict=True)]
+    )
+    found = error_predictor(probabilities, embeddings, taught, names).features(np.zeros(0, int), np.zeros(0, int))
+    np.testing.assert_allclose(found[:, 3], (margin - margin.mean()) / margin.std(), atol=1e-4)
+
+
+def test_risk_follows_the_test_labels() -> None:
+    """A model that ignores its input errs by the classes of the embeddings, which only labels can tell."""
+    probabilities, embeddings, labels = a_world()
+    wrong = probabilities.argmax(axis=1) != labels
+    predictor = error_predictor(probabilities, embeddings, embeddings[:0], labels[:0])
+    at = np.arange(60)
+    assert roc_auc_score(wrong[60:], predictor.risk(at, labels[at])[60:]) > 0.75
+    none_known = predictor.risk(at, np.full(60, -1))  # labels of no class that it knows: it errs everywhere
+    assert none_known.mean() > 0.9

@@ -90,7 +90,28 @@ def test_the_next_look_comes_after_doubling_at_most() -> None:
     assert next_batch(40, None, 10_000) == 40
     assert next_batch(40, 12, 10_000) == 12
     assert next_batch(40, 500, 10) == 10
-    assert next_batch(0, None, 5) == 1
+    assert next_batch(20, None, 10_000) == 20
+
+
+def test_the_first_look_comes_after_twenty_labels() -> None:
+    assert next_batch(0, None, 10_000) == 20
+    assert next_batch(12, 3, 10_000) == 8  # of so few labels even a small request is read too early
+    assert next_batch(0, None, 5) == 5
+
+
+@pytest.mark.parametrize("rate", [0.55, 0.6, 0.7, 0.8, 0.9, 0.93, 0.97])
+def test_looks_after_doubling_err_less_often_than_alpha_allows(rate: float) -> None:
+    """The exact chance of a SHIP, and of a HOLD, where the rate is the bound, so that either is an error."""
+    undecided, n, ships, holds = np.ones(1), 0, 0.0, 0.0
+    while more := next_batch(n, None, 2_000 - n):
+        undecided = np.convolve(undecided, stats.binom.pmf(np.arange(more + 1), more, rate))
+        n += more
+        right = np.arange(n + 1)
+        ship, hold = right > quantile(1 - 0.01, n, rate), right < quantile(0.01, n, rate)
+        ships, holds = ships + undecided[ship].sum(), holds + undecided[hold].sum()
+        undecided[ship | hold] = 0.0
+    assert n == 2_000
+    assert max(ships, holds) < 0.05
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 20, 400])

@@ -19,6 +19,7 @@ import numpy as np
 from passmuster.core.errors import DataError
 from passmuster.core.statistics import Interval, wilson
 
+METHOD = "prediction-powered.v2"  # v1 took more from each squared error for its leverage, and knew one feature less
 MODEL_LABELS = (
     30.0  # the predicted variance counts like this many labels beside the variance seen (few labels see little)
 )
@@ -120,8 +121,9 @@ def powered_rate(
 
     The predictions are a logistic regression on `features`, fitted to the labels by weighted, penalised likelihood:
     with few labels it stays near the prior, and a useless feature loses its say, so that poor predictions do no worse
-    than none (as the tuning of Angelopoulos, Duchi and Zrnic 2023). Squared errors are left-one-out by leverage and
-    mixed with the predicted variance. From the variance follows an effective number of labels, for Wilson's interval.
+    than none (as the tuning of Angelopoulos, Duchi and Zrnic 2023). Squared errors are divided by one less their
+    leverage, which makes up for the fitting on average (HC2 of MacKinnon and White 1985), and mixed with the predicted
+    variance. From the variance follows an effective number of labels, for Wilson's interval.
 
     Parameters
     ----------
@@ -152,7 +154,7 @@ def powered_rate(
     rate = min(max(rate, 0.5 / (n_pool + 1)), 1 - 0.5 / (n_pool + 1))
     names = np.arange(n_pool) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     scale = np.sqrt(factors)
-    seen = _squares(scale * error / (1 - leverage), names[at])
+    seen = _squares(scale * error / np.sqrt(1 - leverage), names[at])
     foretold = float((factors * near * (1 - near)).sum())
     if factors.any():
         foretold *= _squares(scale, names[at]) / float(factors.sum())
@@ -161,7 +163,7 @@ def powered_rate(
     variance = (1 - trust) * seen + trust * foretold + of_pool
     worth = rate * (1 - rate) / variance
     found = wilson(rate * worth, worth, level=level)
-    interval = Interval(rate, min(found.low, rate), max(found.high, rate), n, "prediction-powered", level)
+    interval = Interval(rate, min(found.low, rate), max(found.high, rate), n, METHOD, level)
     return Powered(interval, predictions, weights, worth)
 
 

@@ -148,8 +148,6 @@ def _risk(
     store: Store, view: TestView, labelled: list[Item], left: list[Item], bundle: Bundle, progress: Progress
 ) -> tuple[list[str], np.ndarray]:
     """What a bundle answers to `left`, and the chance (left,) that it errs, taught by the test labels so far."""
-    from passmuster.core.prediction_powered import expit, fit_logistic
-    from passmuster.metrics.error_prediction import PRIOR
     from passmuster.runtime.predictor import Predictor
     from passmuster.stages.evaluate.foretell import foretell
     from passmuster.stages.evaluate.stage import open_checked
@@ -158,13 +156,6 @@ def _risk(
     probabilities, foreteller = foretell(store, bundle, predictor, [*labelled, *left], progress=progress)
     best = probabilities.argmax(axis=1)
     number = {name: i for i, name in enumerate(predictor.classes)}
-    at = np.arange(len(labelled))
     known = np.array([number.get(view.labels[item.key].label, -1) for item in labelled], dtype=np.int64)
-    if not len(at):
-        risk = foreteller.risk()
-    else:
-        features = foreteller.features(at, known)
-        wrong = (best[at] != known).astype(np.float64)
-        coefficients, _ = fit_logistic(features[at], wrong, np.ones(len(at)), PRIOR)
-        risk = expit(features @ coefficients)
+    risk = foreteller.risk(np.arange(len(labelled)), known)
     return [predictor.classes[int(i)] for i in best[len(labelled) :]], risk[len(labelled) :]

@@ -1,10 +1,11 @@
 """Where a model probably errs, before anyone has looked: what its own answer, its neighbours' and a teacher's say.
 
-Three features per item, each larger where an error is likelier:
+Four features per item, each larger where an error is likelier:
 
 1. the model's own doubt, ``logit(1 - confidence)``;
 2. its neighbours' doubt: how little the nearest items, by embedding, are taken for the same class;
-3. a teacher's objection: a ridge regression of the classes on the embeddings (Hoerl and Kennard 1970), taught by the
+3. how much nearer the nearest training item of another class is than the nearest of its own;
+4. a teacher's objection: a ridge regression of the classes on the embeddings (Hoerl and Kennard 1970), taught by the
    training labels *and* by the test labels so far, prefers another class. It never touches the model; where few
    labels trained the model, a hundred test labels teach it much. What it says of an item whose label it knows is
    what it would say without that label (leave-one-out, in closed form: Allen 1974).
@@ -19,14 +20,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passmuster.core.prediction_powered import Prior, expit, logit
+from passmuster.core.prediction_powered import Prior, expit, fit_logistic, logit
 
 N_NEIGHBOURS = 5
 N_DIRECTIONS = 64  # of the embeddings that the teacher sees
 RIDGE = 3.0
 BIAS = 0.3  # length of the constant direction beside embeddings of length 1
 CERTAIN = 0.01  # doubt of neighbours is kept this far from 0 and 1
-PRIOR = Prior((0.0, 0.5, 0.5, 0.5), (0.25, 4.0, 4.0, 2.0))
+PRIOR = Prior((0.0, 0.5, 0.5, 0.1, 0.5), (0.25, 8.0, 8.0, 8.0, 3.0))
 BLOCK = 1_024
 
 
@@ -56,25 +57,37 @@ class Teacher:
         rows = np.arange(len(scores))
         given = scores[rows, self.predicted].copy()
         scores[rows, self.predicted] = -np.inf
-        margin = (scores.max(axis=1) - given).astype(np.float64)
-        return np.asarray((margin - margin.mean()) / (margin.std() + 1e-9))
+        return _standardised(scores.max(axis=1) - given)
 
 
 @dataclass(frozen=True)
 class ErrorPredictor:
-    """The fixed features ``(N, 3)`` of a pool (constant, doubt, neighbours' doubt) and the teacher for the fourth."""
+    """The fixed features ``(N, 4)`` of a pool (constant, then 1 to 3) and the teacher for the last."""
 
     fixed: np.ndarray
     teacher: Teacher
 
     def features(self, positions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Features (N, 4) given the test labels so far; for `passmuster.core.prediction_powered.powered_rate`."""
+        """Features (N, 5) given the test labels so far; for `passmuster.core.prediction_powered.powered_rate`."""
         return np.column_stack([self.fixed, self.teacher.objection(positions, labels)])
 
-    def risk(self) -> np.ndarray:
-        """The chance of an error (N,) as it is foretold before any test label."""
-        nothing = np.zeros(0, dtype=np.int64)
-        return expit(self.features(nothing, nothing) @ np.array(PRIOR.values))
+    def risk(self, positions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The chance of an error (N,), given the test labels so far; from the prior alone where there are none."""
+        wrong = (self.teacher.predicted[positions] != labels).astype(np.float64)
+        return fitted_risk(self.features(positions, labels), positions, wrong)
+
+
+def fitted_risk(features: np.ndarray, positions: np.ndarray, wrong: np.ndarray, prior: Prior = PRIOR) -> np.ndarray:
+    """The chance of an error (N,) by a logistic regression near the prior on the labelled items, each counting alike.
+
+    It only says where to ask next. Weights would steady an estimate; here they would only make it noisier.
+
+    >>> doubt = np.array([[1.0, -3.0], [1.0, 0.0], [1.0, 3.0]])
+    >>> fitted_risk(doubt, np.array([0, 2]), np.array([0.0, 1.0]), Prior((0.0, 0.0), (1.0, 1.0))).round(2)
+    array([0.11, 0.5 , 0.89])
+    """
+    coefficients, _ = fit_logistic(features[positions], wrong, np.ones(len(positions)), prior)
+    return expit(features @ coefficients)
 
 
 def error_predictor(
@@ -92,7 +105,7 @@ def error_predictor(
     >>> rng = np.random.default_rng(0)
     >>> z, p = rng.normal(size=(40, 8)), rng.dirichlet(np.ones(3), 40)
     >>> error_predictor(p, z, z[:6], np.arange(6) % 3).features(np.arange(2), np.array([0, 1])).shape
-    (40, 4)
+    (40, 5)
     """
     pool = np.asarray(embeddings, dtype=np.float32)
     centre = pool.mean(axis=0)
@@ -104,13 +117,15 @@ def error_predictor(
 
     predicted = probabilities.argmax(axis=1)
     n_classes = probabilities.shape[1]
-    known = seen(_units(np.asarray(taught, dtype=np.float32).reshape(-1, pool.shape[1]) - centre))
+    taught_units = _units(np.asarray(taught, dtype=np.float32).reshape(-1, pool.shape[1]) - centre)
+    known = seen(taught_units)
     targets = np.full((len(known), n_classes), -1.0 / n_classes, dtype=np.float32)
     targets[np.arange(len(known)), taught_labels] += 1.0
     gram = known.T @ known + RIDGE * np.eye(known.shape[1], dtype=np.float32)
     own = logit(1 - probabilities.max(axis=1))
     near = logit(1 - _neighbours_say(units, probabilities, predicted), least=CERTAIN)
-    fixed = np.column_stack([np.ones(len(pool)), own, near])
+    other = _another_is_nearer(units, predicted, taught_units, np.asarray(taught_labels))
+    fixed = np.column_stack([np.ones(len(pool)), own, near, other])
     return ErrorPredictor(fixed, Teacher(seen(units), predicted, gram, known.T @ targets))
 
 
@@ -128,6 +143,25 @@ def _neighbours_say(units: np.ndarray, probabilities: np.ndarray, predicted: np.
         near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
         said[start : start + BLOCK] = probabilities[near, predicted[start + rows][:, None]].mean(axis=1)
     return said
+
+
+def _another_is_nearer(
+    units: np.ndarray, predicted: np.ndarray, taught: np.ndarray, taught_labels: np.ndarray
+) -> np.ndarray:
+    """Cosine of the nearest taught item of another class, less that of the own class ``(N,)``, standardised."""
+    margin = np.zeros(len(units), dtype=np.float32)
+    for start in range(0, len(units) if len(taught) else 0, BLOCK):
+        part = slice(start, start + BLOCK)
+        cosine = units[part] @ taught.T
+        own = predicted[part, None] == taught_labels
+        nearest_other = np.where(own, -1.0, cosine).max(axis=1)
+        margin[part] = nearest_other - np.where(own, cosine, -1.0).max(axis=1)
+    return _standardised(margin)
+
+
+def _standardised(x: np.ndarray) -> np.ndarray:
+    y = x.astype(np.float64)
+    return np.asarray((y - y.mean()) / (y.std() + 1e-9))
 
 
 def _units(x: np.ndarray) -> np.ndarray:

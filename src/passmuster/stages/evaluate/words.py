@@ -38,7 +38,8 @@ def between(low: float, high: float) -> str:
 
 def with_interval(metric: Metric) -> str:
     """A rate with its interval and the number of items behind it."""
-    items = metric.method.partition("prediction-powered, ")[2] or f"{metric.n:,} items"
+    powered = metric.method.startswith("prediction-powered")
+    items = (powered and metric.method.partition(", ")[2]) or f"{metric.n:,} items"
     return f"{percent(metric.value)} ({between(metric.low, metric.high)}, {items})"
 
 
