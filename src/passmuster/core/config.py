@@ -34,7 +34,7 @@ class ProjectConfig:
 
     name: str = "project"
     modality: Literal["text", "image"] = "text"
-    task: Literal["single-label"] = "single-label"
+    task: Literal["single-label", "multi-label"] = "single-label"  # one class for each item, or any number, none too
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class DataConfig:
 
     text_column: str = ""
     label_column: str = ""
+    label_separator: str = ";"  # between the classes of a cell of labels, where the task is multi-label
     id_column: str = ""
     split_column: str = ""
     subject_column: str = ""

@@ -22,7 +22,8 @@ from passmuster.core.records import Item, Role
 from passmuster.flows.answers import pin_answers
 from passmuster.flows.guesses import EmbeddedPool, Guess
 from passmuster.flows.labelling import Suggestion, suggest
-from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, clean_name, skip, skipped, withdraw
+from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, skip, skipped, withdraw
+from passmuster.stages.govern.class_names import clean_name
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from passmuster.core.config import FILE_NAME, Config, ProjectConfig, read_config, render_config
 from passmuster.core.errors import ResourceError, UsageError
+from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.modality.find import modalities
 from passmuster.store.store import Store
 
@@ -21,7 +22,7 @@ HEAD = """\
 LOOK_AT = 2_000  # files that are looked at to tell texts from images
 
 
-def init(folder: Path, *, name: str = "", modality: str = "") -> Store:
+def init(folder: Path, *, name: str = "", modality: str = "", task: str = "") -> Store:
     """Make a project in `folder`, or open the one that is there.
 
     Parameters
@@ -29,11 +30,19 @@ def init(folder: Path, *, name: str = "", modality: str = "") -> Store:
     name : the folder's name when empty
     modality : "text" or "image"; when empty, what most files in the folder are, "text" where that does not show
 
+    task : "single-label" (one class for each item; when empty) or "multi-label" (any number of them, none too)
+
     Raises
     ------
     UsageError
-        ``modality.unknown``; ``project.exists`` when the project that is there is of another modality.
+        ``modality.unknown``, ``task.unknown``; ``project.exists`` when the project that is there is of another modality
+        or task.
     """
+    if task and task not in (SINGLE, MULTI):
+        raise UsageError(
+            "task.unknown", "there is no such task", value=task, limit=f"{SINGLE}, {MULTI}",
+            next=f"muster init {folder} --task {MULTI}",
+        )  # fmt: skip
     if modality:
         modality = modalities[modality].name
     path = folder / FILE_NAME
@@ -47,9 +56,14 @@ def init(folder: Path, *, name: str = "", modality: str = "") -> Store:
                 where=path,
                 next="muster init OTHER-FOLDER",
             )
+        if task and task != there.task:
+            raise UsageError(
+                "project.exists", f"there is a {there.task} project here already", value=task, where=path,
+                next=f'set project.task = "{task}" in {FILE_NAME}, or muster init OTHER-FOLDER --task {task}',
+            )  # fmt: skip
         return Store.create(folder)
     name = name or folder.resolve().name
-    project = ProjectConfig(name=name, modality=modality or detect_modality(folder))  # type: ignore[arg-type]
+    project = ProjectConfig(name, modality or detect_modality(folder), task or SINGLE)  # type: ignore[arg-type]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{FILE_NAME}.{os.getpid()}")
