@@ -159,6 +159,9 @@ class TrainConfig:
     encoders: tuple[str, ...] = ()
     pretrained: bool = True
     rungs: tuple[str, ...] = ()  # empty: every rung of the modality
+    decide_at: Annotated[float, OPEN_RATE] = (
+        0.35  # multi-label: probability from which a class is said; see docs/log.md
+    )
     min_neighbour_agreement: Annotated[float, RATE] = 0.95  # of a lower precision with float32, before it may serve
 
 

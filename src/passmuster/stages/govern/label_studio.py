@@ -3,9 +3,9 @@
 The choices of an annotation are read (the tag ``Choices``): one, or in a multi-label project any number, where an
 annotation that was submitted without a choice says "none of the classes". A task may have several annotations: each is
 a row, in the order in which they were made, so that contradictions are kept and the latest counts. Cancelled
-annotations and tasks without one are rows without a label; predictions are not labels. The formats are described in Label Studio's
-documentation, "Export annotations" and "Label Studio JSON format of annotated tasks"; JSON-MIN and CSV put the fields
-of the task's data, the name of each control and the facts about the annotation side by side.
+annotations and tasks without one are rows without a label; predictions are not labels. The formats are described in
+Label Studio's documentation, "Export annotations" and "Label Studio JSON format of annotated tasks"; JSON-MIN and CSV
+put the fields of the task's data, the name of each control and the facts about the annotation side by side.
 """
 
 from __future__ import annotations
