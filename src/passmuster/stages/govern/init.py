@@ -8,7 +8,16 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from passmuster.core.config import FILE_NAME, Config, ProjectConfig, read_config, render_config
+from passmuster.core.config import (
+    DEFAULT_GATES,
+    FILE_NAME,
+    MULTI_LABEL_GATES,
+    Config,
+    Policy,
+    ProjectConfig,
+    read_config,
+    render_config,
+)
 from passmuster.core.errors import ResourceError, UsageError
 from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.modality.find import modalities
@@ -67,7 +76,9 @@ def init(folder: Path, *, name: str = "", modality: str = "", task: str = "") ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{FILE_NAME}.{os.getpid()}")
-        temporary.write_text(HEAD + render_config(replace(Config(), project=project)), encoding="utf-8")
+        policy = Policy(gates=MULTI_LABEL_GATES if project.task == MULTI else DEFAULT_GATES)
+        text = HEAD + render_config(replace(Config(), project=project, policy=policy))
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise ResourceError("project.write", f"the folder cannot be written: {error}", where=folder) from error
