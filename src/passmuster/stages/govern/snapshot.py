@@ -113,7 +113,9 @@ def _place_anew(act: Act, store: Store, parent: Snapshot) -> tuple[list[tuple[It
     placement = read_placement(act.db, parent)
     items = read_items(act.db, keys=list(placement))
     splits = [placement[item.key][0] for item in items]
-    latest = {key: label.label for key, label in read_labels(act.db).items()}
+    standing = read_labels(act.db)
+    checked_task(act, store, standing.values())
+    latest = {key: label.label for key, label in standing.items()}
     findings = [f for f in read_findings(act.db, parent.digest) if f.kind not in LABEL_KINDS]
     findings += inspect_labels(items, splits, latest, store.config) + disagreements(act.db)
     return [(item, split, placement[item.key][1]) for item, split in zip(items, splits, strict=True)], findings
