@@ -107,3 +107,11 @@ def test_the_same_seed_gives_the_same_head() -> None:
     first, second = (cross_validate_label_sets(x, targets, f, 0.35) for f in folds)
     assert (first.c, first.temperature) == (second.c, second.temperature)
     assert (first.losses == second.losses).all()
+
+
+def test_labels_that_are_all_foretold_rightly_do_not_make_a_head_certain() -> None:
+    targets = np.eye(2, dtype=np.float32)[np.arange(40) % 2]
+    logits = (20.0 * targets - 10.0)[None].astype(np.float32)
+    temperature, shift = fit_shared_platt(logits, targets, np.ones(2, bool))
+    p = sigmoid(logits[0] / temperature + shift)
+    assert 0.9 < p[targets > 0].min() < 0.999

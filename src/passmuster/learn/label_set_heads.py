@@ -137,12 +137,16 @@ def fit_shared_platt(logits: np.ndarray, targets: np.ndarray, judged: np.ndarray
     """Temperature, and the shift of each class (k,), from out-of-fold logits (repeats, m, k).
 
     Minimises the binary log-loss over items and judged classes, mean over repeats, plus ``d_c^2 / (2 s^2)`` for each
-    class's own shift d_c beside the shared one. Classes that are not judged get the shared shift alone.
+    class's own shift d_c beside the shared one. Classes that are not judged get the shared shift alone. Targets are
+    smoothed as if one more yes and one more no had been foretold wrongly (Platt 1999, section 2.2): a few labels that
+    are all foretold rightly do not make a head certain.
     """
     from scipy.optimize import minimize
 
     z = logits[:, :, judged].astype(np.float64)  # (repeats, m, j)
-    y = targets[:, judged].astype(np.float64)
+    carried = targets[:, judged] > 0
+    n_yes, n_no = int(carried.sum()), int((~carried).sum())
+    y = np.where(carried, (n_yes + 1.0) / (n_yes + 2.0), 1.0 / (n_no + 2.0))
     j = z.shape[2]
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
