@@ -1,4 +1,4 @@
-"""`muster label` in a multi-label project, typed at on a real terminal; `muster init --task`; `muster predict`'s line."""
+"""`muster label` in a multi-label project, typed at on a real terminal; `init --task`; a line of `muster predict`."""
 
 from __future__ import annotations
 

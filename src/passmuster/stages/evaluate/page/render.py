@@ -136,7 +136,7 @@ def in_words(report: Report, library: Library) -> str:
 
 
 TILES = (
-    ("accuracy", "", "Right answers", "share of test items"),
+    ("accuracy", "", "Right answers", "share of test items, right as a whole"),
     ("accuracy", "leakage=clean", "Without copies", "right, where training held no copy"),
     ("item_f1", "", "F1 of an item", "sets of classes that are half right count for something"),
     ("micro_f1", "", "Micro-F1", "every yes counts the same"),
