@@ -106,7 +106,9 @@ def plan_for(store: Store, pool: Pool, n: int) -> LabelPlan:
     forecast = dozen = None
     error = _expected_error(pool)
     if error is None:
-        why = (*why, "too few labels to foretell what more would bring")
+        sets = pool.snapshot.task == MULTI
+        reason = "sets of classes: it is not foretold" if sets else "too few labels to foretell"
+        why = (*why, f"{reason} what more would bring")
     else:
         n_labels, n_classes = len(pool.labelled), len(pool.classes)
         tested = _tested(standing, n_labels)
