@@ -50,7 +50,7 @@ def _part(test: np.ndarray, quick: bool) -> np.ndarray:
 def _texts(data: Path, name: str, quick: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     texts, labels, test = read_set(data, name)
     chosen = _part(test, quick)
-    matrix = _embed("text", "pretrained.v1", [], [texts[i] for i in chosen], CONV_S)
+    matrix = embed_by("text", "pretrained.v1", [], [texts[i] for i in chosen], CONV_S)
     return matrix, labels[chosen], test[chosen]
 
 
@@ -62,10 +62,10 @@ def _fashion(data: Path, quick: bool) -> tuple[np.ndarray, np.ndarray, np.ndarra
     chosen = _part(test, quick)
     images, labels, test = images[chosen], labels[chosen], test[chosen]
     seconds = QUICK_CONV_S if quick else CONV_S
-    return _embed("image", "conv.v1", list(images[~test]), list(images), seconds), labels, test
+    return embed_by("image", "conv.v1", list(images[~test]), list(images), seconds), labels, test
 
 
-def _embed(
+def embed_by(
     modality_name: str, rung_name: str, learnt: Sequence[Any], payloads: Sequence[Any], seconds: float
 ) -> np.ndarray:
     """Embeddings of `payloads` by a rung fitted to `learnt` in so many seconds."""

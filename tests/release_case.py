@@ -92,6 +92,7 @@ def make_report(
 ) -> Report:  # fmt: skip
     """A report with every number that the gates read; cases and right answers are shared by both classes."""
     accuracy = rate("accuracy", n_right, n)
+    of_sets = rate("item_f1", n_right, n)
     recalls = [
         replace(rate("recall", right, cases), slice=f"class={name}")
         for name, right, cases in zip(CLASSES, (n_right - n_right // 2, n_right // 2), (n - n // 2, n // 2))
@@ -117,7 +118,7 @@ def make_report(
         }  # fmt: skip
     return Report(
         bundle="b" * 64, snapshot="s" * 64, created="2026-01-01T00:00:00.000000+00:00", modality="text",
-        classes=CLASSES, n_test=n, look=1, metrics=(accuracy, *recalls, calibration, *corrupted), item_sets={},
+        classes=CLASSES, n_test=n, look=1, metrics=(accuracy, of_sets, *recalls, calibration, *corrupted), item_sets={},
         sections=sections, incumbent=incumbent,
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from passmuster.metrics.gates.base import read_parameters
 
 PARAMETERS = {
     "accuracy.v1": {"min": 0.8},
+    "item_f1.v1": {"min": 0.8},
     "worst_class.v1": {"min": 0.8},
     "non_inferiority.v1": {"margin": 0.05},
     "negative_flips.v1": {"max_rate": 0.1},
@@ -27,6 +28,8 @@ PARAMETERS = {
     "robustness.v1": {"min": 0.6, "max_drop": 0.2},
 }
 GREEN = case.make_report(n=2000, n_right=1900, incumbent="i" * 64, versions=(30, 20))
+GREEN_SETS = replace(GREEN, task="multi-label")
+OF_SETS = ("item_f1.v1",)  # gates that only sets of classes have
 STATISTICAL = [name for name, gate in gates.items() if gate.statistical]
 every_gate = pytest.mark.parametrize("name", gates.names())
 
@@ -43,13 +46,30 @@ def test_every_gate_is_tried_here() -> None:
 
 @every_gate
 def test_good_evidence_passes(name: str) -> None:
-    assert gates[name].applies(GREEN, {}) == ""
-    assert state(name, GREEN) == "passed"
+    green = GREEN_SETS if name in OF_SETS else GREEN
+    assert gates[name].applies(green, {}) == ""
+    assert state(name, green) == "passed"
+
+
+@every_gate
+def test_sets_of_classes_are_judged_by_every_gate(name: str) -> None:
+    """None passes in silence: each reads a number that means the same for sets, and an empty report holds."""
+    assert gates[name].applies(GREEN_SETS, {}) == ""
+    assert state(name, GREEN_SETS) == "passed"
+    assert state(name, replace(GREEN_SETS, metrics=(), sections={})) == "failed"
+
+
+@pytest.mark.parametrize("name", OF_SETS)
+def test_a_gate_of_sets_says_that_it_does_not_apply(name: str) -> None:
+    decided = decide(GREEN, Policy(gates={name: PARAMETERS[name], "accuracy.v1": {"min": 0.8}}))
+    assert [result.state for result in decided.gates] == ["not applicable", "passed"]
+    assert "one label" in decided.gates[0].reason
+    assert decide(GREEN, Policy(gates={name: PARAMETERS[name]})).outcome == "HOLD"  # nothing applied: nothing ships
 
 
 @every_gate
 def test_a_missing_metric_holds(name: str) -> None:
-    bare = replace(GREEN, metrics=(), sections={})
+    bare = replace(GREEN_SETS if name in OF_SETS else GREEN, metrics=(), sections={})
     assert gates[name].applies(bare, {}) == ""
     assert state(name, bare) == "failed"
     assert decide(bare, Policy(gates={name: PARAMETERS[name]})).outcome == "HOLD"

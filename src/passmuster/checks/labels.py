@@ -3,49 +3,59 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from passmuster.core.label_sets import label_in_words
 from passmuster.core.records import Finding
 
 
 def class_balance(
-    train: Mapping[str, str], test: Mapping[str, str], *, n_items: int, max_ratio: float, min_labels: int
+    train: Mapping[str, Collection[str]],
+    test: Mapping[str, Collection[str]],
+    *,
+    n_items: int,
+    max_ratio: float,
+    min_labels: int,
 ) -> list[Finding]:
     """Findings about too few labels, one class only, rare classes, and classes that only one side knows.
 
     Parameters
     ----------
-    train, test : label of each labelled item, by item key
+    train, test : classes of each labelled item, by item key: one, or as many as it carries
     n_items : kept items, labelled or not
     max_ratio : of the largest class's number of training labels to the smallest's, worth a warning
     min_labels : training labels per class below which learning has little to go by
     """
-    counts = Counter(train.values())
-    evidence = {"train": dict(sorted(counts.items())), "test": dict(sorted(Counter(test.values()).items()))}
+    counts = Counter(name for names in train.values() for name in names)
+    tested = Counter(name for names in test.values() for name in names)
+    evidence = {"train": dict(sorted(counts.items())), "test": dict(sorted(tested.items()))}
     found = []
 
     def warn(title: str, remedy: str, items: Sequence[str] = ()) -> None:
         found.append(Finding("class_balance", "warning", title, tuple(items), evidence, remedy))
 
     more = "muster label --export todo.csv --for train"
-    if not counts:
+    if not train:
         warn(f"none of {n_items:,} items has a training label", more)
         return found
-    if len(counts) == 1:
-        warn(f"all {len(train):,} training labels are {next(iter(counts))!r}", more, list(train))
+    if len({frozenset(names) for names in train.values()}) == 1:
+        said = " + ".join(map(repr, sorted(counts))) or "that no class fits"
+        warn(f"all {len(train):,} training labels are {said}", more, list(train))
+    if not counts:
+        return found
     few = sorted(c for c, n in counts.items() if n < min_labels)
     if few and len(counts) > 1:
-        kept = [key for key, label in train.items() if label in set(few)]
+        kept = [key for key, names in train.items() if not set(few).isdisjoint(names)]
         warn(_classes(few, f"fewer than {min_labels} training labels"), more, kept)
     largest, smallest = max(counts.values()), min(counts.values())
     if largest > max_ratio * smallest:
         big, small = counts.most_common()[0][0], counts.most_common()[-1][0]
         title = f"classes are uneven: {largest:,} labels of {big!r}, {smallest:,} of {small!r}"
         warn(title, "look at macro-F1 and the rare classes' recall, not at accuracy alone")
-    if unknown := sorted(set(test.values()) - set(counts)):
-        kept = [key for key, label in test.items() if label in set(unknown)]
+    if unknown := sorted(set(tested) - set(counts)):
+        kept = [key for key, names in test.items() if not set(unknown).isdisjoint(names)]
         warn(_classes(unknown, "test labels but no training label"), more, kept)
-    if test and (untested := sorted(set(counts) - set(test.values()))):
+    if test and (untested := sorted(set(counts) - set(tested))):
         warn(_classes(untested, "no test label"), "muster label --export todo.csv --for test")
     return found
 
@@ -89,7 +99,9 @@ def label_disagreements(said: Mapping[str, Mapping[str, str]]) -> list[Finding]:
     split = {key: dict(by) for key, by in said.items() if len(set(by.values())) > 1}
     if not split:
         return []
-    shown = ", ".join(f"{who or 'somebody'}: {label}" for who, label in next(iter(split.values())).items())
+    shown = ", ".join(
+        f"{who or 'somebody'}: {label_in_words(label)}" for who, label in next(iter(split.values())).items()
+    )
     n = len(split)
     what = "items have labels" if n > 1 else "item has labels"
     title = f"{n:,} {what} that contradict each other ({shown}{', …' if n > 1 else ''}); the latest counts"

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from passmuster.cli.session import session_of
+from passmuster.core.label_sets import SINGLE
 
 if TYPE_CHECKING:
     from passmuster.core.records import Report
     from passmuster.stages.evaluate import EvaluateResult
+
+
+SETS = {"micro_f1": "micro-F1", "item_f1": "F1 of an item", "hamming_loss": "Hamming loss"}  # of sets of classes
 
 
 def evaluate(
@@ -59,7 +63,11 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
     report = result.report
     headline = report.metric("accuracy")
     if headline is not None:
-        yield f"right on {with_interval(headline)}, look {report.look} at this test"
+        right = "right" if report.task == SINGLE else "every class right"
+        yield f"{right} on {with_interval(headline)}, look {report.look} at this test"
+    partly = [(words, report.metric(name)) for name, words in SETS.items()]
+    if shown := [f"{words} {m.value:.3f} ({m.low:.3f} to {m.high:.3f})" for words, m in partly if m is not None]:
+        yield f"class by class: {', '.join(shown)}"
     clean = report.metric("accuracy", "leakage=clean")
     if clean is not None:
         yield f"without test items copied from training: {with_interval(clean)}"

@@ -10,6 +10,7 @@ import typer
 
 from passmuster.cli.session import Session, session_of
 from passmuster.core.errors import UsageError
+from passmuster.core.label_sets import label_in_words
 
 if TYPE_CHECKING:
     from passmuster.core.records import Incident
@@ -96,8 +97,10 @@ def show_inputs(session: Session, name: str, out: Path | None) -> None:
     lines, data = [_line(incident)], []
     for shown in inputs_of(store, incident):
         r = shown.record
-        said = f"said to be {shown.label}" if shown.label else shown.why
-        lines.append(f"{r.id}  answered {r.label} ({r.probability:.0%}{', novel' if r.novel else ''}); {said}")
+        said = f"said to be {label_in_words(shown.label)}" if shown.label else shown.why
+        lines.append(
+            f"{r.id}  answered {label_in_words(r.label)} ({r.probability:.0%}{', novel' if r.novel else ''}); {said}"
+        )
         content = "erased, its time is over"
         if r.input is not None and is_text:
             content = " ".join(r.input.decode("utf-8", "replace").split())

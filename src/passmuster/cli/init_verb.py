@@ -17,6 +17,10 @@ def init(
     modality: Annotated[
         str, typer.Option("--modality", help="text or image; otherwise what most files in the folder are.")
     ] = "",
+    task: Annotated[
+        str,
+        typer.Option("--task", help="single-label (one class for each item) or multi-label (any number, none too)."),
+    ] = "",
 ) -> None:
     """Begin a project: a muster.toml to look through, and an empty store in .muster."""
     session = session_of(context)
@@ -29,11 +33,18 @@ def init(
         found = modality or detect_modality(folder)
         session.done({"folder": str(folder), "modality": found}, [f"would begin a project for {found} in {folder}"], "")
         return
-    store = init(folder, name=name, modality=modality)
+    store = init(folder, name=name, modality=modality, task=task)
     project = store.config.project
-    lines = [f"{'found' if was_there else 'began'} project {project.name!r} for {project.modality} in {folder}"]
+    of = "" if project.task == "single-label" else f", {project.task},"
+    lines = [f"{'found' if was_there else 'began'} project {project.name!r} for {project.modality}{of} in {folder}"]
     if not was_there:
         lines.append(f"settings and policy: {folder / FILE_NAME}")
-    data = {"folder": str(store.folder), "name": project.name, "modality": project.modality, "new": not was_there}
+    data = {
+        "folder": str(store.folder),
+        "name": project.name,
+        "modality": project.modality,
+        "task": project.task,
+        "new": not was_there,
+    }
     where = "" if folder.resolve() == Path.cwd() else f" -C {folder}"
     session.done(data, lines, next=f"muster{where} add PATH")

@@ -1,6 +1,7 @@
 """Labelling in a terminal: one item after the other, each answer kept before the next is shown.
 
 number = class · n new class · u undo · s skip · ? list the classes · q quit; the first letters of a class do as well.
+Where items carry sets of classes: numbers or names with commas between them, and - where no class fits.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import textwrap
 import unicodedata
 
 from passmuster.core.errors import MusterError
+from passmuster.core.label_sets import MULTI, NO_CLASS, join_classes, label_in_words
 from passmuster.flows.label_session import LabelSession
 from passmuster.flows.labelling import Suggestion
 from passmuster.modality.find import modalities
@@ -19,6 +21,8 @@ from passmuster.modality.find import modalities
 SHOWN_CHARACTERS = 3_000  # of a text; a screen or two
 LISTED_CLASSES = 20  # up to so many are listed with every item
 COMMANDS = "n new class · u undo · s skip · q quit"
+NONE_FITS = "-"
+OF_SETS = f"several classes with commas between them, {NONE_FITS} for none of them · "
 
 
 def ask(session: LabelSession) -> None:
@@ -32,7 +36,7 @@ def ask(session: LabelSession) -> None:
     say("choosing what to ask …")
     session.wait()
     n_last = len(session.classes)
-    say(f"{COMMANDS} · ? list the classes")
+    say(f"{OF_SETS if session.task == MULTI else ''}{COMMANDS} · ? list the classes")
     list_classes(session)
     while session.n_done < session.n:
         found = session.take(1)
@@ -65,7 +69,7 @@ def show(session: LabelSession, asked: Suggestion, n_last: int) -> bool:
     if len(session.classes) != n_last or len(session.classes) <= LISTED_CLASSES:
         list_classes(session)
     if asked.guess:
-        say(f"the model's guess: {visible(asked.guess)} ({asked.confidence:.0%}); Enter accepts it")
+        say(f"the model's guess: {shown(session, asked.guess)} ({asked.confidence:.0%}); Enter accepts it")
     return True
 
 
@@ -81,12 +85,16 @@ def ask_one(session: LabelSession, asked: Suggestion) -> bool:
                 return True
             if word == "u":
                 turn = session.undo()
-                say(f"taken back: {visible(turn.label) if turn.label else 'a skip'}")
+                say(f"taken back: {shown(session, turn.label) if turn.label else 'a skip'}")
                 return True
             if word == "?":
                 list_classes(session)
                 continue
-            label = new_class(session) if word == "n" else asked.guess if not word else find_class(session, word)
+            if word == "n" and session.task == MULTI:  # a class among others: it is made, then named with them
+                new_class(session)
+                list_classes(session)
+                continue
+            label = new_class(session) if word == "n" else asked.guess if not word else find_label(session, word)
             if not label:
                 if not word:
                     say(f"type the number of a class, or one of: {COMMANDS}")
@@ -98,8 +106,8 @@ def ask_one(session: LabelSession, asked: Suggestion) -> bool:
                 return True
             continue
         for who, said in next(iter(others.values()), {}).items():
-            say(f"(kept; {who} said {visible(said)!r} of it)")
-        say(f"saved: {visible(label)}")
+            say(f"(kept; {who} said {shown(session, said)!r} of it)")
+        say(f"saved: {shown(session, label)}")
         return True
 
 
@@ -107,6 +115,24 @@ def new_class(session: LabelSession) -> str:
     """Ask for the name of a new class; "" when none was given."""
     name = read_line("name of the new class> ")
     return session.add_class(name) if name else ""
+
+
+def shown(session: LabelSession, label: str) -> str:
+    """A label as it is printed."""
+    return visible(label_in_words(label) if session.task == MULTI else label)
+
+
+def find_label(session: LabelSession, words: str) -> str:
+    """The label that an answer means: a class, or of a multi-label project the set of those named; "" when none."""
+    if session.task != MULTI:
+        return find_class(session, words)
+    if words == NONE_FITS:
+        return NO_CLASS
+    parts = [part.strip() for part in words.split(",") if part.strip()]
+    if len(parts) == 1 and all(part.isdecimal() for part in words.split()):
+        parts = words.split()
+    found = [find_class(session, part) for part in parts]
+    return join_classes(found) if found and all(found) else ""
 
 
 def find_class(session: LabelSession, word: str) -> str:

@@ -161,7 +161,7 @@ def _serve(session: Session, n: int, role: Purpose | None, who: str, again: bool
 
 
 def _tell_end(session: Session, labelling: LabelSession, pinned: Pinned | None) -> None:
-    n_labels = {role: sum(by_class.values()) for role, by_class in labelling.counts().items()}
+    n_labels = labelling.n_labels()
     lines = [
         f"labelled {labelling.n_done:,} items; the project has {n_labels['train']:,} labels for training and "
         f"{n_labels['test']:,} for the test"

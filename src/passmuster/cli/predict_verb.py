@@ -10,11 +10,13 @@ import typer
 
 from passmuster.cli.session import session_of
 from passmuster.core.errors import DataError, NotFoundError, UsageError
+from passmuster.core.label_sets import NO_CLASS, label_in_words, split_label
 
 if TYPE_CHECKING:
-    from passmuster.core.records import Payload
+    from passmuster.core.records import Payload, Prediction
     from passmuster.modality.base import Modality
     from passmuster.runtime.bundle import LoadedBundle
+    from passmuster.runtime.predictor import Predictor
     from passmuster.store.store import Store
 
 
@@ -26,7 +28,7 @@ def predict(
     bundle: Annotated[str, typer.Option("--bundle", help="First digits of a bundle's digest, or its folder.")] = "",
     channel: Annotated[str, typer.Option("--channel", help="The channel whose release answers.")] = "live",
 ) -> None:
-    """Predict items without a server: label, probability, and whether the answer would be withheld and why."""
+    """Predict items without a server: label or labels, probability, and whether the answer is withheld and why."""
     from passmuster.runtime.predictor import Predictor
 
     session = session_of(context)
@@ -38,8 +40,8 @@ def predict(
         rows.append(
             {
                 "item": name,
-                "label": prediction.label,
-                "probability": max(prediction.probabilities),
+                **answered(prediction, predictor),
+                "probability": prediction.probability,
                 "prediction_set": prediction.prediction_set,
                 "abstained": prediction.abstained,
                 "reasons": prediction.reasons,
@@ -49,10 +51,26 @@ def predict(
     session.done({"bundle": predictor.bundle.digest, "predictions": rows}, map(shown, rows), "muster serve")
 
 
+def answered(prediction: Prediction, predictor: Predictor) -> dict[str, Any]:
+    """The answer itself: one label, or of a multi-label model its classes with their probabilities."""
+    if prediction.whole is None:
+        return {"label": prediction.label}
+    by_class = dict(zip(predictor.classes, prediction.probabilities, strict=True))
+    names = sorted(split_label(prediction.label), key=lambda name: (-by_class[name], name))
+    return {"labels": {name: by_class[name] for name in names}}
+
+
 def shown(row: dict[str, Any]) -> str:
-    """A prediction as one line: label, probability, whether it is withheld and why, the item."""
+    """A prediction as one line: label, probability, whether it is withheld and why, the item.
+
+    Of a multi-label model: the classes with their probabilities, then the probability of the whole set.
+    """
     state = f"withheld: {', '.join(row['reasons'])}" if row["abstained"] else "ok"
-    return f"{row['label']}\t{row['probability']:.3f}\t{state}\t{row['item']}"
+    if "label" in row:
+        said = row["label"]
+    else:
+        said = " + ".join(f"{name} {p:.2f}" for name, p in row["labels"].items()) or label_in_words(NO_CLASS)
+    return f"{said}\t{row['probability']:.3f}\t{state}\t{row['item']}"
 
 
 def find_bundle(store: Store, bundle: str, channel: str) -> LoadedBundle:

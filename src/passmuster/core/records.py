@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from passmuster.core.label_sets import Task
+
 Payload = str | np.ndarray
 Role = Literal["train", "test"]
 Split = Literal["train", "reference", "test"]
@@ -47,6 +49,7 @@ class Item:
 class Label:
     """An append-only fact: `who` said at `at` that item `key` is `label`, for learning (`train`) or evidence (`test`).
 
+    In a multi-label project `label` stands for a set of classes, as `passmuster.core.label_sets` writes it.
     `weight` is the inverse of the probability with which the item was asked for (1 when all were equally likely). For
     a test item that a recorded draw gave, what the draw says goes before it (`passmuster.store.draws`).
     """
@@ -84,6 +87,7 @@ class Snapshot:
     n_labels: Mapping[str, int]  # role -> number of labelled items
     labels_read: int
     terms: str = ""
+    task: Task = "single-label"
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class Report:
     sections: Mapping[str, Any]
     incumbent: str = ""
     schema: int = 1
+    task: Task = "single-label"
 
     def metric(self, name: str, slice: str = "") -> Metric | None:
         """The metric of that name and slice, or None."""
@@ -216,7 +221,11 @@ class Channel:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer of a bundle. `probabilities` follow the bundle's classes; `novelty` grows with strangeness."""
+    """One answer of a bundle. `probabilities` follow the bundle's classes; `novelty` grows with strangeness.
+
+    Of a multi-label bundle, `label` stands for a set of classes, each class has a probability of its own, and
+    `whole` is the probability that the whole set is right; None otherwise.
+    """
 
     label: str
     probabilities: tuple[float, ...]
@@ -224,6 +233,12 @@ class Prediction:
     abstained: bool
     reasons: tuple[str, ...]
     novelty: float
+    whole: float | None = None
+
+    @property
+    def probability(self) -> float:
+        """That this answer is right, as the bundle says."""
+        return max(self.probabilities) if self.whole is None else self.whole
 
 
 @dataclass(frozen=True)

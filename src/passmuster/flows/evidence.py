@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.errors import DataError, NotFoundError, UsageError
+from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item
 from passmuster.core.sampling import draw, inclusion_probabilities, sizes
@@ -63,7 +64,8 @@ def choose_evidence(
         raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
     with store.read() as db:
         snapshot = read_snapshot(db)
-        candidates = find_candidates(store)
+        # What foretells the errors of a single label was not tried on sets: there, every item is equally likely.
+        candidates = Candidates(None, None) if snapshot.task == MULTI else find_candidates(store)
     if not snapshot.n_items.get("test"):
         raise NotFoundError("label.no_test", "no items are sealed for the test", next="muster add PATH")
     view = open_test(store, snapshot, "choose-test-labels")

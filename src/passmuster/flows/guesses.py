@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.errors import NotFoundError
+from passmuster.core.label_sets import MULTI, SINGLE, Task, join_classes, split_label
 from passmuster.learn.heads import PENALTIES, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot, softmax
+from passmuster.learn.one_vs_rest import fit_one_vs_rest
+from passmuster.runtime.answers import answers_of
 from passmuster.runtime.bundle import open_bundle
 from passmuster.store.releases import read_bundle
 from passmuster.store.seal import training_view
@@ -23,7 +26,7 @@ from passmuster.store.store import Store
 
 @dataclass(frozen=True)
 class Guess:
-    """The most probable class of an item, and its probability in [0, 1]."""
+    """The most probable class of an item, or its most probable set, and the probability in [0, 1] that it is right."""
 
     label: str
     confidence: float
@@ -41,6 +44,8 @@ class EmbeddedPool:
     scaled: np.ndarray
     c: float
     temperature: float
+    task: Task = SINGLE
+    decide_at: float = 0.5  # of sets: the probability from which a class is said
 
     @classmethod
     def open(cls, store: Store) -> EmbeddedPool | None:
@@ -57,7 +62,8 @@ class EmbeddedPool:
             return None
         c, temperature = opened.head.get("penalty_c", PENALTIES[1]), opened.head.get("temperature", 1.0)
         keys = tuple(pool[i].key for i in positions)
-        return cls(keys, Scaling.of(rows).apply(rows), float(c), float(temperature))
+        settings = store.config.project.task, store.config.train.decide_at
+        return cls(keys, Scaling.of(rows).apply(rows), float(c), float(temperature), *settings)
 
     def guesses(self, answered: Mapping[str, str]) -> dict[str, Guess]:
         """A guess for every item, from the labels in `answered` (item key to label); none before there are two classes.
@@ -65,6 +71,8 @@ class EmbeddedPool:
         Those in `answered` that are not among the items are not learnt from.
         """
         inside = [i for i, key in enumerate(self.keys) if key in answered]
+        if self.task == MULTI:
+            return self._sets(inside, [split_label(answered[self.keys[i]]) for i in inside])
         names = [answered[self.keys[i]] for i in inside]
         classes = sorted(set(names))
         if len(classes) < 2:
@@ -76,6 +84,18 @@ class EmbeddedPool:
         best = probabilities.argmax(axis=1)
         sure = probabilities[np.arange(len(best)), best]
         return {key: Guess(classes[i], float(p)) for key, i, p in zip(self.keys, best.tolist(), sure, strict=True)}
+
+    def _sets(self, inside: list[int], said: list[tuple[str, ...]]) -> dict[str, Guess]:
+        """The same for sets of classes, each class for itself; none before two items differ."""
+        classes = sorted({name for names in said for name in names})
+        if len(set(said)) < 2:
+            return {}
+        targets = np.array([[name in names for name in classes] for names in said], dtype=np.float32)
+        weight, bias = fit_one_vs_rest(self.scaled[inside], targets, c=self.c)
+        logits = (self.scaled @ weight + bias) / self.temperature
+        found = answers_of(logits, np.full(len(classes), self.decide_at))
+        labels = [join_classes(classes[j] for j in np.flatnonzero(row)) for row in found.said]
+        return {k: Guess(label, float(p)) for k, label, p in zip(self.keys, labels, found.sure, strict=True)}
 
 
 def refresh(store: Store, answered: Mapping[str, str]) -> dict[str, Guess]:

@@ -20,6 +20,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from passmuster.core.errors import NotFoundError, UsageError
+from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, GateResult, Report, Snapshot, Verdict
 from passmuster.flows.pool_embeddings import Pool, look_at_pool
@@ -105,7 +106,9 @@ def plan_for(store: Store, pool: Pool, n: int) -> LabelPlan:
     forecast = dozen = None
     error = _expected_error(pool)
     if error is None:
-        why = (*why, "too few labels to foretell what more would bring")
+        sets = pool.snapshot.task == MULTI
+        reason = "sets of classes: it is not foretold" if sets else "too few labels to foretell"
+        why = (*why, f"{reason} what more would bring")
     else:
         n_labels, n_classes = len(pool.labelled), len(pool.classes)
         tested = _tested(standing, n_labels)
@@ -198,7 +201,7 @@ def _tested(standing: _Standing, n_labels: int) -> tuple[float, int] | None:
 
 def _expected_error(pool: Pool) -> float | None:
     """The error that a head on today's labels expects over the pool; None while it could not tell anything apart."""
-    if not pool.by or len(pool.classes) < 2:
+    if not pool.by or len(pool.classes) < 2 or pool.snapshot.task == MULTI:  # sets: not measured, so not foretold
         return None
     waiting = np.setdiff1d(np.arange(len(pool.items)), pool.labelled)
     if not len(waiting):

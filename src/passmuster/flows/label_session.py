@@ -17,12 +17,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from passmuster.core.errors import MusterError, NotFoundError, UsageError
+from passmuster.core.label_sets import MULTI, Task, classes_in, join_classes, split_label
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Item, Role
 from passmuster.flows.answers import pin_answers
 from passmuster.flows.guesses import EmbeddedPool, Guess
 from passmuster.flows.labelling import Suggestion, suggest
-from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, clean_name, skip, skipped, withdraw
+from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, skip, skipped, withdraw
+from passmuster.stages.govern.class_names import clean_name
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
@@ -66,6 +68,7 @@ class LabelSession:
         if n < 1:
             raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
         self.store, self.role, self.who, self.n = store, role, who or store.actor, n
+        self.task: Task = store.config.project.task
         self.problem: MusterError | None = None
         self.guesses: dict[str, Guess] = {}
         self._progress = progress or Silent()
@@ -82,7 +85,8 @@ class LabelSession:
             snapshot = read_snapshot(db)
             self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
             self._aside = set() if again else skipped(db, self.who)
-        self._classes = sorted({*snapshot.classes, *(label for label, _ in self._labels.values())})
+        said = {name for label, _ in self._labels.values() for name in classes_in(label, self.task)}
+        self._classes = sorted({*snapshot.classes, *said})
         self._later(self._open_pool)
         self._later(lambda: self._choose(n))
 
@@ -155,7 +159,9 @@ class LabelSession:
             return found, len(free)
 
     def guessed_counts(self) -> dict[str, int]:
-        """How many unlabelled items of the pool the model takes for each class."""
+        """How many unlabelled items of the pool the model takes for each class; {} where items carry sets of them."""
+        if self.task == MULTI:
+            return {}
         with self._lock:
             guesses = self.guesses.items()
             return dict(Counter(guess.label for key, guess in guesses if key not in self._labels))
@@ -175,14 +181,22 @@ class LabelSession:
 
     def add_class(self, name: str) -> str:
         """Make a class that can be answered with, if it is not there. It is kept with its first label."""
-        name = clean_name(name)
+        name = clean_name(name, multi=self.task == MULTI)
         with self._lock:
             if name not in self._classes:
                 self._classes.append(name)
         return name
 
+    def add_classes(self, label: str) -> str:
+        """`add_class` for every class that a label speaks of; returns the label as it is kept."""
+        if self.task != MULTI:
+            return self.add_class(label)
+        return join_classes(self.add_class(name) for name in split_label(label))
+
     def answer(self, keys: Sequence[str], label: str, place: str = "") -> Answered:
         """Record one label for items that were shown; returns when it is on disk.
+
+        Of a multi-label project the label stands for a set of classes (`passmuster.core.label_sets`).
 
         Raises
         ------
@@ -191,9 +205,9 @@ class LabelSession:
         NotFoundError
             ``label.unknown_item`` when an item is gone, ``label.not_shown`` when it was not asked for.
         """
-        if label not in self._classes:
+        if strangers := [name for name in classes_in(label, self.task) if name not in self._classes]:
             raise UsageError(
-                "label.class", "there is no such class", value=label[:80], next="add it as a new class first"
+                "label.class", "there is no such class", value=strangers[0][:80], next="add it as a new class first"
             )
         found = self._shown_items(keys)
         try:
@@ -289,11 +303,19 @@ class LabelSession:
     def counts(self) -> dict[str, dict[str, int]]:
         """Labels of the whole project that stand now: role to class to number."""
         with self._lock:
-            counted = Counter((role, label) for label, role in self._labels.values())
+            counted = Counter(
+                (role, name) for label, role in self._labels.values() for name in classes_in(label, self.task)
+            )
         found: dict[str, dict[str, int]] = {"train": {}, "test": {}}
         for (role, label), number in sorted(counted.items()):
             found[role][label] = number
         return found
+
+    def n_labels(self) -> dict[str, int]:
+        """Labelled items of the whole project, by role; where they carry sets, `counts` adds up to something else."""
+        with self._lock:
+            counted = Counter(role for _, role in self._labels.values())
+        return {"train": counted["train"], "test": counted["test"]}
 
     def _remember(self, turn: Turn) -> None:
         self._turns = [*self._turns[-KEPT_TURNS:], turn]

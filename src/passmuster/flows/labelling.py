@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.errors import MusterError, UsageError
+from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Role
 from passmuster.flows.label_plan import plan_for
@@ -116,7 +117,7 @@ def _for_learning(pool: Pool, n: int, skip: Collection[str], seed: int) -> list[
         drawn = [pool.items[i] for i in rng.permutation(free)[:n]]
         return [Suggestion(item.key, item.id, "train", 1.0, AT_RANDOM) for item in drawn]
     probabilities = None
-    if len(pool.classes) > 1:
+    if len(pool.classes) > 1 and pool.snapshot.task != MULTI:  # of sets, what is typical and new alone is asked
         probabilities = quick_probabilities(pool.matrix, pool.labelled, pool.labels, len(pool.classes), rng)
     chosen = choose_items(pool.matrix, pool.labelled, n, rng=rng, probabilities=probabilities, skip=passed)
     found = []

@@ -43,12 +43,12 @@ class Project:
 
     @classmethod
     def init(
-        cls, folder: str | Path, *, modality: str = "", name: str = "", progress: Progress | None = None
+        cls, folder: str | Path, *, modality: str = "", task: str = "", name: str = "", progress: Progress | None = None
     ) -> Project:
         """Make a project, or open the one that is there; without a modality, what most files in `folder` are."""
         from passmuster.stages.govern import init
 
-        return cls(init(Path(folder), name=name, modality=modality), progress=progress)
+        return cls(init(Path(folder), name=name, modality=modality, task=task), progress=progress)
 
     @classmethod
     def open(
@@ -80,13 +80,18 @@ class Project:
         table = None if labels is None else Path(labels)
         return add(self.store, Path(path), labels=table, unlabeled=unlabeled, progress=self.progress)
 
-    def label(self, labels: str | Path | Mapping[str, str], *, role: Role | None = None, who: str = "") -> LabelResult:
-        """Record labels: a table's path, or a mapping of item id to label. `role` "test" is for evidence."""
+    def label(
+        self, labels: str | Path | Mapping[str, str | Sequence[str]], *, role: Role | None = None, who: str = ""
+    ) -> LabelResult:
+        """Record labels: a table's path, or a mapping of item id to label; of a multi-label project, to its classes.
+
+        `role` "test" is for evidence.
+        """
         from passmuster.stages.govern import add_labels
-        from passmuster.stages.govern.label_table import LabelRow
+        from passmuster.stages.govern.label_table import rows_of
 
         given = labels.items() if isinstance(labels, Mapping) else None
-        rows = Path(str(labels)) if given is None else [LabelRow(id_, label) for id_, label in given]
+        rows = Path(str(labels)) if given is None else rows_of(dict(given), self.store.config)
         return add_labels(self.store, rows, role=role, who=who)
 
     def ask(self, path: str | Path, *, n: int = 40, role: Role = "train") -> int:

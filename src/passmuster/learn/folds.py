@@ -37,3 +37,57 @@ def repeated_folds(labels: np.ndarray, rng: np.random.Generator, groups: np.ndar
     """Folds for repeated cross-validation, shape (repeats, n): five repeats with few labels, two with many."""
     n_repeats = 2 if len(labels) >= MANY_LABELS else 5
     return np.stack([stratified_folds(labels, N_FOLDS, rng, groups) for _ in range(n_repeats)])
+
+
+def label_set_folds(
+    targets: np.ndarray, n_folds: int, rng: np.random.Generator, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """The fold of each item (n,) whose label is a set of classes, every class spread as evenly as sets allow.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, algorithm 1): of the class with the fewest items
+    left, each goes where that class is wanted most. Items of one group (copies of each other) stay together.
+
+    Parameters
+    ----------
+    targets : (n, k), 1 where an item carries the class
+
+    >>> targets = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> label_set_folds(targets, 2, np.random.default_rng(0)).reshape(2, 2).sum(axis=1)
+    array([1, 1])
+    """
+    groups = np.arange(len(targets)) if groups is None else groups
+    _, unit = np.unique(groups, return_inverse=True)
+    n_units = int(unit.max()) + 1 if len(unit) else 0
+    carried = np.zeros((n_units, targets.shape[1]))
+    np.add.at(carried, unit, targets)
+    sizes = np.bincount(unit, minlength=n_units).astype(float)
+    wanted = np.tile(carried.sum(axis=0) / n_folds, (n_folds, 1))
+    room = np.full(n_folds, len(targets) / n_folds)
+    place = np.full(n_units, -1)
+
+    def put(one: int, wish: np.ndarray) -> None:
+        best = np.flatnonzero(wish == wish.max())
+        best = best[room[best] == room[best].max()]
+        fold = int(rng.choice(best))
+        place[one] = fold
+        wanted[fold] -= carried[one]
+        room[fold] -= sizes[one]
+
+    while True:
+        left = (carried[place < 0] > 0).sum(axis=0)
+        if not left.any():
+            break
+        rarest = int(np.where(left > 0, left, np.inf).argmin())
+        for one in rng.permutation(np.flatnonzero((place < 0) & (carried[:, rarest] > 0))):
+            put(int(one), wanted[:, rarest])
+    for one in rng.permutation(np.flatnonzero(place < 0)):
+        put(int(one), room)
+    return place[unit]
+
+
+def repeated_label_set_folds(
+    targets: np.ndarray, rng: np.random.Generator, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """As `repeated_folds`, for sets of classes."""
+    n_repeats = 2 if len(targets) >= MANY_LABELS else 5
+    return np.stack([label_set_folds(targets, N_FOLDS, rng, groups) for _ in range(n_repeats)])

@@ -82,6 +82,11 @@ class CrossValidated:
         return standard_error(self.losses)
 
     @property
+    def right(self) -> np.ndarray:
+        """Share of repeats (m,) in which each held-out item was answered rightly."""
+        return np.asarray((self.logits.argmax(axis=2) == self.labels).mean(axis=0))
+
+    @property
     def accuracy(self) -> float:
         return float((self.logits.argmax(axis=2) == self.labels).mean())
 

@@ -36,9 +36,31 @@ def ece(
     >>> round(ece(sure, np.zeros(10, int), rng=np.random.default_rng(0)).value, 2)
     0.1
     """
-    confidence, right, bins = _binned(probabilities, labels, n_bins)
+    confidence, right = _sure_and_right(probabilities, labels)
+    return calibration_error(
+        confidence, right, rng=rng, weights=weights, clusters=clusters, n_bins=n_bins, n_resamples=n_resamples
+    )
+
+
+def calibration_error(
+    confidence: np.ndarray,
+    right: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+    clusters: Clusters | None = None,
+    n_bins: int = N_BINS,
+    n_resamples: int = 1_000,
+) -> Interval:
+    """`ece` of answers of any kind: how sure each was (n,), and whether it was right (n,), 0 or 1.
+
+    >>> rng = np.random.default_rng(0)
+    >>> round(calibration_error(np.full(10, 0.9), np.ones(10), rng=rng).value, 2)
+    0.1
+    """
+    bins = _bins(confidence, n_bins)
     w = np.ones(len(right)) if weights is None else np.asarray(weights, dtype=np.float64)
-    gap = right - confidence
+    gap = np.asarray(right, dtype=np.float64) - confidence
 
     def error(times: np.ndarray) -> float:
         mass = times * w
@@ -64,7 +86,16 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, *, n_bins: int = 
     >>> [b.members for b in reliability(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 1]))]
     [(1,), (0,)]
     """
-    confidence, right, bins = _binned(probabilities, labels, n_bins)
+    return reliability_of(*_sure_and_right(probabilities, labels), n_bins=n_bins)
+
+
+def reliability_of(confidence: np.ndarray, right: np.ndarray, *, n_bins: int = N_BINS) -> list[Bin]:
+    """`reliability` of answers of any kind, as `calibration_error`.
+
+    >>> [b.members for b in reliability_of(np.array([0.9, 0.6]), np.array([1, 0]))]
+    [(1,), (0,)]
+    """
+    bins = _bins(confidence, n_bins)
     found = []
     for b in np.unique(bins):
         members = np.flatnonzero(bins == b)
@@ -134,13 +165,15 @@ def mean_interval(
     return bootstrap(mean, len(values), rng=rng, clusters=clusters, n_resamples=n_resamples)
 
 
-def _binned(probabilities: np.ndarray, labels: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Confidence, rightness and bin number of every item."""
+def _sure_and_right(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence and rightness of every item."""
     p = np.asarray(probabilities, dtype=np.float64)
     if not len(p):
-        return np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64)
-    confidence = p.max(axis=1)
-    right = (p.argmax(axis=1) == np.asarray(labels)).astype(np.float64)
+        return np.zeros(0), np.zeros(0)
+    return p.max(axis=1), (p.argmax(axis=1) == np.asarray(labels)).astype(np.float64)
+
+
+def _bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
+    """Bin number of every item."""
     edges = np.linspace(0.0, 1.0, n_bins + 1)
-    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
-    return confidence, right, bins
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)

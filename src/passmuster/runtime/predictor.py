@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from passmuster.core.errors import IntegrityError
+from passmuster.core.label_sets import MULTI, Task, join_classes
 from passmuster.core.records import Payload, Prediction
 from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
+from passmuster.runtime.answers import DECIDE_AT, answers_of, task_of
 from passmuster.runtime.bundle import LoadedBundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import GUARD_ARRAYS, apply_guard
@@ -34,6 +36,10 @@ class Predictor:
         self.modality: Modality = modalities[bundle.manifest.modality]
         if missing := [name for name in GUARD_ARRAYS if name not in bundle.guard]:
             raise IntegrityError("bundle.guard", "the guard lacks an array", value=missing[0], where=bundle.path)
+        self.task: Task = task_of(bundle.head)
+        if self.task == MULTI and np.shape(bundle.guard.get(DECIDE_AT)) != (len(self.classes),):
+            raise IntegrityError("bundle.guard", "the guard lacks an array", value=DECIDE_AT, where=bundle.path)
+        self._decide_at = bundle.guard[DECIDE_AT] if self.task == MULTI else None
         self.novelty_threshold = float(bundle.guard["novelty_threshold"])
         self._prepare = self.modality.preparer(bundle.preprocess, bundle.path)
         self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads)
@@ -69,21 +75,32 @@ class Predictor:
     def decide(self, embeddings: np.ndarray, logits: np.ndarray, *, degraded: bool = False) -> list[Prediction]:
         """Answers from embeddings and logits; the bundle's own policy governs when one is withheld.
 
-        `Prediction.label` is the most probable class even where `abstained`: a suggestion, not an answer.
+        `Prediction.label` is the most probable class even where `abstained`: a suggestion, not an answer. Of a
+        multi-label bundle it stands for the set of classes that are said.
         """
         found = apply_guard(self.bundle.guard, embeddings, logits, self.bundle.policy.guard, degraded=degraded)
-        best = found.probabilities.argmax(axis=1) if len(found.probabilities) else ()
+        names = self._names(found.said)
         return [
             Prediction(
-                label=self.classes[int(best[i])],
+                label=names[i],
                 probabilities=tuple(row),
                 prediction_set=tuple(self.classes[j] for j in np.flatnonzero(found.sets[i])),
                 abstained=bool(found.reasons[i]),
                 reasons=found.reasons[i],
                 novelty=float(found.novelty[i]),
+                whole=float(found.sure[i]) if self.task == MULTI else None,
             )
             for i, row in enumerate(found.probabilities.tolist())
         ]
+
+    def labels(self, logits: np.ndarray) -> list[str]:
+        """The answers alone, (n,): the label of each, without the guard."""
+        return self._names(answers_of(logits, self._decide_at).said)
+
+    def _names(self, said: np.ndarray) -> list[str]:
+        if self.task == MULTI:
+            return [join_classes(self.classes[j] for j in np.flatnonzero(row)) for row in said]
+        return [self.classes[int(j)] for j in said.argmax(axis=1)] if len(said) else []
 
     def predict(self, payloads: Sequence[Payload], *, degraded: bool = False) -> list[Prediction]:
         """`decide` on what `embed` gives."""

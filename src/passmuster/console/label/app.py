@@ -66,12 +66,12 @@ class Page:
         return await asyncio.to_thread(self._state, field(body, "place", str), keys_of(body, "held"))
 
     async def answer(self, body: Mapping[str, Any]) -> Any:
-        """Record a label; `new` makes the class. What is answered is on disk."""
+        """Record a label; `new` makes its classes. What is answered is on disk."""
         place, keys, label = field(body, "place", str), keys_of(body), field(body, "label", str)
         held, new = keys_of(body, "held"), field(body, "new", bool, False)
 
         def work() -> dict[str, Any]:
-            name = self.session.add_class(label) if new else label
+            name = self.session.add_classes(label) if new else label
             said = self.session.answer(keys, name, place) if keys else None
             others = {who: other for by in (said.others.values() if said else ()) for who, other in by.items()}
             return {"label": name, "others": others, **self._state(place, held)}
@@ -138,6 +138,8 @@ class Page:
         return {
             "project": session.store.config.project.name,
             "modality": session.store.config.project.modality,
+            "task": session.task,
+            "n_labels": session.n_labels(),
             "who": session.who,
             "n": session.n,
             "n_done": session.n_done,

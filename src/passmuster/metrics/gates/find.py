@@ -7,6 +7,7 @@ from passmuster.metrics.gates.base import Gate
 
 gates: Table[Gate] = Table("gate")
 gates.add_lazy("accuracy.v1", "passmuster.metrics.gates.accuracy:ACCURACY")
+gates.add_lazy("item_f1.v1", "passmuster.metrics.gates.item_f1:ITEM_F1")
 gates.add_lazy("worst_class.v1", "passmuster.metrics.gates.worst_class:WORST_CLASS")
 gates.add_lazy("non_inferiority.v1", "passmuster.metrics.gates.versions:NON_INFERIORITY")
 gates.add_lazy("negative_flips.v1", "passmuster.metrics.gates.versions:NEGATIVE_FLIPS")

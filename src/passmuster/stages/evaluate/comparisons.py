@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.errors import IntegrityError
+from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Finding
 from passmuster.metrics.accuracy import accuracy
@@ -61,9 +62,9 @@ def measure_versions(
         return
     predictor = Predictor(open_bundle(store.bundle_folder(incumbent.path)))
     parts = ask(store, predictor, items, predictor.classes, progress=progress, what="asking the live release")
-    old = [predictor.classes[i] for i in parts.predicted]
-    new = [evidence.classes[i] for i in answers.predicted[fresh]]
-    truth = [evidence.classes[i] for i in evidence.y[fresh]]
+    old = [p.label for p in parts.predictions]
+    new = [p.label for p in pick(answers.predictions, fresh)]
+    truth = list(pick(evidence.labels, fresh))
     found = compare(truth, new, old, rng=rng, weights=evidence.weights[fresh], clusters=evidence.clusters[fresh])
     keys = [item.key for item in items]
     both = draft.add_set("compared", keys)
@@ -79,12 +80,16 @@ def measure_versions(
         both_wrong=found.both_wrong,
         p_mcnemar=found.p_mcnemar,
         items={"changed": changed, "worse": worse, "better": better},
-        changed=[{"key": keys[i], "label": truth[i], "candidate": new[i], "incumbent": old[i]} for i in found.changed],
+        changed=[
+            {"key": keys[i], **{k: label_in_words(v) for k, v in said.items()}}
+            for i in found.changed
+            for said in ({"label": truth[i], "candidate": new[i], "incumbent": old[i]},)
+        ],
     )
     if reading.rest:
         unseen = [(item, said) for item, said in zip(reading.rest, reading.said, strict=True) if item.key not in seen]
         _, logits = answered(store, incumbent, predictor, [item for item, _ in unseen], progress=progress)
-        other = [predictor.classes[int(i)] for i in logits.argmax(axis=1)]
+        other = predictor.labels(logits)
         n_differ = sum(a != b for (_, a), b in zip(unseen, other, strict=True))
         section["worth"] = worth_of_disagreements(
             truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=n_differ
@@ -110,7 +115,7 @@ def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predic
     logits = predictor.embed(list(read_payloads(store, predictor, items)))[1].astype(np.float64)
     if not items or logits.shape != expected.shape:
         return
-    same = logits.argmax(axis=1) == expected.argmax(axis=1)
+    same = np.array(predictor.labels(logits), dtype=object) == np.array(predictor.labels(expected), dtype=object)
     draft.sections["parity"] = {
         "n": len(items),
         "agreement": float(same.mean()),

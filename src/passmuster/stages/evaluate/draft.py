@@ -39,7 +39,8 @@ class Evidence:
 
     `classes` are the bundle's, followed by labels that it does not know; `y` numbers them. `clusters` names what is
     resampled together: a person, or a text and its copies. `n_seen` test items were left out because the bundle
-    learned from them, `n_unlabelled` have no label.
+    learned from them, `n_unlabelled` have no label. Of a bundle that says sets of classes, `targets` (n, classes) says
+    which each item carries, and `y` numbers the different sets, `sets`, instead; None and () otherwise.
     """
 
     snapshot: Snapshot
@@ -55,6 +56,13 @@ class Evidence:
     n_seen: int
     n_unlabelled: int
     who: tuple[str, ...]
+    targets: np.ndarray | None = None
+    sets: tuple[str, ...] = ()
+
+    def number(self, labels: Iterable[str]) -> np.ndarray:
+        """What `y` would say of these labels; -1 for one that no item has."""
+        place = {name: i for i, name in enumerate(self.sets if self.targets is not None else self.classes)}
+        return np.array([place.get(label, -1) for label in labels], dtype=np.int64)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -63,21 +71,28 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a bundle answers to items. `probabilities` (n, classes of the evidence) hold 0 for classes it lacks."""
+    """What a bundle answers to items. `probabilities` (n, classes of the evidence) hold 0 for classes it lacks.
+
+    Where it says sets, `said` (n, classes) are they, and `numbers` (n,) what the evidence's `y` would say of them.
+    """
 
     embeddings: np.ndarray
     logits: np.ndarray
     probabilities: np.ndarray
     predictions: tuple[Prediction, ...]
+    said: np.ndarray | None = None
+    numbers: np.ndarray | None = None
 
     @property
     def predicted(self) -> np.ndarray:
-        """Class numbers (n,)."""
-        return np.asarray(self.probabilities.argmax(axis=1))
+        """Class numbers (n,); of sets, their numbers."""
+        return np.asarray(self.probabilities.argmax(axis=1)) if self.numbers is None else self.numbers
 
     @property
     def confidence(self) -> np.ndarray:
-        """Largest probability (n,)."""
+        """Largest probability (n,); of sets, the probability that all of it is right."""
+        if self.said is not None:
+            return np.array([p.probability for p in self.predictions], dtype=np.float64)
         return np.asarray(self.probabilities.max(axis=1))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress
 from passmuster.metrics.robustness import robustness
 from passmuster.runtime.predictor import Predictor
@@ -65,13 +66,14 @@ def measure_faults(
                 corrupt(payload, severity, np.random.default_rng([seed, zlib.crc32(name.encode()), int(i)]))
                 for i, payload in zip(blocks[block], held[1])
             ]
-            best = predictor.embed(payloads)[1].argmax(axis=1)
-            said[name, severity][places] = best
-            for i, payload, answer in zip(blocks[block], payloads, best):
+            labels = predictor.labels(predictor.embed(payloads)[1])
+            said[name, severity][places] = evidence.number(labels)
+            for i, payload, answer in zip(blocks[block], payloads, labels):
                 if i == example:
-                    ok = int(answer) == int(evidence.y[i])
+                    ok = answer == evidence.labels[i]
                     shown = predictor.modality.preview(payload)
-                    spoilt.append(Spoilt(name, severity, shown, predictor.classes[int(answer)], ok))
+                    words = answer if evidence.targets is None else label_in_words(answer)
+                    spoilt.append(Spoilt(name, severity, shown, words, ok))
     record(draft, evidence, right, chosen, said, example, rng)
     return spoilt
 
@@ -87,7 +89,6 @@ def record(
 ) -> None:
     """Metrics, sets of the items that break, and the section for the page."""
     truth, keys = evidence.y[chosen], [evidence.items[int(i)].key for i in chosen]
-    # The bundle's classes come first among the evidence's, so that its class numbers are theirs.
     found = robustness(right[chosen], {key: answer == truth for key, answer in said.items()}, rng=rng)
     every = draft.add_set("corrupted", keys)
     draft.add("accuracy_under_faults", found.mean, items=every)

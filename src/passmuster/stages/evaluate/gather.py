@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from passmuster.core.errors import DataError
+from passmuster.core.label_sets import MULTI, SINGLE, Task, classes_in
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload
 from passmuster.runtime.predictor import Predictor
@@ -19,7 +20,7 @@ from passmuster.store.store import Store
 BLOCK = 256  # items decoded at once
 
 
-def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...]) -> Evidence:
+def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...], task: Task = SINGLE) -> Evidence:
     """The labelled test items of the latest snapshot that this bundle did not learn from.
 
     The seal is opened, which counts, only when there is something to see.
@@ -39,8 +40,10 @@ def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...]) -> E
     labelled_items = [item for item in view.items if item.key in view.labels]
     items = tuple(item for item in labelled_items if item.key not in seen)
     labels = tuple(view.labels[item.key].label for item in items)
-    every = (*classes, *sorted(set(labels) - set(classes)))
-    number = {name: i for i, name in enumerate(every)}
+    members = [classes_in(label, task) for label in labels]
+    every = (*classes, *sorted({name for names in members for name in names} - set(classes)))
+    sets = tuple(sorted(set(labels))) if task == MULTI else every
+    number = {name: i for i, name in enumerate(sets)}
     return Evidence(
         snapshot=snapshot,
         items=items,
@@ -55,6 +58,8 @@ def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...]) -> E
         n_seen=len(labelled_items) - len(items),
         n_unlabelled=len(view.items) - len(labelled_items),
         who=tuple(sorted({view.labels[item.key].who for item in items})),
+        targets=np.array([[c in names for c in every] for names in members], dtype=bool) if task == MULTI else None,
+        sets=sets if task == MULTI else (),
     )
 
 
@@ -122,4 +127,9 @@ def ask(
     embeddings, logits = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     predictions = tuple(predictor.decide(embeddings, logits))
     own = np.array([p.probabilities for p in predictions], dtype=np.float64).reshape(len(items), len(predictor.classes))
-    return Answers(embeddings, logits, pad_classes(own, predictor.classes, classes), predictions)
+    probabilities = pad_classes(own, predictor.classes, classes)
+    if predictor.task != MULTI:
+        return Answers(embeddings, logits, probabilities, predictions)
+    members = [classes_in(p.label, MULTI) for p in predictions]
+    said = np.array([[c in names for c in classes] for names in members], dtype=bool).reshape(len(items), len(classes))
+    return Answers(embeddings, logits, probabilities, predictions, said)

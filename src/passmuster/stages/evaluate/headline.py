@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from passmuster.core.label_sets import label_in_words
 from passmuster.core.statistics import Interval, proportion
 from passmuster.metrics.accuracy import accuracy, macro_f1, per_class
 from passmuster.metrics.calibration import brier, ece, nll, reliability
 from passmuster.metrics.confusion import confusion, most_confused
 from passmuster.metrics.selective import aurc, risk_coverage
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
+from passmuster.stages.evaluate.label_sets import bins_of_sets, measure_classes_of_sets, measure_sets
 
 CURVE_POINTS = 101
 MISTAKES = 30
@@ -35,11 +37,14 @@ def measure_headline(
     resampled = {**how, "rng": rng, "n_resamples": scope.n_resamples}
     test = draft.add_set("test", evidence.keys)
     draft.add_set("wrong", keys_where(evidence, by_confidence(evidence, answers), predicted != y))
-    draft.add("accuracy", accuracy_read or accuracy(y, predicted, **how), items=test)
-    draft.add("macro_f1", macro_f1(y, predicted, len(evidence.classes), **resampled), items=test)
-    draft.add("ece", ece(answers.probabilities, y, **resampled), items=test)
-    draft.add("nll", nll(answers.probabilities, y, **resampled), unit="nats", items=test)
-    draft.add("brier", brier(answers.probabilities, y, **resampled), unit="squared distance", items=test)
+    if evidence.targets is not None:
+        measure_sets(draft, evidence, answers, scope, rng, test)
+    else:
+        draft.add("accuracy", accuracy_read or accuracy(y, predicted, **how), items=test)
+        draft.add("macro_f1", macro_f1(y, predicted, len(evidence.classes), **resampled), items=test)
+        draft.add("ece", ece(answers.probabilities, y, **resampled), items=test)
+        draft.add("nll", nll(answers.probabilities, y, **resampled), unit="nats", items=test)
+        draft.add("brier", brier(answers.probabilities, y, **resampled), unit="squared distance", items=test)
     wrong = (predicted != y).astype(np.float64)
     draft.add(
         "aurc",
@@ -57,10 +62,17 @@ def measure_headline(
         ),
         items=answered,
     )
+    names: dict[str, int] = {}  # of sets: each once, because they are not the classes
+    if evidence.targets is not None:
+        said = [names.setdefault(label_in_words(p.label), len(names)) for p in answers.predictions]
+        told = [names.setdefault(label_in_words(label), len(names)) for label in evidence.labels]
+    else:
+        said, told = [int(i) for i in predicted], [int(i) for i in y]
     draft.sections["answers"] = {
         "keys": list(evidence.keys),
-        "label": [int(i) for i in y],
-        "predicted": [int(i) for i in predicted],
+        **({"names": list(names)} if names else {}),
+        "label": told,
+        "predicted": said,
         "probability": [round(float(p), 4) for p in answers.confidence],
         "abstained": [int(a) for a in abstained],
     }
@@ -68,6 +80,9 @@ def measure_headline(
 
 def measure_classes(draft: Draft, evidence: Evidence, answers: Answers) -> None:
     """Recall, precision and F1 of every class, and which class is taken for which."""
+    if evidence.targets is not None:
+        measure_classes_of_sets(draft, evidence, answers, by_confidence(evidence, answers))
+        return
     y, predicted = evidence.y, answers.predicted
     found = per_class(y, predicted, len(evidence.classes), weights=evidence.weights, clusters=evidence.clusters)
     order = by_confidence(evidence, answers)
@@ -113,7 +128,8 @@ def measure_certainty(draft: Draft, evidence: Evidence, answers: Answers) -> Non
     """The reliability curve, and risk against coverage."""
     order = by_confidence(evidence, answers)
     rows = []
-    for part in reliability(answers.probabilities, evidence.y):
+    sets = evidence.targets is not None
+    for part in bins_of_sets(evidence, answers) if sets else reliability(answers.probabilities, evidence.y):
         mask = np.zeros(len(evidence.y), dtype=bool)
         mask[list(part.members)] = True
         name = draft.add_set(f"confidence={part.low:.3f}-{part.high:.3f}", keys_where(evidence, order, mask))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from passmuster.core.label_sets import MULTI, label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
 from passmuster.core.statistics import Interval, proportion, wilson
@@ -103,7 +104,8 @@ def against_named(
     raised = draft.add_set("flagged as novel", pick(evidence.keys, ordinary))
     draft.add("novelty_flagged", proportion(ordinary), slice="set=test", items=raised or "test")
     rows = []
-    for name in detectors:
+    able = [n for n in detectors if predictor.task != MULTI or detectors[n].uses != "logits"]
+    for name in able:
         arrays = detector_arrays(predictor, name, fit)
         if arrays is None:
             continue
@@ -120,7 +122,7 @@ def against_named(
         "rows": rows,
     }
     return [
-        Strange(key, predictor.modality.preview(payload), p.label, max(p.probabilities), "novel" in p.reasons)
+        Strange(key, predictor.modality.preview(payload), label_in_words(p.label), p.probability, "novel" in p.reasons)
         for key, payload, p in zip(keys, payloads, predictions)
     ]
 
@@ -133,6 +135,10 @@ def leave_classes_out(
     For detectors that look at embeddings, the training items that the bundle takes for the class are left out of the
     fit; for all of them the class's logit is left out. What is printed is the mean over classes.
     """
+    if evidence.targets is not None:
+        why = "an item that carries a class left out carries others too; name strange items with --novel to know"
+        draft.sections["novelty"] = {"setting": "none", "said": f"Not measured: {why}.", "rows": []}
+        return
     y = evidence.y
     counts = np.bincount(y, minlength=len(evidence.classes))[: evidence.n_known]
     able = np.flatnonzero((counts >= scope.n_smallest_left_out) & (counts < len(y)))

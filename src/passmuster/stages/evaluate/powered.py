@@ -57,6 +57,9 @@ def read_with_rest(
     n_pool = len(evidence.items) + evidence.n_unlabelled
     facts = {"n_labels": len(evidence.items), "n_drawn": n_drawn, "n_rounds": sum(r.drawn.any() for r in rounds)}
     draft.sections["evidence"] = facts | {"n_unlabelled": evidence.n_unlabelled, "worth": None}
+    if evidence.targets is not None:
+        progress.say("sets of classes are read from the labels alone: what the model says of the rest is not used")
+        return Reading(weights)
     if n_pool > MAX_ASKED:
         progress.say(f"{n_pool:,} test items are too many to ask about (limit {MAX_ASKED:,}): weights alone are used")
         return Reading(weights)

@@ -13,6 +13,7 @@ from passmuster.core.codec import to_plain
 from passmuster.core.cost import Cost, cost_of
 from passmuster.core.digests import canonical_json
 from passmuster.core.errors import IntegrityError, ResourceError
+from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
@@ -80,10 +81,12 @@ def evaluate(
     named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
     if named is not None:
         progress.say(f"{len(named.payloads):,} strange items read, {len(named.problems):,} could not be")
-    evidence = gather_evidence(store, chosen, predictor.classes)
+    evidence = gather_evidence(store, chosen, predictor.classes, predictor.task)
     progress.say(f"test opened for evaluation, look {evidence.look}: {len(evidence.items):,} labelled items")
     rng = np.random.default_rng(store.config.train.seed)
     answers = ask(store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle")
+    if answers.said is not None:
+        answers = replace(answers, numbers=evidence.number(p.label for p in answers.predictions))
 
     draft = Draft()
     reading = read_with_rest(store, draft, chosen, predictor, evidence, progress=progress)
@@ -143,6 +146,7 @@ def as_report(draft: Draft, bundle: Bundle, evidence: Evidence, incumbent: Bundl
         item_sets=draft.item_sets,
         sections=to_finite(to_plain(draft.sections)),
         incumbent=incumbent.digest if incumbent else "",
+        task=SINGLE if evidence.targets is None else MULTI,
     )
 
 

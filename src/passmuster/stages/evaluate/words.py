@@ -54,18 +54,32 @@ def write_summary(
     metrics = {(m.name, m.slice): m for m in draft.metrics}
     headline = metrics["accuracy", ""]
     is_enough = headline.value >= least_accuracy
-    how_often = f"It is right on {'' if is_enough else 'only '}{with_interval(headline)}"
+    right = "It is right" if evidence.targets is None else "It says exactly the classes that an item carries"
+    how_often = f"{right} on {'' if is_enough else 'only '}{with_interval(headline)}"
     below = "" if is_enough else f", where the policy asks for {percent(least_accuracy)}"
     sure, is_borne_out = when_sure(draft, evidence, answers)
     good = [said(f"{how_often}.", headline.items)] if is_enough else []
     bad = [] if is_enough else [said(f"{how_often}{below}.", headline.items)]
     (good if is_borne_out else bad).extend(sure)
+    if evidence.targets is not None:
+        (good if is_enough else bad).append(in_part(draft, evidence, metrics))
     draft.sections["summary"] = {
         "good": [*good, *good_at(draft, evidence, metrics)] or [said("Nothing that this test shows.", "")],
         "breaks": [*bad, *breaks_at(draft, evidence, answers, metrics)]
         or [said("Nothing stood out on this test.", "")],
     }
     draft.sections["unknown"] = not_known(draft, evidence, metrics, incumbent)
+
+
+def in_part(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Metric]) -> dict[str, str]:
+    """Of sets of classes: what is found and what is rightly said, counted class by class."""
+    section, mean = draft.sections["label_sets"], metrics["item_f1", ""]
+    text = (
+        f"Counted class by class: micro-F1 {percent(metrics['micro_f1', ''].value)}, macro-F1 "
+        f"{percent(metrics['macro_f1', ''].value)}, F1 of an item {percent(mean.value)} at the mean. Items carry "
+        f"{section['mean_classes']:.2f} classes, and it says {section['mean_said']:.2f}."
+    )
+    return said(text, mean.items)
 
 
 def when_sure(draft: Draft, evidence: Evidence, answers: Answers) -> tuple[list[dict[str, str]], bool]:
@@ -121,7 +135,8 @@ def breaks_at(
         )  # fmt: skip
     rows = [r for r in draft.sections["per_class"] if r["n"]]
     worst = min(rows, key=lambda r: (r["recall"]["value"], -r["n"]), default=None)
-    if worst and worst["recall"]["value"] < headline.value and len(rows) > 1:
+    usual = metrics.get(("micro_f1", ""), headline)  # of sets, being wholly right is harder than finding a class
+    if worst and worst["recall"]["value"] < usual.value and len(rows) > 1:
         seen = worst["recall"]
         lines.append(
             said(

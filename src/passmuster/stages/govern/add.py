@@ -16,20 +16,23 @@ from pathlib import Path
 import numpy as np
 
 from passmuster.core.errors import DataError, ResourceError
+from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Finding, Item, Label, Snapshot, Split
 from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
 from passmuster.stages.govern.inspect import Copies, disagreements, find_copies, inspect_items, inspect_labels
+from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.reading import Reading, check_ids, read_source, side_table
 from passmuster.stages.govern.rows import Source, open_source
 from passmuster.stages.govern.snapshot import latest_snapshot, new_facts, write_relabelled, write_snapshot
-from passmuster.stages.govern.splits import place
+from passmuster.stages.govern.splits import place, rarest_classes
 from passmuster.store.items import add_items, add_labels, drop_quarantined, read_items, read_labels
 from passmuster.store.snapshots import read_findings, read_placement
 from passmuster.store.store import Store
 
 N_EXAMPLES = 5
+SETS_GIVEN = "one label was expected, and here is a list"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,10 @@ def add(
     modality = modalities[store.config.project.modality]
     with store.lock("add"), contextlib.ExitStack() as undo:
         with_labels = labels is None and not unlabeled
-        source = open_source(path, modality, store.config.data, with_labels=with_labels, keyed=store.keyed)
+        cells = LabelCells.of(store.config)
+        source = open_source(
+            path, modality, store.config.data, with_labels=with_labels, keyed=store.keyed, labels=cells
+        )
         with store.read() as db:
             before = {item.key: item for item in read_items(db)}
             known = read_labels(db)
@@ -133,7 +139,9 @@ def _nothing_usable(reading: Reading) -> DataError:
         "data.nothing_usable",
         f"none of {reading.n_read:,} rows can be used; the first because: {first.reason}",
         where=first.source,
-        next="mend the data, or name the right columns; nothing was added",
+        next=BEGIN_ANEW
+        if SETS_GIVEN in first.reason
+        else "mend the data, or name the right columns; nothing was added",
     )
 
 
@@ -164,18 +172,19 @@ def _commit(
         old = read_placement(db, parent) if parent else {}
     latest = {**{key: label.label for key, label in known.items()}, **{k: v for k, (v, _) in reading.labels.items()}}
     copies = find_copies(store, modality, items, progress)
+    strata = rarest_classes(latest) if store.config.project.task == MULTI else latest
     splits = place(
         [old[i.key][0] if i.key in old else None for i in items],
         [i.given_split for i in items],
         copies.group,
-        [latest.get(i.key) for i in items],
+        [strata.get(i.key) for i in items],
         store.config.data,
         np.random.default_rng([store.config.train.seed, len(old)]),
     )
     by_key = {item.key: split for item, split in zip(items, splits, strict=True)}
     facts = _facts(reading, by_key, known)
     findings = inspect_items(store, modality, items, splits, copies, quarantined, progress)
-    findings += inspect_labels(items, splits, latest, store.config.data)
+    findings += inspect_labels(items, splits, latest, store.config)
     placed = _placed(items, splits, copies)
     with store.act("data.add") as act:
         drop_quarantined(act.db, sorted(mended))

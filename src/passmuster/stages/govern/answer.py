@@ -6,7 +6,6 @@ answer since the one before. A process that is killed in between loses nothing, 
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from passmuster.core.clock import now
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.errors import DataError, NotFoundError
 from passmuster.core.records import Finding, Label, Role, Snapshot
+from passmuster.stages.govern.class_names import clean_label
 from passmuster.stages.govern.snapshot import write_child
 from passmuster.store import ledger
 from passmuster.store.items import WITHDRAWN, add_labels, read_labels, standing_labels
@@ -24,7 +24,6 @@ from passmuster.store.schema import labels, snapshot_items, snapshots
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Act, Store
 
-MAX_LABEL_CHARACTERS = 120  # a class name longer than this is a text pasted into the wrong field
 BLOCK = 500
 
 
@@ -69,7 +68,8 @@ def answer(store: Store, answers: Sequence[Answer], *, who: str = "") -> Answere
         call was recorded.
     """
     who = who or store.actor
-    said = [replace(one, label=clean_name(one.label)) for one in answers]
+    task = store.config.project.task
+    said = [replace(one, label=clean_label(one.label, task)) for one in answers]
     with store.act("label.answer") as act:
         _check_split(act, said)
         known = {
@@ -142,36 +142,6 @@ def pin(store: Store) -> Pinned | None:
             act.payload["n_items_relabelled"] = len(changed)
             snapshot, findings = write_child(act, store, parent)
     return Pinned(len(changed), snapshot, tuple(findings))
-
-
-def clean_name(name: str) -> str:
-    """A class name as it is kept: without space around it.
-
-    Raises
-    ------
-    DataError
-        ``label.name`` when it is empty, too long, or has control characters.
-
-    >>> clean_name("  late delivery ")
-    'late delivery'
-    """
-    kept = name.strip()
-    what = ""
-    if not kept:
-        what = "a class needs a name"
-    elif len(kept) > MAX_LABEL_CHARACTERS:
-        what = "this is too long for the name of a class"
-    elif any(unicodedata.category(c) in ("Cc", "Cs") for c in kept):
-        what = "the name of a class cannot have control characters"
-    if what:
-        raise DataError(
-            "label.name",
-            what,
-            value=f"{len(kept):,} characters",
-            limit=f"1 to {MAX_LABEL_CHARACTERS}",
-            next="name it shorter",
-        )
-    return kept
 
 
 def fact_leaf(fact: Label) -> str:

@@ -8,8 +8,18 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from passmuster.core.config import FILE_NAME, Config, ProjectConfig, read_config, render_config
+from passmuster.core.config import (
+    DEFAULT_GATES,
+    FILE_NAME,
+    MULTI_LABEL_GATES,
+    Config,
+    Policy,
+    ProjectConfig,
+    read_config,
+    render_config,
+)
 from passmuster.core.errors import ResourceError, UsageError
+from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.modality.find import modalities
 from passmuster.store.store import Store
 
@@ -21,7 +31,7 @@ HEAD = """\
 LOOK_AT = 2_000  # files that are looked at to tell texts from images
 
 
-def init(folder: Path, *, name: str = "", modality: str = "") -> Store:
+def init(folder: Path, *, name: str = "", modality: str = "", task: str = "") -> Store:
     """Make a project in `folder`, or open the one that is there.
 
     Parameters
@@ -29,11 +39,19 @@ def init(folder: Path, *, name: str = "", modality: str = "") -> Store:
     name : the folder's name when empty
     modality : "text" or "image"; when empty, what most files in the folder are, "text" where that does not show
 
+    task : "single-label" (one class for each item; when empty) or "multi-label" (any number of them, none too)
+
     Raises
     ------
     UsageError
-        ``modality.unknown``; ``project.exists`` when the project that is there is of another modality.
+        ``modality.unknown``, ``task.unknown``; ``project.exists`` when the project that is there is of another modality
+        or task.
     """
+    if task and task not in (SINGLE, MULTI):
+        raise UsageError(
+            "task.unknown", "there is no such task", value=task, limit=f"{SINGLE}, {MULTI}",
+            next=f"muster init {folder} --task {MULTI}",
+        )  # fmt: skip
     if modality:
         modality = modalities[modality].name
     path = folder / FILE_NAME
@@ -47,13 +65,20 @@ def init(folder: Path, *, name: str = "", modality: str = "") -> Store:
                 where=path,
                 next="muster init OTHER-FOLDER",
             )
+        if task and task != there.task:
+            raise UsageError(
+                "project.exists", f"there is a {there.task} project here already", value=task, where=path,
+                next=f'set project.task = "{task}" in {FILE_NAME}, or muster init OTHER-FOLDER --task {task}',
+            )  # fmt: skip
         return Store.create(folder)
     name = name or folder.resolve().name
-    project = ProjectConfig(name=name, modality=modality or detect_modality(folder))  # type: ignore[arg-type]
+    project = ProjectConfig(name, modality or detect_modality(folder), task or SINGLE)  # type: ignore[arg-type]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{FILE_NAME}.{os.getpid()}")
-        temporary.write_text(HEAD + render_config(replace(Config(), project=project)), encoding="utf-8")
+        policy = Policy(gates=MULTI_LABEL_GATES if project.task == MULTI else DEFAULT_GATES)
+        text = HEAD + render_config(replace(Config(), project=project, policy=policy))
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise ResourceError("project.write", f"the folder cannot be written: {error}", where=folder) from error

@@ -13,7 +13,8 @@ from passmuster.checks.labels import class_balance, label_conflicts, label_disag
 from passmuster.checks.leakage import leakage
 from passmuster.checks.personal_data import personal_data
 from passmuster.checks.quality import unusable
-from passmuster.core.config import DataConfig
+from passmuster.core.config import Config
+from passmuster.core.label_sets import classes_in
 from passmuster.core.progress import Progress
 from passmuster.core.records import Finding, Item
 from passmuster.modality.base import Modality
@@ -75,7 +76,7 @@ def inspect_items(
 
 
 def inspect_labels(
-    items: Sequence[Item], splits: Sequence[str], labels: Mapping[str, str], config: DataConfig
+    items: Sequence[Item], splits: Sequence[str], labels: Mapping[str, str], config: Config
 ) -> list[Finding]:
     """Findings about labels, given as the latest by item key; those of reference items are not learnt from."""
     train = {i.key: labels[i.key] for i, s in zip(items, splits, strict=True) if s == "train" and i.key in labels}
@@ -83,8 +84,9 @@ def inspect_labels(
     numbers: dict[str, int] = {}
     contents = [numbers.setdefault(item.digest, len(numbers)) for item in items]
     found = label_conflicts(contents, [labels.get(item.key) for item in items], [item.key for item in items])
+    sets = [{key: classes_in(label, config.project.task) for key, label in side.items()} for side in (train, test)]
     return found + class_balance(
-        train, test, n_items=len(items), max_ratio=config.max_class_ratio, min_labels=config.min_class_labels
+        *sets, n_items=len(items), max_ratio=config.data.max_class_ratio, min_labels=config.data.min_class_labels
     )
 
 

@@ -14,6 +14,7 @@ from passmuster.core.clock import now
 from passmuster.core.errors import DataError, NotFoundError
 from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
 from passmuster.modality.find import modalities
+from passmuster.stages.govern.label_cells import LabelCells
 from passmuster.stages.govern.label_studio import read_label_studio
 from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
 from passmuster.stages.govern.snapshot import role_of, write_relabelled
@@ -106,7 +107,7 @@ def read_labels_file(path: Path, store: Store, items: Sequence[Item]) -> tuple[l
         raise NotFoundError("data.no_path", "there is no such file", where=path, next="muster label --export FILE.csv")
     export = read_label_studio(path, store, modalities[store.config.project.modality], items)
     if export is None:
-        return read_label_table(path, store.config.data), ()
+        return read_label_table(path, store.config.data, LabelCells.of(store.config)), ()
     return export[0], (export[1],)
 
 

@@ -1,10 +1,11 @@
 """Exports of Label Studio as label rows: its full JSON, JSON-MIN and CSV, recognised by what is in them.
 
-One choice per annotation is read (the tag ``Choices``). A task may have several annotations: each is a row, in the
-order in which they were made, so that contradictions are kept and the latest counts. Cancelled annotations and tasks
-without one are rows without a label; predictions are not labels. The formats are described in Label Studio's
-documentation, "Export annotations" and "Label Studio JSON format of annotated tasks"; JSON-MIN and CSV put the fields
-of the task's data, the name of each control and the facts about the annotation side by side.
+The choices of an annotation are read (the tag ``Choices``): one, or in a multi-label project any number, where an
+annotation that was submitted without a choice says "none of the classes". A task may have several annotations: each is
+a row, in the order in which they were made, so that contradictions are kept and the latest counts. Cancelled
+annotations and tasks without one are rows without a label; predictions are not labels. The formats are described in
+Label Studio's documentation, "Export annotations" and "Label Studio JSON format of annotated tasks"; JSON-MIN and CSV
+put the fields of the task's data, the name of each control and the facts about the annotation side by side.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
+from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Item
 from passmuster.modality.base import Modality
 from passmuster.stages.govern.cells import header_of, is_table, records_of
+from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.label_table import LabelRow
 from passmuster.stages.govern.rows import plain
 from passmuster.stages.govern.stored import content_of
@@ -58,12 +61,12 @@ class Counts:
 class Said:
     """One annotation, or a task without one: the task's data, the choices, who said so and when.
 
-    `where` names it in errors; `own_id` says whether a field `id` of the data is the user's, and not the number that
-    Label Studio gave the task.
+    `choices` is None for a task without an annotation and for a cancelled one. `where` names it in errors; `own_id`
+    says whether a field `id` of the data is the user's, and not the number that Label Studio gave the task.
     """
 
     data: Mapping[str, Any]
-    choices: tuple[str, ...]
+    choices: tuple[str, ...] | None
     who: str
     at: str
     where: str
@@ -82,7 +85,7 @@ def read_label_studio(
     ------
     DataError
         ``label_studio.json``, ``label_studio.control`` when it cannot be told which control holds the label,
-        ``label_studio.choices`` for an annotation with more than one choice.
+        ``label_studio.choices`` for an annotation with more than one choice in a single-label project.
     """
     read = _open(path, store.config.data)
     if read is None:
@@ -91,17 +94,27 @@ def read_label_studio(
     find = Finder.of(store, modality, items)
     rows = []
     for one in sorted(said, key=lambda one: one.at):
-        if len(one.choices) > 1:
-            raise DataError(
-                "label_studio.choices",
-                "an annotation has more than one choice, and an item has one label",
-                value=", ".join(one.choices[:5]),
-                where=one.where,
-                next="export a project with single choices",
-            )
-        label = one.choices[0].strip() if one.choices else None
-        rows.append(LabelRow(find.id_of(one), label or None, one.where, None, one.who))
+        rows.append(LabelRow(find.id_of(one), _label(one, LabelCells.of(store.config)), one.where, None, one.who))
     return rows, counts.note(kind)
+
+
+def _label(one: Said, cells: LabelCells) -> str | None:
+    if one.choices is None or (cells.task == SINGLE and not one.choices):
+        return None
+    if cells.task == SINGLE and len(one.choices) > 1:
+        raise DataError(
+            "label_studio.choices",
+            "an annotation has more than one choice, and an item of a single-label project has one label",
+            value=", ".join(one.choices[:5]),
+            where=one.where,
+            next=f"export a project with single choices; or {BEGIN_ANEW}",
+        )
+    if cells.task == SINGLE:
+        return one.choices[0].strip() or None
+    try:
+        return cells.read(list(one.choices))
+    except ValueError as error:
+        raise DataError("label_studio.choices", str(error), where=one.where, next="rename the choice") from error
 
 
 @dataclass(frozen=True)
@@ -206,13 +219,13 @@ def _tasks(records: Sequence[Mapping[str, Any]], path: Path, control: str, count
         annotations = task["annotations"] or []
         if not annotations:
             counts.n_unanswered += 1
-            yield Said(task["data"], (), "", "", where, own_id=True)
+            yield Said(task["data"], None, "", "", where, own_id=True)
         for annotation in annotations:
             counts.n_annotations += 1
             cancelled = bool(annotation.get("was_cancelled"))
             counts.n_cancelled += cancelled
             found = [r["value"]["choices"] for r in _choices(annotation) if r.get("from_name") == control]
-            choices = () if cancelled else tuple(str(c) for some in found for c in some)
+            choices = None if cancelled else tuple(str(c) for some in found for c in some)
             at = str(annotation.get("updated_at") or annotation.get("created_at") or "")
             yield Said(task["data"], choices, _who(annotation.get("completed_by")), at, where, own_id=True)
 
@@ -271,7 +284,7 @@ def _flat(
         counts.n_cancelled += cancelled
         counts.n_tasks = len(tasks)
         data = {name: value for name, value in record.items() if name not in known or name == config.id_column}
-        choices = () if cancelled else _flat_choices(record.get(control))
+        choices = None if cancelled else _flat_choices(record.get(control))
         at = str(record.get("updated_at") or record.get("created_at") or "")
         yield Said(data, choices, _who(record.get("annotator")), at, where, own_id=False)
 

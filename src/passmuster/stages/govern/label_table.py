@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from passmuster.core.config import DataConfig
+from passmuster.core.config import Config, DataConfig
 from passmuster.core.errors import DataError
+from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Role
 from passmuster.stages.govern.cells import header_of, is_table, records_of
+from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.rows import iso_time, plain
 from passmuster.stages.govern.tables import USUAL, choose_column
 
@@ -36,7 +38,7 @@ class LabelRow:
     groups: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_label_table(path: Path, config: DataConfig) -> list[LabelRow]:
+def read_label_table(path: Path, config: DataConfig, labels: LabelCells = LabelCells()) -> list[LabelRow]:
     """Every row of a label table, which has a column of ids or paths and one of labels.
 
     Raises
@@ -77,12 +79,10 @@ def read_label_table(path: Path, config: DataConfig) -> list[LabelRow]:
         identity = plain(cells.get(id_column))
         if identity is None:
             raise _bad_row("the id is missing", where)
-        if isinstance(cells.get(label_column), (list, dict)):
-            raise _bad_row(f"one label was expected, and here is a {type(cells[label_column]).__name__}", where)
         rows.append(
             LabelRow(
                 bare(identity),
-                None if (label := plain(cells.get(label_column))) is None else bare(label),
+                _label(cells.get(label_column), bare, labels, where),
                 where,
                 _role(cells.get("role"), where),
                 plain(cells.get("who")) or "",
@@ -95,6 +95,15 @@ def read_label_table(path: Path, config: DataConfig) -> list[LabelRow]:
     if not rows:
         raise DataError("data.empty", "the table of labels has no rows", where=path, next="check the file")
     return rows
+
+
+def rows_of(labels: Mapping[str, str | Sequence[str]], config: Config) -> list[LabelRow]:
+    """Rows of labels that are at hand as values: item id to label, or to the classes of a multi-label item."""
+    cells = LabelCells.of(config)
+    return [
+        LabelRow(id_, _label(said if isinstance(said, str) else list(said), str, cells, id_))
+        for id_, said in labels.items()
+    ]
 
 
 def guard_cell(text: str) -> str:
@@ -162,8 +171,16 @@ def match(rows: Sequence[LabelRow], ids: Collection[str], folder: str = "") -> d
     return found
 
 
-def _bad_row(what: str, where: str) -> DataError:
-    return DataError("label.row", f"a row of labels cannot be used: {what}", where=where, next="mend the row")
+def _label(cell: Any, bare: Callable[[str], str], labels: LabelCells, where: str) -> str | None:
+    try:
+        return labels.read(bare(cell) if isinstance(cell, str) else cell)
+    except ValueError as error:
+        remedy = BEGIN_ANEW if isinstance(cell, list) and labels.task == SINGLE else "mend the row"
+        raise _bad_row(str(error), where, remedy) from error
+
+
+def _bad_row(what: str, where: str, remedy: str = "mend the row") -> DataError:
+    return DataError("label.row", f"a row of labels cannot be used: {what}", where=where, next=remedy)
 
 
 def _role(value: Any, where: str) -> Role | None:

@@ -11,6 +11,7 @@ from passmuster.core.errors import DataError
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item
 from passmuster.modality.base import Modality
+from passmuster.stages.govern.label_cells import LabelCells
 from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
 from passmuster.stages.govern.rows import Row, Source
 from passmuster.stages.govern.stored import content_of
@@ -64,7 +65,7 @@ def side_table(
     """Rows of the table of labels by item id; the last one counts where an id comes twice."""
     if path is None:
         return {}
-    rows = read_label_table(path, store.config.data)
+    rows = read_label_table(path, store.config.data, LabelCells.of(store.config))
     found = match(rows, {*ids, *(item.id for item in before.values())}, source.name)
     return {found[number]: row for number, row in enumerate(rows)}
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, NotFoundError
 from passmuster.modality.base import Modality
+
+if TYPE_CHECKING:
+    from passmuster.stages.govern.label_cells import LabelCells
 
 SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train", "dev": "train",
@@ -52,7 +55,13 @@ class Source:
 
 
 def open_source(
-    path: Path, modality: Modality, config: DataConfig, *, with_labels: bool, keyed: Callable[[bytes], str]
+    path: Path,
+    modality: Modality,
+    config: DataConfig,
+    *,
+    with_labels: bool,
+    keyed: Callable[[bytes], str],
+    labels: LabelCells | None = None,
 ) -> Source:
     """How `path` will be read; nothing is decoded yet.
 
@@ -60,6 +69,7 @@ def open_source(
     ----------
     with_labels : whether folder names and columns may give labels
     keyed : the project's keyed digest, which names rows that have no id
+    labels : how cells of labels are read; as one class each when None
 
     Raises
     ------
@@ -69,6 +79,7 @@ def open_source(
         ``data.format`` for a file that is neither a table nor an item.
     """
     from passmuster.stages.govern.folders import open_folder
+    from passmuster.stages.govern.label_cells import LabelCells
     from passmuster.stages.govern.tables import is_table, open_table
 
     if not path.exists():
@@ -76,7 +87,7 @@ def open_source(
     if path.is_dir():
         return open_folder(path, modality, with_labels=with_labels)
     if is_table(path):
-        return open_table(path, modality, config, with_labels=with_labels, keyed=keyed)
+        return open_table(path, modality, config, with_labels=with_labels, keyed=keyed, labels=labels or LabelCells())
     if path.suffix.lower() in modality.suffixes:
         row = Row(path.name, path.name, path)
         return Source(path.name, lambda: iter([row]))

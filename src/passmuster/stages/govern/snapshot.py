@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import select
 
 from passmuster.core.clock import now
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
-from passmuster.core.errors import NotFoundError
+from passmuster.core.errors import NotFoundError, UsageError
+from passmuster.core.label_sets import MULTI, SINGLE, Task, classes_in, split_label
 from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
 from passmuster.stages.govern.inspect import LABEL_KINDS, disagreements, inspect_labels
 from passmuster.store.items import add_labels, n_label_facts, read_items, read_labels
+from passmuster.store.schema import snapshots
 from passmuster.store.snapshots import (
     add_findings,
     add_snapshot,
@@ -32,17 +37,21 @@ def write_snapshot(
     known = {key: label for key, label in labels.items() if key in kept}
     leaves = [sha256_hex(canonical_json([label.key, label.label, label.role])) for _, label in sorted(known.items())]
     labels_root = merkle_root(leaves)
+    task = checked_task(act, store, known.values())
     facts = {"items": root, "labels": labels_root, "parent": parent, "modality": store.config.project.modality}
+    if task != SINGLE:  # as they always were where the task is the one there used to be
+        facts["task"] = task
     snapshot = Snapshot(
         digest=sha256_hex(canonical_json(facts)),
         parent=parent,
         created=now(),
         modality=store.config.project.modality,
-        classes=tuple(sorted({label.label for label in known.values()})),
+        classes=tuple(sorted({name for label in known.values() for name in classes_in(label.label, task)})),
         n_items=dict(sorted(Counter(split for _, split, _ in placed).items())),
         n_labels=dict(sorted(Counter(label.role for label in known.values()).items())),
         labels_read=n_label_facts(act.db),
         terms=store.config.data.terms,
+        task=task,
     )
     add_snapshot(act.db, snapshot, rows)
     add_findings(act.db, snapshot.digest, findings)
@@ -54,6 +63,29 @@ def write_snapshot(
         n_findings=dict(sorted(Counter(f.kind for f in findings).items())),
     )
     return snapshot
+
+
+def checked_task(act: Act, store: Store, labels: Iterable[Label]) -> Task:
+    """The project's task; labels that were given as sets cannot be read as one class each.
+
+    Raises
+    ------
+    UsageError
+        ``task.changed`` when a multi-label project was made a single-label one.
+    """
+    task = store.config.project.task
+    if task == MULTI:
+        return task
+    before = act.db.execute(select(snapshots.c.record).order_by(snapshots.c.n.desc()).limit(1)).scalar()
+    if before is not None and json.loads(before).get("task", SINGLE) == MULTI:
+        sets = [label for label in labels if len(split_label(label.label)) != 1]
+        if sets:
+            raise UsageError(
+                "task.changed", "items of this project carry sets of classes, which a single-label task cannot read",
+                value=f"{len(sets):,} items", where="project.task in muster.toml",
+                next='set project.task = "multi-label" again, or begin anew: muster init OTHER-FOLDER',
+            )  # fmt: skip
+    return task
 
 
 def write_relabelled(
@@ -81,9 +113,11 @@ def _place_anew(act: Act, store: Store, parent: Snapshot) -> tuple[list[tuple[It
     placement = read_placement(act.db, parent)
     items = read_items(act.db, keys=list(placement))
     splits = [placement[item.key][0] for item in items]
-    latest = {key: label.label for key, label in read_labels(act.db).items()}
+    standing = read_labels(act.db)
+    checked_task(act, store, standing.values())
+    latest = {key: label.label for key, label in standing.items()}
     findings = [f for f in read_findings(act.db, parent.digest) if f.kind not in LABEL_KINDS]
-    findings += inspect_labels(items, splits, latest, store.config.data) + disagreements(act.db)
+    findings += inspect_labels(items, splits, latest, store.config) + disagreements(act.db)
     return [(item, split, placement[item.key][1]) for item, split in zip(items, splits, strict=True)], findings
 
 

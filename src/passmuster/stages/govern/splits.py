@@ -6,11 +6,12 @@ Splits are made on light features, before any encoder has seen an item.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from passmuster.core.config import DataConfig
+from passmuster.core.label_sets import NO_CLASS, split_label
 from passmuster.core.records import Split
 
 
@@ -35,7 +36,7 @@ def place(
     old : the place in the parent snapshot, None for a new item
     given : "", "train", "reference" or "test"
     group : (n,) int, equal for items that belong together
-    labels : None where there is none
+    labels : None where there is none; of sets of classes, what `rarest_classes` says
     """
     n = len(old)
     split: list[Split | None] = list(old)
@@ -54,6 +55,22 @@ def place(
     rest = [g for g in open_groups if all(split[i] is None for i in g)]
     _draw_reference(split, rest, labels, config)
     return [s or "train" for s in split]
+
+
+def rarest_classes(labels: Mapping[str, str]) -> dict[str, str]:
+    """By item key, the rarest of its classes, as which an item with several counts where classes are kept even.
+
+    Most sets of classes occur once or twice, so that shares of each could not be kept; what a split must not do is
+    leave a rare class on one side (the idea of iterative stratification, Sechidis, Tsoumakas and Vlahavas 2011).
+
+    >>> rarest_classes({"a": "x", "b": "x", "c": '["x","y"]', "d": "[]"})
+    {'a': 'x', 'b': 'x', 'c': 'y', 'd': '[]'}
+    """
+    sizes = Counter(name for label in labels.values() for name in split_label(label))
+    return {
+        key: min(split_label(label), key=lambda name: (sizes[name], name), default=NO_CLASS)
+        for key, label in labels.items()
+    }
 
 
 def _follow(split: list[Split | None], given: Sequence[str], members: Sequence[list[int]]) -> None:

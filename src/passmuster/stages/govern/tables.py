@@ -14,6 +14,7 @@ from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
 from passmuster.modality.base import Modality
 from passmuster.stages.govern.cells import Record, header_of, is_table, records_of
+from passmuster.stages.govern.label_cells import LabelCells
 from passmuster.stages.govern.rows import Row, Source, iso_time, plain, split_of
 
 __all__ = ["Columns", "choose_column", "is_table", "open_table"]
@@ -44,9 +45,15 @@ class Columns:
 
 
 def open_table(
-    path: Path, modality: Modality, config: DataConfig, *, with_labels: bool, keyed: Callable[[bytes], str]
+    path: Path,
+    modality: Modality,
+    config: DataConfig,
+    *,
+    with_labels: bool,
+    keyed: Callable[[bytes], str],
+    labels: LabelCells = LabelCells(),
 ) -> Source:
-    """A table as a source: of texts, or of paths to images (relative to the table's folder).
+    """A table as a source: of texts, or of paths to images (relative to the table's folder); `labels` reads its labels.
 
     Raises
     ------
@@ -58,7 +65,9 @@ def open_table(
     columns = _columns(path, header, modality, config, with_labels)
     used = [f"{role} = {name!r}" for role in ("content", "label", "id", "split", "subject", "time")
             if (name := getattr(columns, role))]  # fmt: skip
-    return Source(path.name, partial(_rows, path, modality, columns, keyed), None, ("columns: " + ", ".join(used),))
+    return Source(
+        path.name, partial(_rows, path, modality, columns, keyed, labels), None, ("columns: " + ", ".join(used),)
+    )
 
 
 def _columns(path: Path, header: Sequence[str], modality: Modality, config: DataConfig, with_labels: bool) -> Columns:
@@ -115,7 +124,9 @@ def choose_column(header: Sequence[str], named: str, usual: Sequence[str], path:
     return next((lower[name] for name in usual if name in lower), "")
 
 
-def _rows(path: Path, modality: Modality, columns: Columns, keyed: Callable[[bytes], str]) -> Iterator[Row]:
+def _rows(
+    path: Path, modality: Modality, columns: Columns, keyed: Callable[[bytes], str], labels: LabelCells
+) -> Iterator[Row]:
     occurrences: Counter[str] = Counter()
     n_rows = 0
     for record in records_of(path):
@@ -124,7 +135,7 @@ def _rows(path: Path, modality: Modality, columns: Columns, keyed: Callable[[byt
         if record.problem:
             yield Row(source, source, None, record.problem)
             continue
-        yield _row(record, source, path, modality, columns, keyed, occurrences)
+        yield _row(record, source, path, modality, columns, keyed, labels, occurrences)
     if not n_rows:
         raise DataError("data.empty", "the table has no rows", where=path, next="check the file")
 
@@ -136,6 +147,7 @@ def _row(
     modality: Modality,
     columns: Columns,
     keyed: Callable[[bytes], str],
+    labels: LabelCells,
     occurrences: Counter[str],
 ) -> Row:
     cells = record.cells
@@ -155,17 +167,19 @@ def _row(
         at = ""
         if not problem:
             content, problem = None, f"item.time: not an ISO time: {str(cells[columns.time])[:40]!r}"
-    label = cells.get(columns.label) if columns.label else None
-    if isinstance(label, (list, dict)) and not problem:
-        content, problem = None, f"item.label: one label was expected, and here is a {type(label).__name__}"
-        label = None
+    label = None
+    try:
+        label = labels.read(cells.get(columns.label)) if columns.label else None
+    except ValueError as error:
+        if not problem:
+            content, problem = None, f"item.label: {error}"
     split = plain(cells.get(columns.split)) if columns.split else None
     return Row(
         identity or source,
         source,
         content,
         problem,
-        plain(label),
+        label,
         split_of(split or "", source),
         (plain(cells.get(columns.subject)) or "") if columns.subject else "",
         at,

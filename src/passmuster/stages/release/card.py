@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from passmuster.core.cost import in_words
+from passmuster.core.label_sets import MULTI
 from passmuster.core.records import Finding, Metric, Release, Report, Snapshot, Verdict
 from passmuster.runtime.bundle import Manifest
 
 HEADLINES = {
     "accuracy": "right answers",
+    "item_f1": "F1 of an item's set of classes, at the mean",
+    "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",
+    "hamming_loss": "wrong decisions of all (Hamming loss)",
     "ece": "calibration error (ECE)",
     "accuracy_difference": "gain over the live release",
     "negative_flip_rate": "answers that went from right to wrong",
@@ -38,7 +42,7 @@ def model_card(
 ) -> str:
     """The card as Markdown, in plain words. It holds no item and no id that a user gave."""
     sections = [
-        [f"# Model card: {release.id}", "", *what(manifest), *cost(report)],
+        [f"# Model card: {release.id}", "", *what(manifest, report.task), *cost(report)],
         ["## Verdict", "", *judged(verdict)],
         ["## Data", "", *data(snapshot, findings)],
         ["## Evidence", "", *evidence(report, verdict)],
@@ -48,12 +52,13 @@ def model_card(
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def what(manifest: Manifest) -> Iterator[str]:
+def what(manifest: Manifest, task: str) -> Iterator[str]:
     """What it is and how it was made."""
     classes = ", ".join(map(plain, manifest.classes[:20])) + (
         f" and {len(manifest.classes) - 20} more" if len(manifest.classes) > 20 else ""
     )
-    yield f"It gives each {manifest.modality} one of {len(manifest.classes)} labels: {classes}."
+    how_many = "any number" if task == MULTI else "one"
+    yield f"It gives each {manifest.modality} {how_many} of {len(manifest.classes)} labels: {classes}."
     yield ""
     yield f"Learnt by `{manifest.rung}` with the head `{manifest.head}`; served by {manifest.engine.name} in"
     yield f"{manifest.engine.precision}."
@@ -130,7 +135,8 @@ def limits(report: Report, manifest: Manifest) -> Iterator[str]:
     unknown: Any = report.sections.get("unknown", [])
     for line in [unknown] if isinstance(unknown, str) else unknown:
         yield f"- {plain(str(line))}"
-    yield f"- It knows its {len(manifest.classes)} labels only; an item of another kind gets one of them, or none."
+    some = "some of them" if report.task == MULTI else "one of them"
+    yield f"- It knows its {len(manifest.classes)} labels only; an item of another kind gets {some}, or none."
     yield "- The numbers hold for items like the test's; a change of what a label means shows in new labels only."
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from passmuster.core.clock import age_s, now
+from passmuster.core.label_sets import split_label
 from passmuster.core.records import Payload, Prediction, TrafficRecord
 from passmuster.stages.serve.fleet import Lane, Lanes
 from passmuster.stages.serve.meters import Meters
@@ -44,12 +45,13 @@ class Answered:
     def as_dict(self) -> dict[str, Any]:
         """What `POST /v1/predict` answers for the item."""
         p = self.prediction
-        classes = self.lane.predictor.classes
+        by_class = dict(zip(self.lane.predictor.classes, p.probabilities, strict=True))
+        said = {"label": p.label} if p.whole is None else {"labels": scored(p.label, by_class)}
         return {
             "id": self.id,
-            "label": p.label,
-            "probability": max(p.probabilities),
-            "probabilities": dict(zip(classes, p.probabilities, strict=True)),
+            **said,
+            "probability": p.probability,
+            "probabilities": by_class,
             "prediction_set": p.prediction_set,
             "abstained": p.abstained,
             "reasons": p.reasons,
@@ -57,6 +59,16 @@ class Answered:
             "release": self.lane.release.id,
             "channel": self.lane.channel.name,
         }
+
+
+def scored(label: str, by_class: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The classes that a multi-label answer says, the most probable first.
+
+    >>> scored('["broken","late"]', {"broken": 0.5, "late": 0.9, "lost": 0.1})
+    [{'class': 'late', 'probability': 0.9}, {'class': 'broken', 'probability': 0.5}]
+    """
+    names = sorted(split_label(label), key=lambda name: (-by_class[name], name))
+    return [{"class": name, "probability": by_class[name]} for name in names]
 
 
 def answer(asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]) -> list[Answered]:
@@ -149,7 +161,7 @@ def record_of(answered: Answered) -> TrafficRecord:
         routing_key=answered.routing_key,
         input=lane.predictor.modality.encode(answered.asked.payload),
         label=prediction.label,
-        probability=max(prediction.probabilities),
+        probability=prediction.probability,
         abstained=prediction.abstained,
         reasons=prediction.reasons,
         novelty=prediction.novelty,

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from passmuster import __version__
 from passmuster.core.clock import now
 from passmuster.core.errors import MusterError, NotFoundError, ResourceError, UsageError
+from passmuster.core.label_sets import classes_in
 from passmuster.core.records import FeedbackRecord, Payload
 from passmuster.stages.serve import inference_protocol as oip
 from passmuster.stages.serve.answering import Answered, Asked
@@ -28,7 +29,13 @@ from passmuster.stages.serve.door import Door, Handler, error_response, json_res
 from passmuster.stages.serve.fleet import Fleet, Lane
 from passmuster.stages.serve.meters import CONTENT_TYPE, Meters
 from passmuster.stages.serve.openapi import describe
-from passmuster.stages.serve.requests import FeedbackRequest, PredictRequest, read_feedback, read_predict
+from passmuster.stages.serve.requests import (
+    FeedbackRequest,
+    PredictRequest,
+    feedback_label,
+    read_feedback,
+    read_predict,
+)
 from passmuster.store.store import Store
 from passmuster.store.traffic import TrafficReader, TrafficWriter
 
@@ -116,9 +123,11 @@ class Service:
                 value=missing[:80],
                 next="send an id from an answer of /v1/predict",
             )
-        at = now()
-        self.writer.append([FeedbackRecord(fact.id, fact.label, fact.who, at) for fact in facts])
-        return sorted({fact.label for fact in facts} - set(self.main.predictor.classes))
+        at, task = now(), self.main.predictor.task
+        labels = [feedback_label(fact, task) for fact in facts]
+        self.writer.append([FeedbackRecord(f.id, label, f.who, at) for f, label in zip(facts, labels, strict=True)])
+        said = {name for label in labels for name in classes_in(label, task)}
+        return sorted(said - set(self.main.predictor.classes))
 
     async def infer(self, request: Request) -> Response:
         lanes = self.find_model(request)
@@ -128,13 +137,16 @@ class Service:
             raise UsageError("request.binary", "binary tensor data are not taken", next="send the tensor as JSON")
         asked, fields, key = await in_thread_if(
             len(body) > SMALL_BODY_BYTES,
-            lambda: oip.read_infer(body, header_key, modality, self.config.data, self.config.serve.max_items),
+            lambda: oip.read_infer(
+                body, header_key, modality, self.config.data, self.config.serve.max_items, lanes[0].predictor.task
+            ),
         )
         payloads = await self.decoded(fields, len(body), request)
         version = request.path_params.get("version", "")
         answers = await self.answers(payloads, key, version, request)
         classes = lanes[0].predictor.classes
-        return json_response(oip.infer_answer(asked, answers, self.model, lanes[0].release.id, classes))
+        task = lanes[0].predictor.task
+        return json_response(oip.infer_answer(asked, answers, self.model, lanes[0].release.id, classes, task))
 
     async def decoded(self, fields: Sequence[Field], n_bytes: int, request: Request) -> list[Payload]:
         """The payloads of a request whose body had `n_bytes`; what may take long is done in a thread while wanted."""

@@ -7,6 +7,7 @@ as one BYTES tensor. Images come as BYTES (base64 of an image file), as UINT8 (v
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -17,6 +18,7 @@ import numpy as np
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
+from passmuster.core.label_sets import MULTI, SINGLE, classes_in
 from passmuster.modality.base import Modality, Pending
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.serve.answering import Answered
@@ -35,6 +37,13 @@ OUTPUTS = {
     "release": "BYTES",
     "channel": "BYTES",
 }
+# Of a multi-label model: which classes are said, for each class and as a JSON list.
+LABEL_SETS_OUTPUTS = {
+    "labels": "BYTES",
+    "said": "BOOL",
+    **{name: kind for name, kind in OUTPUTS.items() if name != "label"},
+}
+BY_CLASS = ("probabilities", "said")  # a column for each class
 
 
 class Tensor(msgspec.Struct):
@@ -64,7 +73,7 @@ class InferRequest(msgspec.Struct):
 
 
 def read_infer(
-    body: bytes, header_key: str, modality: Modality, config: DataConfig, max_items: int
+    body: bytes, header_key: str, modality: Modality, config: DataConfig, max_items: int, task: str = SINGLE
 ) -> tuple[InferRequest, list[Field], str]:
     """The request, its items, and its routing key.
 
@@ -80,12 +89,13 @@ def read_infer(
         raise DataError(
             "tensor.inputs", "this model takes one input tensor", value=found, limit=name, where="inputs", next=SEE
         )
-    if unknown := [o.name for o in asked.outputs if o.name not in OUTPUTS]:
+    known = outputs_of(task)
+    if unknown := [o.name for o in asked.outputs if o.name not in known]:
         raise DataError(
             "tensor.outputs",
             "there is no such output",
             value=unknown[0],
-            limit=", ".join(OUTPUTS),
+            limit=", ".join(known),
             where="outputs",
             next="leave outputs out to get all of them",
         )
@@ -186,21 +196,34 @@ def describe_model(name: str, versions: Sequence[str], predictor: Predictor) -> 
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": input_name, "datatype": datatype, "shape": shape}],
         "outputs": [
-            {"name": out, "datatype": kind, "shape": [-1, n_classes] if out == "probabilities" else [-1]}
-            for out, kind in OUTPUTS.items()
+            {"name": out, "datatype": kind, "shape": [-1, n_classes] if out in BY_CLASS else [-1]}
+            for out, kind in outputs_of(predictor.task).items()
         ],
-        "parameters": {"classes": list(predictor.classes)},
+        "parameters": {"classes": list(predictor.classes), "task": predictor.task},
     }
 
 
+def outputs_of(task: str) -> dict[str, str]:
+    """Names and types of what a model of a task gives."""
+    return LABEL_SETS_OUTPUTS if task == MULTI else OUTPUTS
+
+
 def infer_answer(
-    asked: InferRequest, answers: Sequence[Answered], model: str, version: str, classes: Sequence[str]
+    asked: InferRequest,
+    answers: Sequence[Answered],
+    model: str,
+    version: str,
+    classes: Sequence[str],
+    task: str = SINGLE,
 ) -> dict[str, Any]:
     """The response: one element (or row) per item. Probabilities follow `classes`, 0 for one that a release lacks."""
     rows = [dict(zip(a.lane.predictor.classes, a.prediction.probabilities, strict=True)) for a in answers]
+    sets = [classes_in(a.prediction.label, task) for a in answers]
     columns: dict[str, list[Any]] = {
         "label": [a.prediction.label for a in answers],
-        "probability": [max(a.prediction.probabilities) for a in answers],
+        "labels": [json.dumps(names, ensure_ascii=False) for names in sets],
+        "said": [c in names for names in sets for c in classes],
+        "probability": [a.prediction.probability for a in answers],
         "probabilities": [row.get(c, 0.0) for row in rows for c in classes],
         "abstained": [a.prediction.abstained for a in answers],
         "reasons": [",".join(a.prediction.reasons) for a in answers],
@@ -208,13 +231,14 @@ def infer_answer(
         "release": [a.lane.release.id for a in answers],
         "channel": [a.lane.channel.name for a in answers],
     }
-    wanted = [output.name for output in asked.outputs] or list(OUTPUTS)
+    kinds = outputs_of(task)
+    wanted = [output.name for output in asked.outputs] or list(kinds)
     n = len(answers)
     outputs = [
         {
             "name": out,
-            "datatype": OUTPUTS[out],
-            "shape": [n, len(classes)] if out == "probabilities" else [n],
+            "datatype": kinds[out],
+            "shape": [n, len(classes)] if out in BY_CLASS else [n],
             "data": columns[out],
         }
         for out in wanted

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from passmuster.core.errors import DataError, UsageError
+from passmuster.core.label_sets import MULTI, join_classes, split_label
 
 T = TypeVar("T")
 MAX_KEY_CHARS = 512
@@ -24,10 +25,13 @@ class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """One fact of `/v1/feedback`: the prediction `id` was of something that `who` says is `label`."""
+    """One fact of `/v1/feedback`: the prediction `id` was of something that `who` says is `label`.
+
+    Of a multi-label model a list of classes, empty where none fits; the name of one class stands for itself.
+    """
 
     id: str
-    label: str
+    label: str | list[str]
     who: str = "http"
 
 
@@ -65,7 +69,8 @@ def read_feedback(body: bytes, max_items: int) -> list[FeedbackRequest]:
     facts = facts if isinstance(facts, list) else [facts]
     check_count(len(facts), max_items)
     for i, fact in enumerate(facts):
-        for name, text in (("id", fact.id), ("label", fact.label), ("who", fact.who)):
+        names = [fact.label] if isinstance(fact.label, str) else fact.label
+        for name, text in (("id", fact.id), *(("label", name) for name in names), ("who", fact.who)):
             if not text or len(text) > MAX_LABEL_CHARS:
                 raise DataError(
                     "request.shape",
@@ -76,6 +81,30 @@ def read_feedback(body: bytes, max_items: int) -> list[FeedbackRequest]:
                     next="send a text of at most that many characters",
                 )
     return facts
+
+
+def feedback_label(fact: FeedbackRequest, task: str) -> str:
+    """The label as it is kept: of a multi-label model, as its own answers are written, so that the two compare.
+
+    Raises
+    ------
+    DataError
+        ``feedback.label`` for a list of classes about a model that gives one.
+
+    >>> feedback_label(FeedbackRequest("1", ["late", "broken"]), "multi-label")
+    '["broken","late"]'
+    """
+    if task == MULTI:
+        return join_classes(split_label(fact.label) if isinstance(fact.label, str) else fact.label)
+    if isinstance(fact.label, list):
+        raise DataError(
+            "feedback.label",
+            "this model gives each item one label, and here is a list",
+            value=f"{len(fact.label)} labels",
+            where="label",
+            next="send the one label as text",
+        )
+    return fact.label
 
 
 def decode(body: bytes, kind: Any) -> Any:

@@ -18,6 +18,7 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
+from passmuster.learn.label_set_heads import LabelSetsCrossValidated, cross_validate_label_sets
 from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_s
 from passmuster.modality.base import Encoder, EncoderGraph, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
@@ -42,6 +43,9 @@ ENGINE_SHARE = 0.05  # of the time left, for comparing engines
 MAX_SPREAD_ITEMS = 12_000
 MIN_SPREAD_ITEMS = 200
 QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every repeat, else on one
+
+
+Judged = CrossValidated | LabelSetsCrossValidated
 
 
 class OutOfTimeError(Exception):
@@ -69,7 +73,10 @@ class Phases:
 
 @dataclass(frozen=True)
 class Climbed:
-    """A fitted rung. `tried` are the heads, the best first; `spread_over` are positions of the pool, or None."""
+    """A fitted rung. `tried` are the heads, the best first; `spread_over` are positions of the pool, or None.
+
+    The one head of a multi-label task is a `LabelSetsCrossValidated`.
+    """
 
     rung: Rung
     encoder: Encoder
@@ -77,14 +84,14 @@ class Climbed:
     choice: EngineChoice
     folder: Path
     key: str
-    tried: tuple[CrossValidated, ...]
+    tried: tuple[Judged, ...]
     spread_over: np.ndarray | None
     last_fit_s: float  # expected of the best head's fit on all labels
     engines: list[dict[str, Any]]
     phases: Phases
 
     @property
-    def best(self) -> CrossValidated:
+    def best(self) -> Judged:
         return self.tried[0]
 
 
@@ -120,7 +127,8 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     end_s = heads_s(step.machine, task.profile) + finish_s(before)
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     encoders = {fitted.rung.name: fitted.encoder for fitted in before}
-    view = FitView(task.payloads, task.labels, len(task.classes), step.store.config.train, encoders)
+    labels = task.labels if task.targets is None else np.full(len(task.pool), -1)  # no rung reads sets of classes
+    view = FitView(task.payloads, labels, len(task.classes), step.store.config.train, encoders)
     stop = step.deadline.sooner(room)
     judged = None
     if rung.held_out is not None:
@@ -313,7 +321,7 @@ def embed(
 
 def _judge(
     step: Climb, rung: Rung, pool: np.ndarray, later_s: float, judged: tuple[CrossValidated, ...] | None = None
-) -> tuple[tuple[CrossValidated, ...], np.ndarray | None, float]:
+) -> tuple[tuple[Judged, ...], np.ndarray | None, float]:
     """Heads on these embeddings by cross-validated log-loss, the best first; over what labels spread; the last fit.
 
     `judged` are heads that were judged elsewhere, because these embeddings have seen the labels.
@@ -322,6 +330,9 @@ def _judge(
     if judged is not None and judged[0].kind == "logistic":
         return judged, None, 0.0
     scaled = Scaling.of(pool).apply(pool)
+    if task.targets is not None:  # labels are not spread: what that is worth for sets of classes was not measured
+        decide_at = step.store.config.train.decide_at
+        return (cross_validate_label_sets(scaled[task.labelled], task.targets, task.folds, decide_at),), None, 0.0
     labels = task.labels[task.labelled]
     n_classes = len(task.classes)
     if judged is None:

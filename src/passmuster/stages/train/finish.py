@@ -10,15 +10,19 @@ import numpy as np
 
 from passmuster.core.codec import to_plain
 from passmuster.core.config import Config, render_config
+from passmuster.core.label_sets import MULTI
 from passmuster.core.records import Payload
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.graph import append_head
 from passmuster.learn.heads import Head, Scaling, standard_error
+from passmuster.learn.label_set_heads import LabelSetsCrossValidated
 from passmuster.learn.logistic import fit_logistic, one_hot
+from passmuster.learn.one_vs_rest import fit_one_vs_rest, sigmoid
 from passmuster.learn.shares import label_shares, share_shift
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
+from passmuster.runtime.label_sets import fit_label_sets_guard
 from passmuster.stages.train.climb import BATCH, Climb, Climbed, batches_of, embed, prepare_propagation, speed_of
 from passmuster.stages.train.task import Task, size_of
 
@@ -35,8 +39,10 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
     pool = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.pool, task.payloads)
     held = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.reference, task.reference_payloads)
     head = fit_head(task, chosen, pool)
-    shift = share_shift(head.logits(pool), label_shares(task.labels[task.labelled], len(task.classes)))
-    head = replace(head, bias=head.bias + shift)  # classes as large as in the pool, not as among the labels
+    shift = np.zeros(len(task.classes), np.float32)
+    if task.targets is None:
+        shift = share_shift(head.logits(pool), label_shares(task.labels[task.labelled], len(task.classes)))
+        head = replace(head, bias=head.bias + shift)  # classes as large as in the pool, not as among the labels
     guard, guard_facts = _guard(step, chosen, head, shift, pool, held)
     digest, path = write_bundle(
         step.store.bundles_folder,
@@ -52,7 +58,7 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
         preprocess=chosen.graph.preprocess,
         assets=chosen.graph.assets,
         guard=guard,
-        reference=describe_reference(task, pool, head),
+        reference=describe_reference(task, pool, head, step.store.config.train.decide_at),
         policy_toml=render_policy(step.store.config),
     )
     _write_parity(step, chosen, head)
@@ -64,6 +70,10 @@ def fit_head(task: Task, chosen: Climbed, pool: np.ndarray) -> Head:
     scaling = Scaling.of(pool)
     labels = task.labels[task.labelled]
     best = chosen.best
+    if isinstance(best, LabelSetsCrossValidated):
+        weight, bias = fit_one_vs_rest(scaling.apply(pool[task.labelled]), best.targets, c=best.c)
+        folded = scaling.fold(weight, bias, best.temperature)
+        return replace(folded, bias=folded.bias + best.shift)
     if best.kind == "propagation" and chosen.spread_over is not None:
         propagation = prepare_propagation(task, scaling.apply(pool), chosen.spread_over)
         logistic = next(result for result in chosen.tried if result.kind == "logistic")
@@ -77,8 +87,10 @@ def fit_head(task: Task, chosen: Climbed, pool: np.ndarray) -> Head:
 def describe_head(chosen: Climbed) -> dict[str, Any]:
     """What ``head.json`` says of the head."""
     best = chosen.best
+    sets = isinstance(best, LabelSetsCrossValidated)
     return {
         "schema": 1,
+        **({"task": MULTI} if sets else {}),
         "kind": best.kind,
         "penalty_c": best.c,
         "temperature": round(best.temperature, 6),
@@ -104,16 +116,19 @@ def _guard(
         facts["held_from"] = "pool, because the reference has fewer than 20 items"
     fit = pool[np.sort(order[:MAX_GUARD_ITEMS])]
     best = chosen.best
-    guard = fit_guard(
-        fit_embeddings=fit,
-        fit_logits=head.logits(fit),
-        held_embeddings=held,
-        held_logits=head.logits(held),
-        oof_logits=best.calibrated + shift,  # as served
-        oof_labels=best.labels,
-        policy=step.store.config.policy.guard,
-    )
-    return guard, {**facts, "n_fit": len(fit), "n_held": len(held), "n_oof": len(best.labels)}
+    shared = {
+        "fit_embeddings": fit,
+        "fit_logits": head.logits(fit),
+        "held_embeddings": held,
+        "held_logits": head.logits(held),
+        "oof_logits": best.calibrated + shift,  # as served
+        "policy": step.store.config.policy.guard,
+    }
+    if isinstance(best, LabelSetsCrossValidated):
+        guard = fit_label_sets_guard(**shared, oof_targets=best.targets, decide_at=best.decide_at)
+    else:
+        guard = fit_guard(**shared, oof_labels=best.labels)
+    return guard, {**facts, "n_fit": len(fit), "n_held": len(held), "n_oof": len(best.items)}
 
 
 def _decide_speed(guard: dict[str, np.ndarray], step: Climb, pool: np.ndarray, logits: np.ndarray) -> dict[str, float]:
@@ -145,17 +160,19 @@ def _write_parity(step: Climb, chosen: Climbed, head: Head) -> None:
     write_atomic(step.run.path / "parity.npz", buffer.getvalue())
 
 
-def describe_reference(task: Task, pool: np.ndarray, head: Head) -> dict[str, Any]:
+def describe_reference(task: Task, pool: np.ndarray, head: Head, decide_at: float) -> dict[str, Any]:
     """Light statistics of what the model was made from: counts, sizes, brightness, mean embedding, answers."""
-    labels = task.labels[task.labelled]
-    answered = np.bincount(head.logits(pool).argmax(axis=1), minlength=len(task.classes))
+    if task.targets is None:
+        n_labels = np.bincount(task.labels[task.labelled], minlength=len(task.classes))
+        answered = np.bincount(head.logits(pool).argmax(axis=1), minlength=len(task.classes))
+    else:
+        n_labels = task.targets.sum(axis=0).astype(int)
+        answered = (sigmoid(head.logits(pool)) >= decide_at).sum(axis=0)
     return {
         "schema": 1,
         "n_pool": len(task.pool),
         "n_reference": len(task.reference),
-        "labels_per_class": dict(
-            zip(task.classes, np.bincount(labels, minlength=len(task.classes)).tolist(), strict=True)
-        ),
+        "labels_per_class": dict(zip(task.classes, n_labels.tolist(), strict=True)),
         "answers_per_class": dict(zip(task.classes, answered.tolist(), strict=True)),
         "embedding_mean": [round(float(v), 6) for v in pool.mean(axis=0)],
         "embedding_variance": round(float(pool.var(axis=0).sum()), 6),
@@ -185,13 +202,8 @@ def render_policy(config: Config) -> str:
 
 def behind(climbed: Climbed, most_right: Climbed) -> dict[str, Any]:
     """By how much fewer held-out items a rung gets right than the one with most: paired difference and its error."""
-    lost = _rightness(most_right) - _rightness(climbed)
+    lost = most_right.best.right - climbed.best.right
     return {"than": most_right.rung.name, "difference": float(lost.mean()), "se": standard_error(lost)}
-
-
-def _rightness(climbed: Climbed) -> np.ndarray:
-    """Share of repeats in which each held-out item was answered rightly, (m,)."""
-    return np.asarray((climbed.best.logits.argmax(axis=2) == climbed.best.labels).mean(axis=0))
 
 
 def rung_row(climbed: Climbed) -> dict[str, Any]:

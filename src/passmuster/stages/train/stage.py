@@ -20,10 +20,12 @@ from passmuster.core.codec import to_plain
 from passmuster.core.config import TrainConfig
 from passmuster.core.cost import Cost
 from passmuster.core.errors import UsageError
+from passmuster.core.label_sets import MULTI
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
-from passmuster.core.records import Bundle
+from passmuster.core.records import Bundle, Snapshot
 from passmuster.modality.find import modalities
+from passmuster.runtime.label_sets import refuse_detector
 from passmuster.stages.train.account import Account, used_before
 from passmuster.stages.train.climb import Climb, Climbed
 from passmuster.stages.train.failures import accounted, closing, disk_errors, memory_errors, refuse_spent
@@ -102,7 +104,9 @@ def train(
     with store.lock("train"), disk_errors(store):
         with store.read() as db:
             version = read_snapshot(db, snapshot)
-        arguments = _arguments(config, version.digest)
+        if version.task == MULTI:
+            refuse_detector(store.config.policy.guard)
+        arguments = _arguments(config, version)
         left = unfinished_run(store, arguments)
         before = used_before(store.runs_folder / left) if left else None
         limits = limits_of(store.config, budget_s, spent_s=before.seconds if before else 0.0)
@@ -176,10 +180,11 @@ def price(
     return [{**row, "money": row["seconds"] * limits.per_s, "currency": limits.currency} for row in quotes]
 
 
-def _arguments(config: TrainConfig, snapshot: str) -> dict[str, Any]:
+def _arguments(config: TrainConfig, snapshot: Snapshot) -> dict[str, Any]:
     """What makes two trainings the same one."""
     return {
-        "snapshot": snapshot,
+        **({"decide_at": config.decide_at} if snapshot.task == MULTI else {}),
+        "snapshot": snapshot.digest,
         "time": config.time,
         "max_cost": config.max_cost,
         "seed": config.seed,

@@ -11,10 +11,12 @@ from functools import cached_property
 import numpy as np
 
 from passmuster.core.errors import DataError
+from passmuster.core.label_sets import MULTI, classes_in
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload, Snapshot
-from passmuster.learn.folds import repeated_folds
+from passmuster.learn.folds import repeated_folds, repeated_label_set_folds
 from passmuster.learn.heads import held_out
+from passmuster.learn.label_set_heads import judged_classes
 from passmuster.modality.base import Modality, Profile
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_placement
@@ -25,7 +27,11 @@ N_READ, N_READ_CHARS = 2_000, 5_000  # texts, and characters of each, whose word
 
 @dataclass(frozen=True)
 class Task:
-    """A snapshot, ready to learn from. Pool and reference are decoded; `labels` is -1 where there is none."""
+    """A snapshot, ready to learn from. Pool and reference are decoded; `labels` is -1 where there is none.
+
+    Of a multi-label snapshot `targets` (n_labelled, k) says which classes each labelled item carries, and `labels` only
+    whether an item has one (0); None otherwise.
+    """
 
     snapshot: Snapshot
     modality: Modality
@@ -36,6 +42,7 @@ class Task:
     reference: tuple[Item, ...]
     reference_payloads: list[Payload]
     folds: np.ndarray  # (repeats, n_labelled)
+    targets: np.ndarray | None = None
 
     @property
     def labelled(self) -> np.ndarray:
@@ -85,13 +92,24 @@ def read_task(store: Store, snapshot: Snapshot, modality: Modality, seed: int, p
         ``data.no_labels``, ``data.one_class``, ``data.too_few_labels``, or an ``item.*`` code.
     """
     view = training_view(store, snapshot)
-    classes = _classes(sorted({label.label for label in view.labels.values()}), snapshot, progress)
+    said = [classes_in(view.labels[i.key].label, snapshot.task) for i in view.pool if i.key in view.labels]
+    classes = _classes(said, snapshot, progress)
     number = {name: i for i, name in enumerate(classes)}
-    labels = np.array([number[view.labels[i.key].label] if i.key in view.labels else -1 for i in view.pool])
-    known = labels[labels >= 0]
+    is_labelled = np.array([item.key in view.labels for item in view.pool], dtype=bool)
+    labels = np.full(len(view.pool), -1)
     twins = _twins(store, snapshot, [item for item in view.pool if item.key in view.labels])
-    folds = repeated_folds(known, np.random.default_rng([seed, 0]), twins)
-    held_out(folds, known)  # raises when nothing could be judged
+    rng = np.random.default_rng([seed, 0])
+    targets = None
+    if snapshot.task == MULTI:
+        labels[is_labelled] = 0
+        targets = np.array([[name in names for name in classes] for names in said], dtype=np.float32)
+        folds = repeated_label_set_folds(targets, rng, twins)
+        judged_classes(targets, folds)  # raises when nothing could be judged
+    else:
+        known = np.array([number[names[0]] for names in said])
+        labels[is_labelled] = known
+        folds = repeated_folds(known, rng, twins)
+        held_out(folds, known)  # raises when nothing could be judged
     return Task(
         snapshot=snapshot,
         modality=modality,
@@ -102,6 +120,7 @@ def read_task(store: Store, snapshot: Snapshot, modality: Modality, seed: int, p
         reference=view.reference,
         reference_payloads=_decode(store, modality, view.reference, progress, "reading the reference"),
         folds=folds,
+        targets=targets,
     )
 
 
@@ -113,15 +132,17 @@ def _twins(store: Store, snapshot: Snapshot, items: list[Item]) -> np.ndarray:
     return np.array([numbers.setdefault(placed[i.key][1] or i.key, len(numbers)) for i in items], dtype=np.int64)
 
 
-def _classes(found: list[str], snapshot: Snapshot, progress: Progress) -> tuple[str, ...]:
-    if not found:
+def _classes(said: list[tuple[str, ...]], snapshot: Snapshot, progress: Progress) -> tuple[str, ...]:
+    found = sorted({name for names in said for name in names})
+    if not said:
         raise DataError(
             "data.no_labels", "no item of the training split has a label", where=f"snapshot {snapshot.digest[:16]}",
             next="muster label FILE, or name the label column in muster.toml and muster add again",
         )  # fmt: skip
-    if len(found) == 1:
+    if len(set(said)) == 1:
         raise DataError(
-            "data.one_class", "all training labels are of one class: there is nothing to tell apart", value=found[0],
+            "data.one_class", "all training labels are the same: there is nothing to tell apart",
+            value=" + ".join(found) or "none of the classes",
             next="label items of another class with muster label",
         )  # fmt: skip
     if unseen := [name for name in snapshot.classes if name not in found]:

@@ -13,6 +13,7 @@
   let sending = false, filling = false, unfilled = false, lost = "", note = "", asked = 0;
   let on = -1; // the highlighted one of the classes on the screen; classes.length is "add"
   let moved = false; // whether the highlight was moved by hand since the item came
+  let chosen = new Set(), chosenFor = "", asksNone = false; // of sets: what Enter would save for the item on the screen
   let mode = "one", pictures = [], odd = new Set(), focusAt = 0, shownKey = "";
 
   // --- talking to the server
@@ -73,11 +74,18 @@
     return undefined;
   }
 
+  // --- labels: the name of a class, or of a multi-label project a set of them, written as the server writes it
+
+  const sets = () => state?.task === "multi-label";
+  const members = (label) => (sets() && label.startsWith("[") ? JSON.parse(label) : label ? [label] : []);
+  const joined = (names) => (names.length === 1 ? names[0] : JSON.stringify([...names].sort()));
+  const inWords = (label) => (!sets() || !label ? label : members(label).join(" + ") || "none of the classes");
+
   function answer(label, isNew = false) {
     if (lost || !queue.length || !label) return;
     const item = queue.shift();
     outbox.push({ items: [item], name: "answer", body: { keys: [item.key], label, new: isNew }, label });
-    if (isNew && !state.classes.includes(label)) state.classes.push(label);
+    if (isNew && !sets() && !state.classes.includes(label)) state.classes.push(label);
     after();
   }
 
@@ -96,6 +104,52 @@
     send();
   }
 
+  // Of sets: what is chosen starts from what was said earlier, else from the model's guess, and is toggled.
+  function startSet() {
+    const item = queue[0];
+    if (!sets() || !item || (chosenFor === item.key && (moved || asksNone || item.touched))) return;
+    chosen = new Set(members(item.earlier || item.guess || ""));
+    chosenFor = item.key;
+    asksNone = false;
+  }
+
+  function toggle(name, isNew = false) {
+    if (lost || !queue.length || !name) return;
+    queue[0].touched = true;
+    chosen.has(name) ? chosen.delete(name) : chosen.add(name);
+    if (isNew && !state.classes.includes(name)) {
+      state.classes.push(name);
+      queue[0].made = true;
+    }
+    $("filter").value = "";
+    note = "";
+    asksNone = false;
+    moved = false;
+    on = -1;
+    render();
+    speak((chosen.has(name) ? "chosen: " : "not chosen: ") + name);
+  }
+
+  function saveSet() {
+    const item = queue[0];
+    if (lost || !item) return;
+    if (!chosen.size && !asksNone) { // an answer, too; but not one to be given by a slip of the finger
+      asksNone = true;
+      note = "Nothing is chosen. Enter once more says: none of the classes.";
+      speak(note);
+      return render();
+    }
+    const names = [...chosen];
+    chosenFor = "";
+    asksNone = false;
+    answer(joined(names), Boolean(item.made));
+  }
+
+  function choose(name, isNew = false) {
+    if (sets()) toggle(name, isNew);
+    else answer(name, isNew);
+  }
+
   // Answers leave in order, one at a time; the first that cannot be saved stops everything and stays on the screen.
   async function send() {
     if (sending) return;
@@ -110,9 +164,9 @@
         take(said);
         recent.push({ label: said.label ?? entry.label, items: entry.items.slice(0, 1), n: entry.items.length });
         recent = recent.slice(-SHOWN_RECENT);
-        const others = Object.entries(said.others || {}).map(([who, label]) => who + " said " + label);
+        const others = Object.entries(said.others || {}).map(([who, label]) => who + " said " + inWords(label));
         note = others.length ? "Saved. Of the last one, " + others.join(", ") + ". Both are kept." : "";
-        speak(entry.label ? "saved: " + entry.label : "skipped");
+        speak(entry.label ? "saved: " + inWords(entry.label) : "skipped");
       } catch (problem) {
         if (problem.lost) {
           lose(problem);
@@ -141,7 +195,9 @@
       queue = [...said.items, ...queue.filter((item) => !keys.has(item.key))];
       recent.pop();
       take(said);
-      note = said.label ? "Taken back: " + said.label : "Taken back: a skip";
+      note = said.label ? "Taken back: " + inWords(said.label) : "Taken back: a skip";
+      if (sets() && queue[0] && said.label) queue[0].earlier = said.label;
+      chosenFor = "";
       speak(note);
       if (mode === "grid") setMode("one");
     } catch (problem) {
@@ -156,6 +212,7 @@
   function again(turn) { // change an earlier answer: it is asked once more
     if (lost || mode !== "one") return;
     queue = [{ ...turn.items[0], earlier: turn.label }, ...queue.filter((item) => item.key !== turn.items[0].key)];
+    chosenFor = "";
     $("filter").value = "";
     highlightGuess();
     render();
@@ -220,7 +277,7 @@
   function highlightGuess(always = true) {
     if (!always && (moved || $("filter").value)) return;
     moved = false;
-    const guess = queue[0]?.earlier || queue[0]?.guess;
+    const guess = sets() ? "" : queue[0]?.earlier || queue[0]?.guess;
     on = $("filter").value.trim() ? (shownClasses().length ? 0 : -1) : shownClasses().indexOf(guess ?? "");
   }
 
@@ -240,8 +297,10 @@
 
   function accept() {
     const classes = shownClasses();
-    if (on >= 0 && on < classes.length) answer(classes[on]);
-    else if (on === classes.length && newName()) answer(newName(), true);
+    if (sets() && !moved && !$("filter").value.trim()) return saveSet();
+    if (on >= 0 && on < classes.length) return choose(classes[on]);
+    if (on === classes.length && newName()) return choose(newName(), true);
+    return undefined;
   }
 
   // --- the screen
@@ -293,7 +352,7 @@
     $("alarm").hidden = !lost;
     if (lost) {
       $("alarm-title").textContent = lost;
-      const kept = unsaved && unsaved.label ? "Your answer “" + unsaved.label + "” is not saved" : unsaved ? "Your skip is not saved" : "Nothing is lost: every answer is saved";
+      const kept = unsaved && unsaved.label ? "Your answer “" + inWords(unsaved.label) + "” is not saved" : unsaved ? "Your skip is not saved" : "Nothing is lost: every answer is saved";
       const waits = outbox.length > 1 ? " (and " + (outbox.length - 1) + " more)" : "";
       $("alarm-text").textContent = kept + waits + (unsaved ? "; it stays here, and is sent as soon as the server answers." : ".") +
         " If it was stopped, start it again (muster label --serve) and open the address that it prints.";
@@ -316,7 +375,7 @@
       return;
     }
     const [kind, why] = item.role === "test" ? ["For the test", "what the model thinks is not shown, so that it cannot sway you"] : ["For learning", item.why];
-    purpose.replaceChildren(element("b", kind), " · " + why + (item.earlier ? " · you said " + item.earlier : ""));
+    purpose.replaceChildren(element("b", kind), " · " + why + (item.earlier ? " · you said " + inWords(item.earlier) : ""));
     if (shownKey === item.key) return; // the same item: leave it, its scroll position too
     shownKey = item.key;
     $("name").textContent = item.id;
@@ -358,16 +417,26 @@
     else if (item.role === "test") guess.textContent = "";
     else if (item.guess) guess.replaceChildren(...guessed(item, !unsaved && classes[on] === item.guess));
     else guess.textContent = state.has_model ? "The model has no guess for this one." : "There is no model yet, so there is no guess.";
+    startSet();
+    const picked = (name) => sets() && (unsaved ? members(unsaved.label).includes(name) : chosen.has(name));
     list.replaceChildren(...classes.map((name, i) => {
       const button = element("button", [element("kbd", keys[i], { ariaHidden: "true" }), breakable(name)], { type: "button" });
       button.classList.toggle("on", i === on && !unsaved || unsaved?.label === name);
-      button.classList.toggle("said", item.earlier === name);
+      button.classList.toggle("said", !sets() && item.earlier === name);
+      if (sets()) {
+        button.classList.toggle("on", picked(name));
+        button.classList.toggle("at", i === on && !unsaved);
+        button.setAttribute("aria-pressed", picked(name));
+      }
       if (i === on) button.setAttribute("aria-current", "true");
       if (keys[i]) button.setAttribute("aria-keyshortcuts", keys[i]);
       button.disabled = Boolean(lost);
-      button.addEventListener("click", () => answer(name));
+      button.addEventListener("click", () => choose(name));
       return element("li", button);
     }));
+    $("save").hidden = !sets();
+    $("save").disabled = Boolean(lost);
+    $("save").replaceChildren(element("kbd", "enter"), " Save: " + inWords(joined([...chosen])));
     const typed = $("filter").value.trim(), name = newName();
     $("found").textContent = typed ? classes.length + " of " + state.classes.length + " classes" : state.classes.length ? "" : "There is no class yet. Type the name of the first one.";
     $("add").hidden = !name;
@@ -376,10 +445,10 @@
     $("filter").disabled = Boolean(lost);
     const hints = [];
     const hint = (key, what) => hints.push(hints.length ? " · " : "", ...key.split(" ").map((k) => element("kbd", k)), " " + what);
-    if (state.classes.length) hint(state.classes.length > 9 ? "0–9" : "1–" + state.classes.length, "choose");
+    if (state.classes.length) hint(state.classes.length > 9 ? "0–9" : "1–" + state.classes.length, sets() ? "choose, or not" : "choose");
     hint("a–z", state.classes.length > 9 ? "type to find" : "find or add");
     hint("↑ ↓", "move");
-    hint("enter", "accept");
+    hint("enter", sets() ? (moved || typed ? "choose, or not" : "save") : "accept");
     hint("space", "skip");
     hint("backspace", "undo");
     $("keys").replaceChildren(...hints);
@@ -387,7 +456,7 @@
 
   // The guess, to be tapped or taken with Enter: in a long list it may lie out of sight.
   function guessed(item, chosen) {
-    const parts = [breakable(item.guess), element("span", Math.round(100 * item.confidence) + " %", { className: "quiet" })];
+    const parts = [breakable(inWords(item.guess)), element("span", Math.round(100 * item.confidence) + " %", { className: "quiet" })];
     if (chosen) parts.unshift(element("kbd", "enter"));
     const button = element("button", parts, { type: "button", className: chosen ? "on" : "", disabled: Boolean(lost) });
     button.addEventListener("click", () => answer(item.guess));
@@ -398,16 +467,15 @@
     if (!state) return;
     const early = queue.some((item) => item.guess) ? "Guesses come from a quick look, until a model is trained." : "No model yet: after muster train its guesses show here.";
     $("model").textContent = state.has_model ? "The model’s guesses follow your labels." : early;
-    const sum = (by) => Object.values(by).reduce((a, b) => a + b, 0);
     const rows = state.classes.map((name) => [name, state.counts.train[name] || 0, state.counts.test[name] || 0]);
     const figures = (train, test) => train.toLocaleString("en") + (test ? " + " + test.toLocaleString("en") + " test" : "");
     const given = rows.filter(([, train, test]) => train + test).sort((a, b) => b[1] + b[2] - a[1] - a[2]);
     $("counts").replaceChildren(...given.map(([name, train, test]) => element("li", [breakable(name), element("span", figures(train, test))])));
-    $("total").textContent = figures(sum(state.counts.train), sum(state.counts.test));
+    $("total").textContent = figures(state.n_labels.train, state.n_labels.test);
     $("no-recent").hidden = recent.length > 0;
     $("recent").replaceChildren(...[...recent].reverse().map((turn) => {
       const item = turn.items[0];
-      const title = element("b", (turn.label || "skipped") + (turn.n > 1 ? " × " + turn.n : ""));
+      const title = element("b", (inWords(turn.label) || "skipped") + (turn.n > 1 ? " × " + turn.n : ""));
       const parts = item?.image ? [element("img", [], { src: item.image, alt: "" }), title, element("span", item.id)] : [title, element("span", item ? item.text.slice(0, 120) : "")];
       const button = element("button", parts, { type: "button", className: item?.image ? "" : "text-only", disabled: !item || turn.n > 1 || Boolean(lost) });
       button.addEventListener("click", () => again(turn));
@@ -533,7 +601,7 @@
     if (event.key === " " && !typed) return stop(event, skip);
     if (/^\d$/.test(event.key)) {
       const classes = shownClasses(), at = keysOf(classes).indexOf(event.key);
-      if (at >= 0) return stop(event, () => answer(classes[at]));
+      if (at >= 0) return stop(event, () => choose(classes[at]));
     }
     if (event.key.length === 1 && target !== filter && queue.length) filter.focus(); // the letter goes there
   });
@@ -567,7 +635,8 @@
     highlightGuess();
     render();
   });
-  $("add-button").addEventListener("click", () => answer(newName(), true));
+  $("add-button").addEventListener("click", () => choose(newName(), true));
+  $("save").addEventListener("click", saveSet);
   $("undo").addEventListener("click", undo);
   $("grid-undo").addEventListener("click", undo);
   $("skip").addEventListener("click", skip);

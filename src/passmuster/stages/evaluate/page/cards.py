@@ -103,7 +103,8 @@ def chosen_keys(item_sets: Mapping[str, Sequence[str]], scope: Scope) -> list[st
 def test_card(report: Report, i: int, preview: str, before: str | None) -> str:
     """A test item: what it is, what the model said and how sure it was, and what the live release said."""
     answers = report.sections["answers"]
-    label, said = report.classes[answers["label"][i]], report.classes[answers["predicted"][i]]
+    names = answers.get("names", report.classes)  # sets of classes have names of their own
+    label, said = names[answers["label"][i]], names[answers["predicted"][i]]
     sure = answers["probability"][i]
     right = label == said
     verdict = "right" if right else "wrong"
@@ -151,6 +152,10 @@ def set_title(name: str) -> str:
     """
     if name.startswith("class="):
         return f"Labelled {name.removeprefix('class=')}"
+    if name.startswith("missed="):
+        return f"{name.removeprefix('missed=')}, not said"
+    if name.startswith("added="):
+        return f"{name.removeprefix('added=')}, wrongly said"
     if name.startswith("predicted="):
         return f"Taken for {name.removeprefix('predicted=')}"
     if name.startswith("label=") and " predicted=" in name:
@@ -180,6 +185,7 @@ TITLES = {
     "leakage=twins": "Test items with a copy in training",
     "novel": "The strange items you named",
     "parity_differs": "Answered differently from the trained model",
+    "partly right": "Some of the classes right, not all",
     "sure": "Answers with at least 90 % confidence",
     "sure and wrong": "Sure and wrong",
 }

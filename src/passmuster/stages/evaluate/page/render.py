@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
+from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Metric, Report
 from passmuster.modality.base import Modality
 from passmuster.stages.evaluate.draft import Answers, Scope
@@ -85,6 +86,7 @@ def masthead(project: str, report: Report, library: Library) -> str:
     headline = report.metric("accuracy")
     if headline is None:
         return ""
+    right = "right" if report.task == SINGLE else "exactly right, every class of an item"
     clean = report.metric("accuracy", "leakage=clean")
     without = ""
     if clean is not None:
@@ -98,7 +100,7 @@ def masthead(project: str, report: Report, library: Library) -> str:
 </div>
 <div class="headline">
 {library.link(headline.items, f"<strong>{percent(headline.value)}</strong>", kind="big")}
-<p>right, and with {100 * headline.level:.0f}&nbsp;% confidence between {percent(headline.low)} and
+<p>{right}, and with {100 * headline.level:.0f}&nbsp;% confidence between {percent(headline.low)} and
 {percent(headline.high)}</p>
 {scale(headline)}
 {without}
@@ -134,9 +136,13 @@ def in_words(report: Report, library: Library) -> str:
 
 
 TILES = (
-    ("accuracy", "", "Right answers", "share of test items"),
+    ("accuracy", "", "Right answers", "share of test items, right as a whole"),
     ("accuracy", "leakage=clean", "Without copies", "right, where training held no copy"),
+    ("item_f1", "", "F1 of an item", "sets of classes that are half right count for something"),
+    ("micro_f1", "", "Micro-F1", "every yes counts the same"),
     ("macro_f1", "", "Macro-F1", "every class counts the same"),
+    ("hamming_loss", "", "Wrong decisions", "of all items and classes (Hamming loss), lower is better"),
+    ("ranking_precision", "", "Ranking precision", "true classes among those ranked as high"),
     ("accuracy_difference", "", "Against the live release", "difference of right answers"),
     ("negative_flip_rate", "", "Became wrong", "right in the live release, wrong now"),
     ("ece", "", "Calibration error", "mean gap between sure and right"),
@@ -145,7 +151,7 @@ TILES = (
     ("accuracy_under_faults", "", "Under natural faults", "mean over faults and severities"),
     ("aurc", "", "Risk over coverage", "area under the curve, lower is better"),
     ("nll", "", "Log loss", "nats, lower is better"),
-    ("brier", "", "Brier score", "0 to 2, lower is better"),
+    ("brier", "", "Brier score", "squared distance from the truth, lower is better"),
 )
 
 
@@ -204,6 +210,12 @@ def method_lines(report: Report) -> Iterator[str]:
             f"Right answers: {evidence['n_labels']:,} labels, asked for where they tell most, and the model’s own "
             f"answers to {evidence['n_unlabelled']:,} test items without a label, corrected by the labels; that is "
             f"worth about {powered:,} labels of items drawn at random (Zrnic and Candès 2024)."
+        )
+    if report.task != SINGLE:
+        yield (
+            "Right means the whole set of classes. A class is said from a fixed probability on; how sure an answer is, "
+            "is the product of its yes and no. Log loss and Brier score are summed over classes. F1: Sokolova and "
+            "Lapalme 2009; ranking: Schapire and Singer 2000."
         )
     if weighted:
         yield "Test labels carry weights, because some items were asked for more often; shares are Hájek’s (1971)."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from passmuster.core.cost import in_words
+from passmuster.core.label_sets import MULTI
 from passmuster.core.records import Report
 from passmuster.stages.evaluate.faults import SEVERITIES, Spoilt
 from passmuster.stages.evaluate.page import charts
@@ -73,6 +74,8 @@ def matrix(report: Report, library: Library) -> str:
     """The confusion matrix of the classes most often mistaken, and the commonest mistakes."""
     section = report.sections["confusion"]
     counts, mistakes = section["counts"], section["most_confused"]
+    if report.task == MULTI:
+        return decisions(report, library)
     if len(report.classes) < 2:
         return ""
     n_shown = len(counts) if len(counts) <= MATRIX_CLASSES else WORST_CLASSES
@@ -100,6 +103,33 @@ def matrix(report: Report, library: Library) -> str:
         f'<table class="matrix{long}"><thead><tr>'
         f"<td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f'<div><h3>Commonest mistakes</h3><ol class="mistakes">{listed or "<li>None on this test.</li>"}</ol></div>'
+        "</div></section>"
+    )
+
+
+def decisions(report: Report, library: Library) -> str:
+    """Of sets of classes: which class is missed, and which is said where it is not, the commonest first."""
+    section = report.sections["label_sets"]
+
+    def listed(what: str) -> str:
+        rows = [d for d in section["wrong_decisions"] if d["what"] == what]
+        lines = "".join(
+            "<li>"
+            + library.link(
+                d["items"], f"<b>{escape(d['class'])}</b> <span>{d['n']:,} of {d['of']:,}</span>", kind="line"
+            )
+            + "</li>"
+            for d in rows[:WORST_CLASSES]
+        )
+        return f'<ol class="mistakes">{lines or "<li>None on this test.</li>"}</ol>'
+
+    none = section["n_none"]
+    without = f" {none:,} of them carry none." if none else ""
+    return (
+        '<section><h2>What is missed, and what is added</h2><p class="lead">An item may carry any number of classes: '
+        f"{section['mean_classes']:.2f} at the mean, and the model says {section['mean_said']:.2f}.{without} Click a "
+        'line to see its items.</p><div class="split">'
+        f"<div><h3>Carried, not said</h3>{listed('missed')}</div><div><h3>Said, not carried</h3>{listed('added')}</div>"
         "</div></section>"
     )
 

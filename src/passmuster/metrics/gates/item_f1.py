@@ -1,0 +1,58 @@
+"""`item_f1.v1`: of items that carry sets of classes, the mean F1 is at least `min`, proven.
+
+Beside `accuracy.v1`, which asks for the whole set: a set of three of which two are found counts for something here.
+"""
+
+from __future__ import annotations
+
+from passmuster.core.label_sets import MULTI
+from passmuster.core.ranges import RATE
+from passmuster.core.records import GateResult, Report
+from passmuster.metrics.gates.base import (
+    Gate,
+    Parameter,
+    Parameters,
+    is_measured,
+    labels_in_words,
+    missing,
+    more_labels_for_rate,
+    rate_bounds,
+)
+
+NAME = "item_f1.v1"
+
+
+def needs_sets(report: Report, params: Parameters) -> str:
+    """The `applies` of a gate about sets of classes."""
+    return "" if report.task == MULTI else "each item has one label here, and accuracy.v1 says how often it is right"
+
+
+def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
+    """One-sided tests at `alpha`, as if each item's F1 were a coin of that mean.
+
+    Of all scores between 0 and 1 with the same mean a coin varies most, so that the interval is wide rather than
+    narrow (Clopper and Pearson 1934, with a count that need not be whole).
+    """
+    metric = report.metric("item_f1")
+    if not is_measured(metric):
+        return missing(NAME, "mean F1 of items")
+    least = params["min"]
+    low, high = rate_bounds(metric, alpha)
+    seen = f"mean F1 {metric.value:.3f} on {metric.n:,} labelled items"
+    if low >= least:
+        return GateResult(NAME, "passed", f"{seen}; surely at least {low:.3f}", metric.value, least, None, metric.items)
+    if high < least:
+        reason = f"{seen}; surely below {least:g}: at most {high:.3f}"
+        return GateResult(NAME, "failed", reason, metric.value, least, None, metric.items)
+    n_more = more_labels_for_rate(metric, least, alpha)
+    reason = f"{seen} leaves {low:.3f} to {high:.3f}, and {least:g} lies between; {labels_in_words(n_more)}"
+    return GateResult(NAME, "insufficient", reason, metric.value, least, n_more, metric.items)
+
+
+ITEM_F1 = Gate(
+    "of items that carry sets of classes, the mean F1 is at least `min`, proven",
+    {"min": Parameter(RATE)},
+    True,
+    needs_sets,
+    judge,
+)

@@ -1,0 +1,66 @@
+"""The guard of a bundle whose answers are sets of classes: each class is said or not, by a probability of its own.
+
+An answer's own probability is that of the whole set being right (`passmuster.runtime.answers`). Thresholds of the
+guard, and abstaining, speak of that. Which classes remain possible is the set that holds *all*
+of an item's classes at the policy's coverage (an outer set: Cauchois, Gupta and Duchi 2021, "Knowing what you know").
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from passmuster.core.config import GuardPolicy
+from passmuster.core.errors import UsageError
+from passmuster.metrics.novelty import detectors
+from passmuster.runtime.answers import DECIDE_AT, class_probabilities
+from passmuster.runtime.guard import fit_novelty
+
+
+def refuse_detector(policy: GuardPolicy) -> None:
+    """Refuse a detector that reads logits as those of classes that exclude each other.
+
+    Raises
+    ------
+    UsageError
+        ``guard.novelty``.
+    """
+    if detectors[policy.novelty].uses == "logits":
+        able = [name for name in detectors if detectors[name].uses != "logits"]
+        raise UsageError(
+            "guard.novelty", "this novelty detector is for single-label tasks: classes of a multi-label one do not "
+            "exclude each other", value=policy.novelty, limit=", ".join(able), where="policy.guard.novelty",
+            next=f'set policy.guard.novelty = "{able[0]}" in muster.toml',
+        )  # fmt: skip
+
+
+def fit_label_sets_guard(
+    *,
+    fit_embeddings: np.ndarray,
+    fit_logits: np.ndarray,
+    held_embeddings: np.ndarray,
+    held_logits: np.ndarray,
+    oof_logits: np.ndarray,
+    oof_targets: np.ndarray,
+    decide_at: float,
+    policy: GuardPolicy,
+) -> dict[str, np.ndarray]:
+    """Arrays of a guard, as `passmuster.runtime.guard.fit_guard`, with ``decide_at`` (c,) besides.
+
+    Parameters
+    ----------
+    oof_logits, oof_targets : (k, c)
+        Out-of-fold logits of labelled items, and which classes each carries; they set which classes remain possible.
+    decide_at : probability from which a class is said
+    """
+    probabilities = class_probabilities(oof_logits)
+    misfit = 1.0 - np.where(np.asarray(oof_targets) > 0, probabilities, 1.0).min(axis=1)  # of the least likely true one
+    rank = math.ceil((len(misfit) + 1) * policy.set_coverage)
+    set_threshold = float(np.sort(misfit)[rank - 1]) if 0 < rank <= len(misfit) else 1.0
+    return {
+        **fit_novelty(fit_embeddings, fit_logits, held_embeddings, held_logits, policy),
+        "set_threshold": np.asarray(set_threshold),
+        "n_oof": np.asarray(len(misfit)),
+        DECIDE_AT: np.full(oof_logits.shape[1], decide_at),
+    }
