@@ -115,6 +115,7 @@ class Rung:
 
     `unavailable` answers "" when the rung can be used, else the reason. `quote` prices `fit` and the embedding of the
     pool on this machine. `fit` ends by its deadline and may resume from its checkpoint to the same weights.
+    `write_folder`, where the encoder is a transformer, leaves it in the form that others load, in the run folder.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Rung:
     quote: Callable[[Machine, Profile], Price]
     fit: Callable[[FitView, Deadline, Checkpoint, np.random.Generator], Encoder]
     export: Callable[[Encoder], EncoderGraph]
+    write_folder: Callable[[Encoder, Path], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,139 @@
+"""What a text encoder is taught from raw texts: words that were hidden, and which two half texts are of one text.
+
+Every step is a pure function of the pool, the seed and the step's number: which texts, what is hidden, how they are
+halved. So a killed run needs nothing but its weights to go on, and CPU and card read the same lessons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from passmuster.modality.text.rungs import modernbert
+from passmuster.modality.text.rungs.modernbert import Packed, Shape, pack
+from passmuster.modality.text.rungs.own_tokenizer import MASK, SPECIAL
+
+HIDDEN_SHARE = 0.3  # of a text's words, as ModernBERT hides
+MASKED, REPLACED = 0.8, 0.1  # of them, as BERT does (Devlin et al. 2019); the rest stand as they are
+LENGTH_JITTER = 0.25  # texts of like length share a batch, and others in every pass
+TEMPERATURE = 0.05  # of the cosine between half texts (Gao et al. 2021)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Texts as tokens in one row (t,) uint16, where each begins (n + 1,), and how often each word occurs (words,)."""
+
+    tokens: np.ndarray
+    borders: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[int]], n_words: int) -> Pool:
+        """The texts that have two words at least, special ones not counted."""
+        kept = [text for text in texts if len(text) >= 4]
+        tokens = np.concatenate([np.asarray(text, np.uint16) for text in kept]) if kept else np.zeros(0, np.uint16)
+        counts = np.bincount(tokens, minlength=n_words)
+        counts[: len(SPECIAL)] = 0
+        return cls(tokens, np.concatenate([[0], np.cumsum([len(text) for text in kept])]).astype(np.int64), counts)
+
+    def __len__(self) -> int:
+        return len(self.borders) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.borders)
+
+    def text(self, i: int) -> np.ndarray:
+        return self.tokens[self.borders[i] : self.borders[i + 1]]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One step's work.
+
+    batch : what the network reads
+    places, words : (m,) where a word was hidden, and which it was
+    halves : (texts, 2) the numbers in `batch` of the halves of one text; empty where texts are read whole
+    """
+
+    batch: Packed
+    places: Any
+    words: Any
+    halves: Any
+
+
+def course(pool: Pool, tokens_per_step: int, seed: int) -> tuple[int, Callable[[int], np.ndarray]]:
+    """How many steps one pass over the pool takes, and the function from a step's number to its texts.
+
+    The steps of a pass hold about equally many tokens, of texts of like length.
+
+    >>> pool = Pool.of([[1, 9, 9, 2], [1, 9, 9, 9, 2], [1, 9, 9, 9, 2]], 10)
+    >>> n_steps, texts_of = course(pool, 7, 0)
+    >>> n_steps, sorted(np.concatenate([texts_of(2), texts_of(3)]).tolist())
+    (2, [0, 1, 2])
+    """
+    lengths = pool.lengths
+    n_steps = int(max(1, lengths.sum() // max(tokens_per_step, 2 * lengths.max(initial=1))))
+
+    @lru_cache(maxsize=1)
+    def steps_of(number: int) -> list[np.ndarray]:
+        rng = np.random.default_rng([seed, 0, number])
+        order = np.argsort(lengths * rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths)), kind="stable")
+        middle = np.cumsum(lengths[order]) - lengths[order] / 2
+        part = np.minimum(n_steps - 1, (middle * n_steps / lengths.sum()).astype(np.int64))
+        starts = np.searchsorted(part, np.arange(1, n_steps))
+        parts = np.split(order, starts)
+        return [parts[i] for i in rng.permutation(n_steps)]
+
+    return n_steps, lambda step: steps_of(step // n_steps)[step % n_steps]
+
+
+def lesson(pool: Pool, chosen: np.ndarray, step: int, seed: int, *, halved: bool, device: str = "cpu") -> Lesson:
+    """Read the `chosen` texts whole or in halves, and hide some of their words.
+
+    A text is halved at random, word by word: no word is in both halves, so that what tells that two halves belong
+    together is which words keep company, not which are the same.
+    """
+    import torch
+
+    rng = np.random.default_rng([seed, 1, step])
+    texts = [pool.text(i) for i in chosen]
+    if halved:
+        sides = [(rng.random(len(text)) < 0.5, text < len(SPECIAL)) for text in texts]
+        texts = [text[ends | side] for text, (side, ends) in zip(texts, sides, strict=True)] + [
+            text[ends | ~side] for text, (side, ends) in zip(texts, sides, strict=True)
+        ]
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    texts = [texts[i] for i in order]
+    words = np.concatenate(texts).astype(np.int64)
+    hidden = np.flatnonzero((words >= len(SPECIAL)) & (rng.random(len(words)) < HIDDEN_SHARE))
+    shown, fate = words.copy(), rng.random(len(hidden))
+    shown[hidden[fate < MASKED]] = MASK
+    replaced = hidden[(fate >= MASKED) & (fate < MASKED + REPLACED)]
+    shown[replaced] = rng.choice(len(pool.counts), len(replaced), p=pool.counts / pool.counts.sum())
+    batch = pack(texts, shown, device)
+    place = np.argsort(order, kind="stable")
+    halves = place.reshape(2, -1).T if halved else np.zeros((0, 2), np.int64)
+    rows = [torch.from_numpy(np.ascontiguousarray(row)).to(device) for row in (hidden, words[hidden], halves)]
+    return Lesson(batch, *rows)
+
+
+def loss_of(net: Any, shape: Shape, given: Lesson) -> Any:
+    """Nats per hidden word, and where texts are halved, nats per half of finding the other half in the batch."""
+    import torch
+    from torch.nn import functional
+
+    x = modernbert.forward(net, shape, given.batch)
+    logits = modernbert.word_logits(net, x[given.places])
+    loss = functional.cross_entropy(logits.float(), given.words)
+    if len(given.halves):
+        means = functional.normalize(modernbert.mean_of_texts(x, given.batch), dim=1)
+        first, second = means[given.halves[:, 0]], means[given.halves[:, 1]]
+        alike = first @ second.T / TEMPERATURE
+        own = torch.arange(len(alike), device=alike.device)
+        loss = loss + (functional.cross_entropy(alike, own) + functional.cross_entropy(alike.T, own)) / 2
+    return loss
