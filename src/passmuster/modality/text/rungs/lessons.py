@@ -71,10 +71,9 @@ def course(pool: Pool, tokens_per_step: int, seed: int) -> tuple[int, Callable[[
 
     The steps of a pass hold about equally many tokens, of texts of like length.
 
-    >>> pool = Pool.of([[1, 9, 9, 2], [1, 9, 9, 9, 2], [1, 9, 9, 9, 2]], 10)
-    >>> n_steps, texts_of = course(pool, 7, 0)
-    >>> n_steps, sorted(np.concatenate([texts_of(2), texts_of(3)]).tolist())
-    (2, [0, 1, 2])
+    >>> n_steps, texts_of = course(Pool.of([[1, 9, 9, 2]] * 6, 10), 8, 0)
+    >>> n_steps, sorted(np.concatenate([texts_of(i) for i in (3, 4, 5)]).tolist())
+    (3, [0, 1, 2, 3, 4, 5])
     """
     lengths = pool.lengths
     n_steps = int(max(1, lengths.sum() // max(tokens_per_step, 2 * lengths.max(initial=1))))
