@@ -55,8 +55,10 @@ MARGIN = 0.08  # of the time for steps, because steps late in a run may be slowe
 N_TIMED = 3  # steps, of which the median counts
 TIMING_SHARE = 0.05  # of the time; once it is gone, no further kind of step is timed
 REVIEWS, REVIEW_MARGIN = (0.1, 0.25, 0.5, 0.75, 0.9), 0.03  # when a plan that has become too long is shortened
-# Less training than that of this size, at `TOKENS_PER_PARAMETER`, is not offered.
+# Training is not offered below the operations that a network of this size is best spent on: far less lost to static
+# vectors on each set tried, by much (bench/pretrain.py, docs/log.md), and between the two nothing was measured.
 LEAST_SIZE = (384, 6)
+LEAST_FLOPS = 6.0 * network_size.TOKENS_PER_PARAMETER * network_size.n_parameters(LEAST_SIZE) ** 2
 STEP_EFFICIENCY = {"cpu": 0.4, "cuda": 0.25}  # share of the measured products' speed; that of a card is a guess
 EMBED_EFFICIENCY = 0.7
 CHARS_PER_TOKEN = 4.0
@@ -77,8 +79,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
     """The least training that may pay, and embedding the pool. `fit` uses more where it is given."""
     device = training_device()
     shape = make_shape(*LEAST_SIZE, n_words=8_192, max_tokens=MAX_TOKENS)
-    flops = 6.0 * network_size.TOKENS_PER_PARAMETER * shape.n_matrix_parameters**2
-    training = flops / (gflops_here(machine) * 1e9 * STEP_EFFICIENCY[device])
+    training = LEAST_FLOPS / (gflops_here(machine) * 1e9 * STEP_EFFICIENCY[device])
     length = min(float(MAX_TOKENS), profile.mean_size / CHARS_PER_TOKEN + 2.0)
     products = 2.0 * profile.n_pool * length * shape.n_matrix_parameters
     embedding = products / (machine.matmul_gflops * 1e9 * EMBED_EFFICIENCY)
@@ -87,7 +88,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
     memory = 700 * 2**20 + BYTES_PER_PARAMETER * parameters + 2 * int(profile.n_pool * length)
     if device == "cpu":  # else on the card, whose memory nobody counts
         memory += TOKENS_PER_STEP[device] * shape.n_layers * shape.width * BYTES_PER_ACTIVATION
-    note = f"{flops:.1e} operations on {device}; uses the time that it is given"
+    note = f"{LEAST_FLOPS:.1e} operations on {device}; uses the time that it is given"
     return Price(START_S[device] + reading + training + embedding, memory, note)
 
 
