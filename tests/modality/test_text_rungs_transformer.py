@@ -28,7 +28,7 @@ from passmuster.runtime.engine import Engine
 torch = pytest.importorskip("torch")
 from passmuster.modality.text.rungs import lessons, modernbert, network_size, transformer  # noqa: E402
 from passmuster.modality.text.rungs.lessons import Pool, course, lesson, loss_of  # noqa: E402
-from passmuster.modality.text.rungs.modernbert import Shape, forward, make_network, pack  # noqa: E402
+from passmuster.modality.text.rungs.modernbert import Packed, Shape, forward, make_network  # noqa: E402
 from passmuster.modality.text.rungs.modernbert_graph import modernbert_graph  # noqa: E402
 from passmuster.modality.text.rungs.own_tokenizer import MASK, learn_tokenizer  # noqa: E402
 
@@ -87,6 +87,10 @@ def same(a: Encoder, b: Encoder) -> bool:
 def some_texts(shape: Shape, seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.integers(4, shape.n_words, n) for n in (3, 3, 7, 7, 7, 20, 24)]
+
+
+def pack(texts: list[np.ndarray]) -> Packed:
+    return modernbert.pack(np.concatenate(texts), np.array([len(text) for text in texts]))
 
 
 # The network
@@ -173,7 +177,7 @@ def test_what_is_hidden_is_what_is_asked_for(halved: bool) -> None:
     texts = [whole[a:b] for a, b in itertools.pairwise(ends)]
     for i, (one, other) in zip(chosen, given.halves.tolist(), strict=True):
         both = np.concatenate([texts[one][1:-1], texts[other][1:-1]])
-        assert sorted(both) == sorted(pool.text(i)[1:-1])
+        assert sorted(both) == sorted(pool.read(np.array([i]))[0][1:-1])
         assert texts[one][0] == texts[other][0] == 1
 
 
@@ -362,8 +366,8 @@ np.save(folder + "/embedding.npy", mean.numpy())
 
 @pytest.mark.usefixtures("short")
 def test_transformers_loads_the_folder_and_computes_the_same(view: FitView, tmp_path: Path) -> None:
-    """With the interpreter named by ``MUSTER_TRANSFORMERS_PYTHON``, which need not have Muster."""
-    python = os.environ.get("MUSTER_TRANSFORMERS_PYTHON", "")
+    """With the interpreter named by ``MUSTER_BENCH_TRANSFORMERS``, which need not have Muster."""
+    python = os.environ.get("MUSTER_BENCH_TRANSFORMERS", "")
     folder = tmp_path / "folder"
     encoder = fit(view, FileCheckpoint(tmp_path / "run"))
     transformer.write_folder(encoder, folder)
@@ -371,7 +375,7 @@ def test_transformers_loads_the_folder_and_computes_the_same(view: FitView, tmp_
     assert config["model_type"] == "modernbert"
     assert config["layer_types"] == ["full_attention", *["sliding_attention"] * 2, "full_attention"]
     if not python:
-        pytest.skip("MUSTER_TRANSFORMERS_PYTHON names no interpreter: that transformers computes the same is untested")
+        pytest.skip("MUSTER_BENCH_TRANSFORMERS names no interpreter: that transformers computes the same is untested")
     texts = ["my card  was stolen", "green tea, " * 30, "x"]
     (folder / "texts.txt").write_text("\n".join(texts))
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}

@@ -151,6 +151,8 @@ def _fitted(step: Climb, rung: Rung, view: FitView, deadline: Deadline) -> Encod
             rung.write_folder(encoder, checkpoint.folder / "transformers")
         checkpoint.save("encoder", encoder.arrays, encoder.settings)
         speed = dict(encoder.settings.get("speed", {}))  # tokens a second and their like, where a rung measured it
+        if "utilisation" in speed:
+            step.progress.say(f"{rung.name}: {speed['utilisation']:.0%} of the measured peak of matrix products")
         step.run.note("fitted", rung=rung.name, deadline_left_s=deadline.left_s, **speed)
     saved = checkpoint.load("encoder")  # read back, so that a run and its resumption go on from the same thing
     assert saved is not None

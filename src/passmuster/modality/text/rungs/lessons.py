@@ -6,7 +6,7 @@ halved. So a killed run needs nothing but its weights to go on, and CPU and card
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -32,10 +32,10 @@ class Pool:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, texts: Sequence[Sequence[int]], n_words: int) -> Pool:
+    def of(cls, texts: Iterable[Sequence[int]], n_words: int) -> Pool:
         """The texts that have two words at least, special ones not counted."""
-        kept = [text for text in texts if len(text) >= 4]
-        tokens = np.concatenate([np.asarray(text, np.uint16) for text in kept]) if kept else np.zeros(0, np.uint16)
+        kept = [np.asarray(text, np.uint16) for text in texts if len(text) >= 4]
+        tokens = np.concatenate(kept) if kept else np.zeros(0, np.uint16)
         counts = np.bincount(tokens, minlength=n_words)
         counts[: len(SPECIAL)] = 0
         return cls(tokens, np.concatenate([[0], np.cumsum([len(text) for text in kept])]).astype(np.int64), counts)
@@ -47,8 +47,12 @@ class Pool:
     def lengths(self) -> np.ndarray:
         return np.diff(self.borders)
 
-    def text(self, i: int) -> np.ndarray:
-        return self.tokens[self.borders[i] : self.borders[i + 1]]
+    def read(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens (m,) of the texts `chosen`, one text after the other, and whose they are: 0, 1, …"""
+        lengths = self.lengths[chosen]
+        owners = np.repeat(np.arange(len(chosen)), lengths)
+        within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return self.tokens[self.borders[chosen][owners] + within].astype(np.int64), owners
 
 
 @dataclass(frozen=True)
@@ -100,22 +104,24 @@ def lesson(pool: Pool, chosen: np.ndarray, step: int, seed: int, *, halved: bool
     import torch
 
     rng = np.random.default_rng([seed, 1, step])
-    texts = [pool.text(i) for i in chosen]
+    words, owners = pool.read(chosen)
+    n_texts = len(chosen)
     if halved:
-        sides = [(rng.random(len(text)) < 0.5, text < len(SPECIAL)) for text in texts]
-        texts = [text[ends | side] for text, (side, ends) in zip(texts, sides, strict=True)] + [
-            text[ends | ~side] for text, (side, ends) in zip(texts, sides, strict=True)
-        ]
-    order = np.argsort([len(text) for text in texts], kind="stable")
-    texts = [texts[i] for i in order]
-    words = np.concatenate(texts).astype(np.int64)
+        side, ends = rng.random(len(words)) < 0.5, words < len(SPECIAL)
+        parts = (ends | side, ends | ~side)
+        words = np.concatenate([words[part] for part in parts])
+        owners = np.concatenate([owners[part] + i * n_texts for i, part in enumerate(parts)])
+        n_texts *= 2
+    lengths = np.bincount(owners, minlength=n_texts)
+    order = np.argsort(lengths, kind="stable")
+    place = np.argsort(order, kind="stable")
+    words = words[np.argsort(place[owners], kind="stable")]
     hidden = np.flatnonzero((words >= len(SPECIAL)) & (rng.random(len(words)) < HIDDEN_SHARE))
     shown, fate = words.copy(), rng.random(len(hidden))
     shown[hidden[fate < MASKED]] = MASK
     replaced = hidden[(fate >= MASKED) & (fate < MASKED + REPLACED)]
     shown[replaced] = rng.choice(len(pool.counts), len(replaced), p=pool.counts / pool.counts.sum())
-    batch = pack(texts, shown, device)
-    place = np.argsort(order, kind="stable")
+    batch = pack(shown, lengths[order], device)
     halves = place.reshape(2, -1).T if halved else np.zeros((0, 2), np.int64)
     rows = [torch.from_numpy(np.ascontiguousarray(row)).to(device) for row in (hidden, words[hidden], halves)]
     return Lesson(batch, *rows)

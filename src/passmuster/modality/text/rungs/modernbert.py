@@ -7,8 +7,9 @@ checkpoint of Hugging Face, so that the same arrays load there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -69,24 +70,23 @@ class Packed:
         return len(self.borders) - 1
 
 
-def pack(texts: Sequence[np.ndarray], shown: np.ndarray | None = None, device: str = "cpu") -> Packed:
-    """Put token arrays, already sorted by their length, into one row on `device`; with `shown` (t,) in their stead.
+def pack(ids: np.ndarray, lengths: np.ndarray, device: str = "cpu") -> Packed:
+    """Texts in one row `ids` (t,), the shorter first, of so many tokens each (n,), on `device`.
 
     Examples
     --------
-    >>> pack([np.array([7, 8]), np.array([5, 6]), np.array([1, 2, 3])]).groups
+    >>> pack(np.array([7, 8, 5, 6, 1, 2, 3]), np.array([2, 2, 3])).groups
     ((2, 2), (1, 3))
     """
     import torch
 
-    lengths = np.array([len(text) for text in texts])
     sizes, counts = np.unique(lengths, return_counts=True)
     borders = np.concatenate([[0], np.cumsum(lengths)])
     positions = np.arange(borders[-1]) - np.repeat(borders[:-1], lengths)
-    rows = [np.concatenate(texts) if shown is None else shown, positions, np.repeat(np.arange(len(texts)), lengths)]
-    ids, places, owners = (torch.from_numpy(row.astype(np.int64)).to(device, non_blocking=True) for row in rows)
+    rows = (ids, positions, np.repeat(np.arange(len(lengths)), lengths))
+    tokens, places, owners = (torch.from_numpy(row.astype(np.int64)).to(device, non_blocking=True) for row in rows)
     return Packed(
-        ids, places, owners, torch.from_numpy(borders.astype(np.int32)).to(device),
+        tokens, places, owners, torch.from_numpy(borders.astype(np.int32)).to(device),
         tuple(zip(counts.tolist(), sizes.tolist(), strict=True)),
     )  # fmt: skip
 
@@ -149,10 +149,16 @@ def _think(mlp: Any, x: Any) -> Any:
 
 def _turns(shape: Shape, theta: float, positions: Any) -> tuple[Any, Any]:
     """Cosine and sine (t, 1, head width) of every token's place."""
+    cosine, sine = _tables_on(shape.max_tokens, shape.head_width, theta, positions.device)
+    return cosine[positions][:, None], sine[positions][:, None]
+
+
+@cache
+def _tables_on(n_places: int, width: int, theta: float, device: Any) -> tuple[Any, Any]:
     import torch
 
-    cosine, sine = rotary_tables(shape.max_tokens, shape.head_width, theta)
-    return tuple(torch.from_numpy(t).to(positions.device)[positions][:, None] for t in (cosine, sine))  # type: ignore[return-value]
+    cosine, sine = rotary_tables(n_places, width, theta)
+    return torch.from_numpy(cosine).to(device), torch.from_numpy(sine).to(device)
 
 
 def rotary_tables(n_places: int, width: int, theta: float) -> tuple[np.ndarray, np.ndarray]:

@@ -44,6 +44,7 @@ WINDOW = 128  # of local layers, where texts are long
 LONG_SHARE = 0.05  # of texts longer than the window, from which layers look locally
 MAX_POOL = 1_000_000  # texts learnt from; more are sampled
 MAX_TOKENIZER_TEXTS = 100_000
+ENCODED_AT_ONCE = 10_000
 TOKENS_PER_STEP = {"cpu": 4_096, "cuda": 65_536}
 HALVED_FROM = 0.0  # share of the steps after which texts are read in halves
 LEARNING_RATE = 3e-3
@@ -138,7 +139,8 @@ def _tokens(tokenizer_json: str, texts: list[str]) -> Pool:
 
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.enable_truncation(MAX_TOKENS)
-    found = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    batches = (texts[i : i + ENCODED_AT_ONCE] for i in range(0, len(texts), ENCODED_AT_ONCE))
+    found = (encoding.ids for batch in batches for encoding in tokenizer.encode_batch(batch))
     pool = Pool.of(found, tokenizer.get_vocab_size())
     if not len(pool):
         raise DataError(
