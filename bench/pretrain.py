@@ -6,9 +6,10 @@ fits and chooses heads on the embeddings of either, and reports the cross-valida
 what the heads answer on the test. Speed is told as tokens a second and as the share of the measured peak of matrix
 products that the model's own operations make up (model FLOPs utilisation).
 
-    python bench/pretrain.py [--quick] [--only banking77] [--time 4m] [--draws 3] [--size 384x6] [--json FILE]
+    python bench/pretrain.py [--quick] [--only banking77] [--time 4m] [--draws 3] [--size 384x6] [--steps 500] [--json FILE]
 
-``--size`` trains a network of that width and number of layers whatever the rule of sizes says.
+``--size`` trains a network of that width and number of layers whatever the rule of sizes says; ``--steps`` takes so many
+steps, however long they take: on a machine that others use, the same work as on an idle one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="sets whose name begins so")
     parser.add_argument("--time", default="4m", help="of the transformer's fit, per set")
     parser.add_argument("--draws", type=int, default=N_DRAWS, help="draws of labels")
+    parser.add_argument("--steps", type=int, default=0, help="so many steps, whatever `--time` holds of them")
     parser.add_argument("--size", default="", metavar="WIDTHxLAYERS", help="of the network, instead of the rule's")
     arguments = parser.parse_args()
     report = harness.Report("pretrain", arguments)
@@ -83,7 +86,7 @@ def fit_and_embed(
 
     modality, began, cpu = modalities["text"], time.perf_counter(), time.process_time()
     view = FitView(texts.pool, np.full(len(texts.pool), -1), 2, TrainConfig())
-    with tempfile.TemporaryDirectory() as folder, sized(arguments.size):
+    with tempfile.TemporaryDirectory() as folder, planned(arguments):
         rng = np.random.default_rng(arguments.seed)
         encoder = modality.rungs[rung].fit(view, Deadline.after(seconds), FileCheckpoint(Path(folder)), rng)
         fit_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
@@ -99,17 +102,19 @@ def fit_and_embed(
 
 
 @contextlib.contextmanager
-def sized(size: str) -> Iterator[None]:
-    """While it lasts, the rung's networks have this width and number of layers ("" changes nothing)."""
+def planned(arguments: argparse.Namespace) -> Iterator[None]:
+    """While it lasts, the rung's networks have the size and take the steps that were asked for, where they were."""
     from passmuster.modality.text.rungs import transformer
 
-    before = transformer.best_size
-    if size:
-        transformer.best_size = lambda *_: tuple(int(part) for part in size.split("x"))
+    size, plan = transformer.best_size, transformer._plan
+    if arguments.size:
+        transformer.best_size = lambda *_: tuple(int(part) for part in arguments.size.split("x"))
+    if arguments.steps:
+        transformer._plan = lambda *given: replace(plan(*given), n_steps=arguments.steps)
     try:
         yield
     finally:
-        transformer.best_size = before
+        transformer.best_size, transformer._plan = size, plan
 
 
 def claim(report: harness.Report) -> None:
