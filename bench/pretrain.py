@@ -6,16 +6,19 @@ fits and chooses heads on the embeddings of either, and reports the cross-valida
 what the heads answer on the test. Speed is told as tokens a second and as the share of the measured peak of matrix
 products that the model's own operations make up (model FLOPs utilisation).
 
-    python bench/pretrain.py [--quick] [--only banking77] [--time 4m] [--draws 3] [--size 384x6] [--steps 500] [--json FILE]
+    python bench/pretrain.py [--quick] [--only banking77] [--time 4m] [--draws 3] [--json FILE]
+    python bench/pretrain.py --size 384x6 --steps 500
 
-``--size`` trains a network of that width and number of layers whatever the rule of sizes says; ``--steps`` takes so many
-steps, however long they take: on a machine that others use, the same work as on an idle one.
+``--size`` trains a network of that width and number of layers, whatever the rule of sizes says; ``--steps`` takes so
+many steps, however long they take: on a machine that others use, the same work as on an idle one. With ``--only``, runs
+of other sets in the result file are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 import tempfile
 import time
@@ -48,12 +51,20 @@ def main() -> None:
     parser.add_argument("--size", default="", metavar="WIDTHxLAYERS", help="of the network, instead of the rule's")
     arguments = parser.parse_args()
     report = harness.Report("pretrain", arguments)
+    report.runs += kept_runs(arguments)
     for name in SETS:
         if name.startswith(arguments.only):
             measure(name, arguments, report)
             report.claims.clear()
             claim(report)
             report.write()
+
+
+def kept_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Runs of the result file that is about to be written, of sets that are not run again."""
+    path = arguments.json or harness.RESULTS / "pretrain.json"
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
+    return [run for run in runs if not run["set"].startswith(arguments.only)]
 
 
 def measure(name: str, arguments: argparse.Namespace, report: harness.Report) -> None:
@@ -132,10 +143,14 @@ def claim(report: harness.Report) -> None:
         spread(report, f"{name}.{RUNG}.accuracy", accuracy, f"share right, {len(rows)} draws",
                peer={"name": PEER, "value": theirs})  # fmt: skip
         facts = runs[0]["fitted"][RUNG]
-        device = facts["plan"]["device"]
-        report.claim(f"{name}.{RUNG}.tokens_per_s", facts["speed"]["tokens_per_s"], f"tokens a second on {device}")
-        report.claim(f"{name}.{RUNG}.utilisation", facts["speed"]["utilisation"],
-                     f"share of {facts['speed']['peak_gflops']:.0f} measured GFLOP/s on {device}")  # fmt: skip
+        device, speed = facts["plan"]["device"], facts["speed"]
+        peak = f"share of {speed['peak_gflops']:.0f} measured GFLOP/s on {device}"
+        report.claim(f"{name}.{RUNG}.tokens_per_s", speed["tokens_per_s"], f"tokens a second on {device}")
+        report.claim(f"{name}.{RUNG}.utilisation", speed["utilisation"], peak)
+        if device == "cpu":  # other work may have had the processor: per second that the fit had of it
+            share = speed["seconds"] / facts["fit_cpu_s"]
+            report.claim(f"{name}.{RUNG}.tokens_per_cpu_s", speed["tokens_per_s"] * share, "tokens a processor second")
+            report.claim(f"{name}.{RUNG}.utilisation_of_cpu_seconds", speed["utilisation"] * share, peak)
 
 
 def spread(report: harness.Report, name: str, values: Sequence[float], unit: str, **more: Any) -> None:
