@@ -22,7 +22,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,11 @@ from fewlabel_text import Embedded, Texts, draw_labels
 
 SETS = ("ag_news", "banking77", "clinc150")
 RUNG, PEER = "transformer.v1", "static.v1"
+BESIDE = "static.v1 + transformer.v1"  # side by side, each brought to one spread: no rung yet
 PER_CLASS = {"ag_news": (8, 16), "banking77": (8,), "clinc150": (8,)}
 N_DRAWS = 3
 QUICK_TIME = "15s"
+BATCH = 64
 
 
 def main() -> None:
@@ -77,12 +79,16 @@ def measure(name: str, arguments: argparse.Namespace, report: harness.Report) ->
     for rung in (PEER, RUNG):
         embedded[rung], facts[rung] = fit_and_embed(rung, texts, seconds, arguments)
         print(f"{name} {rung}: {facts[rung]}", file=sys.stderr)
+    embedded[BESIDE] = side_by_side([embedded[PEER], embedded[RUNG]])
     for per_class in PER_CLASS[name]:
         for draw in range(1 if arguments.quick else arguments.draws):
             chosen = draw_labels(texts.labels, per_class, arguments.seed + draw)
-            found = fewlabel_text.muster(embedded, texts, chosen, draw)
-            report.run(set=name, per_class=per_class, draw=draw, method="encoder", fitted=facts, **found)
-            print(f"{name} {per_class} per class, draw {draw}: {found['rungs']}", file=sys.stderr)
+            rows = judge_all(embedded, texts, chosen, draw)
+            beside = {BESIDE: rows.pop(BESIDE)}
+            report.run(
+                set=name, per_class=per_class, draw=draw, method="encoder", fitted=facts, rungs=rows, beside=beside
+            )
+            print(f"{name} {per_class} per class, draw {draw}: {rows | beside}", file=sys.stderr)
 
 
 def fit_and_embed(
@@ -104,12 +110,55 @@ def fit_and_embed(
         graph = modality.rungs[rung].export(encoder)
         for asset, data in graph.assets.items():
             (Path(folder) / asset).write_bytes(data)
-        run = fewlabel_text.engine(graph, modality.preparer(graph.preprocess, Path(folder)))
-        pool = run(texts.pool)
-        found = Embedded(pool, run(texts.test), cpu_s)
+        prepare = modality.preparer(graph.preprocess, Path(folder))
+        pool, test = (embed(graph.onnx, prepare, part) for part in (texts.pool, texts.test))
+        found = Embedded(pool, test, cpu_s)
     facts = {"fit_s": round(fit_s, 1), "fit_cpu_s": round(cpu_s, 1), "graph_bytes": len(graph.onnx)}
     kept = ("plan", "step", "n_steps", "truncated", "n_texts", "n_tokens", "speed")
     return found, facts | {key: encoder.settings[key] for key in kept if key in encoder.settings}
+
+
+def embed(onnx: bytes, prepare: Callable[..., Any], texts: Sequence[str]) -> np.ndarray:
+    """Embeddings (n, d) by the engine that would serve, texts of like length together."""
+    from passmuster.runtime.engine import Engine
+
+    engine = Engine(onnx)
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    batches = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
+    rows = [engine.run(prepare([texts[i] for i in batch]))["embedding"] for batch in batches]
+    return np.concatenate(rows)[np.argsort(order, kind="stable")].astype(np.float32)
+
+
+def side_by_side(views: Sequence[Embedded]) -> Embedded:
+    """Views one beside the other, each divided by its root mean square distance from its mean over the pool."""
+    spreads = [float(np.sqrt(((v.pool - v.pool.mean(axis=0)) ** 2).sum(axis=1).mean())) for v in views]
+    pool, test = (
+        np.hstack([getattr(view, part) / spread for view, spread in zip(views, spreads, strict=True)])
+        for part in ("pool", "test")
+    )
+    return Embedded(pool.astype(np.float32), test.astype(np.float32), sum(view.cpu_s for view in views))
+
+
+def judge_all(embedded: dict[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int) -> dict[str, Any]:
+    """Per rung: the best head by cross-validation, its gain over static vectors, and what it answers on the test."""
+    from passmuster.learn.folds import repeated_folds
+    from passmuster.learn.select import RESAMPLED
+
+    classes = np.unique(texts.labels)
+    y, truth = (np.searchsorted(classes, labels) for labels in (texts.labels[chosen], texts.test_labels))
+    folds = repeated_folds(y, np.random.default_rng([draw, 0]))
+    judged = {rung: fewlabel_text.judge(view, chosen, y, len(classes), folds, draw) for rung, view in embedded.items()}
+    rows: dict[str, Any] = {}
+    for rung, view in embedded.items():
+        tried = judged[rung]
+        head = fewlabel_text.last_head(view, chosen, y, len(classes), tried, draw)
+        right, loss = fewlabel_text.answer(head, view.test, truth)
+        gain = judged[PEER][0].losses - tried[0].losses
+        rows[rung] = {
+            "head": tried[0].kind, "accuracy": right, "log_loss": loss, "cv_log_loss": tried[0].log_loss,
+            "cv_gain": float(gain.mean()), "cv_gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))) * RESAMPLED,
+        }  # fmt: skip
+    return rows
 
 
 @contextlib.contextmanager
@@ -134,14 +183,16 @@ def claim(report: harness.Report) -> None:
         runs = [run for run in report.runs if run["set"] == name]
         if not runs:
             continue
-        rows = [(run["rungs"][PEER], run["rungs"][RUNG]) for run in runs]
-        unit = f"nats, {len(rows)} draws"
-        spread(report, f"{name}.{RUNG}.cross_validated_gain", [ours["cv_gain"] for _, ours in rows], unit)
-        spread(report, f"{name}.{RUNG}.log_loss_gain", [p["log_loss"] - o["log_loss"] for p, o in rows], unit)
-        accuracy = [ours["accuracy"] for _, ours in rows]
-        theirs = float(np.mean([peer["accuracy"] for peer, _ in rows]))
-        spread(report, f"{name}.{RUNG}.accuracy", accuracy, f"share right, {len(rows)} draws",
-               peer={"name": PEER, "value": theirs})  # fmt: skip
+        peers = [run["rungs"][PEER] for run in runs]
+        theirs = float(np.mean([peer["accuracy"] for peer in peers]))
+        for rung, place in ((RUNG, "rungs"), (BESIDE, "beside")):
+            rows, tag = [run[place][rung] for run in runs], f"{name}.{rung.replace(' + ', '_beside_')}"
+            unit = f"nats, {len(rows)} draws"
+            losses = [peer["log_loss"] - row["log_loss"] for peer, row in zip(peers, rows, strict=True)]
+            spread(report, f"{tag}.cross_validated_gain", [row["cv_gain"] for row in rows], unit)
+            spread(report, f"{tag}.log_loss_gain", losses, unit)
+            spread(report, f"{tag}.accuracy", [row["accuracy"] for row in rows], f"share right, {len(rows)} draws",
+                   peer={"name": PEER, "value": theirs})  # fmt: skip
         facts = runs[0]["fitted"][RUNG]
         device, speed = facts["plan"]["device"], facts["speed"]
         peak = f"share of {speed['peak_gflops']:.0f} measured GFLOP/s on {device}"

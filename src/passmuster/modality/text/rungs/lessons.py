@@ -17,7 +17,7 @@ from passmuster.modality.text.rungs import modernbert
 from passmuster.modality.text.rungs.modernbert import Packed, Shape, pack
 from passmuster.modality.text.rungs.own_tokenizer import MASK, SPECIAL
 
-HIDDEN_SHARE = 0.3  # of a text's words, as ModernBERT hides
+HIDDEN_SHARE = 0.3  # of a text's words, as ModernBERT hides, where words are hidden
 MASKED, REPLACED = 0.8, 0.1  # of them, as BERT does (Devlin et al. 2019); the rest stand as they are
 LENGTH_JITTER = 0.25  # texts of like length share a batch, and others in every pass
 TEMPERATURE = 0.05  # of the cosine between half texts (Gao et al. 2021)
@@ -95,8 +95,17 @@ def course(pool: Pool, tokens_per_step: int, seed: int) -> tuple[int, Callable[[
     return n_steps, lambda step: steps_of(step // n_steps)[step % n_steps]
 
 
-def lesson(pool: Pool, chosen: np.ndarray, step: int, seed: int, *, halved: bool, device: str = "cpu") -> Lesson:
-    """Read the `chosen` texts whole or in halves, and hide some of their words.
+def lesson(
+    pool: Pool,
+    chosen: np.ndarray,
+    step: int,
+    seed: int,
+    *,
+    hidden_share: float,
+    halved: bool = True,
+    device: str = "cpu",
+) -> Lesson:
+    """Read the `chosen` texts whole or in halves, and hide that share of their words.
 
     A text is halved at random, word by word: no word is in both halves, so that what tells that two halves belong
     together is which words keep company, not which are the same.
@@ -116,7 +125,7 @@ def lesson(pool: Pool, chosen: np.ndarray, step: int, seed: int, *, halved: bool
     order = np.argsort(lengths, kind="stable")
     place = np.argsort(order, kind="stable")
     words = words[np.argsort(place[owners], kind="stable")]
-    hidden = np.flatnonzero((words >= len(SPECIAL)) & (rng.random(len(words)) < HIDDEN_SHARE))
+    hidden = np.flatnonzero((words >= len(SPECIAL)) & (rng.random(len(words)) < hidden_share))
     shown, fate = words.copy(), rng.random(len(hidden))
     shown[hidden[fate < MASKED]] = MASK
     replaced = hidden[(fate >= MASKED) & (fate < MASKED + REPLACED)]
@@ -128,13 +137,15 @@ def lesson(pool: Pool, chosen: np.ndarray, step: int, seed: int, *, halved: bool
 
 
 def loss_of(net: Any, shape: Shape, given: Lesson) -> Any:
-    """Nats per hidden word, and where texts are halved, nats per half of finding the other half in the batch."""
+    """Nats per hidden word, if there are, and where texts are halved, per half of finding the other in the batch."""
     import torch
     from torch.nn import functional
 
     x = modernbert.forward(net, shape, given.batch)
-    logits = modernbert.word_logits(net, x[given.places])
-    loss = functional.cross_entropy(logits.float(), given.words)
+    loss = torch.zeros((), device=x.device)
+    if len(given.places):
+        logits = modernbert.word_logits(net, x[given.places])
+        loss = loss + functional.cross_entropy(logits.float(), given.words)
     if len(given.halves):
         means = functional.normalize(modernbert.mean_of_texts(x, given.batch), dim=1)
         first, second = means[given.halves[:, 0]], means[given.halves[:, 1]]
