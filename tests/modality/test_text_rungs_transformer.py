@@ -116,6 +116,39 @@ def test_a_local_layer_looks_half_a_window_to_each_side() -> None:
     assert np.flatnonzero(moved.numpy()).tolist() == list(range(6, 15))
 
 
+def reference_varlen(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, window_size=(-1, -1)):
+    """What the card's kernel computes, text by text."""
+    assert query.dtype == torch.bfloat16
+    assert max_q == max_k == int(cu_seq_q.diff().max())
+    assert cu_seq_q.dtype == torch.int32
+    rows = []
+    for a, b in itertools.pairwise(cu_seq_q.tolist()):
+        q, k, v = (part[a:b].float() for part in (query, key, value))
+        scores = torch.einsum("qhd,khd->hqk", q, k) / q.shape[-1] ** 0.5
+        apart = torch.arange(b - a)[None, :] - torch.arange(b - a)[:, None]
+        if window_size[0] >= 0:
+            scores[:, (apart < -window_size[0]) | (apart > window_size[1])] = -torch.inf
+        rows.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v))
+    return torch.cat(rows)
+
+
+@pytest.mark.parametrize("reach", [0, 4])
+def test_a_card_is_asked_for_what_the_processor_computes(reach: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel itself runs on a card only: what it is given is tried with a plain twin of its documented meaning."""
+    import inspect
+
+    from torch.nn.attention import varlen
+
+    for name in inspect.signature(reference_varlen).parameters:
+        assert name in inspect.signature(varlen.varlen_attn).parameters
+    monkeypatch.setattr(varlen, "varlen_attn", reference_varlen)
+    batch = pack(some_texts(SMALL))
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.randn(len(batch.ids), 2, 8, generator=generator) for _ in range(3)]
+    expected = modernbert.attend_by_length(*parts, batch, reach)
+    torch.testing.assert_close(modernbert.attend_at_once(*parts, batch, reach), expected, atol=0.05, rtol=0.05)
+
+
 def test_the_same_seed_makes_the_same_network() -> None:
     a, b, c = (make_network(SMALL, seed)["model"]["layers"][1]["mlp"]["Wi"].weight for seed in (1, 1, 2))
     assert torch.equal(a, b)

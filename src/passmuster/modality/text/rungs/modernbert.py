@@ -182,18 +182,28 @@ def _rotate(x: Any, turns: tuple[Any, Any]) -> Any:
 
 def _attend(query: Any, key: Any, value: Any, batch: Packed, reach: int) -> Any:
     """Every token's mixture (t, heads, head width) of its own text's values."""
+    attend = attend_at_once if query.is_cuda else attend_by_length
+    return attend(query, key, value, batch, reach)
+
+
+def attend_at_once(query: Any, key: Any, value: Any, batch: Packed, reach: int) -> Any:
+    """One call over the whole row, in bfloat16: what a card can."""
+    import torch
+    from torch.nn.attention.varlen import varlen_attn
+
+    longest = batch.groups[-1][1]
+    window = (reach, reach) if reach else (-1, -1)
+    parts = [part.to(torch.bfloat16) for part in (query, key, value)]
+    return varlen_attn(*parts, batch.borders, batch.borders, longest, longest, window_size=window)
+
+
+def attend_by_length(query: Any, key: Any, value: Any, batch: Packed, reach: int) -> Any:
+    """Texts of one length after those of another: each a plain batch without padding."""
     import torch
     from torch.nn import functional
 
-    if query.is_cuda:  # one call over the whole row
-        from torch.nn.attention.varlen import varlen_attn
-
-        longest = batch.groups[-1][1]
-        window = (reach, reach) if reach else (-1, -1)
-        parts = [part.to(torch.bfloat16) for part in (query, key, value)]
-        return varlen_attn(*parts, batch.borders, batch.borders, longest, longest, window_size=window)
     found, start = [], 0
-    for n, length in batch.groups:  # texts of one length are a plain batch
+    for n, length in batch.groups:
         end = start + n * length
         parts = [part[start:end].unflatten(0, (n, length)).transpose(1, 2) for part in (query, key, value)]
         near = None
