@@ -192,20 +192,15 @@ def test_texts_of_one_word_are_passed_over() -> None:
     assert len(Pool.of([[1, 5, 2], [1, 2], [1, 5, 6, 2]], 10)) == 1
 
 
-@pytest.mark.parametrize("halved", [False, True])
-def test_what_is_hidden_is_what_is_asked_for(halved: bool) -> None:
+def test_what_is_hidden_is_what_is_asked_for() -> None:
     pool = Pool.of([[1, *np.random.default_rng(i).integers(4, 30, 9), 2] for i in range(50)], 30)
     chosen = np.arange(50)
-    given = lesson(pool, chosen, 7, 0, hidden_share=0.3, halved=halved)
+    given = lesson(pool, chosen, 7, 0, hidden_share=0.3)
     shown = given.batch.ids.numpy()
     whole = shown.copy()
     whole[given.places.numpy()] = given.words.numpy()
     assert MASK not in whole
     assert 0.6 < (shown[given.places.numpy()] == MASK).mean() <= 0.95
-    if not halved:
-        assert sorted(whole.tolist()) == sorted(pool.tokens.tolist())
-        assert not len(given.halves)
-        return
     ends = given.batch.borders.numpy()
     texts = [whole[a:b] for a, b in itertools.pairwise(ends)]
     for i, (one, other) in zip(chosen, given.halves.tolist(), strict=True):

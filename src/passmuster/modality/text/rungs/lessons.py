@@ -1,4 +1,4 @@
-"""What a text encoder is taught from raw texts: words that were hidden, and which two half texts are of one text.
+"""What a text encoder is taught from raw texts: which two halves are of one text, and words that were hidden.
 
 Every step is a pure function of the pool, the seed and the step's number: which texts, what is hidden, how they are
 halved. So a killed run needs nothing but its weights to go on, and CPU and card read the same lessons.
@@ -61,7 +61,7 @@ class Lesson:
 
     batch : what the network reads
     places, words : (m,) where a word was hidden, and which it was
-    halves : (texts, 2) the numbers in `batch` of the halves of one text; empty where texts are read whole
+    halves : (texts, 2) the numbers in `batch` of the halves of one text
     """
 
     batch: Packed
@@ -102,26 +102,22 @@ def lesson(
     seed: int,
     *,
     hidden_share: float,
-    halved: bool = True,
     device: str = "cpu",
 ) -> Lesson:
-    """Read the `chosen` texts whole or in halves, and hide that share of their words.
+    """Read the `chosen` texts in halves, and hide that share of their words.
 
-    A text is halved at random, word by word: no word is in both halves, so that what tells that two halves belong
-    together is which words keep company, not which are the same.
+    Each word of a text goes to one half or the other at random. So what tells that two halves belong together is which
+    words keep company; two copies of a text would be told by having the same words.
     """
     import torch
 
     rng = np.random.default_rng([seed, 1, step])
     words, owners = pool.read(chosen)
-    n_texts = len(chosen)
-    if halved:
-        side, ends = rng.random(len(words)) < 0.5, words < len(SPECIAL)
-        parts = (ends | side, ends | ~side)
-        words = np.concatenate([words[part] for part in parts])
-        owners = np.concatenate([owners[part] + i * n_texts for i, part in enumerate(parts)])
-        n_texts *= 2
-    lengths = np.bincount(owners, minlength=n_texts)
+    side, ends = rng.random(len(words)) < 0.5, words < len(SPECIAL)
+    parts = (ends | side, ends | ~side)
+    words = np.concatenate([words[part] for part in parts])
+    owners = np.concatenate([owners[part] + i * len(chosen) for i, part in enumerate(parts)])
+    lengths = np.bincount(owners, minlength=2 * len(chosen))
     order = np.argsort(lengths, kind="stable")
     place = np.argsort(order, kind="stable")
     words = words[np.argsort(place[owners], kind="stable")]
@@ -131,25 +127,20 @@ def lesson(
     replaced = hidden[(fate >= MASKED) & (fate < MASKED + REPLACED)]
     shown[replaced] = rng.choice(len(pool.counts), len(replaced), p=pool.counts / pool.counts.sum())
     batch = pack(shown, lengths[order], device)
-    halves = place.reshape(2, -1).T if halved else np.zeros((0, 2), np.int64)
-    rows = [torch.from_numpy(np.ascontiguousarray(row)).to(device) for row in (hidden, words[hidden], halves)]
-    return Lesson(batch, *rows)
+    rows = (hidden, words[hidden], np.ascontiguousarray(place.reshape(2, -1).T))
+    return Lesson(batch, *(torch.from_numpy(row).to(device) for row in rows))
 
 
 def loss_of(net: Any, shape: Shape, given: Lesson) -> Any:
-    """Nats per hidden word, if there are, and where texts are halved, per half of finding the other in the batch."""
+    """Nats per half of finding the other in the batch, and where words are hidden, nats per hidden word besides."""
     import torch
     from torch.nn import functional
 
     x = modernbert.forward(net, shape, given.batch)
-    loss = torch.zeros((), device=x.device)
+    means = functional.normalize(modernbert.mean_of_texts(x, given.batch), dim=1)
+    alike = means[given.halves[:, 0]] @ means[given.halves[:, 1]].T / TEMPERATURE
+    own = torch.arange(len(alike), device=alike.device)
+    loss = (functional.cross_entropy(alike, own) + functional.cross_entropy(alike.T, own)) / 2
     if len(given.places):
-        logits = modernbert.word_logits(net, x[given.places])
-        loss = loss + functional.cross_entropy(logits.float(), given.words)
-    if len(given.halves):
-        means = functional.normalize(modernbert.mean_of_texts(x, given.batch), dim=1)
-        first, second = means[given.halves[:, 0]], means[given.halves[:, 1]]
-        alike = first @ second.T / TEMPERATURE
-        own = torch.arange(len(alike), device=alike.device)
-        loss = loss + (functional.cross_entropy(alike, own) + functional.cross_entropy(alike.T, own)) / 2
+        loss = loss + functional.cross_entropy(modernbert.word_logits(net, x[given.places]).float(), given.words)
     return loss

@@ -1,11 +1,11 @@
 """The rung `transformer.v1`: a transformer taught from nothing but the raw texts, on a card or on the processor.
 
 A tokenizer and a network of ModernBERT's configuration (`modernbert`), both new. It learns to tell which two halves are
-of one text, and if it is large, to guess hidden words besides (`lessons`); matrices are taught by Muon (Jordan et al.
-2024), the rest by AdamW,
-at a rate that falls in a line to zero at the last step. How many steps fit the time is measured before the first and
-kept with the checkpoint, so that a killed run goes on to the same weights (on the processor); where steps turn out
-slower, the plan is shortened at a review and kept again. The size follows from time, speed and data (`network_size`).
+of one text, and if it is large, to guess hidden words besides (`lessons`). Matrices are taught by Muon (Jordan et al.
+2024), the rest by AdamW, at a rate that falls in a line to zero at the last step. How many steps fit the time is
+measured before the first and kept with the checkpoint, so that a killed run goes on to the same weights (on the
+processor); where steps turn out slower, the plan is shortened at a review and kept again. The size follows from time,
+speed and data (`network_size`).
 
 Labels are never read. Where this pays, and where it did not: docs/how-to/texts.md and docs/log.md.
 """
