@@ -175,8 +175,8 @@ def priors_page() -> str:
 
 
 TRANSFORMER_NOTE = """\
-`transformer.v1` is not among the priors: its rows are of trainings hundreds of times smaller than the least that its
-quote now offers (`bench/pretrain.py`, some minutes of one processor core each). They are why it offers no less."""
+`transformer.v1` is not among the priors: its rows are of trainings thousands of times smaller than the least that its
+quote now offers (`bench/pretrain.py`, about a minute of one processor core each). They are why it offers no less."""
 
 
 def _text_rows() -> list[str]:

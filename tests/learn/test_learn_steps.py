@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from passmuster.core.budget import Deadline, Machine
@@ -76,6 +78,17 @@ def test_with_a_card_its_speed_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "training_device", lambda: "cuda")
     monkeypatch.setattr(device, "peak_gflops", lambda name, **_: 5e5 if name == "cuda" else 0.0)
     assert device.gflops_here(Machine(2, 2**30, 123.0)) == 5e5
+
+
+def test_waiting_is_not_busy_on_the_processor() -> None:
+    clock = device.busy_clock("cpu", 1)
+    start = clock()
+    time.sleep(0.2)
+    assert clock() - start < 0.1
+    card = device.busy_clock("cuda", 1)
+    start = card()
+    time.sleep(0.2)
+    assert card() - start >= 0.2
 
 
 def test_a_peak_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

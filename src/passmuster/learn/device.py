@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 
 from passmuster.core.budget import Machine, count_gpus
@@ -29,21 +30,34 @@ def gflops_here(machine: Machine) -> float:
     return machine.matmul_gflops if device == "cpu" else peak_gflops(device, bf16=True, n_threads=1)
 
 
+def busy_clock(device: str, n_threads: int) -> Callable[[], float]:
+    """A clock of the seconds that work takes a device: on the processor those that the process had of it, per thread.
+
+    So what a share of the peak says does not depend on who else is at work.
+    """
+    if device == "cpu":
+        return lambda: time.process_time() / n_threads
+    return time.perf_counter
+
+
 @cache
 def peak_gflops(device: str, *, bf16: bool, n_threads: int) -> float:
-    """Billions of operations a second in products of large matrices, the best of five; kept for the process."""
+    """Billions of operations a second (`busy_clock`) in products of large matrices, the best of five.
+
+    Kept for the process.
+    """
     import torch
 
     from passmuster.learn.steps import torch_threads
 
-    side = SIDES[device]
+    side, clock = SIDES[device], busy_clock(device, n_threads)
     with torch_threads(n_threads):
         a = torch.ones(side, side, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
         best = float("inf")
         for _ in range(1 + N_PRODUCTS):
-            start = time.perf_counter()
+            start = clock()
             a @ a
             if device == "cuda":
                 torch.cuda.synchronize()
-            best = min(best, time.perf_counter() - start)
+            best = min(best, clock() - start)
     return 2.0 * side**3 / best / 1e9

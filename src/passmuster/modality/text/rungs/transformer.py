@@ -27,7 +27,7 @@ from passmuster.core.config import TrainConfig
 from passmuster.core.errors import DataError
 from passmuster.core.records import Price
 from passmuster.learn.checkpoint import write_atomic
-from passmuster.learn.device import gflops_here, peak_gflops, training_device
+from passmuster.learn.device import busy_clock, gflops_here, peak_gflops, training_device
 from passmuster.learn.steps import optimiser_state, restore_optimisers, take_steps, torch_threads, typical_s
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
 from passmuster.modality.text.rungs import network_size
@@ -270,7 +270,8 @@ def _learn(
     if saved is not None:
         start, n_steps = int(saved[1]["step"]), int(saved[1]["n_steps"])
         teacher.restore(saved[0])
-    step, began = start, time.monotonic()
+    clock = busy_clock(plan.device, plan.n_threads)
+    step, began, busy = start, time.monotonic(), clock()
 
     def save(done: int) -> None:
         checkpoint.save("transformer-steps", teacher.state(), {"step": done, "n_steps": n_steps})
@@ -285,22 +286,23 @@ def _learn(
             if step < fits < n_steps:  # slower than it was measured: the rate must still come down to zero
                 n_steps = fits
                 save(step)
-    seconds = time.monotonic() - began
+    speed = _speed(teacher, time.monotonic() - began, clock() - busy)
     prefix = "net.model."
     arrays = {k.removeprefix(prefix): v for k, v in teacher.weights().items() if k.startswith(prefix)}
-    facts = {"n_texts": len(pool), "n_tokens": len(pool.tokens), "speed": _speed(teacher, seconds)}
+    facts = {"n_texts": len(pool), "n_tokens": len(pool.tokens), "speed": speed}
     return arrays, {"plan": asdict(plan), "step": step, "n_steps": n_steps, "truncated": step < n_steps, **facts}
 
 
-def _speed(teacher: Teacher, seconds: float) -> dict[str, float]:
-    """Tokens a second, operations a second that the model needs for them, and their share of the measured peak."""
+def _speed(teacher: Teacher, seconds: float, busy_s: float) -> dict[str, float]:
+    """Tokens a second; per busy second tokens, the operations that the model needs, and their share of the peak."""
     plan = teacher.plan
-    per_s = teacher.n_tokens / max(seconds, 1e-9)
-    length = float(teacher.pool.lengths.mean())
+    per_s = teacher.n_tokens / max(busy_s, 1e-9)
+    length = 1.0 + float(teacher.pool.lengths.mean()) / 2.0  # of a half text
     gflops = per_s * flops_per_token(plan.shape, length, hidden_share(plan.shape)) / 1e9
     peak = peak_gflops(plan.device, bf16=plan.bf16, n_threads=plan.n_threads)
     return {
-        "seconds": round(seconds, 2), "tokens_per_s": round(per_s, 1), "model_gflops": round(gflops, 2),
+        "seconds": round(seconds, 2), "tokens_per_s": round(teacher.n_tokens / max(seconds, 1e-9), 1),
+        "busy_s": round(busy_s, 2), "tokens_per_busy_s": round(per_s, 1), "model_gflops": round(gflops, 2),
         "peak_gflops": round(peak, 1), "utilisation": round(gflops / peak, 4),
     }  # fmt: skip
 
