@@ -169,13 +169,20 @@ def priors_page() -> str:
     for kind, rung in SEEN:
         gain = prior_gain(kind, rung)
         lines.append(f"| {kind} | `{rung}` | {gain.mean:+.3f} | {gain.spread:.3f} | {gain.source} |")
+    if _results("pretrain"):
+        lines += ["", TRANSFORMER_NOTE]
     return "\n".join(lines) + "\n"
+
+
+TRANSFORMER_NOTE = """\
+`transformer.v1` is not among the priors: its rows are of trainings thousands of times smaller than the least that its
+quote now offers (`bench/pretrain.py`, about a minute of one processor core each). They are why it offers no less."""
 
 
 def _text_rows() -> list[str]:
     """One row per rung, set and number of labels, of the test: means over draws."""
     rows: dict[tuple[str, str, int, str], list[tuple[float, float]]] = {}
-    for run in _results("fewlabel_text"):
+    for run in (*_results("fewlabel_text"), *_results("pretrain")):
         if run["method"] == "encoder":
             first, *others = run["rungs"]
             for rung in others:

@@ -31,3 +31,19 @@ def test_the_table_is_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = fewlabel_text.rung_gains(json.loads(result.read_text(encoding="utf-8"))["runs"])
     for rung, seen in measured.items():
         assert SEEN["text", rung] == pytest.approx(seen, abs=5e-4), f"stale: {rung} is {seen}"
+
+
+def test_training_that_lost_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`transformer.v1` quotes more than any training that was measured to lose to static vectors."""
+    monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])
+    import fewlabel_text
+    from passmuster.modality.text.rungs.transformer import LEAST_FLOPS
+
+    result = BENCH / "results" / "pretrain.json"
+    if not result.is_file():
+        pytest.skip("the benchmark's result is not there: nothing to compare the quote with")
+    runs = json.loads(result.read_text(encoding="utf-8"))["runs"]
+    gains = fewlabel_text.rung_gains(runs)["transformer.v1"]
+    assert all(gain < 0 for gain in gains.values()), "it pays on a set: quote less than LEAST_FLOPS"
+    speeds = [run["fitted"]["transformer.v1"]["speed"] for run in runs]
+    assert all(1e9 * speed["model_gflops"] * speed.get("busy_s", speed["seconds"]) < LEAST_FLOPS for speed in speeds)

@@ -297,7 +297,8 @@ def test_rungs_that_are_fitted_both_are_compared_on_the_same_labels(
 def test_pricing_learns_nothing(tmp_path: Path) -> None:
     store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60))
     rows = price(store)
-    assert [row["rung"] for row in rows] == ["static.v1", "pretrained.v1", "stacked.v1", "tuned.v1"]
+    rungs = ["static.v1", "pretrained.v1", "stacked.v1", "tuned.v1", "transformer.v1"]
+    assert [row["rung"] for row in rows] == rungs
     assert rows[0]["refused"] == ""
     assert not store.runs_folder.exists()
 
@@ -320,3 +321,26 @@ def test_a_slow_machine_is_quoted_more() -> None:
 
     profile = Profile(1_000, 616, 77, 60.0, 100.0)
     assert heads_s(Machine(2, 2**30, 10.0), profile) > heads_s(Machine(2, 2**30, 100.0), profile)
+
+
+def test_a_transformer_lies_in_the_run_folder_for_others_to_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from passmuster.modality.text.modality import TEXT
+    from passmuster.modality.text.rungs import transformer
+    from passmuster.modality.text.rungs.network_size import make_shape
+
+    def plan(pool, *_):
+        return transformer.Plan(make_shape(64, 2, len(pool.counts), transformer.MAX_TOKENS), 4, 512)
+
+    monkeypatch.setattr(transformer, "_plan", plan)
+    cheap = replace(transformer.TRANSFORMER, quote=lambda m, p: _price(1.0))
+    monkeypatch.setitem(TEXT.rungs._entries, "transformer.v1", cheap)
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60), rungs=("transformer.v1",))
+    result = train(store)
+    folder = store.runs_folder / result.run / "rungs" / "transformer.v1" / "transformers"
+    assert {file.name for file in folder.iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+    notes = (store.runs_folder / result.run / "metrics.jsonl").read_text()
+    assert '"utilisation"' in notes

@@ -127,6 +127,8 @@ class Rung:
 
     `parts` names other rungs when the embedding is theirs side by side, each times its number in the encoder's array
     ``scales``: where those were fitted before, the pool need not be embedded again.
+
+    `write_folder`, where the encoder is a transformer, leaves it in the form that others load, in the run folder.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Rung:
     export: Callable[[Encoder], EncoderGraph]
     held_out: HeldOut | None = None
     parts: tuple[str, ...] = ()
+    write_folder: Callable[[Encoder, Path], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,13 @@ def _fitted(step: Climb, rung: Rung, view: FitView, deadline: Deadline) -> Encod
     checkpoint = step.run.rung(rung.name)
     if checkpoint.load("encoder") is None:
         encoder = rung.fit(view, deadline, checkpoint, step.rng("fit", rung.name))
+        if rung.write_folder is not None:
+            rung.write_folder(encoder, checkpoint.folder / "transformers")
         checkpoint.save("encoder", encoder.arrays, encoder.settings)
-        step.run.note("fitted", rung=rung.name, deadline_left_s=deadline.left_s)
+        speed = dict(encoder.settings.get("speed", {}))  # tokens a second and their like, where a rung measured it
+        if "utilisation" in speed:
+            step.progress.say(f"{rung.name}: {speed['utilisation']:.0%} of the measured peak of matrix products")
+        step.run.note("fitted", rung=rung.name, deadline_left_s=deadline.left_s, **speed)
     saved = checkpoint.load("encoder")  # read back, so that a run and its resumption go on from the same thing
     assert saved is not None
     return Encoder(rung.name, *saved)

@@ -12,10 +12,8 @@ after a short calibration and kept in the checkpoint, so that a killed run goes 
 
 from __future__ import annotations
 
-import contextlib
 import math
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +23,7 @@ from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
 from passmuster.core.records import Price
 from passmuster.learn.precision import bf16_is_native
+from passmuster.learn.steps import take_steps, torch_threads, typical_s
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
 from passmuster.modality.image.rungs import network
 from passmuster.modality.image.rungs.gradients import add_gradients, gradient_model, gradient_width, gradient_work
@@ -132,26 +131,25 @@ def _learn(
         order = network.restore(net, optimiser, generator, saved[0])
     kept = {**frame_settings(lesson.frame), "plan": asdict(plan), "n_places": len(lesson.places)}
 
-    def save() -> None:
+    def save(done: int) -> None:
         state = network.training_state(net, optimiser, generator, order)
-        checkpoint.save("conv-steps", state, {**kept, "step": step})
+        checkpoint.save("conv-steps", state, {**kept, "step": done})
 
     if saved is None:
-        save()  # from here on the plan is fixed
-    saved_at = time.monotonic()
+        save(step)  # from here on the plan is fixed
     teacher = network.Teacher(net, optimiser, teacher.view, gradients, plan.bf16)
     per_epoch = len(lesson.pixels) // plan.batch
-    with _threads(plan.n_threads):
-        while step < plan.n_steps and not deadline.passed:
-            at = step % per_epoch * plan.batch
-            if at == 0 and step:
-                order = torch.randperm(len(lesson.pixels), generator=generator)
-            block = order[at : at + plan.batch]
-            network.teach(teacher, lesson.pixels[block], lesson.places[block], step / plan.n_steps)
-            step += 1
-            if time.monotonic() - saved_at > SAVE_EVERY_S:
-                save()
-                saved_at = time.monotonic()
+
+    def teach(number: int) -> None:
+        nonlocal order
+        at = number % per_epoch * plan.batch
+        if at == 0 and number:
+            order = torch.randperm(len(lesson.pixels), generator=generator)
+        block = order[at : at + plan.batch]
+        network.teach(teacher, lesson.pixels[block], lesson.places[block], number / plan.n_steps)
+
+    with torch_threads(plan.n_threads):
+        step = take_steps(step, plan.n_steps, teach, save, deadline, save_every_s=SAVE_EVERY_S)
     return network.network_state(net), {**kept, "step": step, "truncated": step < plan.n_steps}
 
 
@@ -226,7 +224,7 @@ def _plan(lesson: Lesson, gradients: Any, deadline: Deadline, seed: int) -> Plan
     seconds: dict[tuple[bool, int], float] = {}
     for n_threads in sorted({1, all_threads}):
         for bf16 in (False, True) if bf16_is_native() else (False,):
-            with _threads(n_threads):
+            with torch_threads(n_threads):
                 seconds[bf16, n_threads] = _step_s(lesson, gradients, batch, bf16, seed)
     bf16, n_threads = min(seconds, key=lambda kind: seconds[kind])
     fits = int(max(0.0, deadline.left_s) * (1 - MARGIN) / seconds[bf16, n_threads])
@@ -237,25 +235,7 @@ def _plan(lesson: Lesson, gradients: Any, deadline: Deadline, seed: int) -> Plan
 def _step_s(lesson: Lesson, gradients: Any, batch: int, bf16: bool, seed: int) -> float:
     net, optimiser, _, teacher = _start(lesson, gradients, seed)
     teacher = network.Teacher(net, optimiser, teacher.view, gradients, bf16)
-    taken = []
-    for _ in range(1 + N_TIMED):
-        start = time.perf_counter()
-        network.teach(teacher, lesson.pixels[:batch], lesson.places[:batch], 0.0)
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken[1:]))
-
-
-@contextlib.contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """So many threads in torch's products; sums over threads differ in the last bit, so the number is in the plan."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return typical_s(lambda: network.teach(teacher, lesson.pixels[:batch], lesson.places[:batch], 0.0), N_TIMED)
 
 
 def conv_model(arrays: Mapping[str, np.ndarray], frame: Frame) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from passmuster.learn.steps import optimiser_state, restore_optimisers
 from passmuster.modality.image.rungs.graphs import GraphBuilder
 
 MAPS = (32, 64, 128)  # of each convolution
@@ -113,10 +114,7 @@ def load_network(net: Any, arrays: Mapping[str, np.ndarray]) -> None:
 
 def training_state(net: Any, optimiser: Any, generator: Any, order: Any) -> dict[str, np.ndarray]:
     """Everything that a resumed run needs to go on as if it had never stopped."""
-    arrays = network_state(net)
-    for i, parameter in enumerate(p for group in optimiser.param_groups for p in group["params"]):
-        for key, value in optimiser.state[parameter].items():
-            arrays[f"optimiser.{i}.{key}"] = value.detach().numpy().copy()
+    arrays = network_state(net) | optimiser_state([optimiser])
     return arrays | {"generator": generator.get_state().numpy().copy(), "order": order.numpy().copy()}
 
 
@@ -125,11 +123,7 @@ def restore(net: Any, optimiser: Any, generator: Any, arrays: Mapping[str, np.nd
     import torch
 
     load_network(net, arrays)
-    for i, parameter in enumerate(p for group in optimiser.param_groups for p in group["params"]):
-        prefix = f"optimiser.{i}."
-        optimiser.state[parameter] = {
-            k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)
-        }
+    restore_optimisers([optimiser], arrays)
     generator.set_state(torch.from_numpy(arrays["generator"].copy()))
     return torch.from_numpy(arrays["order"].copy())
 

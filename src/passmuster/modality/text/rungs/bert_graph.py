@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-OPSET = 18  # that of the static vectors, so that both fit into one graph
-MASKED = -1e9
+from passmuster.modality.text.rungs.nodes import Nodes
 
 
 def bert_graph(weights: Mapping[str, np.ndarray], *, n_heads: int, layer_norm_eps: float) -> bytes:
@@ -22,21 +20,18 @@ def bert_graph(weights: Mapping[str, np.ndarray], *, n_heads: int, layer_norm_ep
     n_heads : attention heads per layer
     layer_norm_eps : as in the checkpoint's configuration
     """
-    return _Writer(weights, n_heads, layer_norm_eps).model()
+    return _Writer(weights, n_heads, layer_norm_eps).bert()
 
 
-class _Writer:
-    """Nodes and constants as they are written, and a counter that keeps names apart."""
+class _Writer(Nodes):
+    """The parts of BERT."""
 
     def __init__(self, weights: Mapping[str, np.ndarray], n_heads: int, layer_norm_eps: float) -> None:
+        super().__init__()
         self.weights, self.n_heads, self.eps = weights, n_heads, layer_norm_eps
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
         self.d = weights["embeddings.word_embeddings.weight"].shape[1]
 
-    def model(self) -> bytes:
-        from onnx import TensorProto, helper
-
+    def bert(self) -> bytes:
         x, bias = self.embed(), self.mask_bias()
         n_layers = 1 + max(int(name.split(".")[2]) for name in self.weights if name.startswith("encoder.layer."))
         for layer in range(n_layers):
@@ -44,33 +39,7 @@ class _Writer:
             x = self.norm(self.add(x, self.attend(x, bias, prefix)), prefix + "attention.output.LayerNorm")
             x = self.norm(self.add(x, self.think(x, prefix)), prefix + "output.LayerNorm")
         self.pool(x)
-        inputs = [
-            helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "length"])
-            for name in ("input_ids", "attention_mask")
-        ]
-        output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", self.d])
-        graph = helper.make_graph(self.nodes, "bert", inputs, [output], self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-        return bytes(model.SerializeToString())
-
-    def op(self, kind: str, inputs: list[str], **attributes: Any) -> str:
-        """Write one node and name its output."""
-        from onnx import helper
-
-        name = f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [attributes.pop("output", name)], name=name, **attributes))
-        return str(self.nodes[-1].output[0])
-
-    def constant(self, value: Any, dtype: Any = np.float32) -> str:
-        from onnx import numpy_helper
-
-        name = f"constant_{len(self.constants)}"
-        array = np.ascontiguousarray(value, dtype=dtype) if np.ndim(value) else np.array(value, dtype=dtype)
-        self.constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    def add(self, a: str, b: str) -> str:
-        return self.op("Add", [a, b])
+        return self.model("bert", self.d)
 
     def linear(self, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
         """`x` times the transposed weight, as torch keeps it, plus bias."""
@@ -84,22 +53,12 @@ class _Writer:
     def embed(self) -> str:
         prefix = "embeddings."
         words = self.op("Gather", [self.constant(self.weights[f"{prefix}word_embeddings.weight"]), "input_ids"])
-        length = self.op("Slice", [self.op("Shape", ["input_ids"]), *(self.constant([v], np.int64) for v in (1, 2))])
         # Positions and the only token type there is are added beforehand.
         rows = (
             self.weights[f"{prefix}position_embeddings.weight"]
             + self.weights[f"{prefix}token_type_embeddings.weight"][0]
         )
-        start = self.constant([0], np.int64)
-        return self.norm(
-            self.add(words, self.op("Slice", [self.constant(rows), start, length, start])), f"{prefix}LayerNorm"
-        )
-
-    def mask_bias(self) -> str:
-        """(n, 1, 1, length): 0 where a token is kept, a large negative number where it is padding."""
-        mask = self.op("Cast", ["attention_mask"], to=1)
-        hidden = self.op("Mul", [self.op("Sub", [self.constant(1.0), mask]), self.constant(MASKED)])
-        return self.op("Unsqueeze", [hidden, self.constant([1, 2], np.int64)])
+        return self.norm(self.add(words, self.first_rows(rows, self.length())), f"{prefix}LayerNorm")
 
     def attend(self, x: str, bias: str, prefix: str) -> str:
         width = self.d // self.n_heads
@@ -125,14 +84,4 @@ class _Writer:
         """The two dense layers with the exact GELU between them."""
         wide, back = f"{prefix}intermediate.dense", f"{prefix}output.dense"
         h = self.linear(x, self.weights[f"{wide}.weight"], self.weights[f"{wide}.bias"])
-        bell = self.op("Erf", [self.op("Div", [h, self.constant(np.sqrt(2.0))])])
-        h = self.op("Mul", [self.op("Mul", [h, self.add(bell, self.constant(1.0))]), self.constant(0.5)])
-        return self.linear(h, self.weights[f"{back}.weight"], self.weights[f"{back}.bias"])
-
-    def pool(self, x: str) -> None:
-        """Mean over kept tokens, then unit length. (The mean's divisor cancels in the unit vector.)"""
-        mask = self.op("Unsqueeze", [self.op("Cast", ["attention_mask"], to=1), self.constant([1], np.int64)])
-        total = self.op("Squeeze", [self.op("MatMul", [mask, x]), self.constant([1], np.int64)])
-        norm = self.op("ReduceL2", [total, self.constant([1], np.int64)], keepdims=1)
-        length = self.op("Max", [norm, self.constant(1e-12)])
-        self.op("Div", [total, length], output="embedding")
+        return self.linear(self.gelu(h), self.weights[f"{back}.weight"], self.weights[f"{back}.bias"])
