@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.errors import NotFoundError
+from passmuster.learn.discriminant import USUAL_SHRINKAGE, fit_discriminant, logistic_takes_long
 from passmuster.learn.heads import PENALTIES, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot, softmax
 from passmuster.runtime.bundle import open_bundle
@@ -55,7 +56,9 @@ class EmbeddedPool:
         positions, rows = store.embeddings(opened.manifest.encoder_key).cached([item.blob for item in pool])
         if not len(positions):
             return None
-        c, temperature = opened.head.get("penalty_c", PENALTIES[1]), opened.head.get("temperature", 1.0)
+        logistic = opened.head.get("kind") != "discriminant"  # whose penalty is another kind of number
+        c = opened.head.get("penalty_c", PENALTIES[1]) if logistic else PENALTIES[1]
+        temperature = opened.head.get("temperature", 1.0)
         keys = tuple(pool[i].key for i in positions)
         return cls(keys, Scaling.of(rows).apply(rows), float(c), float(temperature))
 
@@ -70,8 +73,11 @@ class EmbeddedPool:
         if len(classes) < 2:
             return {}
         number = {name: i for i, name in enumerate(classes)}
-        targets = one_hot(np.array([number[name] for name in names]), len(classes))
-        weight, bias = fit_logistic(self.scaled[inside], targets, c=self.c)
+        labels, x = np.array([number[name] for name in names]), self.scaled[inside]
+        if logistic_takes_long(*x.shape, len(classes)):
+            weight, bias = fit_discriminant(x, labels, len(classes), shrinkage=USUAL_SHRINKAGE)
+        else:
+            weight, bias = fit_logistic(x, one_hot(labels, len(classes)), c=self.c)
         probabilities = softmax((self.scaled @ weight + bias) / self.temperature)
         best = probabilities.argmax(axis=1)
         sure = probabilities[np.arange(len(best)), best]

@@ -61,6 +61,7 @@ class Blobs:
                 "blobs.gone", "the blob store is gone", where=self.path, next="restore it from a backup"
             )
         mode = "rwc" if may_create else "rw"
+        db: sqlite3.Connection | None = None
         try:
             if self._read_only:
                 return sqlite3.connect(read_only_uri(self.path), uri=True)
@@ -69,6 +70,8 @@ class Blobs:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA secure_delete=ON")
         except sqlite3.DatabaseError as error:
+            if db is not None:
+                db.close()
             if disk_failed(str(error)):
                 raise self._not_written(error) from error
             raise self._damaged(error) from error
