@@ -175,7 +175,7 @@ def _commit(
     by_key = {item.key: split for item, split in zip(items, splits, strict=True)}
     facts = _facts(reading, by_key, known)
     findings = inspect_items(store, modality, items, splits, copies, quarantined, progress)
-    findings += inspect_labels(items, splits, latest, store.config.data)
+    findings += inspect_labels(items, splits, latest, store.config.data, findings)
     placed = _placed(items, splits, copies)
     with store.act("data.add") as act:
         drop_quarantined(act.db, sorted(mended))

@@ -83,7 +83,7 @@ def _place_anew(act: Act, store: Store, parent: Snapshot) -> tuple[list[tuple[It
     splits = [placement[item.key][0] for item in items]
     latest = {key: label.label for key, label in read_labels(act.db).items()}
     findings = [f for f in read_findings(act.db, parent.digest) if f.kind not in LABEL_KINDS]
-    findings += inspect_labels(items, splits, latest, store.config.data) + disagreements(act.db)
+    findings += inspect_labels(items, splits, latest, store.config.data, findings) + disagreements(act.db)
     return [(item, split, placement[item.key][1]) for item, split in zip(items, splits, strict=True)], findings
 
 
