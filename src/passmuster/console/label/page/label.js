@@ -44,6 +44,8 @@
   function take(said) {
     if (state && said.ticket < state.ticket) return; // an older question, answered later
     state = said;
+    // Asked elsewhere while this page lay in the background; what is on the screen stays, and its answer counts.
+    queue = queue.filter((item, i) => i === 0 || !said.gone.includes(item.key));
     queue.forEach((item, i) => {
       const guess = said.guesses[item.key];
       const settled = i === 0 && item.guess; // what a person is looking at does not change under the finger
@@ -188,6 +190,10 @@
   setInterval(() => {
     if (!document.hidden && !sending && !filling) retry();
   }, ALIVE_MS);
+  addEventListener("pagehide", () => { // what this page holds is free for others; a page that comes back takes it again
+    navigator.sendBeacon("bye", new Blob([JSON.stringify({ place })], { type: "application/json" }));
+  });
+  addEventListener("pageshow", (event) => event.persisted && fill());
   addEventListener("beforeunload", (event) => {
     if (outbox.length) event.preventDefault();
   });
