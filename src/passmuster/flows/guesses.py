@@ -16,7 +16,7 @@ from passmuster.learn.discriminant import USUAL_SHRINKAGE, fit_discriminant, log
 from passmuster.learn.heads import PENALTIES, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot, softmax
 from passmuster.runtime.bundle import open_bundle
-from passmuster.store.releases import read_bundle
+from passmuster.store.releases import read_bundles
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
@@ -45,16 +45,24 @@ class EmbeddedPool:
 
     @classmethod
     def open(cls, store: Store) -> EmbeddedPool | None:
-        """What is there; None before the first training, or when its embeddings are gone."""
+        """What the latest bundle whose embeddings are kept has seen; None before the first, or when all are gone."""
         with store.read() as db:
-            try:
-                bundle, snapshot = read_bundle(db), read_snapshot(db)
-            except NotFoundError:
+            bundles = read_bundles(db)
+            if not bundles:
                 return None
-        opened = open_bundle(store.bundle_folder(bundle.path))
+            snapshot = read_snapshot(db)
         pool = training_view(store, snapshot).pool
-        positions, rows = store.embeddings(opened.manifest.encoder_key).cached([item.blob for item in pool])
-        if not len(positions):
+        blobs = [item.blob for item in pool]
+        for bundle in bundles:
+            try:
+                opened = open_bundle(store.bundle_folder(bundle.path))
+            except NotFoundError:  # its folder is not here
+                continue
+            if key := opened.manifest.encoder_key:  # one that was imported may have none
+                positions, rows = store.embeddings(key).cached(blobs)
+                if len(positions):
+                    break
+        else:
             return None
         logistic = opened.head.get("kind") != "discriminant"  # whose penalty is another kind of number
         c = opened.head.get("penalty_c", PENALTIES[1]) if logistic else PENALTIES[1]

@@ -23,6 +23,7 @@ from passmuster.core.errors import UsageError
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle
+from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
 from passmuster.stages.train.account import Account, used_before
 from passmuster.stages.train.climb import Climb, Climbed
@@ -96,6 +97,7 @@ def train(
     seed = config.seed if seed is None else seed
     if seed < 0:
         raise UsageError("train.seed", "a seed is not negative", value=seed, next="muster train --seed 0")
+    detectors[store.config.policy.guard.novelty]  # an unknown name is told now, not when the guard is fitted
     started = time.monotonic() - started_s_ago
     progress = progress or Silent()
     config = replace(config, time=f"{budget_s:g}s", seed=seed)
