@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from passmuster.runtime.bundle import LoadedBundle
     from passmuster.store.store import Store
 
+SHOWN_CHARS = 120  # of a text or a name in a line
+
 
 def predict(
     context: typer.Context,
@@ -52,7 +54,8 @@ def predict(
 def shown(row: dict[str, Any]) -> str:
     """A prediction as one line: label, probability, whether it is withheld and why, the item."""
     state = f"withheld: {', '.join(row['reasons'])}" if row["abstained"] else "ok"
-    return f"{row['label']}\t{row['probability']:.3f}\t{state}\t{row['item']}"
+    item = row["item"] if len(row["item"]) <= SHOWN_CHARS else row["item"][:SHOWN_CHARS] + "…"
+    return f"{row['label']}\t{row['probability']:.3f}\t{state}\t{item}"
 
 
 def find_bundle(store: Store, bundle: str, channel: str) -> LoadedBundle:
@@ -102,7 +105,10 @@ def read_items(words: list[str], modality: Modality, store: Store) -> tuple[list
             try:
                 payloads.append(modality.decode(data, store.config.data))
             except DataError as error:
-                raise DataError(error.code, error.what, value=error.value, limit=error.limit, where=name) from error
+                raise DataError(
+                    error.code, error.what, value=error.value, limit=error.limit, where=name[:SHOWN_CHARS],
+                    next=error.next or "mend it, or leave it out",
+                ) from error  # fmt: skip
             names.append(name)
     if not payloads:
         raise UsageError("predict.no_items", "there is nothing to predict", next='muster predict FILE, or "a text"')
