@@ -29,6 +29,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "predict": ("a text",),
     "rollback": ("--reason", "x"),
     "incidents": (),
+    "clean": ("--yes",),
     "verify": (),
     "doctor": (),
     "cost": (),

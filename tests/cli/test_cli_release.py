@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import release_case as case
-from passmuster.core.config import Policy
+from passmuster.core.config import GuardPolicy, Policy
 from passmuster.store import ledger
 from passmuster.store.store import Store
 
@@ -163,6 +163,16 @@ def test_a_gate_that_cannot_be_is_found_before_the_test_is_opened(
     assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (2, code)
     with store.read() as db:
         assert list(ledger.read(db, kind="test.open")) == []
+
+
+@pytest.mark.parametrize("verb", ["check", "train"])
+def test_a_novelty_detector_that_is_not_there_is_told_before_the_work(new_store, muster: Muster, verb: str) -> None:
+    store = new_store()
+    case.add_model(store, case.add_data(store))
+    store = case.with_policy(store, Policy(guard=GuardPolicy(novelty="knnn.v1")))
+    done = muster(store, "--json", verb)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"], error["next"]) == (2, "novelty_detector.unknown", "use 'knn.v1'")
 
 
 def test_an_unknown_channel_is_a_usage_error(new_store, muster: Muster) -> None:

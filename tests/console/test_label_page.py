@@ -19,6 +19,8 @@ WORDS = (
 )
 MANY = tuple(f"topic {word}" for word in WORDS.split())
 
+THREE_HUNDRED = tuple(f"class {chr(97 + i // 26)}l{chr(97 + i % 26)}" for i in range(300))
+
 
 def names(page: object) -> list[str]:
     return page.run("[...document.querySelectorAll('#classes span')].map((e) => e.textContent)")  # type: ignore[attr-defined]
@@ -114,6 +116,38 @@ def test_many_classes_are_found_by_typing(new_store, tmp_path: Path) -> None:
         page.wait(SAVED)
         assert said(store, "ana") == {first: "topic cash"}
         assert page.run("document.querySelector('#filter').value") == ""
+
+
+def test_thousands_of_classes_are_neither_drawn_nor_lost(new_store, tmp_path: Path) -> None:
+    """A hundred buttons at most; what is typed is looked for among all, and the guess is always among those shown."""
+    store = texts(new_store("text"), tmp_path, n=330, classes=THREE_HUNDRED)
+    with browser() as page, label_server(store.folder, "--for", "train", "--who", "ana") as server:
+        page.open(server.url)
+        page.wait(READY)
+        assert len(names(page)) == 100
+        assert "200 more classes are not shown" in page.text("#found")
+        assert page.run("document.querySelectorAll('#counts li').length") == 101
+        page.press(*"klk")
+        assert names(page) == ["class klk"]
+        first = current(page)
+        page.press("Enter")
+        page.wait(f"document.querySelector('#name').textContent !== '{first}'")
+        page.wait(SAVED)
+        assert said(store, "ana") == {first: "class klk"}
+
+
+def test_a_closed_tab_gives_its_items_to_the_next(new_store, tmp_path: Path) -> None:
+    store = texts(new_store("text"), tmp_path)
+    with label_server(store.folder, "--for", "train", "--n", "12") as server:
+        with browser() as page:
+            page.open(server.url)
+            page.wait(READY)
+            first = current(page)
+            page.open("about:blank")  # leaving the page is what a browser does on closing a tab, too
+        with browser() as page:
+            page.open(server.url)
+            page.wait(READY)
+            assert current(page) == first
 
 
 def test_when_the_server_dies_the_page_says_so_and_keeps_the_answer(new_store, tmp_path: Path) -> None:

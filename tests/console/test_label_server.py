@@ -17,6 +17,7 @@ import pytest
 from browser_case import LabelServer, label_server
 from label_case import dark_and_light, said, texts
 from passmuster.core.errors import ResourceError
+from passmuster.flows.label_session import LEASE_S, LabelSession
 from passmuster.flows.verify import verify
 from passmuster.stages.govern import add, n_unpinned
 from passmuster.stages.serve.port import take_port
@@ -140,6 +141,39 @@ def test_no_guess_for_the_test_and_no_item_at_two_places(new_store, tmp_path: Pa
         assert all((item["guess"] in ("dark", "light")) == (item["role"] == "train") for item in everything)
         held = post("state", held=[item["key"] for item in everything])
         assert set(held["guesses"]) == {item["key"] for item in everything if item["role"] == "train"}
+
+
+def test_a_page_that_is_closed_gives_back_what_it_held(store: Store) -> None:
+    """Twelve items wait for a tab; closed or silent, it must not keep them from the next."""
+    with label_server(store.folder, "--for", "train", "--n", "14", "--who", "ana") as server, asking(server) as post:
+        first = some(post)
+        assert len(first) == 12
+        assert len(post("next", place="two")["items"]) == 2
+        held = [item["key"] for item in first]
+        assert post("bye") == {}
+        taken = [item["key"] for item in post("next", place="two")["items"]]
+        assert taken[2:] == held[:10]  # in their order, before anything else
+        assert post("state", held=held)["gone"] == held[:10]
+        post("answer", place="two", keys=[held[0]], label="ham")
+        answer = post("answer", keys=[held[1]], label="spam")  # from a page that came back: it counts
+        assert held[1] not in {item["key"] for item in post("next", place="two")["items"]}
+        assert answer["n_done"] == 2
+    assert list(said(store, "ana").values()) == ["ham", "spam"]
+
+
+def test_a_place_that_is_silent_for_long_gives_back_what_it_held(store: Store) -> None:
+    """A browser that crashed sends no good-bye."""
+    now = [0.0]
+    session = LabelSession(store, n=14, role="train", who="ana", clock=lambda: now[0])
+    session.wait()
+    held = [s.key for s in session.take(12, "crashed")]
+    now[0] = LEASE_S
+    session.hear("crashed")
+    assert len(session.take(12, "two")) == 2
+    now[0] = 2 * LEASE_S + 1
+    assert [s.key for s in session.take(12, "two")][2:] == held[:10]
+    assert session.gone(held, "crashed") == held[:10]
+    session.close()
 
 
 def test_guesses_follow_the_labels(new_store, tmp_path: Path) -> None:

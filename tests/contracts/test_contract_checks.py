@@ -7,7 +7,7 @@ import pytest
 
 import passmuster.checks
 from passmuster.checks.duplicates import Pair, exact_duplicates, exact_pairs, near_duplicates
-from passmuster.checks.labels import class_balance, label_conflicts
+from passmuster.checks.labels import class_balance, label_conflicts, near_conflicts
 from passmuster.checks.leakage import leakage
 from passmuster.checks.personal_data import personal_data
 from passmuster.checks.quality import unusable
@@ -41,6 +41,11 @@ CASES: dict[str, tuple[str, Callable[[], Sequence[Finding]], Callable[[], Sequen
         "labels",
         lambda: label_conflicts([0, 0, 2, 3, 4, 5], ["a", "a", "b", None, "a", "b"], KEYS),
         lambda: label_conflicts([0, 0, 2, 3, 4, 5], ["a", "b", "b", None, "a", "b"], KEYS),
+    ),
+    "near_conflict": (
+        "labels",
+        lambda: near_conflicts([("k0", "k1"), ("k2", "k5")], {"k0": "a", "k1": "a", "k2": "b"}),
+        lambda: near_conflicts([("k0", "k1"), ("k2", "k5")], {"k0": "a", "k1": "b", "k2": "b"}),
     ),
     "class_balance": (
         "labels",
@@ -85,7 +90,7 @@ def test_what_it_says_can_be_stored(kind: str) -> None:
     assert from_plain(Finding, to_plain(found)).items == found.items
 
 
-@pytest.mark.parametrize("kind", ["exact_duplicate", "near_duplicate", "leakage", "label_conflict"])
+@pytest.mark.parametrize("kind", ["exact_duplicate", "near_duplicate", "leakage", "label_conflict", "near_conflict"])
 def test_twins_follow_each_other_in_pairs(kind: str) -> None:
     found = next(iter(CASES[kind][2]()))
     assert len(found.items) == 2 * found.evidence["n_pairs"]

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from label_case import dark_and_light, said, texts
+from passmuster.core.clock import now
+from passmuster.core.digests import canonical_json
 from passmuster.core.errors import NotFoundError, UsageError
+from passmuster.core.progress import Silent
+from passmuster.core.records import Bundle
 from passmuster.flows.guesses import EmbeddedPool, refresh
 from passmuster.flows.label_session import LabelSession
-from passmuster.flows.labelling import Suggestion
+from passmuster.flows.labelling import Suggestion, suggest
 from passmuster.stages.govern import n_unpinned
 from passmuster.store.items import read_items, read_labels
+from passmuster.store.releases import add_bundle, read_bundles
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
+
+
+class Told(Silent):
+    """Progress that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 @pytest.fixture
@@ -43,6 +60,25 @@ def test_guesses_are_right_and_only_of_the_pool(pictures: Store) -> None:
     assert set(guesses) == pool
     truth = {item.key: ["dark", "light"][int(Path(item.id).stem[1:]) % 2] for item in items}
     assert all(guess.label == truth[key] and 0.5 <= guess.confidence <= 1 for key, guess in guesses.items())
+
+
+def test_a_bundle_without_embeddings_leaves_guesses_and_choosing_to_an_earlier_one(pictures: Store) -> None:
+    """One that was imported may only answer; its folder may even be elsewhere."""
+    before = refresh(pictures, train_labels(pictures))
+    with pictures.read() as db:
+        folder = pictures.bundle_folder(read_bundles(db)[0].path)
+    bare = folder.with_name("bare")
+    shutil.copytree(folder, bare)
+    manifest = json.loads((bare / "manifest.json").read_text())
+    (bare / "manifest.json").write_bytes(canonical_json({**manifest, "encoder_key": ""}))
+    with pictures.act("bundle.import") as act:
+        add_bundle(act.db, Bundle("8" * 64, "", "", "bundles/bare", now()))
+        add_bundle(act.db, Bundle("9" * 64, "", "", "bundles/elsewhere", now()))
+    assert refresh(pictures, train_labels(pictures)) == before
+    told = Told()
+    assert len(suggest(pictures, n=4, role="train", progress=told)) == 4
+    assert [line.split(" ")[1] for line in told.lines] == ["9" * 16, "8" * 16]
+    assert all("gives no embeddings" in line for line in told.lines)
 
 
 def test_items_that_came_after_the_training_have_no_guess(pictures: Store) -> None:

@@ -8,7 +8,7 @@ import pytest
 from passmuster.core.errors import DataError
 from passmuster.core.paired import mcnemar_exact
 from passmuster.metrics.calibration import reliability
-from passmuster.metrics.confusion import confusion, most_confused
+from passmuster.metrics.confusion import confusion, confusion_cells, most_confused
 from passmuster.metrics.ranking import auroc
 from passmuster.metrics.robustness import robustness
 from passmuster.metrics.versions import compare
@@ -63,9 +63,12 @@ def test_the_worst_fault_is_named() -> None:
 
 
 def test_mistakes_are_ranked_and_right_answers_left_out() -> None:
-    counts = confusion(np.array([0] * 10 + [1] * 4), np.array([0] * 7 + [1] * 3 + [0] * 4), 2)
-    assert [(m.label, m.predicted, m.n) for m in most_confused(counts, 5)] == [(1, 0, 4), (0, 1, 3)]
-    assert most_confused(np.eye(3, dtype=int), 5) == []
+    labels, predicted = np.array([0] * 10 + [1] * 4), np.array([0] * 7 + [1] * 3 + [0] * 4)
+    cells = confusion_cells(labels, predicted)
+    dense = confusion(labels, predicted, 2)
+    assert cells.tolist() == [[i, j, int(dense[i, j])] for i, j in zip(*np.nonzero(dense), strict=True)]
+    assert [(m.label, m.predicted, m.n) for m in most_confused(cells, 5)] == [(1, 0, 4), (0, 1, 3)]
+    assert most_confused(confusion_cells(np.arange(3), np.arange(3)), 5) == []
 
 
 def test_a_perfect_separation_is_not_certain() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from passmuster.core.budget import Deadline
 from passmuster.core.config import TrainConfig
-from passmuster.core.errors import NotFoundError
+from passmuster.core.digests import sha256_hex
+from passmuster.core.errors import IntegrityError, NotFoundError
 from passmuster.learn.checkpoint import FileCheckpoint
 from passmuster.modality.base import FitView
 from passmuster.modality.find import modalities
@@ -126,21 +127,55 @@ def test_other_weights_are_refused_with_the_reason(bare_machine: None, tmp_path:
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"not the weights")
     (folder / "tokenizer.json").write_text("{}")
-    reason = pretrained.unavailable(TrainConfig(encoders=(str(folder), str(tmp_path / "absent"))))
-    assert "model.safetensors: SHA-256" in reason
-    assert "not that of a known encoder" in reason
-    assert "absent is no folder" in reason
+    with pytest.raises(IntegrityError) as refused:
+        pretrained.unavailable(TrainConfig(encoders=(str(folder),)))
+    assert (refused.value.code, refused.value.exit_code) == ("encoder.digest", 9)
+    assert "model.safetensors: SHA-256" in str(refused.value)
+    assert "not that of a known encoder" in str(refused.value)
+    assert "train.encoders" in str(refused.value.next)
+    assert next(iter(KNOWN)) in str(refused.value.next)
     view = FitView([], np.zeros(0, int), 2, TrainConfig())
     with pytest.raises(NotFoundError) as caught:
         pretrained.fit(view, Deadline.after(1), FileCheckpoint(tmp_path), np.random.default_rng(0))
     assert caught.value.code == "encoder.none"
 
 
+def test_a_pickle_and_a_folder_that_is_not_there_are_refused(bare_machine: None, tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(IntegrityError) as refused:
+        pretrained.unavailable(TrainConfig(encoders=(str(folder),)))
+    assert refused.value.code == "encoder.pickle"
+    assert refused.value.where == folder / "pytorch_model.bin"
+    assert "pickle" in find_encoders((str(folder),)).refused[0]  # what `muster doctor` shows
+    with pytest.raises(NotFoundError) as absent:
+        pretrained.unavailable(TrainConfig(encoders=(str(tmp_path / "absent"),)))
+    assert absent.value.code == "encoder.no_folder"
+    assert pretrained.unavailable(TrainConfig(pretrained=False, encoders=(str(folder),)))  # not looked at
+
+
+def test_a_named_folder_is_not_replaced_by_what_lies_elsewhere(
+    bare_machine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder in the hub cache is no stand-in for the one that somebody named and that was changed."""
+    made = known_encoders.KnownEncoder("made", sha256_hex(b"weights"), len(b"weights"), "MIT", 32, 4, 1e-12)
+    monkeypatch.setitem(KNOWN, made.sha256, made)
+    for folder, weights in (("hub/models--a--b/snapshots/c", b"weights"), ("mine", b"weightz")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "model.safetensors").write_bytes(weights)
+        (tmp_path / folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(IntegrityError, match="no encoder that is known"):
+        pretrained.unavailable(TrainConfig(encoders=(str(tmp_path / "mine"),)))
+    assert pretrained.unavailable(TrainConfig()) == ""
+    (tmp_path / "mine" / "model.safetensors").write_bytes(b"weights")
+    known_encoders._find.cache_clear()
+    assert pretrained.unavailable(TrainConfig(encoders=(str(tmp_path / "mine"),))) == ""
+
+
 def test_known_weights_need_their_tokenizer_and_may_lie_anywhere(
     bare_machine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from passmuster.core.digests import sha256_hex
-
     digest = sha256_hex(b"weights")
     made = known_encoders.KnownEncoder("made", digest, len(b"weights"), "MIT", 32, 4, 1e-12)
     monkeypatch.setitem(KNOWN, digest, made)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from passmuster.flows.verify import verify
+from passmuster.store.store import Store
 from train_case import new_project, write_texts
 
 pytest.importorskip("onnx", reason="training needs the extra `train`")
@@ -32,8 +34,12 @@ MOMENTS = (
 MONEY = ("train", "--time", "1h", "--max-cost", "0.5", "--seed", "5")  # at the prices below: the tighter of the two
 
 
+def words_of(project: Path, words: tuple[str, ...] = COMMAND) -> list[str]:
+    return [sys.executable, "-m", "passmuster", "--json", "-C", str(project), *words]
+
+
 def start(project: Path, words: tuple[str, ...] = COMMAND) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "passmuster", "--json", "-C", str(project), *words]
+    command = words_of(project, words)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
@@ -87,6 +93,35 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         kill_when(tmp_path / "fresh", moment, 0.02)
     assert finish(start(tmp_path / "fresh"))["bundle"] == expected["bundle"]
     assert len(list((tmp_path / "fresh" / ".muster" / "runs").iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource limits")
+def test_a_disk_that_is_full_in_mid_checkpoint(tmp_path: Path) -> None:
+    """No file may grow beyond a limit: the encoder, the graph, or an embedding is cut off in the middle of a write.
+
+    The run ends with one clear error, nothing that was recorded is harmed, and with space the same command goes on to
+    the weights of a run that was never stopped.
+    """
+    store = new_project(tmp_path / "fresh", write_texts(tmp_path / "t.csv", n=150))
+    store.close()
+    shutil.copytree(tmp_path / "fresh", tmp_path / "whole")
+    expected = finish(start(tmp_path / "whole"))
+    largest = max(path.stat().st_size for path in (tmp_path / "whole").glob(".muster/runs/**/*.safetensors"))
+    catalog = (tmp_path / "whole" / ".muster" / "catalog.db").stat().st_size
+    for limit in (largest - 1, (largest + catalog) // 2):
+        project = tmp_path / f"full-{limit}"
+        shutil.copytree(tmp_path / "fresh", project)
+        ended = subprocess.run(
+            ["bash", "-c", f'ulimit -f {limit // 1024}; exec "$@"', "-", *words_of(project)],
+            capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        error = json.loads(ended.stdout)["error"]
+        assert (ended.returncode, error["code"]) == (6, "disk.full"), ended.stderr
+        assert "goes on where it stopped" in error["next"]
+        assert verify(Store.open(project)).whole
+        result = finish(start(project))
+        assert (result["resumed"], result["bundle"]) == (True, expected["bundle"])
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.records import Finding
 
+MEND = "muster label --disputed --export disputed.csv; settle the column label; then muster label disputed.csv"
+
 
 def class_balance(
     train: Mapping[str, Collection[str]],
@@ -83,7 +85,23 @@ def label_conflicts(contents: Sequence[int], labels: Sequence[str | None], keys:
     title = f"{n:,} {'contents carry' if n > 1 else 'content carries'} more than one label"
     evidence = {"n_pairs": len(pairs), "labels": [[a[0], b[0]] for a, b in pairs]}
     items = tuple(key for a, b in pairs for key in (a[1], b[1]))
-    return [Finding("label_conflict", "warning", title, items, evidence, "look at them and label them again")]
+    return [Finding("label_conflict", "warning", title, items, evidence, MEND)]
+
+
+def near_conflicts(pairs: Sequence[tuple[str, str]], labels: Mapping[str, str]) -> list[Finding]:
+    """A finding about near-copies (pairs of item keys) that carry different labels.
+
+    >>> near_conflicts([("a", "b"), ("a", "c")], {"a": "spam", "b": "ham", "c": "spam"})[0].items
+    ('a', 'b')
+    """
+    apart = [(a, b) for a, b in pairs if a in labels and b in labels and labels[a] != labels[b]]
+    if not apart:
+        return []
+    n, (a, b) = len(apart), apart[0]
+    what = "pairs of near-copies carry" if n > 1 else "pair of near-copies carries"
+    title = f"{n:,} {what} different labels ({labels[a]!r} and {labels[b]!r}{', …' if n > 1 else ''})"
+    evidence = {"n_pairs": n, "labels": [[labels[a], labels[b]] for a, b in apart]}
+    return [Finding("near_conflict", "warning", title, tuple(key for pair in apart for key in pair), evidence, MEND)]
 
 
 def label_disagreements(said: Mapping[str, Mapping[str, str]]) -> list[Finding]:
@@ -106,5 +124,4 @@ def label_disagreements(said: Mapping[str, Mapping[str, str]]) -> list[Finding]:
     what = "items have labels" if n > 1 else "item has labels"
     title = f"{n:,} {what} that contradict each other ({shown}{', …' if n > 1 else ''}); the latest counts"
     evidence = {"said": [[key, by] for key, by in split.items()]}
-    remedy = "look at them together and label them again"
-    return [Finding("label_disagreement", "warning", title, tuple(split), evidence, remedy)]
+    return [Finding("label_disagreement", "warning", title, tuple(split), evidence, MEND)]

@@ -33,6 +33,7 @@ VERBS = {
     "rollback": MORE,
     "incidents": MORE,
     "verify": CARE,
+    "clean": CARE,
     "cost": CARE,
     "doctor": CARE,
     "demo": CARE,

@@ -37,9 +37,9 @@ def snapshot_lines(snapshot: Snapshot, n_labels: Mapping[str, int], *, is_new: b
     labels = " and ".join(f"{n:,} for {'training' if r == 'train' else 'the test'}" for r, n in
                           in_order(n_labels).items())  # fmt: skip
     shown = ", ".join(snapshot.classes[:12]) + (
-        f" and {len(snapshot.classes) - 12} more" if snapshot.classes[12:] else ""
+        f" and {len(snapshot.classes) - 12:,} more" if snapshot.classes[12:] else ""
     )
-    yield f"labels: {labels or 'none'}; {len(snapshot.classes)} classes" + (f" ({shown})" if shown else "")
+    yield f"labels: {labels or 'none'}; {len(snapshot.classes):,} classes" + (f" ({shown})" if shown else "")
 
 
 def in_order(counts: Mapping[str, int]) -> dict[str, int]:

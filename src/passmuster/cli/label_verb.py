@@ -36,6 +36,9 @@ def label(
     port: Annotated[int, typer.Option("--port", help="With --serve: the port; 0 takes a free one.")] = 0,
     skipped: Annotated[bool, typer.Option("--skipped", help="Ask again for items that you skipped before.")] = False,
     export: Annotated[Path | None, typer.Option("--export", help="Write items to label to this CSV file.")] = None,
+    disputed: Annotated[
+        bool, typer.Option("--disputed", help="With --export: items whose labels contradict each other.")
+    ] = False,
     plan: Annotated[
         int, typer.Option("--plan", help="How to split so many labels between learning and evidence, and what for.")
     ] = 0,
@@ -51,6 +54,8 @@ def label(
             "name one of: a table to read, --export, --serve, --plan, --forecast",
             next="muster label --help",
         )
+    if disputed and export is None:
+        raise UsageError("label.what", "--disputed goes with --export", next="muster label --disputed --export FILE")
     wanted = _role(purpose, "--for")
     if session.dry_run and file is None and not forecast:
         would = (
@@ -64,7 +69,7 @@ def label(
         session.overrides.update({f"data.{key}": value for key, value in given.items() if value})
         _read(session, file, _role(role, "--role"), who)
     elif export is not None:
-        _write(session, export, n, wanted)
+        _write_disputed(session, export) if disputed else _write(session, export, n, wanted)
     elif plan or forecast:
         from passmuster.cli.label_plan import show_checks, show_plan
 
@@ -118,6 +123,14 @@ def _write(session: Session, path: Path, n: int, role: Purpose | None) -> None:
         [f"wrote {n_written:,} items to {path}; fill in the column label"],
         next=f"muster label {path}",
     )
+
+
+def _write_disputed(session: Session, path: Path) -> None:
+    from passmuster.flows.label_export import export_disputed
+
+    n = export_disputed(session.store(), path)
+    lines = [f"wrote {n:,} items to {path}, copies one below the other; settle what the column label says"]
+    session.done({"path": str(path), "n": n}, lines, next=f"muster label {path}")
 
 
 def _ask(session: Session, n: int, role: Purpose | None, who: str, again: bool) -> None:

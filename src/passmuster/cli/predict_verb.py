@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from passmuster.runtime.predictor import Predictor
     from passmuster.store.store import Store
 
+SHOWN_CHARS = 120  # of a text or a name in a line
+
 
 def predict(
     context: typer.Context,
@@ -70,7 +72,8 @@ def shown(row: dict[str, Any]) -> str:
         said = row["label"]
     else:
         said = " + ".join(f"{name} {p:.2f}" for name, p in row["labels"].items()) or label_in_words(NO_CLASS)
-    return f"{said}\t{row['probability']:.3f}\t{state}\t{row['item']}"
+    item = row["item"] if len(row["item"]) <= SHOWN_CHARS else row["item"][:SHOWN_CHARS] + "…"
+    return f"{said}\t{row['probability']:.3f}\t{state}\t{item}"
 
 
 def find_bundle(store: Store, bundle: str, channel: str) -> LoadedBundle:
@@ -120,7 +123,10 @@ def read_items(words: list[str], modality: Modality, store: Store) -> tuple[list
             try:
                 payloads.append(modality.decode(data, store.config.data))
             except DataError as error:
-                raise DataError(error.code, error.what, value=error.value, limit=error.limit, where=name) from error
+                raise DataError(
+                    error.code, error.what, value=error.value, limit=error.limit, where=name[:SHOWN_CHARS],
+                    next=error.next or "mend it, or leave it out",
+                ) from error  # fmt: skip
             names.append(name)
     if not payloads:
         raise UsageError("predict.no_items", "there is nothing to predict", next='muster predict FILE, or "a text"')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
@@ -34,13 +34,17 @@ class Session:
     dry_run: bool = False
     overrides: dict[str, Any] = field(default_factory=dict)
     verb: str = ""
+    at_end: Callable[[Callable[[], None]], object] | None = None  # takes what is to be called when the command ends
 
     def store(self) -> Store:
         """The project's store; the project is the nearest folder at or above `folder` with a muster.toml."""
         from passmuster.core.config import find_project
         from passmuster.store.store import Store
 
-        return Store.open(find_project(self.folder), overrides=self.overrides)
+        store = Store.open(find_project(self.folder), overrides=self.overrides)
+        if self.at_end is not None:
+            self.at_end(store.close)
+        return store
 
     @property
     def progress(self) -> Progress:
@@ -100,4 +104,5 @@ def session_of(context: typer.Context) -> Session:
     """The session that the application callback made."""
     session = cast(Session, context.find_root().obj)
     session.verb = context.info_name or ""
+    session.at_end = context.call_on_close
     return session

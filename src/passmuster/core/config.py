@@ -51,7 +51,7 @@ class DataConfig:
     group_columns: tuple[str, ...] = ()
     max_item_bytes: Annotated[int, COUNT] = 16_777_216
     max_pixels: Annotated[int, COUNT] = 33_554_432
-    max_text_chars: Annotated[int, COUNT] = 1_000_000
+    max_text_chars: Annotated[int, COUNT] = 1_048_576
     test_share: Annotated[float, Range(0, 1, high_open=True)] = 0.2
     reference_share: Annotated[float, Range(0, 1, high_open=True)] = 0.15
     max_reference_items: Annotated[int, NOT_NEGATIVE] = 2_000
@@ -155,7 +155,7 @@ class ServeConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What training may use. `encoders` are folders searched for known encoders, which count by digest."""
+    """What training may use. `encoders` are folders, seen from the project's, with known encoders: by digest."""
 
     time: str = "10m"
     max_cost: Annotated[float, NOT_NEGATIVE] = 0.0  # money of [cost]; 0: no limit
@@ -216,21 +216,29 @@ def find_project(start: Path) -> Path:
 
 
 def read_config(folder: Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Read `folder`/muster.toml, then ``MUSTER_SECTION_KEY`` variables, then `overrides` (``{"serve.port": 0}``)."""
+    """Read `folder`/muster.toml, then ``MUSTER_SECTION_KEY`` variables, then `overrides` (``{"serve.port": 0}``).
+
+    Relative paths in it start at `folder`.
+    """
     path = folder / FILE_NAME
     try:
         raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise NotFoundError("project.none", f"no {FILE_NAME}", where=folder, next="muster init") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError("config.syntax", f"{FILE_NAME} is not valid TOML: {error}", where=path) from error
+        raise UsageError(
+            "config.syntax", f"{FILE_NAME} is not valid TOML: {error}", where=path,
+            next=f"mend that line of {FILE_NAME}",
+        ) from error  # fmt: skip
     for dotted, value in {**_environment(), **(overrides or {})}.items():
         table = raw
         *sections, key = dotted.split(".")
         for section in sections:
             table = table.setdefault(section, {})
         table[key] = value
-    return parse_config(raw, where=str(path))
+    config = parse_config(raw, where=str(path))
+    encoders = tuple(str(folder / Path(name).expanduser()) for name in config.train.encoders)
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, encoders=encoders))
 
 
 def parse_config(raw: Mapping[str, Any], *, where: str = FILE_NAME) -> Config:

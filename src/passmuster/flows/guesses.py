@@ -13,12 +13,13 @@ import numpy as np
 
 from passmuster.core.errors import NotFoundError
 from passmuster.core.label_sets import MULTI, SINGLE, Task, join_classes, split_label
+from passmuster.learn.discriminant import USUAL_SHRINKAGE, fit_discriminant, logistic_takes_long
 from passmuster.learn.heads import PENALTIES, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot, softmax
 from passmuster.learn.one_vs_rest import fit_one_vs_rest
 from passmuster.runtime.answers import answers_of
 from passmuster.runtime.bundle import open_bundle
-from passmuster.store.releases import read_bundle
+from passmuster.store.releases import read_bundles
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
@@ -49,18 +50,28 @@ class EmbeddedPool:
 
     @classmethod
     def open(cls, store: Store) -> EmbeddedPool | None:
-        """What is there; None before the first training, or when its embeddings are gone."""
+        """What the latest bundle whose embeddings are kept has seen; None before the first, or when all are gone."""
         with store.read() as db:
-            try:
-                bundle, snapshot = read_bundle(db), read_snapshot(db)
-            except NotFoundError:
+            bundles = read_bundles(db)
+            if not bundles:
                 return None
-        opened = open_bundle(store.bundle_folder(bundle.path))
+            snapshot = read_snapshot(db)
         pool = training_view(store, snapshot).pool
-        positions, rows = store.embeddings(opened.manifest.encoder_key).cached([item.blob for item in pool])
-        if not len(positions):
+        blobs = [item.blob for item in pool]
+        for bundle in bundles:
+            try:
+                opened = open_bundle(store.bundle_folder(bundle.path))
+            except NotFoundError:  # its folder is not here
+                continue
+            if key := opened.manifest.encoder_key:  # one that was imported may have none
+                positions, rows = store.embeddings(key).cached(blobs)
+                if len(positions):
+                    break
+        else:
             return None
-        c, temperature = opened.head.get("penalty_c", PENALTIES[1]), opened.head.get("temperature", 1.0)
+        logistic = opened.head.get("kind") != "discriminant"  # whose penalty is another kind of number
+        c = opened.head.get("penalty_c", PENALTIES[1]) if logistic else PENALTIES[1]
+        temperature = opened.head.get("temperature", 1.0)
         keys = tuple(pool[i].key for i in positions)
         settings = store.config.project.task, store.config.train.decide_at
         return cls(keys, Scaling.of(rows).apply(rows), float(c), float(temperature), *settings)
@@ -78,8 +89,11 @@ class EmbeddedPool:
         if len(classes) < 2:
             return {}
         number = {name: i for i, name in enumerate(classes)}
-        targets = one_hot(np.array([number[name] for name in names]), len(classes))
-        weight, bias = fit_logistic(self.scaled[inside], targets, c=self.c)
+        labels, x = np.array([number[name] for name in names]), self.scaled[inside]
+        if logistic_takes_long(*x.shape, len(classes)):
+            weight, bias = fit_discriminant(x, labels, len(classes), shrinkage=USUAL_SHRINKAGE)
+        else:
+            weight, bias = fit_logistic(x, one_hot(labels, len(classes)), c=self.c)
         probabilities = softmax((self.scaled @ weight + bias) / self.temperature)
         best = probabilities.argmax(axis=1)
         sure = probabilities[np.arange(len(best)), best]

@@ -88,11 +88,18 @@ def plan_labels(store: Store, n: int = DOZEN, *, progress: Progress | None = Non
     UsageError
         ``label.n`` when `n` is below 1.
     NotFoundError
-        ``snapshot.none`` when nothing was added yet.
+        ``snapshot.none`` when nothing was added yet, ``label.none_left`` when every item has its label.
     """
     if n < 1:
         raise UsageError("label.n", "not a number of labels", value=n, limit="1 or more")
     pool = look_at_pool(store, progress or Silent())
+    if len(pool.labelled) == len(pool.items):
+        with store.read() as db:
+            if not _stand(db).n_test_waiting:
+                raise NotFoundError(
+                    "label.none_left", "there is nothing to plan: every item has its label",
+                    next="muster add PATH brings more; or muster train with those that are there",
+                )  # fmt: skip
     plan = plan_for(store, pool, n)
     _record(store, plan, pool.snapshot)
     return plan

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +34,9 @@ from passmuster.store.store import Store
 CHOOSE_EVERY = 12  # labels for learning after which the items that wait are chosen anew
 SPARE = 12  # chosen besides, because some may be shown while others are being chosen
 KEPT_TURNS = 10_000  # that can be undone
+# A place that was not heard of for so long is closed, or its browser crashed: others are asked what it was shown. An
+# open page says something every few seconds, one in the background does not.
+LEASE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class LabelSession:
     role : "train", "test", or None for both
     who : who labels; the present user when empty
     again : ask also for what this person left aside before
+    clock : seconds that only grow
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class LabelSession:
         who: str = "",
         again: bool = False,
         progress: Progress | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if n < 1:
             raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
@@ -71,12 +77,15 @@ class LabelSession:
         self.task: Task = store.config.project.task
         self.problem: MusterError | None = None
         self.guesses: dict[str, Guess] = {}
-        self._progress = progress or Silent()
+        self._progress, self._clock = progress or Silent(), clock
         self._lock = threading.RLock()
         self._worker = ThreadPoolExecutor(1, "muster-choose")
         self._jobs: list[Future[None]] = []
         self._waiting: list[Suggestion] = []  # chosen, shown to nobody
         self._shown: dict[str, tuple[Suggestion, str]] = {}  # item key -> and where, in the order shown
+        self._pictured: set[str] = set()  # shown in a grid without having waited to be asked
+        self._heard: dict[str, float] = {}  # place -> when it last said something
+        self._released: dict[str, Suggestion] = {}  # shown once at a place that is closed; its answer still counts
         self._turns: list[Turn] = []
         self._done: set[str] = set()  # item keys labelled in this session
         self._since_choice = 0
@@ -122,12 +131,38 @@ class LabelSession:
         No item is shown at two places.
         """
         with self._lock:
+            self.hear(place)
+            for silent in [where for where, at in self._heard.items() if where and self._clock() - at > LEASE_S]:
+                self.release(silent)
             mine = [suggestion for suggestion, where in self._shown.values() if where == place][:n]
             while len(mine) < n and self._waiting:
                 suggestion = self._waiting.pop(0)
                 self._shown[suggestion.key] = (suggestion, place)
                 mine.append(suggestion)
             return [self.guessed(suggestion) for suggestion in mine]
+
+    def hear(self, place: str) -> None:
+        """Note that a place is alive."""
+        with self._lock:
+            self._heard[place] = self._clock()
+
+    def release(self, place: str) -> None:
+        """A place was closed: what it was shown and did not answer waits again, first in the order."""
+        with self._lock:
+            self._heard.pop(place, None)
+            back = [suggestion for suggestion, where in self._shown.values() if where == place]
+            for suggestion in back:
+                del self._shown[suggestion.key]
+                self._released[suggestion.key] = suggestion
+            self._waiting = [*(s for s in back if s.key not in self._pictured), *self._waiting]
+
+    def gone(self, keys: Collection[str], place: str) -> list[str]:
+        """Those of `keys` that were released here, and since then answered or shown elsewhere."""
+        with self._lock:
+            return [
+                key for key in keys
+                if key in self._released and (key in self._done or self._shown.get(key, (None, place))[1] != place)
+            ]  # fmt: skip
 
     def guessed(self, suggestion: Suggestion) -> Suggestion:
         """With the present guess; for evidence with none: it would sway the judge."""
@@ -154,7 +189,9 @@ class LabelSession:
                 if key in items
             ]
             for suggestion in found:
-                self._shown.setdefault(suggestion.key, (suggestion, place))
+                if suggestion.key not in self._shown:
+                    self._shown[suggestion.key] = (suggestion, place)
+                    self._pictured.add(suggestion.key)
             self._waiting = [s for s in self._waiting if s.key not in self._shown]
             return found, len(free)
 
@@ -217,7 +254,7 @@ class LabelSession:
             raise
         with self._lock:
             for suggestion in found:
-                self._shown.pop(suggestion.key, None)
+                self._forget_shown(suggestion.key)
                 self._labels[suggestion.key] = (label, suggestion.role)
                 self._done.add(suggestion.key)
                 self._aside.discard(suggestion.key)
@@ -232,7 +269,7 @@ class LabelSession:
         (suggestion,) = self._shown_items([key])
         skip(self.store, key, role=suggestion.role, who=self.who)
         with self._lock:
-            self._shown.pop(key, None)
+            self._forget_shown(key)
             self._aside.add(key)
             self._remember(Turn((suggestion,), "", place))
             self._learn(0)
@@ -317,6 +354,10 @@ class LabelSession:
             counted = Counter(role for _, role in self._labels.values())
         return {"train": counted["train"], "test": counted["test"]}
 
+    def _forget_shown(self, key: str) -> None:
+        self._shown.pop(key, None)
+        self._waiting = [suggestion for suggestion in self._waiting if suggestion.key != key]
+
     def _remember(self, turn: Turn) -> None:
         self._turns = [*self._turns[-KEPT_TURNS:], turn]
 
@@ -324,7 +365,7 @@ class LabelSession:
         """Suggestions of these items, shown now or answered before (an answer that is sent again)."""
         with self._lock:
             before = {s.key: s for turn in self._turns for s in turn.items}
-            known = {**before, **{key: suggestion for key, (suggestion, _) in self._shown.items()}}
+            known = {**before, **self._released, **{key: suggestion for key, (suggestion, _) in self._shown.items()}}
             if missing := [key for key in keys if key not in known]:
                 raise NotFoundError("label.not_shown", "this item was not asked for here", value=missing[0][:8])
             return tuple(known[key] for key in dict.fromkeys(keys))

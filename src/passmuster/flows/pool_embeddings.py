@@ -1,6 +1,6 @@
 """Embeddings of the unlabelled pool for choosing what to label, with whatever is at hand, and without torch.
 
-    a bundle is there ─▶ its encoder, through the embedding cache
+    a bundle is there ─▶ the encoder of the latest that has one, through the embedding cache
     nothing is trained yet ─▶ the cheapest good thing: a local known encoder where embedding is a matter of a minute,
                               static vectors of the raw texts, gradient histograms of the images
 
@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import Connection
 
 from passmuster.core.budget import Deadline, measure_machine
 from passmuster.core.codec import to_plain
 from passmuster.core.digests import canonical_json, sha256_hex
-from passmuster.core.errors import NotFoundError
+from passmuster.core.errors import IntegrityError, NotFoundError
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Label, Payload, Snapshot
 from passmuster.modality.base import EncoderGraph, FitView, Modality, Profile, Rung
@@ -34,13 +33,15 @@ from passmuster.runtime.bundle import encoder_key, open_bundle
 from passmuster.runtime.engine import Engine, EngineChoice
 from passmuster.runtime.predictor import Predictor
 from passmuster.store.items import read_labels
-from passmuster.store.releases import read_bundle
+from passmuster.store.releases import read_bundles
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
 # What is tried before anything is trained, the better first. None of them needs torch; their graphs need onnx.
 COLD_RUNGS = {"text": ("pretrained.v1", "static.v1"), "image": ("gradients.v1",)}
+# What a bundle without embeddings says: one from elsewhere whose graph only answers, or whose folder is not here.
+NO_EMBEDDINGS = ("bundle.no_embeddings", "bundle.none", "graph.outputs")
 MAX_WAIT_S = 90.0  # that a person waits before the first item; a rung that is quoted longer gives way to the next
 FIT_S = 600.0  # a deadline for rungs that end far sooner
 BATCH = 64
@@ -78,12 +79,12 @@ def look_at_pool(store: Store, progress: Progress) -> Pool:
     with store.read() as db:
         snapshot = read_snapshot(db)
         known = read_labels(db, role="train")
-        bundle = _latest_bundle(db)
-    most = MAX_POOL if bundle else MAX_COLD_POOL
+        bundles = read_bundles(db)
+    most = MAX_POOL if bundles else MAX_COLD_POOL
     items = _sample(training_view(store, snapshot).pool, known, most, store.config.train.seed)
     labelled = np.array([i for i, item in enumerate(items) if item.key in known], dtype=np.int64)
     classes, numbers = np.unique([known[items[i].key].label for i in labelled], return_inverse=True)
-    embedded = _embed(store, bundle, items, progress) if items else Embedded(np.zeros((0, 0), np.float32), "")
+    embedded = _embed(store, bundles, items, progress) if items else Embedded(np.zeros((0, 0), np.float32), "")
     return Pool(snapshot, items, embedded.matrix, embedded.by, labelled, numbers, tuple(str(name) for name in classes))
 
 
@@ -104,20 +105,19 @@ class Embedded:
     by: str
 
 
-def _latest_bundle(db: Connection) -> Bundle | None:
-    try:
-        return read_bundle(db)
-    except NotFoundError:
-        return None
+def _embed(store: Store, bundles: Sequence[Bundle], items: Sequence[Item], progress: Progress) -> Embedded:
+    """Embeddings of `items`, of the latest bundle that gives some or, before there is one, of the best cheap thing.
 
-
-def _embed(store: Store, bundle: Bundle | None, items: Sequence[Item], progress: Progress) -> Embedded:
-    """Embeddings of `items`, of the latest bundle's encoder or, before there is one, of the best cheap thing.
-
+    A bundle that was imported may answer without embeddings; then an earlier one's serve, and choosing goes on.
     `by` is "" and the matrix has no columns when the extra `train` is not installed and nothing was trained.
     """
-    if bundle is not None:
-        return _by_bundle(store, store.bundle_folder(bundle.path), items, progress)
+    for bundle in bundles:
+        try:
+            return _by_bundle(store, store.bundle_folder(bundle.path), items, progress)
+        except (IntegrityError, NotFoundError) as error:
+            if error.code not in NO_EMBEDDINGS:
+                raise
+            progress.say(f"bundle {bundle.digest[:16]} gives no embeddings to choose by: {error.what}")
     if missing := [name for name in NEEDED if not _is_installed(name)]:
         progress.say(f"nothing is trained yet and {missing[0]} is not installed (extra train): items come at random")
         return Embedded(np.zeros((len(items), 0), np.float32), "")
@@ -133,6 +133,8 @@ def _is_installed(package: str) -> bool:
 
 def _by_bundle(store: Store, folder: Path, items: Sequence[Item], progress: Progress) -> Embedded:
     bundle = open_bundle(folder)
+    if not bundle.manifest.encoder_key:
+        raise NotFoundError("bundle.no_embeddings", "it was made without an encoder", where=folder)
     predictor: Predictor | None = None
 
     def compute(positions: Sequence[int]) -> np.ndarray:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError
 
 from passmuster.core.codec import from_plain
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
-from passmuster.core.errors import MusterError, NotFoundError, UsageError
+from passmuster.core.errors import MusterError, NotFoundError, ResourceError, UsageError
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Event, Label, Verdict
 from passmuster.flows.rebuilt import (
@@ -313,6 +313,8 @@ def check_blobs(db: Connection, store: Store, found: Verification, progress: Pro
             if name != actual:
                 whose = f" of item {owners[0][:8]}" if owners else ""
                 found.problems.append(f"blob {name[:16]}{whose} was overwritten: its digest is another")
+    except ResourceError:
+        raise  # a full disk is no changed byte
     except MusterError as error:
         found.problems.append(f"blobs.db: {error.what}")
         return

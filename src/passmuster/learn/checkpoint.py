@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.codec import to_plain
+from passmuster.core.disk import took_no_more
 from passmuster.core.errors import IntegrityError, ResourceError
 
 
@@ -86,7 +86,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if took_no_more(error):
             raise ResourceError(
                 "disk.full",
                 "the disk is full; what was written before is whole",

@@ -6,6 +6,7 @@ import numpy as np
 
 N_FOLDS = 4
 MANY_LABELS = 300  # from here on two repeats are enough; with fewer, five
+MAX_JUDGED = 10_000_000  # logits of held-out items, all repeats together: 40 MB, and seconds for their temperature
 
 
 def stratified_folds(
@@ -34,9 +35,19 @@ def stratified_folds(
 
 
 def repeated_folds(labels: np.ndarray, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
-    """Folds for repeated cross-validation, shape (repeats, n): five repeats with few labels, two with many."""
+    """Folds for repeated cross-validation, shape (repeats, n): five repeats with few labels, two with many.
+
+    With thousands of classes one repeat, and a sample of the items, is held out: `MAX_JUDGED` bounds what is judged.
+    """
     n_repeats = 2 if len(labels) >= MANY_LABELS else 5
-    return np.stack([stratified_folds(labels, N_FOLDS, rng, groups) for _ in range(n_repeats)])
+    n_judged = int(MAX_JUDGED / max(1, len(np.unique(labels))))
+    if n_repeats * len(labels) > n_judged:
+        n_repeats = 1
+    folds = np.stack([stratified_folds(labels, N_FOLDS, rng, groups) for _ in range(n_repeats)])
+    held = np.flatnonzero(folds[0] >= 0)
+    if len(held) > n_judged:
+        folds[:, rng.permutation(held)[n_judged:]] = -1
+    return folds
 
 
 def label_set_folds(

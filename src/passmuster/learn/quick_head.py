@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from passmuster.core.errors import DataError
+from passmuster.learn.discriminant import USUAL_SHRINKAGE, fit_discriminant, logistic_takes_long
 from passmuster.learn.folds import N_FOLDS, stratified_folds
 from passmuster.learn.heads import Scaling, cross_validate_logistic
 from passmuster.learn.logistic import fit_logistic, one_hot, softmax
@@ -30,6 +31,9 @@ def quick_probabilities(
     """
     scaled = Scaling.of(embeddings).apply(embeddings)
     x = scaled[labelled]
+    if logistic_takes_long(*x.shape, n_classes):
+        weight, bias = fit_discriminant(x, labels, n_classes, shrinkage=USUAL_SHRINKAGE)
+        return softmax(scaled @ weight + bias)
     c, temperature = USUAL_C, 1.0
     try:
         folds = stratified_folds(labels, N_FOLDS, rng)[None]

@@ -26,6 +26,7 @@ import numpy as np
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.config import Policy, parse_config
 from passmuster.core.digests import canonical_json, sha256_hex
+from passmuster.core.disk import took_no_more
 from passmuster.core.errors import DataError, IntegrityError, NotFoundError, ResourceError, UsageError
 from passmuster.runtime.engine import EngineChoice
 
@@ -312,7 +313,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = took_no_more(error)
         raise ResourceError(
             "disk.full" if full else "bundle.write",
             f"the bundle could not be written: {error.strerror}; nothing of it was kept",

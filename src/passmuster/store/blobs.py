@@ -45,6 +45,7 @@ class Blobs:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._reserve = path.with_suffix(".reserve")
+        self._begun = path.with_suffix(".begun")  # there while contents are put in that no item refers to yet
         self._read_only = is_read_only(path)
 
     @classmethod
@@ -61,6 +62,7 @@ class Blobs:
                 "blobs.gone", "the blob store is gone", where=self.path, next="restore it from a backup"
             )
         mode = "rwc" if may_create else "rw"
+        db: sqlite3.Connection | None = None
         try:
             if self._read_only:
                 return sqlite3.connect(read_only_uri(self.path), uri=True)
@@ -69,6 +71,8 @@ class Blobs:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA secure_delete=ON")
         except sqlite3.DatabaseError as error:
+            if db is not None:
+                db.close()
             if disk_failed(str(error)):
                 raise self._not_written(error) from error
             raise self._damaged(error) from error
@@ -181,6 +185,32 @@ class Blobs:
     def release(self) -> None:
         """Give back what `reserve` set aside."""
         self._reserve.unlink(missing_ok=True)
+
+    def begin(self) -> bool:
+        """Note that contents are put in before items refer to them; True where a process before was killed in it.
+
+        Raises
+        ------
+        ResourceError
+            ``disk.full``.
+        """
+        left = self._begun.exists()
+        try:
+            self._begun.touch()
+        except OSError as error:
+            raise self._not_written(error) from error
+        return left
+
+    def end(self) -> None:
+        """Every content that was put in since `begin` is referred to, or was removed again."""
+        self._begun.unlink(missing_ok=True)
+
+    def unreferenced(self, referenced: Collection[str]) -> tuple[int, int]:
+        """How many contents are not in `referenced`, and how many bytes they have."""
+        with closing(self._connect()) as db, self._named_damage():
+            sizes = db.execute("SELECT digest, length(data) FROM blobs")
+            lost = [size for digest, size in sizes if digest not in referenced]
+        return len(lost), sum(lost)
 
     def keep_only(self, referenced: Collection[str]) -> int:
         """Remove what is not in `referenced`, and give its space back to the disk; returns how many there were.

@@ -13,6 +13,7 @@ import contextlib
 import getpass
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,8 @@ class Store:
         self.actor = os.environ.get("USER") or _user_name()
         self.read_only = is_read_only(self.root / "catalog.db")
         self.engine = _engine(self.root / "catalog.db")
+        # A store that is let go of without `close` closes its connections then, not when Python happens to find them.
+        weakref.finalize(self, self.engine.dispose)
         self.blobs = Blobs(self.root / "blobs.db")
         self._digest_key = keys.digest_key(self.keys_folder)
 

@@ -39,6 +39,7 @@ def build_app(session: LabelSession, token: str, port: int) -> Door:
         "more": page.more,
         "grid": page.grid,
         "leave": page.leave,
+        "bye": page.bye,
     }
     routes = [Route(f"/{name}", answering(handler), methods=["POST"]) for name, handler in posts.items()]
     routes += [Route(f"/{name}", page_file(*found)) for name, found in PAGE_FILES.items()]
@@ -122,6 +123,11 @@ class Page:
         self.session.leave_grid(keys)
         return await asyncio.to_thread(self._state, place, [])
 
+    async def bye(self, body: Mapping[str, Any]) -> Any:
+        """The page was closed: what it holds is asked elsewhere."""
+        await asyncio.to_thread(self.session.release, field(body, "place", str))
+        return {}
+
     def _described(self, suggestions: Sequence[Suggestion], *, thumbnail: bool = False) -> list[dict[str, Any]]:
         items = self.session.items([s.key for s in suggestions])
         self.session.drop([s.key for s in suggestions if s.key not in items])
@@ -131,6 +137,7 @@ class Page:
 
     def _state(self, place: str, held: Sequence[str]) -> dict[str, Any]:
         session = self.session
+        session.hear(place)
         turns = session.turns(place)
         guesses = {
             key: [guess.label, round(guess.confidence, 4)] for key in held if (guess := session.guesses.get(key))
@@ -148,6 +155,7 @@ class Page:
             "has_model": session.has_model,
             "guessed": session.guessed_counts() if session.store.config.project.modality == "image" else {},
             "guesses": guesses,
+            "gone": session.gone(held, place),
             "choosing": session.choosing,
             "problem": str(session.problem) if session.problem else "",
             "can_undo": bool(turns),

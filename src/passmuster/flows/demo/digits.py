@@ -7,6 +7,7 @@ The images are the 1,797 real handwritten digits that scikit-learn carries (Alpa
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import io
 import shutil
@@ -232,7 +233,8 @@ def tamper(story: Story, project: Path, folder: Path) -> None:
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1
     graph.write_bytes(content)
-    with sqlite3.connect(project / ".muster" / "catalog.db") as original, sqlite3.connect(ledger) as copy:
+    original, copy = sqlite3.connect(project / ".muster" / "catalog.db"), sqlite3.connect(ledger)
+    with contextlib.closing(original), contextlib.closing(copy), copy:
         original.backup(copy)
         seq = copy.execute("SELECT seq FROM events WHERE kind = 'release.sign'").fetchone()[0]
         copy.execute("UPDATE events SET payload = replace(payload, '{', '{ ') WHERE seq = ?", (seq,))

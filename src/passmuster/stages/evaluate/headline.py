@@ -10,12 +10,13 @@ from passmuster.core.label_sets import label_in_words
 from passmuster.core.statistics import Interval, proportion
 from passmuster.metrics.accuracy import accuracy, macro_f1, per_class
 from passmuster.metrics.calibration import brier, ece, nll, reliability
-from passmuster.metrics.confusion import confusion, most_confused
+from passmuster.metrics.confusion import confusion, confusion_cells, most_confused
 from passmuster.metrics.selective import aurc, risk_coverage
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
 from passmuster.stages.evaluate.label_sets import bins_of_sets, measure_classes_of_sets, measure_sets
 
 CURVE_POINTS = 101
+DENSE_CLASSES = 200  # with more, the confusion is written without its zeros
 MISTAKES = 30
 
 
@@ -105,12 +106,14 @@ def measure_classes(draft: Draft, evidence: Evidence, answers: Answers) -> None:
             }
         )
     draft.sections["per_class"] = rows
-    counts = confusion(y, predicted, len(evidence.classes))
-    for i, j in zip(*np.nonzero(counts)):
+    cells = confusion_cells(y, predicted)
+    for i, j in cells[:, :2].tolist():
         name = f"label={evidence.classes[i]} predicted={evidence.classes[j]}"
         draft.add_set(name, keys_where(evidence, order, (y == i) & (predicted == j)))
+    dense = len(evidence.classes) <= DENSE_CLASSES
     draft.sections["confusion"] = {
-        "counts": counts.tolist(),
+        **({"counts": confusion(y, predicted, len(evidence.classes)).tolist()} if dense else {}),
+        "cells": cells.tolist(),
         "most_confused": [
             {
                 "label": evidence.classes[m.label],
@@ -119,7 +122,7 @@ def measure_classes(draft: Draft, evidence: Evidence, answers: Answers) -> None:
                 "share": m.share,
                 "items": f"label={evidence.classes[m.label]} predicted={evidence.classes[m.predicted]}",
             }
-            for m in most_confused(counts, MISTAKES)
+            for m in most_confused(cells, MISTAKES)
         ],
     }
 

@@ -2,7 +2,7 @@
 
 The source is read twice: first its ids and labels, so that what is wrong with them is said before anything is written;
 then its contents, which go to the blob store in batches. Everything else is one transaction. An add that fails takes
-its bytes back; one that is killed leaves bytes that nobody refers to, and is simply repeated.
+its bytes back; one that is killed leaves bytes that nobody refers to, which the next add removes.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def add(
             known = read_labels(db)
         ids = check_ids(source)
         side = {} if unlabeled else side_table(labels or source.labels, store, source, ids, before)
-        undo.enter_context(_bytes_taken_back(store, progress))
+        if not dry_run:
+            undo.enter_context(_bytes_taken_back(store, progress))
         reading = read_source(store, modality, source, before, side, dry_run, progress)
         new = {k: v for k, v in reading.labels.items() if k not in known or known[k].label != v[0]}
         reading = replace(reading, labels=new)
@@ -117,20 +118,34 @@ def add(
 
 @contextlib.contextmanager
 def _bytes_taken_back(store: Store, progress: Progress) -> Iterator[None]:
-    """When the block fails, remove the contents that no item refers to, and give the disk its space back."""
+    """When the block fails, remove the contents that no item refers to, and give the disk its space back.
+
+    Before it begins, those that an add left behind that was killed.
+    """
+    if store.blobs.begin() and (n := _sweep(store)):
+        progress.say(f"removed {n:,} contents of an add that was killed")
     try:
         yield
     except BaseException:
         try:
-            with store.read() as db:
-                referenced = {item.blob for item in read_items(db)}
-            store.blobs.keep_only(referenced)
-            store.shorten_log()
-        except ResourceError as problem:
+            _sweep(store)
+            store.blobs.end()
+        except ResourceError as problem:  # the next add removes them
             progress.say(f"what was read could not be removed again: {problem}")
         raise
+    else:
+        store.blobs.end()
     finally:
         store.blobs.release()
+
+
+def _sweep(store: Store) -> int:
+    """Remove the contents that no item refers to; returns how many there were."""
+    with store.read() as db:
+        referenced = {item.blob for item in read_items(db)}
+    n = store.blobs.keep_only(referenced)
+    store.shorten_log()
+    return n
 
 
 def _nothing_usable(reading: Reading) -> DataError:
@@ -184,7 +199,7 @@ def _commit(
     by_key = {item.key: split for item, split in zip(items, splits, strict=True)}
     facts = _facts(reading, by_key, known)
     findings = inspect_items(store, modality, items, splits, copies, quarantined, progress)
-    findings += inspect_labels(items, splits, latest, store.config)
+    findings += inspect_labels(items, splits, latest, store.config, findings)
     placed = _placed(items, splits, copies)
     with store.act("data.add") as act:
         drop_quarantined(act.db, sorted(mended))

@@ -37,4 +37,4 @@ def check(store: Store, *, progress: Progress | None = None) -> list[Finding]:
     quarantined = [item for item in everything if item.status == "quarantined"]
     copies = find_copies(store, modality, items, progress)
     found = inspect_items(store, modality, items, splits, copies, quarantined, progress)
-    return found + inspect_labels(items, splits, labels, store.config) + contradicting
+    return found + inspect_labels(items, splits, labels, store.config, found) + contradicting

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from passmuster.checks.duplicates import Pair, exact_duplicates, exact_pairs, groups, near_duplicates
-from passmuster.checks.labels import class_balance, label_conflicts, label_disagreements
+from passmuster.checks.labels import class_balance, label_conflicts, label_disagreements, near_conflicts
 from passmuster.checks.leakage import leakage
 from passmuster.checks.personal_data import personal_data
 from passmuster.checks.quality import unusable
@@ -22,7 +22,8 @@ from passmuster.stages.govern.stored import StoredPayloads
 from passmuster.store.items import standing_labels
 from passmuster.store.store import Store
 
-LABEL_KINDS = ("class_balance", "label_conflict", "label_disagreement")  # findings that change when labels do
+DISPUTES = ("label_conflict", "near_conflict", "label_disagreement")  # findings whose items contradict each other
+LABEL_KINDS = ("class_balance", *DISPUTES)  # findings that change when labels do
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,23 @@ def inspect_items(
 
 
 def inspect_labels(
-    items: Sequence[Item], splits: Sequence[str], labels: Mapping[str, str], config: Config
+    items: Sequence[Item],
+    splits: Sequence[str],
+    labels: Mapping[str, str],
+    config: Config,
+    others: Sequence[Finding],
 ) -> list[Finding]:
-    """Findings about labels, given as the latest by item key; those of reference items are not learnt from."""
+    """Findings about labels, given as the latest by item key; those of reference items are not learnt from.
+
+    `others` are the findings about the same items, whose near-copies should agree.
+    """
     train = {i.key: labels[i.key] for i, s in zip(items, splits, strict=True) if s == "train" and i.key in labels}
     test = {i.key: labels[i.key] for i, s in zip(items, splits, strict=True) if s == "test" and i.key in labels}
     numbers: dict[str, int] = {}
     contents = [numbers.setdefault(item.digest, len(numbers)) for item in items]
     found = label_conflicts(contents, [labels.get(item.key) for item in items], [item.key for item in items])
+    near = [f.items for f in others if f.kind == "near_duplicate"]
+    found += near_conflicts([pair for keys in near for pair in zip(keys[::2], keys[1::2], strict=True)], labels)
     sets = [{key: classes_in(label, config.project.task) for key, label in side.items()} for side in (train, test)]
     return found + class_balance(
         *sets, n_items=len(items), max_ratio=config.data.max_class_ratio, min_labels=config.data.min_class_labels

@@ -117,7 +117,7 @@ def _place_anew(act: Act, store: Store, parent: Snapshot) -> tuple[list[tuple[It
     checked_task(act, store, standing.values())
     latest = {key: label.label for key, label in standing.items()}
     findings = [f for f in read_findings(act.db, parent.digest) if f.kind not in LABEL_KINDS]
-    findings += inspect_labels(items, splits, latest, store.config) + disagreements(act.db)
+    findings += inspect_labels(items, splits, latest, store.config, findings) + disagreements(act.db)
     return [(item, split, placement[item.key][1]) for item, split in zip(items, splits, strict=True)], findings
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from passmuster.core.clock import now
 from passmuster.core.codec import to_plain
 from passmuster.core.config import Policy
 from passmuster.core.digests import canonical_json, file_sha256_hex, sha256_hex
+from passmuster.core.disk import took_no_more
 from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, ResourceError
 from passmuster.core.records import Bundle, Finding, Release, Report, Snapshot, Verdict
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
@@ -152,7 +152,7 @@ def written(folder: Path) -> Iterator[dict[str, bytes]]:
         for name in sorted(new, key=lambda n: n == SIGNATURE):
             os.replace(temporary[name], folder / name)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = took_no_more(error)
         raise ResourceError(
             "disk.full" if full else "release.write",
             f"the release could not be written: {error.strerror}; nothing was signed",

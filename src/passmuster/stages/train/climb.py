@@ -17,6 +17,7 @@ from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
 from passmuster.learn.checkpoint import write_atomic
+from passmuster.learn.discriminant import cross_validate_discriminant
 from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
 from passmuster.learn.label_set_heads import LabelSetsCrossValidated, cross_validate_label_sets
 from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_s
@@ -24,7 +25,7 @@ from passmuster.modality.base import Encoder, EncoderGraph, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
 from passmuster.runtime.speed import items_per_s
-from passmuster.stages.train.plan import FINISH_S, Quote, heads_s
+from passmuster.stages.train.plan import FINISH_S, Quote, head_kind, heads_s
 from passmuster.stages.train.run_folder import RunFolder, read_json
 from passmuster.stages.train.task import Task, size_of
 from passmuster.stages.train.taught import judge_taught
@@ -108,6 +109,18 @@ class Climb:
     progress: Progress
     meter: Meter
 
+    @property
+    def head_kind(self) -> str:
+        """The head that every rung is judged by, settled once in a run: what fits the time left when it is asked."""
+        left_s = self.deadline.left_s
+        decision = self.run.decide("head", lambda: {"kind": head_kind(self.machine, self.task.profile, left_s)})
+        return str(decision["kind"])
+
+    @property
+    def heads_s(self) -> float:
+        """Seconds of its cross-validation."""
+        return heads_s(self.machine, self.task.profile, self.head_kind)
+
     def rng(self, *names: str) -> np.random.Generator:
         """A generator of its own for each use, so that one use does not move another."""
         return np.random.default_rng([self.seed, *(zlib.crc32(name.encode()) for name in names)])
@@ -124,7 +137,7 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     run, task = step.run, step.task
     phases = Phases(step.meter)
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
-    end_s = heads_s(step.machine, task.profile) + finish_s(before)
+    end_s = step.heads_s + finish_s(before)
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     encoders = {fitted.rung.name: fitted.encoder for fitted in before}
     labels = task.labels if task.targets is None else np.full(len(task.pool), -1)  # no rung reads sets of classes
@@ -133,7 +146,7 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     judged = None
     if rung.held_out is not None:
         losses = [(fitted.rung.name, fitted.best.losses) for fitted in before]
-        judged = judge_taught(run, task, rung, view, stop, step.rng("held out", rung.name), losses)
+        judged = judge_taught(run, task, rung, view, stop, step.rng("held out", rung.name), losses, step.head_kind)
         phases.end("judge")
         if judged is None:
             raise OutOfTimeError("teaching it for each fold")
@@ -340,6 +353,8 @@ def _judge(
         return (cross_validate_label_sets(scaled[task.labelled], task.targets, task.folds, decide_at),), None, 0.0
     labels = task.labels[task.labelled]
     n_classes = len(task.classes)
+    if step.head_kind == "discriminant":
+        return (cross_validate_discriminant(scaled[task.labelled], labels, task.folds, n_classes),), None, 0.0
     if judged is None:
         logistic = cross_validate_logistic(scaled[task.labelled], labels, task.folds, n_classes)
     else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import sqlite3
 from collections.abc import Iterator
 
+from passmuster.core.disk import took_no_more
 from passmuster.core.errors import BudgetError, MusterError, ResourceError
 from passmuster.core.meter import MemoryOverError, Meter, ran_out_of_memory
 from passmuster.stages.train.account import Account
@@ -76,7 +76,7 @@ def disk_errors(store: Store) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)
+        full = took_no_more(error) or "disk is full" in str(error)
         if not full:
             raise
         raise ResourceError(

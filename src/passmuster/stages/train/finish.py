@@ -13,6 +13,7 @@ from passmuster.core.config import Config, render_config
 from passmuster.core.label_sets import MULTI
 from passmuster.core.records import Payload
 from passmuster.learn.checkpoint import write_atomic
+from passmuster.learn.discriminant import fit_discriminant
 from passmuster.learn.graph import append_head
 from passmuster.learn.heads import Head, Scaling, standard_error
 from passmuster.learn.label_set_heads import LabelSetsCrossValidated
@@ -78,6 +79,9 @@ def fit_head(task: Task, chosen: Climbed, pool: np.ndarray) -> Head:
         propagation = prepare_propagation(task, scaling.apply(pool), chosen.spread_over)
         logistic = next(result for result in chosen.tried if result.kind == "logistic")
         weight, bias = propagation.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
+    elif best.kind == "discriminant":
+        x = scaling.apply(pool[task.labelled])
+        weight, bias = fit_discriminant(x, labels, len(task.classes), shrinkage=best.c)
     else:
         x = scaling.apply(pool[task.labelled])
         weight, bias = fit_logistic(x, one_hot(labels, len(task.classes)), c=best.c)

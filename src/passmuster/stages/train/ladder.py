@@ -12,7 +12,7 @@ from passmuster.learn.select import Candidate, Standing, choose_rung
 from passmuster.stages.train.climb import Climb, Climbed, OutOfTimeError, climb, finish_s
 from passmuster.stages.train.finish import behind, rung_row
 from passmuster.stages.train.limits import Limits
-from passmuster.stages.train.plan import Quote, heads_s, needs
+from passmuster.stages.train.plan import Quote, needs
 from passmuster.stages.train.task import Task
 from passmuster.stages.train.taught import NotWorthError
 
@@ -22,7 +22,7 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
     climbed: list[Climbed] = []
     left_out = {quote["rung"]: quote["refused"] for quote in quotes if quote["refused"]}
     wanted = [Quote(**quote) for quote in quotes if not quote["refused"]]
-    heads = heads_s(step.machine, step.task.profile)
+    heads = step.heads_s
     for position, quote in enumerate(wanted):
         needed = quote.seconds + heads + finish_s(climbed)
         later_s = _later_s([later.seconds + heads for later in wanted[position + 1 :]], step.deadline.left_s - needed)

@@ -11,6 +11,7 @@ from passmuster.core.config import TrainConfig
 from passmuster.core.cost import money
 from passmuster.core.errors import BudgetError, ResourceError
 from passmuster.core.meter import resident_bytes
+from passmuster.learn.folds import MAX_JUDGED
 from passmuster.modality.base import Modality, Profile, Rung
 from passmuster.stages.train.limits import Limits
 
@@ -20,6 +21,9 @@ PUT_TOGETHER_S = 1.5  # at least, of a rung whose parts are there already
 HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one
 HEAD_FITS = 24.0  # fits of a logistic head in one cross-validation
 HEAD_EVALUATIONS = 18.0
+# Share of the time left that cross-validating a logistic head may take; beyond it the head is fitted in closed form.
+LOGISTIC_SHARE = 0.5
+DISCRIMINANT_FITS, DISCRIMINANT_EFFICIENCY = 13.0, 0.5  # shrinkages times folds, and the last; large products
 USUAL_WIDTH = 640.0
 # What stays with the process after a fit: engines and libraries at least, and of a large fit most (torch; what the
 # allocator does not give back), into which half of what the heads need fits. Seen on real runs, docs/log.md.
@@ -83,7 +87,7 @@ def _quote(
     there_is = machine.memory_bytes + held
     limit = min(limits.memory_bytes, there_is) if limits.memory_bytes else there_is
     own_s = max(PUT_TOGETHER_S, price.seconds - parts_s) + ENGINE_S
-    seconds = own_s + heads_s(machine, profile) + FINISH_S
+    seconds = own_s + heads_s(machine, profile, head_kind(machine, profile, deadline.left_s)) + FINISH_S
     refused = ""
     if memory > limit:
         refused = f"memory: needs {memory / 2**20:.0f} MiB of {limit / 2**20:.0f}"
@@ -117,7 +121,8 @@ def _refuse(
     late = [quote for quote in priced if not quote.refused.startswith("memory")]
     if late:
         cheapest = min(late, key=lambda quote: quote.seconds)
-        needed = cheapest.seconds + heads_s(machine, profile) + FINISH_S
+        heads = min(heads_s(machine, profile, kind) for kind in ("logistic", "discriminant"))
+        needed = cheapest.seconds + heads + FINISH_S
         used = limits.seconds - deadline.left_s
         enough = needed * 1.2 + used
         if limits.by == "cost":
@@ -141,8 +146,18 @@ def _refuse(
     )  # fmt: skip
 
 
-def heads_s(machine: Machine, profile: Profile, width: float = USUAL_WIDTH) -> float:
-    """Seconds of one cross-validation of the logistic head."""
+def head_kind(machine: Machine, profile: Profile, left_s: float) -> str:
+    """The head that is tried first: logistic, or with thousands of classes and little time its closed-form stand-in."""
+    logistic, closed = (heads_s(machine, profile, kind) for kind in ("logistic", "discriminant"))
+    return "discriminant" if logistic > LOGISTIC_SHARE * left_s and closed < logistic else "logistic"
+
+
+def heads_s(machine: Machine, profile: Profile, kind: str = "logistic", width: float = USUAL_WIDTH) -> float:
+    """Seconds of one cross-validation of a head, ``"logistic"`` or ``"discriminant"``."""
+    if kind == "discriminant":
+        judged = min(2.0 * profile.n_labels * profile.n_classes, MAX_JUDGED)
+        each = 2.0 * profile.n_labels * width**2 + 2.0 * width**2 * profile.n_classes + 3.0 * width * judged
+        return 0.2 + DISCRIMINANT_FITS * each / (machine.matmul_gflops * 1e9 * DISCRIMINANT_EFFICIENCY)
     inner = min(width, float(profile.n_labels))
     flops = HEAD_FITS * HEAD_EVALUATIONS * 4.0 * profile.n_labels * inner * profile.n_classes
     return 0.2 + flops / (machine.matmul_gflops * 1e9 * HEAD_EFFICIENCY)

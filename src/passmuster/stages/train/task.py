@@ -22,6 +22,7 @@ from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_placement
 from passmuster.store.store import Store
 
+N_NAMED = 5  # classes in a line
 N_READ, N_READ_CHARS = 2_000, 5_000  # texts, and characters of each, whose words are counted
 
 
@@ -146,7 +147,8 @@ def _classes(said: list[tuple[str, ...]], snapshot: Snapshot, progress: Progress
             next="label items of another class with muster label",
         )  # fmt: skip
     if unseen := [name for name in snapshot.classes if name not in found]:
-        progress.say(f"no training label for {', '.join(unseen)}: the model cannot answer with them")
+        named = ", ".join(unseen[:N_NAMED]) + (f" and {len(unseen) - N_NAMED:,} more" if unseen[N_NAMED:] else "")
+        progress.say(f"no training label for {named}: the model cannot answer with them")
     return tuple(found)
 
 

@@ -28,6 +28,7 @@ def judge_taught(
     stop: Deadline,
     rng: np.random.Generator,
     before: Sequence[tuple[str, np.ndarray]],
+    head_kind: str,
 ) -> tuple[CrossValidated, ...] | None:
     """Heads by cross-validated log-loss, the best first; None when time is up. One repeat of the folds.
 
@@ -39,6 +40,8 @@ def judge_taught(
         When one of them is the better bet: neither the last fit nor a second embedding of the pool is then paid for.
     """
     assert rung.held_out is not None
+    if head_kind != "logistic":
+        raise NotWorthError("left out: so many classes are not taught in the time there is")
     if task.targets is not None:
         raise NotWorthError("left out: encoders are not taught by sets of classes yet")
     fold = np.full(len(task.pool), -1)

@@ -4,6 +4,7 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const PRELOAD_BELOW = 8, POLL_MS = 600, ALIVE_MS = 4000, TIMEOUT_MS = 15000, LONG_TEXT = 260, SHOWN_RECENT = 30;
+  const MAX_CLASSES = 100; // buttons and lines at once; typing finds the others
   const place = (sessionStorage.place ||= crypto.getRandomValues(new Uint32Array(2)).join("-"));
 
   let state = null; // what the server said last
@@ -44,6 +45,8 @@
   function take(said) {
     if (state && said.ticket < state.ticket) return; // an older question, answered later
     state = said;
+    // Asked elsewhere while this page lay in the background; what is on the screen stays, and its answer counts.
+    queue = queue.filter((item, i) => i === 0 || !said.gone.includes(item.key));
     queue.forEach((item, i) => {
       const guess = said.guesses[item.key];
       const settled = i === 0 && item.guess; // what a person is looking at does not change under the finger
@@ -244,6 +247,10 @@
   setInterval(() => {
     if (!document.hidden && !sending && !filling) retry();
   }, ALIVE_MS);
+  addEventListener("pagehide", () => { // what this page holds is free for others; a page that comes back takes it again
+    navigator.sendBeacon("bye", new Blob([JSON.stringify({ place })], { type: "application/json" }));
+  });
+  addEventListener("pageshow", (event) => event.persisted && fill());
   addEventListener("beforeunload", (event) => {
     if (outbox.length) event.preventDefault();
   });
@@ -253,9 +260,14 @@
   const words = (text) => text.toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean);
 
   function shownClasses() {
+    return fittingClasses().slice(0, MAX_CLASSES);
+  }
+
+  function fittingClasses() {
     const typed = words($("filter").value);
     const all = state?.classes || [];
-    if (!typed.length) return all;
+    const likely = queue[0]?.earlier || queue[0]?.guess; // of very many, it must be among those that show
+    if (!typed.length) return all.length > MAX_CLASSES && likely ? [likely, ...all.filter((name) => name !== likely)] : all;
     const fits = (name) => typed.every((word) => words(name).some((part) => part.startsWith(word)));
     const holds = (name) => !fits(name) && name.toLowerCase().includes($("filter").value.trim().toLowerCase());
     const begins = (name) => name.toLowerCase().startsWith($("filter").value.trim().toLowerCase());
@@ -409,7 +421,7 @@
   }
 
   function renderClasses(item, unsaved) {
-    const classes = shownClasses(), keys = keysOf(classes);
+    const fitting = fittingClasses(), classes = fitting.slice(0, MAX_CLASSES), keys = keysOf(classes);
     const list = $("classes");
     list.classList.toggle("many", state.classes.length > 12);
     const guess = $("guess");
@@ -438,7 +450,10 @@
     $("save").disabled = Boolean(lost);
     $("save").replaceChildren(element("kbd", "enter"), " Save: " + inWords(joined([...chosen])));
     const typed = $("filter").value.trim(), name = newName();
-    $("found").textContent = typed ? classes.length + " of " + state.classes.length + " classes" : state.classes.length ? "" : "There is no class yet. Type the name of the first one.";
+    const counted = (n) => n.toLocaleString("en"), more = fitting.length - classes.length;
+    const shown = typed ? counted(fitting.length) + " of " + counted(state.classes.length) + " classes" : "";
+    const hidden = more ? counted(more) + " more classes are not shown: type to find them" : "";
+    $("found").textContent = state.classes.length ? [shown, hidden].filter(Boolean).join("; ") : "There is no class yet. Type the name of the first one.";
     $("add").hidden = !name;
     $("add-button").textContent = "Add “" + name + "” as a new class";
     $("add-button").classList.toggle("on", Boolean(name) && on === classes.length);
@@ -470,7 +485,8 @@
     const rows = state.classes.map((name) => [name, state.counts.train[name] || 0, state.counts.test[name] || 0]);
     const figures = (train, test) => train.toLocaleString("en") + (test ? " + " + test.toLocaleString("en") + " test" : "");
     const given = rows.filter(([, train, test]) => train + test).sort((a, b) => b[1] + b[2] - a[1] - a[2]);
-    $("counts").replaceChildren(...given.map(([name, train, test]) => element("li", [breakable(name), element("span", figures(train, test))])));
+    const unlisted = given.length > MAX_CLASSES ? [element("li", "and " + (given.length - MAX_CLASSES).toLocaleString("en") + " more classes")] : [];
+    $("counts").replaceChildren(...given.slice(0, MAX_CLASSES).map(([name, train, test]) => element("li", [breakable(name), element("span", figures(train, test))])), ...unlisted);
     $("total").textContent = figures(state.n_labels.train, state.n_labels.test);
     $("no-recent").hidden = recent.length > 0;
     $("recent").replaceChildren(...[...recent].reverse().map((turn) => {

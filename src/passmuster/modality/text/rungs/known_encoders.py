@@ -10,8 +10,10 @@ from importlib import metadata
 from pathlib import Path
 
 from passmuster.core.digests import file_sha256_hex
+from passmuster.core.errors import IntegrityError, NotFoundError
 
 SUFFIX = ".safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")  # weights that can run code when they are read
 TOKENIZER = "tokenizer.json"
 
 
@@ -56,10 +58,14 @@ class FoundEncoder:
 
 @dataclass(frozen=True)
 class Search:
-    """What was found in the places searched, and why other weights there were refused."""
+    """What was found in the places searched, and why other weights there were refused.
+
+    `found` is each encoder once; `named` is every copy of one in the folders that were named.
+    """
 
     found: tuple[FoundEncoder, ...]
     refused: tuple[str, ...]
+    named: tuple[FoundEncoder, ...] = ()
 
 
 def find_encoders(folders: Iterable[str]) -> Search:
@@ -75,8 +81,11 @@ def find_encoders(folders: Iterable[str]) -> Search:
 def _find(folders: tuple[str, ...], hub: str) -> Search:
     found: dict[str, FoundEncoder] = {}
     refused: list[str] = []
+    usable: list[FoundEncoder] = []
     named = [path for folder in folders for path in _weights_under(Path(folder).expanduser())]
     refused += [f"{folder} is no folder" for folder in folders if not Path(folder).expanduser().is_dir()]
+    pickles = [path for folder in folders for path in _only_pickles(Path(folder).expanduser())]
+    refused += [f"{path}: a pickle can run code when it is read, and is not" for path in pickles]
     sizes = {encoder.n_bytes for encoder in KNOWN.values()}
     for path, asked_for in [*((p, True) for p in named), *((p, False) for p in _elsewhere(Path(hub)))]:
         if not path.is_file() or (not asked_for and path.stat().st_size not in sizes):
@@ -89,8 +98,51 @@ def _find(folders: tuple[str, ...], hub: str) -> Search:
         elif not (path.parent / TOKENIZER).is_file():
             refused.append(f"{path}: {encoder.name}, but {TOKENIZER} is not beside it")
         else:
-            found.setdefault(digest, FoundEncoder(encoder, path, path.parent / TOKENIZER))
-    return Search(tuple(found.values()), tuple(refused))
+            whole = FoundEncoder(encoder, path, path.parent / TOKENIZER)
+            found.setdefault(digest, whole)
+            usable += [whole] * asked_for
+    return Search(tuple(found.values()), tuple(refused), tuple(usable))
+
+
+def refuse_unusable(folders: Iterable[str]) -> None:
+    """Hold a configuration to its word: each folder that it names holds a known encoder; nothing else takes its place.
+
+    Raises
+    ------
+    NotFoundError
+        ``encoder.no_folder``.
+    IntegrityError
+        ``encoder.pickle`` where the only weights are a pickle, ``encoder.digest`` where they are not those known.
+    """
+    search = find_encoders(folders)
+    leave_out = "or take the folder out of train.encoders in muster.toml; muster doctor shows what is found without it"
+    for folder in folders:
+        path = Path(folder).expanduser()
+        if any(found.weights.is_relative_to(path) for found in search.named):
+            continue
+        if not path.is_dir():
+            raise NotFoundError(
+                "encoder.no_folder", "train.encoders names a folder that is not there", where=path,
+                next=f"mend the path, {leave_out}",
+            )  # fmt: skip
+        known = "; ".join(f"{encoder.name}, SHA-256 {encoder.sha256}" for encoder in KNOWN.values())
+        original = f"put the original {known} there as model{SUFFIX} with its {TOKENIZER}, {leave_out}"
+        if pickles := _only_pickles(path):
+            raise IntegrityError(
+                "encoder.pickle", "the encoder's weights are a pickle, which can run code when it is read, and is not",
+                where=pickles[0], next=original,
+            )  # fmt: skip
+        reasons = [reason for reason in search.refused if reason.startswith(str(path))]
+        raise IntegrityError(
+            "encoder.digest", "the folder named in train.encoders holds no encoder that is known here",
+            value="; ".join(reasons) or f"no {SUFFIX} file", where=path, next=original,
+        )  # fmt: skip
+
+
+def _only_pickles(folder: Path) -> list[Path]:
+    if any(_weights_under(folder)):
+        return []
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICKLES)
 
 
 def _weights_under(folder: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from passmuster.core.errors import IntegrityError, NotFoundError
 from passmuster.core.records import Price
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
 from passmuster.modality.text.rungs.bert_graph import bert_graph
-from passmuster.modality.text.rungs.known_encoders import TOKENIZER, FoundEncoder, find_encoders
+from passmuster.modality.text.rungs.known_encoders import TOKENIZER, FoundEncoder, find_encoders, refuse_unusable
 
 FLOPS_PER_TOKEN = 23e6  # of a 6 x 384 encoder, attention over short texts included
 EFFICIENCY = 0.7  # of the engine against a plain product of matrices
@@ -23,9 +23,10 @@ N_COMPARED = 512  # texts that are embedded besides, by two engines, to choose b
 
 
 def unavailable(config: TrainConfig) -> str:
-    """Why there is no encoder to use; "" when there is one."""
+    """Why there is no encoder to use; "" when there is one. A folder that was named and cannot be used is an error."""
     if not config.pretrained:
         return "switched off (train.pretrained is false)"
+    refuse_unusable(config.encoders)
     search = find_encoders(config.encoders)
     if search.found:
         return ""

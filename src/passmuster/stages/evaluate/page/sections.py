@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from passmuster.core.cost import in_words
@@ -16,6 +16,7 @@ from passmuster.stages.evaluate.words import between, percent, plain_name
 MATRIX_CLASSES = 20  # more than these are too many to see
 WORST_CLASSES = 12  # and so many are shown instead
 ROWS_SHOWN = 12
+MORE_ROWS = 500  # that open on a click; the others are in report.json
 
 
 def classes(report: Report, library: Library) -> str:
@@ -31,10 +32,12 @@ def classes(report: Report, library: Library) -> str:
     first, rest = rows[:ROWS_SHOWN], rows[ROWS_SHOWN:]
     more = ""
     if rest:
-        body = "".join(class_row(row, library) for row in rest)
+        body = "".join(class_row(row, library) for row in rest[:MORE_ROWS])
+        title = f"{len(rest):,} more classes"
+        if len(rest) > MORE_ROWS:
+            title = f"the next {MORE_ROWS:,} of {len(rest):,} more classes; report.json has them all"
         more = (
-            f"<details><summary>{len(rest)} more classes</summary>"
-            f'<table class="classes">{head}<tbody>{body}</tbody></table></details>'
+            f'<details><summary>{title}</summary><table class="classes">{head}<tbody>{body}</tbody></table></details>'
         )
     return (
         '<section><h2>Class by class</h2><p class="lead">The weakest first. Bars show the interval: a wide one means '
@@ -73,18 +76,24 @@ def bar(share: dict[str, Any], items: str, library: Library) -> str:
 def matrix(report: Report, library: Library) -> str:
     """The confusion matrix of the classes most often mistaken, and the commonest mistakes."""
     section = report.sections["confusion"]
-    counts, mistakes = section["counts"], section["most_confused"]
     if report.task == MULTI:
         return decisions(report, library)
-    if len(report.classes) < 2:
+    counts = {(i, j): n for i, j, n in section["cells"]}
+    mistakes, n_classes = section["most_confused"], len(report.classes)
+    if n_classes < 2:
         return ""
-    n_shown = len(counts) if len(counts) <= MATRIX_CLASSES else WORST_CLASSES
-    errors = [sum(row) + sum(other[i] for other in counts) - 2 * row[i] for i, row in enumerate(counts)]
-    chosen = sorted(sorted(range(len(counts)), key=lambda i: -errors[i])[:n_shown])
-    left_out = len(counts) - len(chosen)
-    note = f" The {n_shown} classes with most mistakes; {left_out} others are left out." if left_out else ""
+    n_shown = n_classes if n_classes <= MATRIX_CLASSES else WORST_CLASSES
+    totals, errors = [0] * n_classes, [0] * n_classes
+    for (i, j), n in counts.items():
+        totals[i] += n
+        if i != j:
+            errors[i] += n
+            errors[j] += n
+    chosen = sorted(sorted(range(n_classes), key=lambda i: -errors[i])[:n_shown])
+    left_out = n_classes - len(chosen)
+    note = f" The {n_shown} classes with most mistakes; {left_out:,} others are left out." if left_out else ""
     head = "".join(f'<th scope="col"><span>{escape(report.classes[j])}</span></th>' for j in chosen)
-    body = "".join(matrix_row(report, counts, i, chosen, library) for i in chosen)
+    body = "".join(matrix_row(report, counts, totals[i], i, chosen, library) for i in chosen)
     long = " long" if max(len(report.classes[i]) for i in chosen) > 4 else ""
     listed = "".join(
         "<li>"
@@ -134,13 +143,14 @@ def decisions(report: Report, library: Library) -> str:
     )
 
 
-def matrix_row(report: Report, counts: Sequence[Sequence[int]], i: int, chosen: Sequence[int], library: Library) -> str:
-    """One label: how its items were taken, shaded by share of them."""
-    total = max(1, sum(counts[i]))
+def matrix_row(
+    report: Report, counts: Mapping[tuple[int, int], int], total: int, i: int, chosen: Sequence[int], library: Library
+) -> str:
+    """One label: how its `total` items were taken, shaded by share of them."""
     cells = []
     for j in chosen:
-        n = counts[i][j]
-        share = n / total
+        n = counts.get((i, j), 0)
+        share = n / max(1, total)
         shade = f'class="{"right" if i == j else "wrong"}"'
         name = f"label={report.classes[i]} predicted={report.classes[j]}"
         label = f"{report.classes[i]} taken for {report.classes[j]}: {n}"
