@@ -6,7 +6,7 @@ Splits are made on light features, before any encoder has seen an item.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -78,7 +78,8 @@ def _draw_test(
     wanted[None] = max(0, min(wanted.get(None, 0), config.max_sealed_items - n_sealed))
     taken: Counter[str | None] = Counter()
     for positions in free:
-        counts = Counter(labels[i] for i in positions)
+        own = [labels[i] for i in positions]
+        counts: Mapping[str | None, int] = {own[0]: 1} if len(own) == 1 else Counter(own)  # most groups are one item
         if all(taken[label] + count <= wanted[label] for label, count in counts.items()):
             taken.update(counts)
             for i in positions:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.budget import Deadline, Machine
+from passmuster.core.matrix import Matrix
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
@@ -230,7 +231,7 @@ def embed(
     payloads: Sequence[Payload],
     *,
     stop: Deadline | None = None,
-) -> np.ndarray:
+) -> Matrix:
     """Embeddings (n, d) through the cache, by the engine that will serve; batches hold items of like size."""
     prepare: Callable[[Sequence[Payload]], dict[str, np.ndarray]] | None = None
     engine: Engine | None = None
@@ -251,23 +252,23 @@ def embed(
         back[order] = np.arange(len(order))
         return np.asarray(found[back], dtype=np.float32)
 
-    return step.store.embeddings(key).get([item.blob for item in items], compute, progress=step.progress)
+    return step.store.embeddings(key).open([item.blob for item in items], compute, progress=step.progress)
 
 
 def _judge(
-    step: Climb, rung: Rung, pool: np.ndarray, later_s: float
+    step: Climb, rung: Rung, pool: Matrix, later_s: float
 ) -> tuple[tuple[CrossValidated, ...], np.ndarray | None, float]:
     """Heads on these embeddings by cross-validated log-loss, the best first; over what labels spread; the last fit."""
     task = step.task
-    scaled = Scaling.of(pool).apply(pool)
+    scaling = Scaling.of(pool)
     labels = task.labels[task.labelled]
     n_classes = len(task.classes)
-    logistic = cross_validate_logistic(scaled[task.labelled], labels, task.folds, n_classes)
+    logistic = cross_validate_logistic(scaling.apply(pool[task.labelled]), labels, task.folds, n_classes)
     decision = step.run.decide(f"spread-{rung.name}", lambda: _how_to_spread(step, pool.shape[1], later_s))
     if not decision["n_items"]:
         return (logistic,), None, 0.0
     chosen = spread_positions(task, int(decision["n_items"]), step.rng("spread"))
-    propagation = prepare_propagation(task, scaled, chosen)
+    propagation = prepare_propagation(task, scaling.apply(pool[chosen]), chosen)
     spread = propagation.cross_validate(logistic, task.folds[: int(decision["n_repeats"])])
     last_s = propagation_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
     return tuple(sorted((logistic, spread), key=lambda result: result.log_loss)), chosen, last_s
@@ -302,9 +303,8 @@ def spread_positions(task: Task, n_items: int, rng: np.random.Generator) -> np.n
     return np.sort(np.concatenate([task.labelled, rng.choice(unlabelled, n_sampled, replace=False)]))
 
 
-def prepare_propagation(task: Task, scaled: np.ndarray, chosen: np.ndarray) -> Propagation:
-    """The graph over these items of the pool, and where their labels lie."""
-    x = scaled[chosen]
+def prepare_propagation(task: Task, x: np.ndarray, chosen: np.ndarray) -> Propagation:
+    """The graph over the items `chosen` of the pool, scaled as `x` (chosen, d), and where their labels lie."""
     labelled = np.searchsorted(chosen, task.labelled)
     settings = Spreading()
     return Propagation(
