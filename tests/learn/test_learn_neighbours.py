@@ -65,4 +65,8 @@ def test_few_items_have_as_many_neighbours_as_there_are(n: int) -> None:
 def test_the_price_grows_with_the_power_of_one_and_a_half() -> None:
     small, large = search_flops(100_000, 64), search_flops(400_000, 64)
     assert 7 < large / small < 9
-    assert search_flops(1_000, 64) == 2 * 1_000**2 * 64
+    assert (
+        search_flops(1_000, 64)
+        == search_flops(1_000, 64, NEVER)
+        < search_flops(1_000, 64, Lists(exact_up_to=0, n_probes=900))
+    )

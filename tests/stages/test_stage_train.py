@@ -320,3 +320,26 @@ def test_a_slow_machine_is_quoted_more() -> None:
 
     profile = Profile(1_000, 616, 77, 60.0, 100.0)
     assert heads_s(Machine(2, 2**30, 10.0), profile) > heads_s(Machine(2, 2**30, 100.0), profile)
+
+
+@pytest.mark.parametrize(("spread_items", "expected"), [(250, 250 + 24), (0, 0)])
+def test_labels_spread_over_as_many_items_as_are_allowed(tmp_path: Path, spread_items: int, expected: int) -> None:
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=500), spread_items=spread_items)
+    result = train(store)
+    (decision,) = (store.runs_folder / result.run / "decisions").glob("spread-*.json")
+    assert json.loads(decision.read_text())["n_items"] == expected
+
+
+def test_a_pool_whose_embeddings_stay_on_disk_gives_the_same_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from passmuster.store import embeddings
+
+    data = write_texts(tmp_path / "t.csv")
+    in_memory = train(new_project(tmp_path / "memory", data))
+    monkeypatch.setattr(embeddings, "IN_MEMORY_BYTES", 1)
+    on_disk = train(new_project(tmp_path / "disk", data))
+    texts = ["my card was stolen", "brew tea in the pot", "the train is late"]
+    one, other = (Predictor(open_bundle(Path(r.path)), threads=1).predict(texts) for r in (in_memory, on_disk))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-4)

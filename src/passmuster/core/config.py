@@ -159,6 +159,7 @@ class TrainConfig:
     pretrained: bool = True
     rungs: tuple[str, ...] = ()  # empty: every rung of the modality
     min_neighbour_agreement: Annotated[float, RATE] = 0.95  # of a lower precision with float32, before it may serve
+    spread_items: Annotated[int, NOT_NEGATIVE] = 30_000  # unlabelled items that labels spread over, at most
 
 
 @dataclass(frozen=True)

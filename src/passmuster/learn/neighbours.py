@@ -15,6 +15,7 @@ from passmuster.learn.threads import threads_for
 
 BLOCK = 1_024
 SMALLEST_LENGTH = 1e-12
+CHOOSING = 200.0  # operations that a product's result costs besides, until it is among the best or not
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,16 @@ class Lists:
     n_probes: int = 10  # cells in which each item's neighbours are looked for
     n_rounds: int = 5  # of k-means
     taught_per_cell: int = 32  # items that k-means learns each centre from
-    largest_cell: float = 4.0  # times the mean; a larger one is cut up, so that a crowd of copies does not cost its square
+    largest_cell: float = (
+        4.0  # times the mean; a larger one is cut up, so that a crowd of copies does not cost its square
+    )
 
 
 def nearest(x: np.ndarray, k: int, lists: Lists = Lists()) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours (n, k) int32 of each row of `x` (n, d) by cosine, itself left out, and their cosines (n, k).
 
-    Nothing is drawn: the same rows have the same neighbours. Where the cells looked into hold fewer than `k` others, the
-    rest of an item's row is -1, at a cosine of -2.
+    Nothing is drawn: the same rows have the same neighbours. Where the cells looked into hold fewer than `k` others,
+    the rest of an item's row is -1, at a cosine of -2.
 
     >>> x = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]], np.float32)
     >>> nearest(x, 1)[0].ravel().tolist()
@@ -57,12 +60,12 @@ def nearest(x: np.ndarray, k: int, lists: Lists = Lists()) -> tuple[np.ndarray, 
 
 
 def search_flops(n: int, d: int, lists: Lists = Lists()) -> float:
-    """Operations of the products in `nearest`, for items of `d` numbers."""
+    """Operations of `nearest`: of the products, and of choosing among them, which takes as long as `CHOOSING` more."""
     if n <= lists.exact_up_to:
-        return 2.0 * n**2 * d
+        return (2.0 * d + CHOOSING) * n**2
     n_cells = n**0.5 / lists.items_per_cell
     taught = min(n, lists.taught_per_cell * n_cells)
-    return 2.0 * d * (n_cells * (n + lists.n_rounds * taught) + n * lists.n_probes * n / n_cells)
+    return (2.0 * d + CHOOSING) * (n_cells * (n + lists.n_rounds * taught) + n * lists.n_probes * n / n_cells)
 
 
 @dataclass(frozen=True)

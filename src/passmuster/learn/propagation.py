@@ -133,3 +133,9 @@ def propagation_s(
     distil = 1.25 * settings.max_iterations * 4.0 * n_items * d * n_classes
     sparse = 20.0 * settings.n_steps * 4.0 * settings.n_neighbours * n_items * n_classes  # memory-bound
     return (graph / GRAPH_EFFICIENCY + n_fits * (distil + sparse) / DISTIL_EFFICIENCY) / flops_per_s
+
+
+def propagation_bytes(n_items: int, d: int, n_classes: int, settings: Spreading = Spreading()) -> int:
+    """Memory of a propagation beside the pool: embeddings and their unit form, the graph, answers and residuals."""
+    numbers = 2 * d + 8 * n_classes + 12 * settings.n_neighbours  # both directions of an edge, with its place, thrice
+    return 4 * n_items * numbers

@@ -77,13 +77,14 @@ def read_placement(
 ) -> dict[str, tuple[Split, str]]:
     """Item key to (split, twins) of the whole snapshot, or of the items named by `keys`."""
     placed = snapshot_items.c
-    query = select(placed.key, placed.split, placed.twins).where(placed.snapshot == snapshot.digest)
+    query = select(placed.key, placed.split, placed.twins, placed.snapshot)
     if keys is None:
-        return {row.key: (row.split, row.twins) for row in db.execute(query)}
+        whole = db.execute(query.where(placed.snapshot == snapshot.digest))
+        return {row.key: (row.split, row.twins) for row in whole}
     found: dict[str, tuple[Split, str]] = {}
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        block = query.where(placed.key.in_(keys[start : start + KEYS_AT_ONCE]))
-        found |= {row.key: (row.split, row.twins) for row in db.execute(block)}
+    for start in range(0, len(keys), KEYS_AT_ONCE):  # by key alone: asked for the snapshot too, SQLite looks through it
+        block = db.execute(query.where(placed.key.in_(keys[start : start + KEYS_AT_ONCE])))
+        found |= {row.key: (row.split, row.twins) for row in block if row.snapshot == snapshot.digest}
     return found
 
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from passmuster.core.budget import Deadline, Machine
 from passmuster.core.matrix import Matrix
-from passmuster.core.meter import Meter
+from passmuster.core.meter import Meter, resident_bytes
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
-from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_s
+from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_bytes, propagation_s
 from passmuster.modality.base import Encoder, EncoderGraph, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
@@ -39,7 +39,6 @@ PREPARE_SHARE = 0.1  # of the time for comparing engines, for preparing items
 # Share of the time left that is kept, for a fit that uses its whole deadline, for embedding and propagation after it.
 AFTER_FIT_SHARE = 0.22
 ENGINE_SHARE = 0.05  # of the time left, for comparing engines
-MAX_SPREAD_ITEMS = 12_000
 MIN_SPREAD_ITEMS = 200
 QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every repeat, else on one
 
@@ -100,6 +99,12 @@ class Climb:
     seed: int
     progress: Progress
     meter: Meter
+    held_bytes: int = 0  # by this process when the machine was looked at
+
+    def memory_room_bytes(self) -> int:
+        """Memory that may still be taken, by the run's limit and by what the machine had free when it began."""
+        there_was = self.machine.memory_bytes + self.held_bytes
+        return min(self.meter.limit_bytes or there_was, there_was) - resident_bytes()
 
     def rng(self, *names: str) -> np.random.Generator:
         """A generator of its own for each use, so that one use does not move another."""
@@ -275,24 +280,29 @@ def _judge(
 
 
 def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
-    """Over how many items labels spread, and on how many repeats that is judged, in the time there is."""
+    """Over how many items labels spread, and on how many repeats that is judged, in the time and memory there are."""
     task = step.task
-    n_labels, n_pool = len(task.labelled), len(task.pool)
+    n_labels, n_pool, n_classes = len(task.labelled), len(task.pool), len(task.classes)
     n_folds = int(task.folds.max()) + 1
-    room = step.deadline.left_s - later_s - FINISH_S
+    room_s = step.deadline.left_s - later_s - FINISH_S
     speed = step.machine.matmul_gflops * 1e9
-    if n_pool < n_labels + MIN_SPREAD_ITEMS:
+    fewest = n_labels + MIN_SPREAD_ITEMS
+    if n_pool < fewest:
         return {"n_items": 0, "why": "hardly any unlabelled items"}
-    n_items = min(n_pool, MAX_SPREAD_ITEMS + n_labels)
+    wanted = min(n_pool, step.store.config.train.spread_items + n_labels)
+    in_memory = int(step.memory_room_bytes() / propagation_bytes(1, d, n_classes))
+    n_items = min(wanted, in_memory)
+    if n_items < fewest:
+        return {"n_items": 0, "why": f"no memory for it: room for {max(0, in_memory):,} items"}
     while True:
-        once = propagation_s(speed, n_items, d, len(task.classes), n_folds + 1)
-        if once <= room:
+        once = propagation_s(speed, n_items, d, n_classes, n_folds + 1)
+        if once <= room_s:
             break
         n_items = int(n_items * 0.8)
-        if n_items < n_labels + MIN_SPREAD_ITEMS:
-            return {"n_items": 0, "why": f"no time: {max(0.0, room):.1f} s left for it"}
-    every = propagation_s(speed, n_items, d, len(task.classes), n_folds * len(task.folds) + 1)
-    n_repeats = len(task.folds) if every <= room and every * speed <= QUICK_WORK else 1
+        if n_items < fewest:
+            return {"n_items": 0, "why": f"no time: {max(0.0, room_s):.1f} s left for it"}
+    every = propagation_s(speed, n_items, d, n_classes, n_folds * len(task.folds) + 1)
+    n_repeats = len(task.folds) if every <= room_s and every * speed <= QUICK_WORK else 1
     return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
 
 

@@ -147,7 +147,7 @@ def run_bytes(fit_bytes: int, profile: Profile) -> int:
 def heads_bytes(profile: Profile, width: float = USUAL_WIDTH) -> int:
     """Memory of the embeddings as far as they lie in it, their index, and heads whose labels spread over a part."""
     held = min(3 * profile.n_pool * width, IN_MEMORY_BYTES / 4) + ITEM_BYTES / 4 * profile.n_pool
-    spread = min(profile.n_pool, SPREAD_ITEMS)
+    spread = min(profile.n_pool, SPREAD_ITEMS)  # more of them only where there is room: see `climb`
     block = 4 * min(spread, SPREAD_BLOCK) * spread  # similarities of a block, their copy, and their order
     return int(4 * (held + 3 * spread * width + block + 8 * spread * profile.n_classes))
 
