@@ -20,6 +20,7 @@ from passmuster.core.records import Item, Payload
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
 from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_bytes, propagation_s
+from passmuster.learn.self_training import SelfTraining, earns_its_place, self_training_s
 from passmuster.modality.base import Encoder, EncoderGraph, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
@@ -273,10 +274,19 @@ def _judge(
     if not decision["n_items"]:
         return (logistic,), None, 0.0
     chosen = spread_positions(task, int(decision["n_items"]), step.rng("spread"))
-    propagation = prepare_propagation(task, scaling.apply(pool[chosen]), chosen)
-    spread = propagation.cross_validate(logistic, task.folds[: int(decision["n_repeats"])])
-    last_s = propagation_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
-    return tuple(sorted((logistic, spread), key=lambda result: result.log_loss)), chosen, last_s
+    x, folds = scaling.apply(pool[chosen]), task.folds[: int(decision["n_repeats"])]
+    spread = prepare_propagation(task, x, chosen).cross_validate(logistic, folds)
+    trained = prepare_self_training(task, x, chosen).cross_validate(logistic, folds)
+    tried = sorted((logistic, spread), key=lambda result: result.log_loss)
+    tried.insert(0 if earns_its_place(trained, tried) else len(tried), trained)
+    last_s = _pool_heads_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
+    return tuple(tried), chosen, last_s
+
+
+def _pool_heads_s(flops_per_s: float, n_items: int, d: int, n_classes: int, n_fits: int) -> float:
+    """Seconds of so many fits of every head that learns from the pool."""
+    spread = propagation_s(flops_per_s, n_items, d, n_classes, n_fits)
+    return spread + self_training_s(flops_per_s, n_items, d, n_classes, n_fits)
 
 
 def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
@@ -295,13 +305,13 @@ def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
     if n_items < fewest:
         return {"n_items": 0, "why": f"no memory for it: room for {max(0, in_memory):,} items"}
     while True:
-        once = propagation_s(speed, n_items, d, n_classes, n_folds + 1)
+        once = _pool_heads_s(speed, n_items, d, n_classes, n_folds + 1)
         if once <= room_s:
             break
         n_items = int(n_items * 0.8)
         if n_items < fewest:
             return {"n_items": 0, "why": f"no time: {max(0.0, room_s):.1f} s left for it"}
-    every = propagation_s(speed, n_items, d, n_classes, n_folds * len(task.folds) + 1)
+    every = _pool_heads_s(speed, n_items, d, n_classes, n_folds * len(task.folds) + 1)
     n_repeats = len(task.folds) if every <= room_s and every * speed <= QUICK_WORK else 1
     return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
 
@@ -320,3 +330,15 @@ def prepare_propagation(task: Task, x: np.ndarray, chosen: np.ndarray) -> Propag
     return Propagation(
         x, neighbour_graph(x, settings), labelled, task.labels[task.labelled], len(task.classes), settings
     )
+
+
+def prepare_self_training(task: Task, x: np.ndarray, chosen: np.ndarray) -> SelfTraining:
+    """The items `chosen` of the pool, scaled as `x` (chosen, d), and where their labels lie."""
+    return SelfTraining(x, np.searchsorted(chosen, task.labelled), task.labels[task.labelled], len(task.classes))
+
+
+# Heads that learn from the pool as well as from the labels, by the kind that ``head.json`` names.
+POOL_HEADS: dict[str, Callable[[Task, np.ndarray, np.ndarray], Propagation | SelfTraining]] = {
+    "propagation": prepare_propagation,
+    "self-training": prepare_self_training,
+}

@@ -20,7 +20,7 @@ from passmuster.learn.shares import label_shares, share_shift
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
-from passmuster.stages.train.climb import BATCH, Climb, Climbed, batches_of, embed, prepare_propagation, speed_of
+from passmuster.stages.train.climb import BATCH, POOL_HEADS, Climb, Climbed, batches_of, embed, speed_of
 from passmuster.stages.train.task import Task, size_of
 
 N_PARITY = 500
@@ -72,10 +72,10 @@ def fit_head(task: Task, chosen: Climbed, pool: Matrix) -> Head:
     scaling = Scaling.of(pool)
     labels = task.labels[task.labelled]
     best = chosen.best
-    if best.kind == "propagation" and chosen.spread_over is not None:
-        propagation = prepare_propagation(task, scaling.apply(pool[chosen.spread_over]), chosen.spread_over)
+    if best.kind in POOL_HEADS and chosen.spread_over is not None:
+        prepared = POOL_HEADS[best.kind](task, scaling.apply(pool[chosen.spread_over]), chosen.spread_over)
         logistic = next(result for result in chosen.tried if result.kind == "logistic")
-        weight, bias = propagation.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
+        weight, bias = prepared.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
     else:
         x = scaling.apply(pool[task.labelled])
         weight, bias = fit_logistic(x, one_hot(labels, len(task.classes)), c=best.c)
