@@ -136,6 +136,6 @@ def propagation_s(
 
 
 def propagation_bytes(n_items: int, d: int, n_classes: int, settings: Spreading = Spreading()) -> int:
-    """Memory of a propagation beside the pool: embeddings and their unit form, the graph, answers and residuals."""
-    numbers = 2 * d + 8 * n_classes + 12 * settings.n_neighbours  # both directions of an edge, with its place, thrice
+    """Memory of the heads that learn from the pool: embeddings and two forms of them, the graph, answers, residuals."""
+    numbers = 3 * d + 8 * n_classes + 12 * settings.n_neighbours  # both directions of an edge, with its place, thrice
     return 4 * n_items * numbers
