@@ -72,7 +72,7 @@ def test_the_run_folder_tells_price_gain_and_parity(trained) -> None:
     assert row["quote"]["seconds"] > 0
     assert row["seconds"] > 0
     assert 0 < row["log_loss"] < np.log(3)
-    assert {h["head"] for h in row["heads"]} == {"logistic", "propagation"}
+    assert {h["head"] for h in row["heads"]} == {"logistic", "propagation", "self-training"}
     assert [r["left_out"] for r in rows if r["rung"] == "pretrained.v1"] == [
         "not available: switched off (train.pretrained is false)"
     ]
@@ -344,3 +344,26 @@ def test_a_transformer_lies_in_the_run_folder_for_others_to_load(
     }  # fmt: skip
     notes = (store.runs_folder / result.run / "metrics.jsonl").read_text()
     assert '"utilisation"' in notes
+
+
+@pytest.mark.parametrize(("spread_items", "expected"), [(250, 250 + 24), (0, 0)])
+def test_labels_spread_over_as_many_items_as_are_allowed(tmp_path: Path, spread_items: int, expected: int) -> None:
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=500), spread_items=spread_items)
+    result = train(store)
+    (decision,) = (store.runs_folder / result.run / "decisions").glob("spread-*.json")
+    assert json.loads(decision.read_text())["n_items"] == expected
+
+
+def test_a_pool_whose_embeddings_stay_on_disk_gives_the_same_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from passmuster.store import embeddings
+
+    data = write_texts(tmp_path / "t.csv")
+    in_memory = train(new_project(tmp_path / "memory", data))
+    monkeypatch.setattr(embeddings, "IN_MEMORY_BYTES", 1)
+    on_disk = train(new_project(tmp_path / "disk", data))
+    texts = ["my card was stolen", "brew tea in the pot", "the train is late"]
+    one, other = (Predictor(open_bundle(Path(r.path)), threads=1).predict(texts) for r in (in_memory, on_disk))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-4)

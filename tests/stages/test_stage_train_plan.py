@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,10 @@ def test_one_long_text_does_not_make_short_ones_slow() -> None:
     sizes = [len(batch) for batch in batches_of(["x"] * 64 + ["x" * 10_000] + ["x"] * 64)]
     assert sum(sizes) == 129
     assert len(sizes) <= 10
+
+
+def test_a_pool_too_large_for_memory_is_not_quoted_as_if_it_lay_there() -> None:
+    large = Profile(1_000_000, 160, 8, 180.0, 400.0, 30_000.0)
+    whole = 4 * 640 * large.n_pool
+    assert heads_bytes(large) < 0.5 * whole
+    assert heads_bytes(replace(large, n_pool=2_000_000)) > heads_bytes(large)  # its index does lie there

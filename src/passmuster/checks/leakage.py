@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+
 from passmuster.checks.duplicates import Pair, pair_evidence
 from passmuster.core.records import Finding
 
@@ -25,8 +27,10 @@ def leakage(
     ('blocking', ('a', 'b'))
     """
     by_content: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    shared = _shared(contents, pairs)
     for position, (content, split) in enumerate(zip(contents, splits, strict=True)):
-        by_content[content][split].append(position)
+        if content in shared:
+            by_content[content][split].append(position)
     crossing: list[Pair] = []
     for sides in by_content.values():
         if sides["train"]:
@@ -37,6 +41,12 @@ def leakage(
             if train:
                 crossing += [Pair(train[0], position, similarity, how) for position in test]
     return _copies(keys, crossing) + _subjects(keys, splits, subjects)
+
+
+def _shared(contents: Sequence[int], pairs: Sequence[Pair]) -> set[int]:
+    """The contents that more than one item has, or that are nearly another: most are neither, and cannot leak."""
+    numbers, counts = np.unique(np.asarray(contents, dtype=np.int64), return_counts=True)
+    return {*numbers[counts > 1].tolist(), *(int(contents[position]) for pair in pairs for position in pair[:2])}
 
 
 def _copies(keys: Sequence[str], crossing: list[Pair]) -> list[Finding]:

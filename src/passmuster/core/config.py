@@ -168,6 +168,7 @@ class TrainConfig:
         0.35  # multi-label: probability from which a class is said; see docs/log.md
     )
     min_neighbour_agreement: Annotated[float, RATE] = 0.95  # of a lower precision with float32, before it may serve
+    spread_items: Annotated[int, NOT_NEGATIVE] = 30_000  # unlabelled items that labels spread over, at most
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ Outcome = Literal["SHIP", "HOLD", "INSUFFICIENT"]
 Severity = Literal["info", "warning", "blocking"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a million of them lie in memory at once
 class Item:
     """One text or image, as govern recorded it.
 

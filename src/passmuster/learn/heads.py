@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.errors import DataError
+from passmuster.core.matrix import Matrix, blocks_of, mean_and_square
 from passmuster.learn.calibration import fit_temperature, log_losses
 from passmuster.learn.logistic import fit_logistic, one_hot
 
@@ -26,9 +27,11 @@ class Head:
     weight: np.ndarray  # (d, k) float32
     bias: np.ndarray  # (k,) float32
 
-    def logits(self, embeddings: np.ndarray) -> np.ndarray:
+    def logits(self, embeddings: Matrix) -> np.ndarray:
         """Logits (n, k) of embeddings (n, d)."""
-        return embeddings @ self.weight + self.bias
+        if isinstance(embeddings, np.ndarray):
+            return np.asarray(embeddings @ self.weight + self.bias)
+        return np.concatenate([block @ self.weight + self.bias for block in blocks_of(embeddings)])
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ class Scaling:
     length: float
 
     @classmethod
-    def of(cls, embeddings: np.ndarray) -> Scaling:
-        mean = embeddings.mean(axis=0, dtype=np.float64)
-        square = float((embeddings.astype(np.float64) ** 2).sum(axis=1).mean()) - float(mean @ mean)
+    def of(cls, embeddings: Matrix) -> Scaling:
+        mean, squares = mean_and_square(embeddings)
+        square = float(squares.sum()) - float(mean @ mean)
         return cls(mean.astype(np.float32), float(np.sqrt(max(square, 1e-12))))
 
     def apply(self, embeddings: np.ndarray) -> np.ndarray:

@@ -18,10 +18,8 @@ import numpy as np
 
 from passmuster.learn.heads import CrossValidated, cross_validate
 from passmuster.learn.logistic import fit_logistic, one_hot, softmax
+from passmuster.learn.neighbours import Lists, nearest, search_flops
 from passmuster.learn.shares import label_shares, share_shift
-from passmuster.learn.threads import threads_for
-
-BLOCK = 1_024
 
 
 @dataclass(frozen=True)
@@ -37,27 +35,18 @@ class Spreading:
     max_iterations: int = 40
 
 
-def neighbour_graph(embeddings: np.ndarray, settings: Spreading = Spreading()) -> Any:
+def neighbour_graph(embeddings: np.ndarray, settings: Spreading = Spreading(), lists: Lists = Lists()) -> Any:
     """Symmetric weights (n, n), scipy CSR: cosine to the power of `power` between each item and its nearest.
 
-    Takes ``2 n^2 d`` operations and ``1024 n`` floats of memory.
+    The nearest are found exactly while items are few, else by inverted lists (see `neighbours.nearest`).
     """
     from scipy import sparse
 
-    n = len(embeddings)
-    k = min(settings.n_neighbours, n - 1)
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-    near = np.empty((n, k), dtype=np.int64)
-    cosine = np.empty((n, k), dtype=np.float32)
-    for start in range(0, n, BLOCK):
-        with threads_for(2.0 * BLOCK * n * unit.shape[1]):
-            block = unit[start : start + BLOCK] @ unit.T
-        block[np.arange(len(block)), np.arange(start, start + len(block))] = -2.0
-        chosen = np.argpartition(-block, k - 1, axis=1)[:, :k]
-        near[start : start + len(block)] = chosen
-        cosine[start : start + len(block)] = np.take_along_axis(block, chosen, axis=1)
-    values = np.maximum(cosine, 0.0).ravel() ** settings.power
-    graph = sparse.csr_matrix((values, (np.repeat(np.arange(n), k), near.ravel())), shape=(n, n))
+    near, cosines = nearest(embeddings, settings.n_neighbours, lists)
+    n, k = near.shape
+    values = np.maximum(cosines, 0.0).ravel() ** settings.power  # nobody found: no weight
+    edges = (values, np.maximum(near, 0).ravel(), np.arange(0, n * k + 1, k))
+    graph = sparse.csr_matrix(edges, shape=(n, n))
     return graph.maximum(graph.T).tocsr()
 
 
@@ -140,7 +129,13 @@ def propagation_s(
     flops_per_s: float, n_items: int, d: int, n_classes: int, n_fits: int, settings: Spreading = Spreading()
 ) -> float:
     """Seconds that `n_fits` propagations over two builds of one graph are expected to take."""
-    graph = 2 * 2.0 * n_items**2 * d
+    graph = 2 * search_flops(n_items, d)
     distil = 1.25 * settings.max_iterations * 4.0 * n_items * d * n_classes
     sparse = 20.0 * settings.n_steps * 4.0 * settings.n_neighbours * n_items * n_classes  # memory-bound
     return (graph / GRAPH_EFFICIENCY + n_fits * (distil + sparse) / DISTIL_EFFICIENCY) / flops_per_s
+
+
+def propagation_bytes(n_items: int, d: int, n_classes: int, settings: Spreading = Spreading()) -> int:
+    """Memory of the heads that learn from the pool: embeddings and two forms of them, the graph, answers, residuals."""
+    numbers = 3 * d + 8 * n_classes + 12 * settings.n_neighbours  # both directions of an edge, with its place, thrice
+    return 4 * n_items * numbers

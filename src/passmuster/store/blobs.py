@@ -81,10 +81,11 @@ class Blobs:
     def put_many(self, contents: Iterable[bytes]) -> list[str]:
         """Store each content once; return digests in order. All or none are kept."""
         named = [(sha256_hex(data), data) for data in contents]
+        in_order = sorted(named, key=lambda row: row[0])  # so that each page of the tree is written once
         db = self._connect()
         try:
             with db:
-                db.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", named)
+                db.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", in_order)
         except sqlite3.OperationalError as error:
             raise (self._damaged if "no such table" in str(error) else self._not_written)(error) from error
         except sqlite3.DatabaseError as error:

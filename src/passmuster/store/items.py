@@ -11,9 +11,11 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 from passmuster.core.records import Item, Label, Role
 from passmuster.store.schema import items, labels
 
+KEYS_AT_ONCE = 900  # in one question: SQLite takes 999 parameters at least
+ROWS_AT_ONCE = 8_192  # written by one statement: a million rows as parameters would be a gigabyte
 WITHDRAWN = ""  # the label of a fact that takes an earlier one back; no class has an empty name
 
-_ITEM_COLUMNS = (
+item_columns = (
     items.c.key, items.c.id, items.c.digest, items.c.blob, items.c.n_bytes, items.c.source, items.c.status,
     items.c.reason, items.c.given_split, items.c.subject, items.c.at, items.c.groups,
 )  # fmt: skip
@@ -21,30 +23,33 @@ _ITEM_COLUMNS = (
 
 def add_items(db: Connection, new: Sequence[Item]) -> None:
     """Append items; the caller has made sure that keys are new."""
-    rows = [
-        {**{f: getattr(i, f) for f in Item.__dataclass_fields__}, "groups": json.dumps(dict(i.groups))} for i in new
-    ]
-    if rows:
+    for start in range(0, len(new), ROWS_AT_ONCE):
+        rows = [
+            {**{f: getattr(i, f) for f in Item.__dataclass_fields__}, "groups": json.dumps(dict(i.groups))}
+            for i in new[start : start + ROWS_AT_ONCE]
+        ]
         db.execute(insert(items), rows)
 
 
 def drop_quarantined(db: Connection, keys: Sequence[str]) -> None:
     """Remove quarantined items that come again mended; they were never part of a snapshot."""
-    for start in range(0, len(keys), 900):
-        db.execute(delete(items).where(items.c.key.in_(keys[start : start + 900]), items.c.status == "quarantined"))
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        db.execute(
+            delete(items).where(items.c.key.in_(keys[start : start + KEYS_AT_ONCE]), items.c.status == "quarantined")
+        )
 
 
 def read_items(db: Connection, *, status: str | None = None, keys: Sequence[str] | None = None) -> list[Item]:
     """Items in order of arrival, or those named by `keys`, in that order."""
     if keys is not None:
         found: dict[str, Item] = {}
-        for start in range(0, len(keys), 900):
-            block = keys[start : start + 900]
-            for row in db.execute(select(*_ITEM_COLUMNS).where(items.c.key.in_(block))):
-                found[row.key] = _item(row)
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            block = keys[start : start + KEYS_AT_ONCE]
+            for row in db.execute(select(*item_columns).where(items.c.key.in_(block))):
+                found[row.key] = item_of(row)
         return [found[k] for k in keys if k in found]
-    query = select(*_ITEM_COLUMNS).order_by(items.c.n)
-    return [_item(row) for row in db.execute(query.where(items.c.status == status) if status else query)]
+    query = select(*item_columns).order_by(items.c.n)
+    return [item_of(row) for row in db.execute(query.where(items.c.status == status) if status else query)]
 
 
 def known_keys(db: Connection) -> dict[str, str]:
@@ -52,7 +57,8 @@ def known_keys(db: Connection) -> dict[str, str]:
     return {row.key: row.digest for row in db.execute(select(items.c.key, items.c.digest))}
 
 
-def _item(row: Row[*tuple[Any, ...]]) -> Item:
+def item_of(row: Row[*tuple[Any, ...]]) -> Item:
+    """The item of a row of `item_columns`."""
     return Item(**{**row._asdict(), "groups": json.loads(row.groups)})
 
 

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, insert, select
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.records import Finding, Item, Snapshot, Split
-from passmuster.store.items import read_items
+from passmuster.store.items import KEYS_AT_ONCE, ROWS_AT_ONCE, item_columns, item_of
 from passmuster.store.naming import the_one_named
-from passmuster.store.schema import findings, snapshot_items, snapshots
+from passmuster.store.schema import findings, items, snapshot_items, snapshots
 
 
 def commit_items(placed: Sequence[tuple[Item, Split, str]]) -> tuple[str, list[dict[str, str]]]:
@@ -37,9 +37,9 @@ def add_snapshot(db: Connection, snapshot: Snapshot, rows: Sequence[Mapping[str,
             digest=snapshot.digest, parent=snapshot.parent, created=snapshot.created, record=record
         )
     )
-    placed = [{**row, "snapshot": snapshot.digest, "position": i} for i, row in enumerate(rows)]
-    if placed:
-        db.execute(insert(snapshot_items), placed)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block = enumerate(rows[start : start + ROWS_AT_ONCE], start=start)
+        db.execute(insert(snapshot_items), [{**row, "snapshot": snapshot.digest, "position": i} for i, row in block])
 
 
 def read_snapshot(db: Connection, digest: str = "") -> Snapshot:
@@ -64,19 +64,28 @@ def read_snapshot(db: Connection, digest: str = "") -> Snapshot:
 def read_split(db: Connection, snapshot: Snapshot, split: Split) -> list[Item]:
     """The items of one split, in the snapshot's order. The test split is read through the seal only."""
     query = (
-        select(snapshot_items.c.key)
+        select(*item_columns)
+        .join(snapshot_items, snapshot_items.c.key == items.c.key)
         .where(snapshot_items.c.snapshot == snapshot.digest, snapshot_items.c.split == split)
         .order_by(snapshot_items.c.position)
     )
-    return read_items(db, keys=[row.key for row in db.execute(query)])
+    return [item_of(row) for row in db.execute(query)]
 
 
-def read_placement(db: Connection, snapshot: Snapshot) -> dict[str, tuple[Split, str]]:
-    """Item key to (split, twins) of the whole snapshot."""
-    query = select(snapshot_items.c.key, snapshot_items.c.split, snapshot_items.c.twins).where(
-        snapshot_items.c.snapshot == snapshot.digest
-    )
-    return {row.key: (row.split, row.twins) for row in db.execute(query)}
+def read_placement(
+    db: Connection, snapshot: Snapshot, keys: Sequence[str] | None = None
+) -> dict[str, tuple[Split, str]]:
+    """Item key to (split, twins) of the whole snapshot, or of the items named by `keys`."""
+    placed = snapshot_items.c
+    query = select(placed.key, placed.split, placed.twins, placed.snapshot)
+    if keys is None:
+        whole = db.execute(query.where(placed.snapshot == snapshot.digest))
+        return {row.key: (row.split, row.twins) for row in whole}
+    found: dict[str, tuple[Split, str]] = {}
+    for start in range(0, len(keys), KEYS_AT_ONCE):  # by key alone: asked for the snapshot too, SQLite looks through it
+        block = db.execute(query.where(placed.key.in_(keys[start : start + KEYS_AT_ONCE])))
+        found |= {row.key: (row.split, row.twins) for row in block if row.snapshot == snapshot.digest}
+    return found
 
 
 def add_findings(db: Connection, snapshot: str, new: Sequence[Finding]) -> None:

@@ -1,25 +1,29 @@
 """Near-duplicate texts: MinHash proposes, exact set similarity confirms.
 
-Signatures: shingles of three words, 128 permutations in 32 bands of 4 rows (Broder 1997; Leskovec, Rajaraman & Ullman,
-"Mining of massive datasets", ch. 3). Texts of fewer than five words are cut into four-character shingles instead.
+Shingles are three words; texts of fewer than five words are cut into four-character shingles instead. Texts are read
+once and kept as numbers of their words, so that a million of them take less memory than their characters.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 
 import numpy as np
 
 from passmuster.core.records import Payload
 from passmuster.modality.base import Twins
+from passmuster.modality.text.minhash import candidate_pairs
 
-N_PERMUTATIONS, N_BANDS = 128, 32
 MIN_WORDS = 5  # fewer words: shingles of characters
 LONG_WORDS = 20  # from here on single words carry the comparison, which an edited word in ten does not break
-WINDOW = 24  # neighbours tried within one bucket of candidates, so that a template does not cost its square
-SEED = 20_111
+SHINGLE_WORDS, SHINGLE_CHARS = 3, 4
+KEPT_SHINGLES = 4_096  # texts whose shingles wait for their next comparison
 
 _WORD = re.compile(r"\w+")
 
@@ -33,22 +37,52 @@ def find_twins(payloads: Sequence[Payload], similarity: float) -> list[Twins]:
     >>> find_twins(["Hello dear world, how are you?", "hello dear world how are you", "Something else"], 0.8)
     [Twins(a=0, b=1, similarity=1.0, how='same words')]
     """
-    words = [tuple(_WORD.findall(str(text).lower())) for text in payloads]
-    first: dict[tuple[str, ...], int] = {}
-    twins: list[Twins] = []
-    for position, key in enumerate(words):
-        if key and (known := first.setdefault(key, position)) != position:
-            twins.append(Twins(known, position, 1.0, "same words"))
-    unique = list(first.values())
+    words = Words.of(payloads)
+    twins, unique = _same_words(words)
+    sizes = words.sizes[unique]
     for short in (True, False):
-        chosen = [p for p in unique if (len(words[p]) < MIN_WORDS) == short]
-        shingles = [_shingles(words[p]) for p in chosen]
-        for i, j in _candidates(shingles):
-            value, how = text_similarity(words[chosen[i]], words[chosen[j]], shingles[i], shingles[j])
-            if value >= similarity:
-                a, b = sorted((chosen[i], chosen[j]))
-                twins.append(Twins(a, b, value, how))
+        chosen = unique[(sizes < MIN_WORDS) == short]
+        twins += _near(words, chosen, similarity, short=short)
     return sorted(twins, key=lambda t: (t.a, t.b))
+
+
+@dataclass(frozen=True)
+class Words:
+    """The lower-case words of many texts: `numbers` (words,) of all texts in a row, `starts` (n + 1,) of each text."""
+
+    vocabulary: list[str]
+    numbers: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, payloads: Iterable[Payload]) -> Words:
+        known = _Numbers()
+        numbers, starts = array("i"), array("q", [0])
+        for text in payloads:
+            numbers.extend(map(known.__getitem__, _WORD.findall(str(text).lower())))
+            starts.append(len(numbers))
+        return cls(list(known), np.frombuffer(numbers, np.int32), np.frombuffer(starts, np.int64))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Number of words of each text (n,)."""
+        return np.diff(self.starts)
+
+    def part(self, text: int) -> np.ndarray:
+        """The numbers of one text's words, in order."""
+        return self.numbers[self.starts[text] : self.starts[text + 1]]
+
+    def tuple(self, text: int) -> tuple[str, ...]:
+        """One text's words, in order."""
+        return tuple(self.vocabulary[number] for number in self.part(text).tolist())
+
+
+class _Numbers(dict[str, int]):
+    """Words numbered in the order in which they are asked for."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = len(self)
+        return number
 
 
 def text_similarity(
@@ -68,38 +102,64 @@ def text_similarity(
     return max(measures)
 
 
+def _same_words(words: Words) -> tuple[list[Twins], np.ndarray]:
+    """Texts of the same words as an earlier one, and the positions of the others that have words."""
+    first: dict[bytes, int] = {}
+    twins, unique = [], []
+    for position in np.flatnonzero(words.sizes).tolist():
+        name = blake2b(words.part(position).tobytes(), digest_size=16).digest()
+        if (known := first.setdefault(name, position)) == position:
+            unique.append(position)
+        else:
+            twins.append(Twins(known, position, 1.0, "same words"))
+    return twins, np.array(unique, dtype=np.int64)
+
+
+def _near(words: Words, chosen: np.ndarray, similarity: float, *, short: bool) -> Iterator[Twins]:
+    """Pairs among `chosen` texts, all short or none, that are similar enough."""
+    if short:
+        values, sizes, width = *_characters(words, chosen), SHINGLE_CHARS
+    else:
+        values, sizes, width = *_hashed(words, chosen), SHINGLE_WORDS
+
+    @lru_cache(maxsize=KEPT_SHINGLES)
+    def seen(position: int) -> tuple[tuple[str, ...], frozenset[str]]:
+        own = words.tuple(position)
+        return own, _shingles(own)
+
+    for i, j in candidate_pairs(values, np.concatenate([[0], np.cumsum(sizes)]), width):
+        a, b = int(chosen[i]), int(chosen[j])
+        (a_words, a_shingles), (b_words, b_shingles) = seen(a), seen(b)
+        value, how = text_similarity(a_words, b_words, a_shingles, b_shingles)
+        if value >= similarity:
+            yield Twins(a, b, value, how)
+
+
 def _shingles(words: tuple[str, ...]) -> frozenset[str]:
     if len(words) >= MIN_WORDS:
-        return frozenset(" ".join(words[i : i + 3]) for i in range(len(words) - 2))
-    joined = f" {' '.join(words)} "
-    return frozenset(joined[i : i + 4] for i in range(max(1, len(joined) - 3)))
+        return frozenset(" ".join(words[i : i + SHINGLE_WORDS]) for i in range(len(words) - SHINGLE_WORDS + 1))
+    joined = _joined(words)
+    return frozenset(joined[i : i + SHINGLE_CHARS] for i in range(len(joined) - SHINGLE_CHARS + 1))
 
 
-def _candidates(shingles: list[frozenset[str]]) -> Iterator[tuple[int, int]]:
-    """Pairs that share at least one band of their signatures, each once."""
-    if len(shingles) < 2:
-        return
-    from rensa import RMinHash
+def _joined(words: tuple[str, ...]) -> str:
+    return f" {' '.join(words)} ".ljust(SHINGLE_CHARS)
 
-    rows = N_PERMUTATIONS // N_BANDS
-    matrix = RMinHash.digest_matrix_from_token_sets([sorted(s) for s in shingles], N_PERMUTATIONS, SEED)
-    signatures = np.asarray(matrix.to_rows(), dtype=np.uint32)  # (n, 128)
-    seen: set[int] = set()
-    n = len(shingles)
-    for band in range(N_BANDS):
-        part = np.ascontiguousarray(signatures[:, band * rows : (band + 1) * rows])
-        keys = part.view(np.dtype((np.void, part.itemsize * rows))).ravel()
-        order = np.argsort(keys, kind="stable")
-        same = np.concatenate([[False], keys[order][1:] == keys[order][:-1], [False]])
-        starts = np.flatnonzero(~same[:-1] & same[1:])
-        for start in starts:
-            end = start + 1
-            while same[end]:
-                end += 1
-            bucket = order[start:end].tolist()
-            for i, a in enumerate(bucket):
-                for b in bucket[i + 1 : i + 1 + WINDOW]:
-                    code = a * n + b if a < b else b * n + a
-                    if code not in seen:
-                        seen.add(code)
-                        yield (a, b) if a < b else (b, a)
+
+def _characters(words: Words, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The characters of these texts in a row, as numbers, and how many each has."""
+    joined = [_joined(words.tuple(position)) for position in chosen.tolist()]
+    codes = np.frombuffer("".join(joined).encode("utf-32-le", "surrogatepass"), np.uint32)
+    return codes.astype(np.uint64), np.array([len(text) for text in joined], dtype=np.int64)
+
+
+def _hashed(words: Words, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The words of these texts in a row, as numbers that do not depend on the other texts, and how many each has."""
+    named = b"".join(
+        blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest() for word in words.vocabulary
+    )
+    sizes = words.sizes
+    kept = np.zeros(len(sizes), bool)
+    kept[chosen] = True
+    inside = np.repeat(kept, sizes)
+    return np.frombuffer(named, np.uint64)[words.numbers[inside]], sizes[chosen]

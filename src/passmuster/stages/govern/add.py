@@ -101,6 +101,7 @@ def add(
             known = read_labels(db)
         ids = check_ids(source)
         side = {} if unlabeled else side_table(labels or source.labels, store, source, ids, before)
+        del ids  # as large as the items themselves will be
         if not dry_run:
             undo.enter_context(_bytes_taken_back(store, progress))
         reading = read_source(store, modality, source, before, side, dry_run, progress)
@@ -196,7 +197,7 @@ def _commit(
         store.config.data,
         np.random.default_rng([store.config.train.seed, len(old)]),
     )
-    by_key = {item.key: split for item, split in zip(items, splits, strict=True)}
+    by_key = {item.key: split for item, split in zip(items, splits, strict=True) if item.key in reading.labels}
     facts = _facts(reading, by_key, known)
     findings = inspect_items(store, modality, items, splits, copies, quarantined, progress)
     findings += inspect_labels(items, splits, latest, store.config, findings)

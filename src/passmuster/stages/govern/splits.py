@@ -95,7 +95,8 @@ def _draw_test(
     wanted[None] = max(0, min(wanted.get(None, 0), config.max_sealed_items - n_sealed))
     taken: Counter[str | None] = Counter()
     for positions in free:
-        counts = Counter(labels[i] for i in positions)
+        own = [labels[i] for i in positions]
+        counts: Mapping[str | None, int] = {own[0]: 1} if len(own) == 1 else Counter(own)  # most groups are one item
         if all(taken[label] + count <= wanted[label] for label, count in counts.items()):
             taken.update(counts)
             for i in positions:

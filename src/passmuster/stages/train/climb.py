@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.budget import Deadline, Machine
-from passmuster.core.meter import Meter
+from passmuster.core.matrix import Matrix
+from passmuster.core.meter import Meter, resident_bytes
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.discriminant import cross_validate_discriminant
 from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
 from passmuster.learn.label_set_heads import LabelSetsCrossValidated, cross_validate_label_sets
-from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_s
+from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_bytes, propagation_s
+from passmuster.learn.self_training import SelfTraining, earns_its_place, self_training_s
 from passmuster.modality.base import Encoder, EncoderGraph, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
@@ -41,7 +43,6 @@ PREPARE_SHARE = 0.1  # of the time for comparing engines, for preparing items
 # Share of the time left that is kept, for a fit that uses its whole deadline, for embedding and propagation after it.
 AFTER_FIT_SHARE = 0.22
 ENGINE_SHARE = 0.05  # of the time left, for comparing engines
-MAX_SPREAD_ITEMS = 12_000
 MIN_SPREAD_ITEMS = 200
 QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every repeat, else on one
 
@@ -108,6 +109,12 @@ class Climb:
     seed: int
     progress: Progress
     meter: Meter
+    held_bytes: int = 0  # by this process when the machine was looked at
+
+    def memory_room_bytes(self) -> int:
+        """Memory that may still be taken, by the run's limit and by what the machine had free when it began."""
+        there_was = self.machine.memory_bytes + self.held_bytes
+        return min(self.meter.limit_bytes or there_was, there_was) - resident_bytes()
 
     @property
     def head_kind(self) -> str:
@@ -306,7 +313,7 @@ def embed(
     *,
     stop: Deadline | None = None,
     parts: Sequence[tuple[Climbed, float]] = (),
-) -> np.ndarray:
+) -> Matrix:
     """Embeddings (n, d) through the cache, by the engine that will serve; batches hold items of like size.
 
     With `parts`, from their embeddings, each times its scale.
@@ -318,7 +325,7 @@ def embed(
         nonlocal prepare, engine
         if parts:
             some = [items[i] for i in positions], [payloads[i] for i in positions]
-            rows = [s * embed(step, p.graph, p.choice, p.folder, p.key, *some, stop=stop) for p, s in parts]
+            rows = [s * embed(step, p.graph, p.choice, p.folder, p.key, *some, stop=stop)[:] for p, s in parts]
             return np.hstack(rows).astype(np.float32)
         if engine is None or prepare is None:
             engine = Engine(graph.onnx, choice)
@@ -334,11 +341,11 @@ def embed(
         back[order] = np.arange(len(order))
         return np.asarray(found[back], dtype=np.float32)
 
-    return step.store.embeddings(key).get([item.blob for item in items], compute, progress=step.progress)
+    return step.store.embeddings(key).open([item.blob for item in items], compute, progress=step.progress)
 
 
 def _judge(
-    step: Climb, rung: Rung, pool: np.ndarray, later_s: float, judged: tuple[CrossValidated, ...] | None = None
+    step: Climb, rung: Rung, pool: Matrix, later_s: float, judged: tuple[CrossValidated, ...] | None = None
 ) -> tuple[tuple[Judged, ...], np.ndarray | None, float]:
     """Heads on these embeddings by cross-validated log-loss, the best first; over what labels spread; the last fit.
 
@@ -347,49 +354,64 @@ def _judge(
     task = step.task
     if judged is not None and judged[0].kind == "logistic":
         return judged, None, 0.0
-    scaled = Scaling.of(pool).apply(pool)
+    scaling = Scaling.of(pool)
+    labelled = scaling.apply(pool[task.labelled])
     if task.targets is not None:  # labels are not spread: what that is worth for sets of classes was not measured
         decide_at = step.store.config.train.decide_at
-        return (cross_validate_label_sets(scaled[task.labelled], task.targets, task.folds, decide_at),), None, 0.0
+        return (cross_validate_label_sets(labelled, task.targets, task.folds, decide_at),), None, 0.0
     labels = task.labels[task.labelled]
     n_classes = len(task.classes)
     if step.head_kind == "discriminant":
-        return (cross_validate_discriminant(scaled[task.labelled], labels, task.folds, n_classes),), None, 0.0
+        return (cross_validate_discriminant(labelled, labels, task.folds, n_classes),), None, 0.0
     if judged is None:
-        logistic = cross_validate_logistic(scaled[task.labelled], labels, task.folds, n_classes)
+        logistic = cross_validate_logistic(labelled, labels, task.folds, n_classes)
     else:
         logistic = next(head for head in judged if head.kind == "logistic")
     decision = step.run.decide(f"spread-{rung.name}", lambda: _how_to_spread(step, pool.shape[1], later_s))
     if not decision["n_items"]:
         return (logistic,), None, 0.0
     chosen = spread_positions(task, int(decision["n_items"]), step.rng("spread"))
-    last_s = propagation_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
+    last_s = _pool_heads_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
     if judged is not None:
         return judged, chosen, last_s
-    propagation = prepare_propagation(task, scaled, chosen)
-    spread = propagation.cross_validate(logistic, task.folds[: int(decision["n_repeats"])])
-    return tuple(sorted((logistic, spread), key=lambda result: result.log_loss)), chosen, last_s
+    x, folds = scaling.apply(pool[chosen]), task.folds[: int(decision["n_repeats"])]
+    spread = prepare_propagation(task, x, chosen).cross_validate(logistic, folds)
+    trained = prepare_self_training(task, x, chosen).cross_validate(logistic, folds)
+    tried = sorted((logistic, spread), key=lambda result: result.log_loss)
+    tried.insert(0 if earns_its_place(trained, tried) else len(tried), trained)
+    return tuple(tried), chosen, last_s
+
+
+def _pool_heads_s(flops_per_s: float, n_items: int, d: int, n_classes: int, n_fits: int) -> float:
+    """Seconds of so many fits of every head that learns from the pool."""
+    spread = propagation_s(flops_per_s, n_items, d, n_classes, n_fits)
+    return spread + self_training_s(flops_per_s, n_items, d, n_classes, n_fits)
 
 
 def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
-    """Over how many items labels spread, and on how many repeats that is judged, in the time there is."""
+    """Over how many items labels spread, and on how many repeats that is judged, in the time and memory there are."""
     task = step.task
-    n_labels, n_pool = len(task.labelled), len(task.pool)
+    n_labels, n_pool, n_classes = len(task.labelled), len(task.pool), len(task.classes)
     n_folds = int(task.folds.max()) + 1
-    room = step.deadline.left_s - later_s - FINISH_S
+    room_s = step.deadline.left_s - later_s - FINISH_S
     speed = step.machine.matmul_gflops * 1e9
-    if n_pool < n_labels + MIN_SPREAD_ITEMS:
+    fewest = n_labels + MIN_SPREAD_ITEMS
+    if n_pool < fewest:
         return {"n_items": 0, "why": "hardly any unlabelled items"}
-    n_items = min(n_pool, MAX_SPREAD_ITEMS + n_labels)
+    wanted = min(n_pool, step.store.config.train.spread_items + n_labels)
+    in_memory = int(step.memory_room_bytes() / propagation_bytes(1, d, n_classes))
+    n_items = min(wanted, in_memory)
+    if n_items < fewest:
+        return {"n_items": 0, "why": f"no memory for it: room for {max(0, in_memory):,} items"}
     while True:
-        once = propagation_s(speed, n_items, d, len(task.classes), n_folds + 1)
-        if once <= room:
+        once = _pool_heads_s(speed, n_items, d, n_classes, n_folds + 1)
+        if once <= room_s:
             break
         n_items = int(n_items * 0.8)
-        if n_items < n_labels + MIN_SPREAD_ITEMS:
-            return {"n_items": 0, "why": f"no time: {max(0.0, room):.1f} s left for it"}
-    every = propagation_s(speed, n_items, d, len(task.classes), n_folds * len(task.folds) + 1)
-    n_repeats = len(task.folds) if every <= room and every * speed <= QUICK_WORK else 1
+        if n_items < fewest:
+            return {"n_items": 0, "why": f"no time: {max(0.0, room_s):.1f} s left for it"}
+    every = _pool_heads_s(speed, n_items, d, n_classes, n_folds * len(task.folds) + 1)
+    n_repeats = len(task.folds) if every <= room_s and every * speed <= QUICK_WORK else 1
     return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
 
 
@@ -400,11 +422,22 @@ def spread_positions(task: Task, n_items: int, rng: np.random.Generator) -> np.n
     return np.sort(np.concatenate([task.labelled, rng.choice(unlabelled, n_sampled, replace=False)]))
 
 
-def prepare_propagation(task: Task, scaled: np.ndarray, chosen: np.ndarray) -> Propagation:
-    """The graph over these items of the pool, and where their labels lie."""
-    x = scaled[chosen]
+def prepare_propagation(task: Task, x: np.ndarray, chosen: np.ndarray) -> Propagation:
+    """The graph over the items `chosen` of the pool, scaled as `x` (chosen, d), and where their labels lie."""
     labelled = np.searchsorted(chosen, task.labelled)
     settings = Spreading()
     return Propagation(
         x, neighbour_graph(x, settings), labelled, task.labels[task.labelled], len(task.classes), settings
     )
+
+
+def prepare_self_training(task: Task, x: np.ndarray, chosen: np.ndarray) -> SelfTraining:
+    """The items `chosen` of the pool, scaled as `x` (chosen, d), and where their labels lie."""
+    return SelfTraining(x, np.searchsorted(chosen, task.labelled), task.labels[task.labelled], len(task.classes))
+
+
+# Heads that learn from the pool as well as from the labels, by the kind that ``head.json`` names.
+POOL_HEADS: dict[str, Callable[[Task, np.ndarray, np.ndarray], Propagation | SelfTraining]] = {
+    "propagation": prepare_propagation,
+    "self-training": prepare_self_training,
+}

@@ -11,6 +11,7 @@ import numpy as np
 from passmuster.core.codec import to_plain
 from passmuster.core.config import Config, render_config
 from passmuster.core.label_sets import MULTI
+from passmuster.core.matrix import Matrix, blocks_of, mean_and_square
 from passmuster.core.records import Payload
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.discriminant import fit_discriminant
@@ -24,11 +25,12 @@ from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
 from passmuster.runtime.label_sets import fit_label_sets_guard
-from passmuster.stages.train.climb import BATCH, Climb, Climbed, batches_of, embed, prepare_propagation, speed_of
+from passmuster.stages.train.climb import BATCH, POOL_HEADS, Climb, Climbed, batches_of, embed, speed_of
 from passmuster.stages.train.task import Task, size_of
 
 N_PARITY = 500
 MAX_GUARD_ITEMS = 5_000  # that the novelty detector learns as ordinary
+MAX_SHARE_ITEMS = 100_000  # of the pool that say how large classes are: more would move a share by less than 0.002
 MIN_HELD_ITEMS = 20  # with fewer reference items, part of the pool stands in
 HELD_SHARE = 0.2
 DECIDE_S = 0.1  # for timing the guard
@@ -42,7 +44,8 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
     head = fit_head(task, chosen, pool)
     shift = np.zeros(len(task.classes), np.float32)
     if task.targets is None:
-        shift = share_shift(head.logits(pool), label_shares(task.labels[task.labelled], len(task.classes)))
+        answered = pool[_sample(step, "shares", len(pool), MAX_SHARE_ITEMS)]
+        shift = share_shift(head.logits(answered), label_shares(task.labels[task.labelled], len(task.classes)))
         head = replace(head, bias=head.bias + shift)  # classes as large as in the pool, not as among the labels
     guard, guard_facts = _guard(step, chosen, head, shift, pool, held)
     digest, path = write_bundle(
@@ -63,10 +66,15 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
         policy_toml=render_policy(step.store.config),
     )
     _write_parity(step, chosen, head)
-    return digest, path, {"guard": guard_facts, "decide": _decide_speed(guard, step, pool, head.logits(pool[:BATCH]))}
+    return digest, path, {"guard": guard_facts, "decide": _decide_speed(guard, step, pool[:BATCH], head)}
 
 
-def fit_head(task: Task, chosen: Climbed, pool: np.ndarray) -> Head:
+def _sample(step: Climb, use: str, n: int, most: int) -> np.ndarray:
+    """All of `n` positions, or so many of them, in order."""
+    return np.arange(n) if n <= most else np.sort(step.rng(use).choice(n, most, replace=False))
+
+
+def fit_head(task: Task, chosen: Climbed, pool: Matrix) -> Head:
     """The head on all training labels, with the penalty and temperature that cross-validation found."""
     scaling = Scaling.of(pool)
     labels = task.labels[task.labelled]
@@ -75,10 +83,10 @@ def fit_head(task: Task, chosen: Climbed, pool: np.ndarray) -> Head:
         weight, bias = fit_one_vs_rest(scaling.apply(pool[task.labelled]), best.targets, c=best.c)
         folded = scaling.fold(weight, bias, best.temperature)
         return replace(folded, bias=folded.bias + best.shift)
-    if best.kind == "propagation" and chosen.spread_over is not None:
-        propagation = prepare_propagation(task, scaling.apply(pool), chosen.spread_over)
+    if best.kind in POOL_HEADS and chosen.spread_over is not None:
+        prepared = POOL_HEADS[best.kind](task, scaling.apply(pool[chosen.spread_over]), chosen.spread_over)
         logistic = next(result for result in chosen.tried if result.kind == "logistic")
-        weight, bias = propagation.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
+        weight, bias = prepared.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
     elif best.kind == "discriminant":
         x = scaling.apply(pool[task.labelled])
         weight, bias = fit_discriminant(x, labels, len(task.classes), shrinkage=best.c)
@@ -109,7 +117,7 @@ def describe_head(chosen: Climbed) -> dict[str, Any]:
 
 
 def _guard(
-    step: Climb, chosen: Climbed, head: Head, shift: np.ndarray, pool: np.ndarray, held: np.ndarray
+    step: Climb, chosen: Climbed, head: Head, shift: np.ndarray, pool: Matrix, held: Matrix
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The guard's arrays; thresholds from the reference, or from a part of the pool when the reference is too small."""
     order = step.rng("guard").permutation(len(pool))
@@ -123,7 +131,7 @@ def _guard(
     shared = {
         "fit_embeddings": fit,
         "fit_logits": head.logits(fit),
-        "held_embeddings": held,
+        "held_embeddings": held[:],
         "held_logits": head.logits(held),
         "oof_logits": best.calibrated + shift,  # as served
         "policy": step.store.config.policy.guard,
@@ -135,12 +143,13 @@ def _guard(
     return guard, {**facts, "n_fit": len(fit), "n_held": len(held), "n_oof": len(best.items)}
 
 
-def _decide_speed(guard: dict[str, np.ndarray], step: Climb, pool: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+def _decide_speed(guard: dict[str, np.ndarray], step: Climb, some: np.ndarray, head: Head) -> dict[str, float]:
     """Items a second that the guard judges, the part of an answer that comes after the graph."""
     policy = step.store.config.policy.guard
+    logits = head.logits(some)
 
     def decide(rows: np.ndarray) -> None:
-        apply_guard(guard, pool[rows], logits[rows], policy)
+        apply_guard(guard, some[rows], logits[rows], policy)
 
     rows = np.arange(len(logits))
     return speed_of(decide, [rows], [rows[i : i + 1] for i in rows], DECIDE_S)
@@ -164,22 +173,25 @@ def _write_parity(step: Climb, chosen: Climbed, head: Head) -> None:
     write_atomic(step.run.path / "parity.npz", buffer.getvalue())
 
 
-def describe_reference(task: Task, pool: np.ndarray, head: Head, decide_at: float) -> dict[str, Any]:
+def describe_reference(task: Task, pool: Matrix, head: Head, decide_at: float) -> dict[str, Any]:
     """Light statistics of what the model was made from: counts, sizes, brightness, mean embedding, answers."""
+    logits = (head.logits(block) for block in blocks_of(pool))
     if task.targets is None:
         n_labels = np.bincount(task.labels[task.labelled], minlength=len(task.classes))
-        answered = np.bincount(head.logits(pool).argmax(axis=1), minlength=len(task.classes))
+        answers = np.concatenate([z.argmax(axis=1) for z in logits])
+        answered = np.bincount(answers, minlength=len(task.classes))
     else:
         n_labels = task.targets.sum(axis=0).astype(int)
-        answered = (sigmoid(head.logits(pool)) >= decide_at).sum(axis=0)
+        answered = np.sum([(sigmoid(z) >= decide_at).sum(axis=0) for z in logits], axis=0)
+    mean, squares = mean_and_square(pool)
     return {
         "schema": 1,
         "n_pool": len(task.pool),
         "n_reference": len(task.reference),
         "labels_per_class": dict(zip(task.classes, n_labels.tolist(), strict=True)),
         "answers_per_class": dict(zip(task.classes, answered.tolist(), strict=True)),
-        "embedding_mean": [round(float(v), 6) for v in pool.mean(axis=0)],
-        "embedding_variance": round(float(pool.var(axis=0).sum()), 6),
+        "embedding_mean": [round(float(v), 6) for v in mean],
+        "embedding_variance": round(float((squares - mean**2).sum()), 6),
         **_payload_statistics(task.payloads),
     }
 

@@ -14,6 +14,7 @@ from passmuster.core.meter import resident_bytes
 from passmuster.learn.folds import MAX_JUDGED
 from passmuster.modality.base import Modality, Profile, Rung
 from passmuster.stages.train.limits import Limits
+from passmuster.store.embeddings import IN_MEMORY_BYTES
 
 FINISH_S = 2.0  # last head, guard, bundle, ledger; without what grows with the data
 ENGINE_S = 0.4  # loading engines and timing them, beside what a rung quotes
@@ -30,6 +31,7 @@ USUAL_WIDTH = 640.0
 KEPT_BYTES = 140 * 2**20
 FIT_STAYS, HEADS_ON_TOP = 0.9, 0.5
 MEMORY_MARGIN = 1.1  # a limit of memory is a promise, and runs of the same size differ by so much
+ITEM_BYTES = 400  # of an item, in the index of embeddings
 SPREAD_ITEMS, SPREAD_BLOCK = 12_600, 1_024  # items that labels spread over, and rows of the neighbour search at once
 
 
@@ -171,10 +173,11 @@ def run_bytes(fit_bytes: int, profile: Profile) -> int:
 
 
 def heads_bytes(profile: Profile, width: float = USUAL_WIDTH) -> int:
-    """Memory of the embeddings, their copies, and heads whose labels spread over a part of the pool."""
-    spread = min(profile.n_pool, SPREAD_ITEMS)
+    """Memory of the embeddings as far as they lie in it, their index, and heads whose labels spread over a part."""
+    held = min(3 * profile.n_pool * width, IN_MEMORY_BYTES / 4) + ITEM_BYTES / 4 * profile.n_pool
+    spread = min(profile.n_pool, SPREAD_ITEMS)  # more of them only where there is room: see `climb`
     block = 4 * min(spread, SPREAD_BLOCK) * spread  # similarities of a block, their copy, and their order
-    return int(4 * (3 * profile.n_pool * width + 3 * spread * width + block + 8 * spread * profile.n_classes))
+    return int(4 * (held + 3 * spread * width + block + 8 * spread * profile.n_classes))
 
 
 def describe(quotes: Sequence[Quote]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from passmuster.core.config import TrainConfig
 from passmuster.core.cost import Cost
 from passmuster.core.errors import UsageError
 from passmuster.core.label_sets import MULTI
-from passmuster.core.meter import Meter
+from passmuster.core.meter import Meter, resident_bytes
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Snapshot
 from passmuster.metrics.novelty import detectors
@@ -120,7 +120,7 @@ def train(
         with memory_errors(limits, meter), meter:
             modality = modalities[version.modality]
             task = read_task(store, version, modality, seed, progress)
-            machine = measure_machine()
+            machine, held = measure_machine(), resident_bytes()
             quotes = []
             if left is None:  # a plan that was begun is not priced again
                 quotes = quote_rungs(modality, config, machine, task.profile, deadline, limits)
@@ -133,7 +133,7 @@ def train(
             with closing(store, run), accounted(account):
                 begun = {"machine": machine, "limits": limits.facts(), "quotes": describe(quotes)}
                 plan = run.decide("plan", lambda: begun)
-                step = Climb(store, task, run, Machine(**plan["machine"]), deadline, seed, progress, meter)
+                step = Climb(store, task, run, Machine(**plan["machine"]), deadline, seed, progress, meter, held)
                 climbed, left_out = climb_all(step, plan["quotes"], limits)
                 standings = stand(task, climbed, limits)
                 chosen = climbed[next(i for i, standing in enumerate(standings) if standing.chosen)]
@@ -195,6 +195,7 @@ def _arguments(config: TrainConfig, snapshot: Snapshot) -> dict[str, Any]:
         "pretrained": config.pretrained,
         "encoders": config.encoders,
         "min_neighbour_agreement": config.min_neighbour_agreement,
+        "spread_items": config.spread_items,
     }
 
 

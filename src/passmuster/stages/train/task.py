@@ -128,7 +128,7 @@ def read_task(store: Store, snapshot: Snapshot, modality: Modality, seed: int, p
 def _twins(store: Store, snapshot: Snapshot, items: list[Item]) -> np.ndarray:
     """A number for each item, the same for items that the snapshot keeps together as copies."""
     with store.read() as db:
-        placed = read_placement(db, snapshot)
+        placed = read_placement(db, snapshot, [item.key for item in items])
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(placed[i.key][1] or i.key, len(numbers)) for i in items], dtype=np.int64)
 
