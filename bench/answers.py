@@ -1,7 +1,7 @@
 """Real answers of a real model on five public sets: what Muster's heads say after 8 labels per class, with the truth.
 
 The local pretrained encoder embeds each set once; the matrix is kept in `folder` and read again. A draw of labels fits
-and chooses the heads as training does (see `stages/train/climb.py`), without the commands around it.
+and chooses the heads as training does (see `stages/train/judging.py`), without the commands around it.
 """
 
 from __future__ import annotations

@@ -308,25 +308,45 @@ class Lesson:
 def judge(
     embedded: Embedded, chosen: np.ndarray, y: np.ndarray, n_classes: int, folds: np.ndarray, draw: int
 ) -> list[Any]:
-    """Heads by cross-validated log-loss, the best first, as `stages/train/climb.py` judges them."""
+    """Heads by cross-validated log-loss, the best first, as `stages/train/judging.py` judges them."""
     from passmuster.learn.heads import Scaling, cross_validate_logistic
+    from passmuster.learn.self_training import earns_its_place
 
     x = Scaling.of(embedded.pool).apply(embedded.pool)
     logistic = cross_validate_logistic(x[chosen], y, folds, n_classes)
     n_repeats = len(folds) if n_classes < 20 else 1  # training judges one repeat where propagation is long
-    spread = spreading(x, chosen, y, n_classes, draw).cross_validate(logistic, folds[:n_repeats])
-    return sorted((logistic, spread), key=lambda result: result.log_loss)
+    over, labelled = spread_over(len(x), chosen, draw)
+    folds = folds[:n_repeats]
+    spread, trained = (
+        prepare(x[over], labelled, y, n_classes).cross_validate(logistic, folds) for prepare in POOL_HEADS.values()
+    )
+    tried = sorted((logistic, spread), key=lambda result: result.log_loss)
+    tried.insert(0 if earns_its_place(trained, tried) else len(tried), trained)
+    return tried
 
 
-def spreading(x: np.ndarray, chosen: np.ndarray, y: np.ndarray, n_classes: int, draw: int) -> Any:
-    """Propagation over the labelled items and a sample of the others."""
-    from passmuster.learn.propagation import Propagation, neighbour_graph
-
-    others = np.setdiff1d(np.arange(len(x)), chosen)
+def spread_over(n_pool: int, chosen: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray]:
+    """The labelled items and a sample of the others, and where the labelled lie among them."""
+    others = np.setdiff1d(np.arange(n_pool), chosen)
     if len(others) > N_SPREAD:
         others = np.random.default_rng([draw, 1]).choice(others, N_SPREAD, replace=False)
     over = np.sort(np.concatenate([chosen, others]))
-    return Propagation(x[over], neighbour_graph(x[over]), np.searchsorted(over, chosen), y, n_classes)
+    return over, np.searchsorted(over, chosen)
+
+
+def _propagation(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, n_classes: int) -> Any:
+    from passmuster.learn.propagation import Propagation, neighbour_graph
+
+    return Propagation(x, neighbour_graph(x), labelled, y, n_classes)
+
+
+def _self_training(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, n_classes: int) -> Any:
+    from passmuster.learn.self_training import SelfTraining
+
+    return SelfTraining(x, labelled, y, n_classes)
+
+
+POOL_HEADS = {"propagation": _propagation, "self-training": _self_training}
 
 
 def last_head(
@@ -343,8 +363,9 @@ def last_head(
         weight, bias = fit_logistic(x[chosen], one_hot(y, n_classes), c=best.c)
     else:
         logistic = next(result for result in tried if result.kind == "logistic")
-        propagation = spreading(x, chosen, y, n_classes, draw)
-        weight, bias = propagation.fit(np.arange(len(y)), c=logistic.c, temperature=logistic.temperature)
+        over, labelled = spread_over(len(x), chosen, draw)
+        prepared = POOL_HEADS[best.kind](x[over], labelled, y, n_classes)
+        weight, bias = prepared.fit(np.arange(len(y)), c=logistic.c, temperature=logistic.temperature)
     head = scaling.fold(weight, bias, best.temperature)
     shift = share_shift(head.logits(embedded.pool), label_shares(y, n_classes))
     return replace(head, bias=head.bias + shift)

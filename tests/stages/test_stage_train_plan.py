@@ -14,7 +14,7 @@ from passmuster.modality.image.rungs.gradients import GRADIENTS
 from passmuster.modality.image.rungs.patches import PATCHES
 from passmuster.modality.text.rungs import static
 from passmuster.modality.text.rungs.static import STATIC
-from passmuster.stages.train.climb import BATCH, BATCH_CHARS, FEWEST, batches_of
+from passmuster.stages.train.embedding import BATCH, BATCH_CHARS, FEWEST, batches_of
 from passmuster.stages.train.plan import heads_bytes, run_bytes
 from passmuster.stages.train.task import shared_words
 

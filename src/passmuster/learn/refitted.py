@@ -10,6 +10,7 @@ from passmuster.learn.calibration import fit_temperature
 from passmuster.learn.heads import PENALTIES, CrossValidated, Scaling, held_out
 from passmuster.learn.logistic import fit_logistic, one_hot
 from passmuster.learn.propagation import Propagation, neighbour_graph
+from passmuster.learn.self_training import SelfTraining, earns_its_place
 
 # Weight and bias from the number of the fold, its scaled rows, and the positions of the labels to learn from.
 Fit = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -60,9 +61,19 @@ def cross_validate_refitted(
     if len(rows[0]) == len(labels):
         return (logistic,)
 
-    def spread(number: int, x: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        propagation = Propagation(x, neighbour_graph(x), np.arange(len(labels)), labels, n_classes)
-        return propagation.fit(inside, c=logistic.c, temperature=logistic.temperature)
+    def with_pool(kind: type[Propagation] | type[SelfTraining]) -> Fit:
+        def fit(number: int, x: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            labelled = np.arange(len(labels))
+            if kind is Propagation:
+                prepared = Propagation(x, neighbour_graph(x), labelled, labels, n_classes)
+                return prepared.fit(inside, c=logistic.c, temperature=logistic.temperature)
+            trained = SelfTraining(x, labelled, labels, n_classes)
+            return trained.fit(inside, c=logistic.c, temperature=logistic.temperature)
 
-    both = (logistic, judge("propagation", logistic.c, spread))
-    return tuple(sorted(both, key=lambda result: result.log_loss))
+        return fit
+
+    spread = judge("propagation", logistic.c, with_pool(Propagation))
+    trained = judge("self-training", logistic.c, with_pool(SelfTraining))
+    tried = sorted((logistic, spread), key=lambda result: result.log_loss)
+    tried.insert(0 if earns_its_place(trained, tried) else len(tried), trained)
+    return tuple(tried)

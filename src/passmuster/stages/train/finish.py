@@ -25,7 +25,9 @@ from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
 from passmuster.runtime.label_sets import fit_label_sets_guard
-from passmuster.stages.train.climb import BATCH, POOL_HEADS, Climb, Climbed, batches_of, embed, speed_of
+from passmuster.stages.train.embedding import BATCH, batches_of, embed, speed_of
+from passmuster.stages.train.judging import POOL_HEADS
+from passmuster.stages.train.step import Climb, Climbed
 from passmuster.stages.train.task import Task, size_of
 
 N_PARITY = 500

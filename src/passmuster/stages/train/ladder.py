@@ -9,10 +9,11 @@ from passmuster.core.errors import BudgetError
 from passmuster.core.meter import MemoryOverError, ran_out_of_memory
 from passmuster.learn.priors import prior_gain
 from passmuster.learn.select import Candidate, Standing, choose_rung
-from passmuster.stages.train.climb import Climb, Climbed, OutOfTimeError, climb, finish_s
+from passmuster.stages.train.climb import climb, finish_s
 from passmuster.stages.train.finish import behind, rung_row
 from passmuster.stages.train.limits import Limits
 from passmuster.stages.train.plan import Quote, needs
+from passmuster.stages.train.step import Climb, Climbed, OutOfTimeError
 from passmuster.stages.train.task import Task
 from passmuster.stages.train.taught import NotWorthError
 

@@ -28,13 +28,13 @@ from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
 from passmuster.runtime.label_sets import refuse_detector
 from passmuster.stages.train.account import Account, used_before
-from passmuster.stages.train.climb import Climb, Climbed
 from passmuster.stages.train.failures import accounted, closing, disk_errors, memory_errors, refuse_spent
 from passmuster.stages.train.finish import finish
 from passmuster.stages.train.ladder import climb_all, rows_of, stand
 from passmuster.stages.train.limits import Limits, limits_of, time_of
 from passmuster.stages.train.plan import describe, quote_rungs
 from passmuster.stages.train.run_folder import RunFolder, open_run, unfinished_run
+from passmuster.stages.train.step import Climb, Climbed
 from passmuster.stages.train.task import read_task
 from passmuster.store.releases import add_bundle, end_run
 from passmuster.store.snapshots import read_snapshot

@@ -1,0 +1,176 @@
+"""How a rung embeds: the engine that will serve, chosen on the user's own items, and the pool through the cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.budget import Deadline
+from passmuster.core.matrix import Matrix
+from passmuster.core.records import Item, Payload
+from passmuster.learn.checkpoint import write_atomic
+from passmuster.modality.base import Encoder, EncoderGraph, Rung
+from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
+from passmuster.runtime.speed import items_per_s
+from passmuster.stages.train.run_folder import read_json
+from passmuster.stages.train.step import Climb, Climbed, OutOfTimeError
+from passmuster.stages.train.task import size_of
+
+BATCH = 64
+# Characters in a batch of texts, the longest times their number: an encoder's memory grows with it. 64 texts of 700
+# characters took 1.4 GiB, 16 a quarter of that in the same time per text.
+BATCH_CHARS, FEWEST = 16_384, 8
+N_COMPARED = 256  # items on which engines are compared
+N_SINGLES = 24  # of them, asked one by one
+PREPARE_SHARE = 0.1  # of the time for comparing engines, for preparing items
+ENGINE_SHARE = 0.05  # of the time left, for comparing engines
+
+
+def parts_of(rung: Rung, encoder: Encoder, before: Sequence[Climbed]) -> list[tuple[Climbed, float]]:
+    """The fitted rungs whose embeddings, each times its scale, are this rung's; none where it must embed by itself.
+
+    Only where each is served in float32: a graph made smaller as a whole is not its parts made smaller.
+    """
+    fitted = {done.rung.name: done for done in before if done.choice.precision == "float32"}
+    if not rung.parts or not all(name in fitted for name in rung.parts):
+        return []
+    return [(fitted[name], float(s)) for name, s in zip(rung.parts, encoder.arrays["scales"], strict=True)]
+
+
+def choose_how_to_embed(
+    step: Climb, rung: Rung, graph: EncoderGraph, parts: Sequence[Climbed]
+) -> tuple[bytes, EngineChoice, list[dict[str, Any]], Path]:
+    """The graph as it will be served, measured on some of the pool; the measurement is made once per run.
+
+    Of a graph that is `parts` side by side the speeds are known: theirs, one after the other.
+    """
+    folder = step.run.rung(rung.name).folder
+    assets = folder / "assets"
+    assets.mkdir(parents=True, exist_ok=True)
+    for name, data in graph.assets.items():
+        if not (assets / name).is_file() or (assets / name).read_bytes() != data:
+            write_atomic(assets / name, data)
+    decision = folder / "engine.json"
+    if not decision.is_file() and parts:
+        row = _one_after_the_other([part.engines for part in parts], len(graph.onnx))
+        write_atomic(folder / "served.onnx", graph.onnx)
+        facts = {"name": parts[0].choice.name, "precision": "float32", "measured": [row]}
+        write_atomic(decision, json.dumps(facts, indent=1).encode())
+    if not decision.is_file():
+        payloads = step.task.payloads
+        n = min(N_COMPARED, len(payloads))
+        chosen = np.sort(step.rng("engine", rung.name).choice(len(payloads), n, replace=False))
+        prepare = step.task.modality.preparer(graph.preprocess, assets)
+        batches = list(batches_of([payloads[i] for i in chosen]))
+        alone = [[payloads[i]] for i in chosen[:N_SINGLES]]
+        feeds = [prepare(batch) for batch in batches]
+        seconds = min(5.0, max(0.2, ENGINE_SHARE * step.deadline.left_s))
+        served, choice, engines = choose_engine(
+            graph.onnx,
+            feeds,
+            min_neighbour_agreement=step.store.config.train.min_neighbour_agreement,
+            seconds=seconds,
+            singles=[prepare(one) for one in alone],
+        )
+        prepared = speed_of(prepare, batches, alone, PREPARE_SHARE * seconds)
+        write_atomic(folder / "served.onnx", served)
+        facts = {
+            "name": choice.name,
+            "precision": choice.precision,
+            "measured": [{**row, "prepare": prepared} for row in engines],
+        }
+        write_atomic(decision, json.dumps(facts, indent=1).encode())
+    facts = read_json(decision)
+    choice = EngineChoice(facts["name"], facts["precision"])
+    return (folder / "served.onnx").read_bytes(), choice, facts["measured"], assets
+
+
+def _one_after_the_other(engines: Sequence[Sequence[dict[str, Any]]], graph_bytes: int) -> dict[str, Any]:
+    """A measurement put together from those of parts in float32: the times of an item are added."""
+
+    def speed(rows: Sequence[dict[str, Any]], name: str) -> float:
+        return 1.0 / sum(1.0 / row[name] for row in rows)
+
+    taken = [next(row for row in rows if row["precision"] == "float32") for rows in engines]
+    names = ("items_per_s", "single_items_per_s")
+    return {
+        **taken[0],
+        **{name: speed(taken, name) for name in names},
+        "graph_bytes": graph_bytes,
+        "prepare": {name: speed([row["prepare"] for row in taken], name) for name in names},
+        "reason": "its parts were measured",
+    }
+
+
+def batches_of(payloads: Sequence[Payload]) -> Iterator[list[Payload]]:
+    """The items in their order, 64 at a time; fewer where texts are long, but eight at least.
+
+    >>> [len(batch) for batch in batches_of(["x" * 100] * 100)], [len(b) for b in batches_of(["x" * 1000] * 20)]
+    ([64, 36], [16, 4])
+    """
+    batch: list[Payload] = []
+    longest = 0
+    for payload in payloads:
+        longest = max(longest, len(payload) if isinstance(payload, str) else 0)
+        if len(batch) == BATCH or (len(batch) >= FEWEST and (len(batch) + 1) * longest > BATCH_CHARS):
+            yield batch
+            batch, longest = [], len(payload) if isinstance(payload, str) else 0
+        batch.append(payload)
+    if batch:
+        yield batch
+
+
+def speed_of(
+    work: Callable[[Any], Any], batches: Sequence[Sequence[Any]], alone: Sequence[Sequence[Any]], seconds: float
+) -> dict[str, float]:
+    """Items a second of `work`, in batches and one by one; half of `seconds` for each."""
+    return {
+        "items_per_s": items_per_s(work, batches, [len(batch) for batch in batches], seconds=seconds / 2),
+        "single_items_per_s": items_per_s(work, alone, [1] * len(alone), seconds=seconds / 2),
+    }
+
+
+def embed(
+    step: Climb,
+    graph: EncoderGraph,
+    choice: EngineChoice,
+    assets: Path,
+    key: str,
+    items: Sequence[Item],
+    payloads: Sequence[Payload],
+    *,
+    stop: Deadline | None = None,
+    parts: Sequence[tuple[Climbed, float]] = (),
+) -> Matrix:
+    """Embeddings (n, d) through the cache, by the engine that will serve; batches hold items of like size.
+
+    With `parts`, from their embeddings, each times its scale.
+    """
+    prepare: Callable[[Sequence[Payload]], dict[str, np.ndarray]] | None = None
+    engine: Engine | None = None
+
+    def compute(positions: Sequence[int]) -> np.ndarray:
+        nonlocal prepare, engine
+        if parts:
+            some = [items[i] for i in positions], [payloads[i] for i in positions]
+            rows = [s * embed(step, p.graph, p.choice, p.folder, p.key, *some, stop=stop)[:] for p, s in parts]
+            return np.hstack(rows).astype(np.float32)
+        if engine is None or prepare is None:
+            engine = Engine(graph.onnx, choice)
+            prepare = step.task.modality.preparer(graph.preprocess, assets)
+        order = np.argsort([size_of(payloads[i]) for i in positions], kind="stable")
+        blocks: list[np.ndarray] = []
+        for batch in batches_of([payloads[positions[i]] for i in order]):
+            if stop is not None and stop.passed:
+                raise OutOfTimeError("embedding")
+            blocks.append(engine.run(prepare(batch))["embedding"])
+        found = np.concatenate(blocks)
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return np.asarray(found[back], dtype=np.float32)
+
+    return step.store.embeddings(key).open([item.blob for item in items], compute, progress=step.progress)

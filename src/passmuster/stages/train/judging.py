@@ -1,0 +1,121 @@
+"""Which head over a rung's embeddings: cross-validated log-loss on labels that it did not see, in the time there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.matrix import Matrix
+from passmuster.learn.discriminant import cross_validate_discriminant
+from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
+from passmuster.learn.label_set_heads import cross_validate_label_sets
+from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_bytes, propagation_s
+from passmuster.learn.self_training import SelfTraining, earns_its_place, self_training_s
+from passmuster.modality.base import Rung
+from passmuster.stages.train.plan import FINISH_S
+from passmuster.stages.train.step import Climb, Judged
+from passmuster.stages.train.task import Task
+
+MIN_SPREAD_ITEMS = 200
+QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every repeat, else on one
+
+
+def judge_heads(
+    step: Climb, rung: Rung, pool: Matrix, later_s: float, judged: tuple[CrossValidated, ...] | None = None
+) -> tuple[tuple[Judged, ...], np.ndarray | None, float]:
+    """Heads on these embeddings by cross-validated log-loss, the best first; over what labels spread; the last fit.
+
+    `judged` are heads that were judged elsewhere, because these embeddings have seen the labels.
+    """
+    task = step.task
+    if judged is not None and judged[0].kind == "logistic":
+        return judged, None, 0.0
+    scaling = Scaling.of(pool)
+    labelled = scaling.apply(pool[task.labelled])
+    if task.targets is not None:  # labels are not spread: what that is worth for sets of classes was not measured
+        decide_at = step.store.config.train.decide_at
+        return (cross_validate_label_sets(labelled, task.targets, task.folds, decide_at),), None, 0.0
+    labels = task.labels[task.labelled]
+    n_classes = len(task.classes)
+    if step.head_kind == "discriminant":
+        return (cross_validate_discriminant(labelled, labels, task.folds, n_classes),), None, 0.0
+    if judged is None:
+        logistic = cross_validate_logistic(labelled, labels, task.folds, n_classes)
+    else:
+        logistic = next(head for head in judged if head.kind == "logistic")
+    decision = step.run.decide(f"spread-{rung.name}", lambda: _how_to_spread(step, pool.shape[1], later_s))
+    if not decision["n_items"]:
+        return (logistic,), None, 0.0
+    chosen = spread_positions(task, int(decision["n_items"]), step.rng("spread"))
+    last_s = _pool_heads_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
+    if judged is not None:
+        return judged, chosen, last_s
+    x, folds = scaling.apply(pool[chosen]), task.folds[: int(decision["n_repeats"])]
+    spread = prepare_propagation(task, x, chosen).cross_validate(logistic, folds)
+    trained = prepare_self_training(task, x, chosen).cross_validate(logistic, folds)
+    tried = sorted((logistic, spread), key=lambda result: result.log_loss)
+    tried.insert(0 if earns_its_place(trained, tried) else len(tried), trained)
+    return tuple(tried), chosen, last_s
+
+
+def _pool_heads_s(flops_per_s: float, n_items: int, d: int, n_classes: int, n_fits: int) -> float:
+    """Seconds of so many fits of every head that learns from the pool."""
+    spread = propagation_s(flops_per_s, n_items, d, n_classes, n_fits)
+    return spread + self_training_s(flops_per_s, n_items, d, n_classes, n_fits)
+
+
+def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
+    """Over how many items labels spread, and on how many repeats that is judged, in the time and memory there are."""
+    task = step.task
+    n_labels, n_pool, n_classes = len(task.labelled), len(task.pool), len(task.classes)
+    n_folds = int(task.folds.max()) + 1
+    room_s = step.deadline.left_s - later_s - FINISH_S
+    speed = step.machine.matmul_gflops * 1e9
+    fewest = n_labels + MIN_SPREAD_ITEMS
+    if n_pool < fewest:
+        return {"n_items": 0, "why": "hardly any unlabelled items"}
+    wanted = min(n_pool, step.store.config.train.spread_items + n_labels)
+    in_memory = int(step.memory_room_bytes() / propagation_bytes(1, d, n_classes))
+    n_items = min(wanted, in_memory)
+    if n_items < fewest:
+        return {"n_items": 0, "why": f"no memory for it: room for {max(0, in_memory):,} items"}
+    while True:
+        once = _pool_heads_s(speed, n_items, d, n_classes, n_folds + 1)
+        if once <= room_s:
+            break
+        n_items = int(n_items * 0.8)
+        if n_items < fewest:
+            return {"n_items": 0, "why": f"no time: {max(0.0, room_s):.1f} s left for it"}
+    every = _pool_heads_s(speed, n_items, d, n_classes, n_folds * len(task.folds) + 1)
+    n_repeats = len(task.folds) if every <= room_s and every * speed <= QUICK_WORK else 1
+    return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
+
+
+def spread_positions(task: Task, n_items: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of the pool that labels spread over: every labelled item, and a sample of the others."""
+    unlabelled = np.flatnonzero(task.labels < 0)
+    n_sampled = min(len(unlabelled), n_items - len(task.labelled))
+    return np.sort(np.concatenate([task.labelled, rng.choice(unlabelled, n_sampled, replace=False)]))
+
+
+def prepare_propagation(task: Task, x: np.ndarray, chosen: np.ndarray) -> Propagation:
+    """The graph over the items `chosen` of the pool, scaled as `x` (chosen, d), and where their labels lie."""
+    labelled = np.searchsorted(chosen, task.labelled)
+    settings = Spreading()
+    return Propagation(
+        x, neighbour_graph(x, settings), labelled, task.labels[task.labelled], len(task.classes), settings
+    )
+
+
+def prepare_self_training(task: Task, x: np.ndarray, chosen: np.ndarray) -> SelfTraining:
+    """The items `chosen` of the pool, scaled as `x` (chosen, d), and where their labels lie."""
+    return SelfTraining(x, np.searchsorted(chosen, task.labelled), task.labels[task.labelled], len(task.classes))
+
+
+# Heads that learn from the pool as well as from the labels, by the kind that ``head.json`` names.
+POOL_HEADS: dict[str, Callable[[Task, np.ndarray, np.ndarray], Propagation | SelfTraining]] = {
+    "propagation": prepare_propagation,
+    "self-training": prepare_self_training,
+}

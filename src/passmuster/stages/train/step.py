@@ -1,0 +1,108 @@
+"""What every step of the ladder shares, and what it leaves: a fitted rung with its judged heads."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.budget import Deadline, Machine
+from passmuster.core.meter import Meter, resident_bytes
+from passmuster.core.progress import Progress
+from passmuster.learn.heads import CrossValidated
+from passmuster.learn.label_set_heads import LabelSetsCrossValidated
+from passmuster.modality.base import Encoder, EncoderGraph, Rung
+from passmuster.runtime.engine import EngineChoice
+from passmuster.stages.train.plan import head_kind, heads_s
+from passmuster.stages.train.run_folder import RunFolder
+from passmuster.stages.train.task import Task
+from passmuster.store.store import Store
+
+Judged = CrossValidated | LabelSetsCrossValidated
+
+
+class OutOfTimeError(Exception):
+    """A rung that is not the first would break the deadline; it is left out."""
+
+
+@dataclass
+class Phases:
+    """Seconds and peak memory of the phases of a rung, one after the other."""
+
+    meter: Meter
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
+    _began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.meter.mark_peak()
+
+    def end(self, name: str) -> None:
+        """The phase that was under way is over; the next begins."""
+        now = time.monotonic()
+        self.seconds[name], self._began = now - self._began, now
+        self.peak_bytes[name] = self.meter.mark_peak()
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """A fitted rung. `tried` are the heads, the best first; `spread_over` are positions of the pool, or None.
+
+    The one head of a multi-label task is a `LabelSetsCrossValidated`.
+    """
+
+    rung: Rung
+    encoder: Encoder
+    graph: EncoderGraph  # as served: after the choice of precision
+    choice: EngineChoice
+    folder: Path
+    key: str
+    tried: tuple[Judged, ...]
+    spread_over: np.ndarray | None
+    last_fit_s: float  # expected of the best head's fit on all labels
+    engines: list[dict[str, Any]]
+    phases: Phases
+
+    @property
+    def best(self) -> Judged:
+        return self.tried[0]
+
+
+@dataclass(frozen=True)
+class Climb:
+    """What every step of the ladder shares."""
+
+    store: Store
+    task: Task
+    run: RunFolder
+    machine: Machine
+    deadline: Deadline
+    seed: int
+    progress: Progress
+    meter: Meter
+    held_bytes: int = 0  # by this process when the machine was looked at
+
+    def memory_room_bytes(self) -> int:
+        """Memory that may still be taken, by the run's limit and by what the machine had free when it began."""
+        there_was = self.machine.memory_bytes + self.held_bytes
+        return min(self.meter.limit_bytes or there_was, there_was) - resident_bytes()
+
+    @property
+    def head_kind(self) -> str:
+        """The head that every rung is judged by, settled once in a run: what fits the time left when it is asked."""
+        left_s = self.deadline.left_s
+        decision = self.run.decide("head", lambda: {"kind": head_kind(self.machine, self.task.profile, left_s)})
+        return str(decision["kind"])
+
+    @property
+    def heads_s(self) -> float:
+        """Seconds of its cross-validation."""
+        return heads_s(self.machine, self.task.profile, self.head_kind)
+
+    def rng(self, *names: str) -> np.random.Generator:
+        """A generator of its own for each use, so that one use does not move another."""
+        return np.random.default_rng([self.seed, *(zlib.crc32(name.encode()) for name in names)])
