@@ -48,6 +48,15 @@ def test_there_is_a_method_for_every_verb() -> None:
     assert set(VERBS) - not_methods <= methods
 
 
+def test_what_nothing_needs_is_shown_and_removed_when_asked(tmp_path: Path, texts: Path) -> None:
+    with Project.init(tmp_path / "p", modality="text") as project:
+        project.add(texts)
+        project.store.blobs.put_many([b"bytes that a killed add left behind"])
+        assert [leftover.kind for leftover in project.clean()] == ["contents"]
+        assert [leftover.kind for leftover in project.clean(remove=True)] == ["contents"]
+        assert project.clean() == []
+
+
 def test_data_goes_in_and_labels_with_it(tmp_path: Path, texts: Path) -> None:
     with Project.init(tmp_path / "project", modality="text") as project:
         added = project.add(texts)

@@ -25,7 +25,7 @@ def report_of(n_classes: int) -> Report:
     classes = tuple(f"class {i}" for i in y)
     evidence = SimpleNamespace(
         y=y, classes=classes, keys=keys, items=tuple(SimpleNamespace(key=key) for key in keys), n_known=n_classes,
-        weights=np.ones(n_classes), clusters=np.array(keys),
+        targets=None, weights=np.ones(n_classes), clusters=np.array(keys),
     )  # fmt: skip
     answers = SimpleNamespace(predicted=predicted, confidence=np.full(n_classes, 0.5))
     draft = Draft()

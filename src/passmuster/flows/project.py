@@ -13,6 +13,7 @@ from passmuster.store.store import Store
 
 if TYPE_CHECKING:
     from passmuster.core.records import Channel, Finding, Incident, Payload, Prediction, Role
+    from passmuster.flows.clean import Leftover
     from passmuster.flows.cost import Lifetime, RunCost
     from passmuster.flows.release import ReleaseResult
     from passmuster.flows.verify import Verification
@@ -220,6 +221,12 @@ class Project:
 
         with self.store.read() as db:
             return read_incidents(db)
+
+    def clean(self, *, remove: bool = False) -> list[Leftover]:
+        """What nothing needs any more and how much it takes; with `remove` it goes, in one recorded act."""
+        from passmuster.flows.clean import clean, find_leftovers
+
+        return clean(self.store) if remove else find_leftovers(self.store)
 
     def verify(self, *paths: str | Path) -> Verification:
         """Whether ledger, data versions, bundles and signatures are what they were; or those of copies."""
