@@ -448,7 +448,8 @@ def serve(report: harness.Report) -> None:
                 measured = [(row["cv_gain"], row["cv_gain_se"]) for row in rows.values()]
                 run["rung"] = next(s.name for s in stand(list(rows), measured, known) if s.chosen)
                 run["head"], run["accuracy"] = (rows[run["rung"]][key] for key in ("head", "accuracy"))
-                run["cpu_s"] = round(run["judged_cpu_s"] + rows[run["rung"]].get("cpu_s", 0.0), 2)
+                if TAUGHT in rows:
+                    run["cpu_s"] = round(run["judged_cpu_s"] + rows[run["rung"]].get("cpu_s", 0.0), 2)
 
 
 def rung_gains(runs: Sequence[dict[str, Any]], figure: str = "log_loss") -> dict[str, dict[str, float]]:
@@ -511,6 +512,8 @@ def found(report: harness.Report, name: str, per_class: int, method: str) -> dic
     """Runs of a method by draw; without an encoder Muster serves the rung that needs none."""
     asked = "encoder" if method == "scratch" else method
     runs = [r for r in report.runs if (r["set"], r["per_class"], r["method"]) == (name, per_class, asked)]
+    if method == "encoder":  # runs of before say what the other rungs bring, not what training answers now
+        runs = [run for run in runs if TAUGHT in run["rungs"]]
     return {run["draw"]: run | run["rungs"][SCRATCH] if method == "scratch" else run for run in runs}
 
 
