@@ -310,19 +310,14 @@ def judge(
 ) -> list[Any]:
     """Heads by cross-validated log-loss, the best first, as `stages/train/judging.py` judges them."""
     from passmuster.learn.heads import Scaling, cross_validate_logistic
-    from passmuster.learn.self_training import earns_its_place
+    from passmuster.learn.pool_heads import judge_pool_heads
 
     x = Scaling.of(embedded.pool).apply(embedded.pool)
     logistic = cross_validate_logistic(x[chosen], y, folds, n_classes)
     n_repeats = len(folds) if n_classes < 20 else 1  # training judges one repeat where propagation is long
     over, labelled = spread_over(len(x), chosen, draw)
     folds = folds[:n_repeats]
-    spread, trained = (
-        prepare(x[over], labelled, y, n_classes).cross_validate(logistic, folds) for prepare in POOL_HEADS.values()
-    )
-    tried = sorted((logistic, spread), key=lambda result: result.log_loss)
-    tried.insert(0 if earns_its_place(trained, tried) else len(tried), trained)
-    return tried
+    return list(judge_pool_heads(x[over], labelled, y, n_classes, logistic, folds))
 
 
 def spread_over(n_pool: int, chosen: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray]:
@@ -334,27 +329,13 @@ def spread_over(n_pool: int, chosen: np.ndarray, draw: int) -> tuple[np.ndarray,
     return over, np.searchsorted(over, chosen)
 
 
-def _propagation(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, n_classes: int) -> Any:
-    from passmuster.learn.propagation import Propagation, neighbour_graph
-
-    return Propagation(x, neighbour_graph(x), labelled, y, n_classes)
-
-
-def _self_training(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, n_classes: int) -> Any:
-    from passmuster.learn.self_training import SelfTraining
-
-    return SelfTraining(x, labelled, y, n_classes)
-
-
-POOL_HEADS = {"propagation": _propagation, "self-training": _self_training}
-
-
 def last_head(
     embedded: Embedded, chosen: np.ndarray, y: np.ndarray, n_classes: int, tried: Sequence[Any], draw: int
 ) -> Any:
     """The best head on all labels, calibrated, as `stages/train/finish.py` fits it."""
     from passmuster.learn.heads import Scaling
     from passmuster.learn.logistic import fit_logistic, one_hot
+    from passmuster.learn.pool_heads import POOL_HEADS
     from passmuster.learn.shares import label_shares, share_shift
 
     scaling, best = Scaling.of(embedded.pool), tried[0]

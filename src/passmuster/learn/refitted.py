@@ -9,8 +9,7 @@ import numpy as np
 from passmuster.learn.calibration import fit_temperature
 from passmuster.learn.heads import PENALTIES, CrossValidated, Scaling, held_out
 from passmuster.learn.logistic import fit_logistic, one_hot
-from passmuster.learn.propagation import Propagation, neighbour_graph
-from passmuster.learn.self_training import SelfTraining, earns_its_place
+from passmuster.learn.pool_heads import POOL_HEADS, in_order
 
 # Weight and bias from the number of the fold, its scaled rows, and the positions of the labels to learn from.
 Fit = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -19,7 +18,7 @@ Fit = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 def cross_validate_refitted(
     rows: Sequence[np.ndarray], labels: np.ndarray, fold: np.ndarray, n_classes: int
 ) -> tuple[CrossValidated, ...]:
-    """The logistic head and, where there are unlabelled rows, the distilled one; the better by log-loss first.
+    """The logistic head and, where there are unlabelled rows, those that learn from them; the one to serve first.
 
     Parameters
     ----------
@@ -61,19 +60,11 @@ def cross_validate_refitted(
     if len(rows[0]) == len(labels):
         return (logistic,)
 
-    def with_pool(kind: type[Propagation] | type[SelfTraining]) -> Fit:
+    def with_pool(kind: str) -> CrossValidated:
         def fit(number: int, x: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            labelled = np.arange(len(labels))
-            if kind is Propagation:
-                prepared = Propagation(x, neighbour_graph(x), labelled, labels, n_classes)
-                return prepared.fit(inside, c=logistic.c, temperature=logistic.temperature)
-            trained = SelfTraining(x, labelled, labels, n_classes)
-            return trained.fit(inside, c=logistic.c, temperature=logistic.temperature)
+            head = POOL_HEADS[kind](x, np.arange(len(labels)), labels, n_classes)
+            return head.fit(inside, c=logistic.c, temperature=logistic.temperature)
 
-        return fit
+        return judge(kind, logistic.c, fit)
 
-    spread = judge("propagation", logistic.c, with_pool(Propagation))
-    trained = judge("self-training", logistic.c, with_pool(SelfTraining))
-    tried = sorted((logistic, spread), key=lambda result: result.log_loss)
-    tried.insert(0 if earns_its_place(trained, tried) else len(tried), trained)
-    return tuple(tried)
+    return in_order(logistic, with_pool("propagation"), with_pool("self-training"))

@@ -20,13 +20,13 @@ from passmuster.learn.heads import Head, Scaling, standard_error
 from passmuster.learn.label_set_heads import LabelSetsCrossValidated
 from passmuster.learn.logistic import fit_logistic, one_hot
 from passmuster.learn.one_vs_rest import fit_one_vs_rest, sigmoid
+from passmuster.learn.pool_heads import POOL_HEADS
 from passmuster.learn.shares import label_shares, share_shift
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
 from passmuster.runtime.label_sets import fit_label_sets_guard
 from passmuster.stages.train.embedding import BATCH, batches_of, embed, speed_of
-from passmuster.stages.train.judging import POOL_HEADS
 from passmuster.stages.train.step import Climb, Climbed
 from passmuster.stages.train.task import Task, size_of
 
@@ -86,9 +86,10 @@ def fit_head(task: Task, chosen: Climbed, pool: Matrix) -> Head:
         folded = scaling.fold(weight, bias, best.temperature)
         return replace(folded, bias=folded.bias + best.shift)
     if best.kind in POOL_HEADS and chosen.spread_over is not None:
-        prepared = POOL_HEADS[best.kind](task, scaling.apply(pool[chosen.spread_over]), chosen.spread_over)
+        x, place = scaling.apply(pool[chosen.spread_over]), np.searchsorted(chosen.spread_over, task.labelled)
         logistic = next(result for result in chosen.tried if result.kind == "logistic")
-        weight, bias = prepared.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
+        head = POOL_HEADS[best.kind](x, place, labels, len(task.classes))
+        weight, bias = head.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
     elif best.kind == "discriminant":
         x = scaling.apply(pool[task.labelled])
         weight, bias = fit_discriminant(x, labels, len(task.classes), shrinkage=best.c)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from passmuster.core.matrix import Matrix
 from passmuster.learn.discriminant import cross_validate_discriminant
 from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
 from passmuster.learn.label_set_heads import cross_validate_label_sets
-from passmuster.learn.propagation import Propagation, Spreading, neighbour_graph, propagation_bytes, propagation_s
-from passmuster.learn.self_training import SelfTraining, earns_its_place, self_training_s
+from passmuster.learn.pool_heads import judge_pool_heads
+from passmuster.learn.propagation import propagation_bytes, propagation_s
+from passmuster.learn.self_training import self_training_s
 from passmuster.modality.base import Rung
 from passmuster.stages.train.plan import FINISH_S
 from passmuster.stages.train.step import Climb, Judged
@@ -53,11 +53,8 @@ def judge_heads(
     if judged is not None:
         return judged, chosen, last_s
     x, folds = scaling.apply(pool[chosen]), task.folds[: int(decision["n_repeats"])]
-    spread = prepare_propagation(task, x, chosen).cross_validate(logistic, folds)
-    trained = prepare_self_training(task, x, chosen).cross_validate(logistic, folds)
-    tried = sorted((logistic, spread), key=lambda result: result.log_loss)
-    tried.insert(0 if earns_its_place(trained, tried) else len(tried), trained)
-    return tuple(tried), chosen, last_s
+    place = np.searchsorted(chosen, task.labelled)
+    return judge_pool_heads(x, place, labels, n_classes, logistic, folds), chosen, last_s
 
 
 def _pool_heads_s(flops_per_s: float, n_items: int, d: int, n_classes: int, n_fits: int) -> float:
@@ -98,24 +95,3 @@ def spread_positions(task: Task, n_items: int, rng: np.random.Generator) -> np.n
     unlabelled = np.flatnonzero(task.labels < 0)
     n_sampled = min(len(unlabelled), n_items - len(task.labelled))
     return np.sort(np.concatenate([task.labelled, rng.choice(unlabelled, n_sampled, replace=False)]))
-
-
-def prepare_propagation(task: Task, x: np.ndarray, chosen: np.ndarray) -> Propagation:
-    """The graph over the items `chosen` of the pool, scaled as `x` (chosen, d), and where their labels lie."""
-    labelled = np.searchsorted(chosen, task.labelled)
-    settings = Spreading()
-    return Propagation(
-        x, neighbour_graph(x, settings), labelled, task.labels[task.labelled], len(task.classes), settings
-    )
-
-
-def prepare_self_training(task: Task, x: np.ndarray, chosen: np.ndarray) -> SelfTraining:
-    """The items `chosen` of the pool, scaled as `x` (chosen, d), and where their labels lie."""
-    return SelfTraining(x, np.searchsorted(chosen, task.labelled), task.labels[task.labelled], len(task.classes))
-
-
-# Heads that learn from the pool as well as from the labels, by the kind that ``head.json`` names.
-POOL_HEADS: dict[str, Callable[[Task, np.ndarray, np.ndarray], Propagation | SelfTraining]] = {
-    "propagation": prepare_propagation,
-    "self-training": prepare_self_training,
-}

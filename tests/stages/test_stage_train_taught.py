@@ -1,0 +1,82 @@
+"""Rungs that read labels, and rungs made of others: how a training judges the ones and puts the others together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from passmuster.core.records import Price
+from passmuster.modality.base import Encoder, EncoderGraph, FitView
+from passmuster.modality.text.modality import TEXT
+from passmuster.modality.text.rungs import stacked, static
+from passmuster.stages.train import embedding, train
+from passmuster.store.snapshots import read_snapshot, read_split
+from train_case import new_project, write_texts
+
+pytest.importorskip("onnx", reason="training needs the extra `train`")
+
+
+def fit(view: FitView, *_: object) -> Encoder:
+    """The static view that was fitted before, and its number."""
+    before = view.fitted["static.v1"]
+    return Encoder("pretrained.v1", {**before.arrays, "scales": np.array([3.0], np.float32)}, before.settings)
+
+
+def export(encoder: Encoder) -> EncoderGraph:
+    """Static vectors times three."""
+    graph = static.export(encoder)
+    return replace(graph, onnx=stacked._joined([graph.onnx], encoder.arrays["scales"]))
+
+
+CHEAP = replace(
+    static.STATIC, name="pretrained.v1", quote=lambda *_: Price(1.0, 2**20, ""), fit=fit, export=export,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_rung_that_reads_labels_is_judged_on_what_it_did_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """Chosen when it knows classes that nobody told it; left out, with figures, when it knows only what it was told."""
+
+    def held_out(view: FitView, items: np.ndarray, folds: np.ndarray, *_: object) -> Iterator[np.ndarray]:
+        """Rows that tell the class of every item, or only of the labelled ones that the fold may see."""
+        for fold in range(int(folds.max()) + 1):
+            rows = np.random.default_rng(fold).normal(size=(len(items), 8)).astype(np.float32)
+            for row, item in zip(rows, items, strict=True):
+                told = view.labels[item] >= 0 and folds[item] != fold
+                if told or (knows and view.labels[item] >= 0):
+                    row[int(view.labels[item])] += 40.0
+            yield rows
+
+    monkeypatch.setitem(TEXT.rungs._entries, "pretrained.v1", replace(CHEAP, held_out=held_out))
+    rows = {r["rung"]: r for r in train(new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120))).rungs}
+    if knows:
+        assert rows["pretrained.v1"]["accuracy"] == 1.0
+        assert rows["pretrained.v1"]["chosen"]
+    else:
+        assert rows["static.v1"]["chosen"]
+        assert rows["pretrained.v1"]["left_out"].startswith("judged, and not the best bet: gain over static.v1 -")
+
+
+def test_a_rung_made_of_others_is_not_embedded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = []
+    choose = embedding.choose_engine
+    monkeypatch.setattr(embedding, "choose_engine", lambda *a, **k: timed.append(1) or choose(*a, **k))
+    monkeypatch.setitem(TEXT.rungs._entries, "pretrained.v1", replace(CHEAP, parts=("static.v1",)))
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120), rungs=("static.v1", "pretrained.v1"))
+    result = train(store)
+    rows = {row["rung"]: row for row in result.rungs}
+    assert len(timed) == 1  # the static graph alone
+    (engine,) = rows["pretrained.v1"]["engines"]
+    assert engine["reason"] == "its parts were measured"
+    assert rows["pretrained.v1"]["log_loss"] == pytest.approx(rows["static.v1"]["log_loss"], rel=0.02)
+    with store.read() as db:
+        (item, *_) = read_split(db, read_snapshot(db), "train")
+    kept = [store.embeddings(folder.name) for folder in (store.folder / ".muster" / "embeddings").iterdir()]
+    small, large = sorted((cache.cached([item.blob])[1][0] for cache in kept), key=lambda row: float(abs(row).sum()))
+    np.testing.assert_allclose(large, 3.0 * small, rtol=1e-6)
