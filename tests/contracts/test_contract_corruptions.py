@@ -97,4 +97,6 @@ def test_another_severity_is_refused(modality: str, name: str, severity: int) ->
 def test_a_damaged_picture_can_still_be_saved() -> None:
     picture = samples("image")[0]
     after = modalities["image"].corruptions["gaussian_noise.v1"](picture, 5, np.random.default_rng(0))
-    Image.fromarray(after).save(io.BytesIO(), "JPEG")
+    saved = io.BytesIO()
+    Image.fromarray(after).save(saved, "JPEG")
+    assert Image.open(saved).size == after.shape[1::-1]

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +34,10 @@ def test_what_was_signed_comes_back(folder: Path, envelope: str) -> None:
 def test_the_signed_bytes_are_the_protocols(folder: Path, envelope: str) -> None:
     fields = json.loads(envelope)
     signature = base64.b64decode(fields["signatures"][0]["sig"])
-    keys.public_key(folder).verify(signature, b"DSSEv1 10 text/plain 14 36 right of 40")
+    key = keys.public_key(folder)
+    key.verify(signature, b"DSSEv1 10 text/plain 14 36 right of 40")
+    with pytest.raises(InvalidSignature):
+        key.verify(signature, b"36 right of 40")  # the payload alone is not what is signed
 
 
 @given(st.text(), st.binary(), st.text(), st.binary())
