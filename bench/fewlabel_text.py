@@ -26,7 +26,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
+from text_sets import MANY, SETS, Texts, draw_labels, read
 
 PER_CLASS = (8, 16)
 N_DRAWS = {"few": 10, "many": 3}
@@ -44,17 +44,6 @@ LADDER = ("static.v1", "pretrained.v1", "stacked.v1")  # rungs whose encoders se
 TAUGHT = "tuned.v1"
 SCRATCH = "static.v1"  # the only rung where no encoder lies
 BATCH = 64
-QUICK_POOL, QUICK_TEST = 800, 600
-
-
-@dataclass(frozen=True)
-class Texts:
-    """One set: pool and test, and their labels by name."""
-
-    pool: list[str]
-    labels: np.ndarray
-    test: list[str]
-    test_labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -135,14 +124,6 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
 def wants_setfit(name: str, per_class: int, arguments: argparse.Namespace) -> bool:
     """Whether SetFit is asked for; with many classes at 8 labels per class only."""
     return bool(arguments.setfit) and not (name in MANY and per_class > min(PER_CLASS))
-
-
-def draw_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
-    """Positions of `per_class` items of each class, in order."""
-    rng = np.random.default_rng(seed)
-    return np.sort(
-        np.concatenate([rng.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in np.unique(labels)])
-    )
 
 
 # Muster
@@ -497,81 +478,6 @@ def found(report: harness.Report, name: str, per_class: int, method: str) -> dic
         runs = [run for run in runs if TAUGHT in run["rungs"]]
     return {run["draw"]: run | run["rungs"][SCRATCH] if method == "scratch" else run for run in runs}
 
-
-# Sets
-
-
-def read(name: str, arguments: argparse.Namespace) -> Texts:
-    """A set whole; when quick, some of its pool (every class keeping enough) and some of its test."""
-    texts = SETS[name](harness.bench_data())
-    if not arguments.quick:
-        return texts
-    rng = np.random.default_rng(0)
-    kept = draw_labels(texts.labels, max(PER_CLASS), 0)
-    others = np.setdiff1d(np.arange(len(texts.pool)), kept)
-    n_others = min(len(others), max(0, QUICK_POOL - len(kept)))
-    kept = np.sort(np.concatenate([kept, rng.choice(others, n_others, replace=False)]))
-    test = np.sort(rng.choice(len(texts.test), min(QUICK_TEST, len(texts.test)), replace=False))
-    return Texts([texts.pool[i] for i in kept], texts.labels[kept], [texts.test[i] for i in test],
-                 texts.test_labels[test])  # fmt: skip
-
-
-def read_split(folder: str, file: str, label: str, in_scope: str = "") -> Callable[[Path], Texts]:
-    """A set whose official splits are pool ("train") and test."""
-
-    def read_set(data: Path) -> Texts:
-        import polars as pl
-
-        table = pl.read_parquet(data / folder / file)
-        table = table.filter(~pl.col(in_scope).cast(pl.Boolean)) if in_scope else table
-        pool, test = (table.filter(pl.col("split") == split) for split in ("train", "test"))
-        return _texts(pool["text"], pool[label], test["text"], test[label])
-
-    return read_set
-
-
-def read_ag_news(data: Path) -> Texts:
-    """The test split, shuffled once and halved."""
-    import polars as pl
-
-    table = pl.read_parquet(data / "ag_news" / "ag_news_test.parquet")
-    order = np.random.default_rng(0).permutation(len(table))
-    pool, test = table[np.array_split(order, 2)[0]], table[np.array_split(order, 2)[1]]
-    return _texts(pool["text"], pool["label"], test["text"], test["label"])
-
-
-def read_sms_spam(data: Path) -> Texts:
-    """Halved by a digest of the text: exact copies lie on one side."""
-    import polars as pl
-
-    table = pl.read_parquet(data / "sms_spam" / "sms_spam.parquet")
-    in_pool = pl.Series([zlib.crc32(text.encode()) % 2 == 1 for text in table["text"]])
-    pool, test = table.filter(in_pool), table.filter(~in_pool)
-    return _texts(pool["text"], pool["label"], test["text"], test["label"])
-
-
-def read_amazon(data: Path) -> Texts:
-    """Books teach, the three other kinds of goods test."""
-    import polars as pl
-
-    table = pl.read_parquet(data / "amazon_multidomain" / "amazon_multidomain.parquet")
-    pool, test = table.filter(pl.col("domain") == "books"), table.filter(pl.col("domain") != "books")
-    return _texts(pool["text"], pool["label"], test["text"], test["label"])
-
-
-def _texts(pool: Any, labels: Any, test: Any, test_labels: Any) -> Texts:
-    names = [np.array([str(name) for name in column.to_list()]) for column in (labels, test_labels)]
-    return Texts(pool.to_list(), names[0], test.to_list(), names[1])
-
-
-SETS: dict[str, Callable[[Path], Texts]] = {
-    "sms_spam": read_sms_spam,
-    "ag_news": read_ag_news,
-    "amazon": read_amazon,
-    "banking77": read_split("banking77", "banking77.parquet", "label"),
-    "clinc150": read_split("clinc150_oos", "clinc150.parquet", "intent", in_scope="is_oos"),
-}
-MANY = {"banking77", "clinc150"}
 
 if __name__ == "__main__":
     main()

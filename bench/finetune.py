@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-import fewlabel_text
 import harness
 import story
+from text_sets import SETS, Texts
 
 BUDGETS = ("30s", "1m", "2m", "4m", "8m")
 QUICK_POOL = 600
@@ -42,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     report = harness.Report("finetune", arguments)
     with tempfile.TemporaryDirectory() as scratch:
-        for name in fewlabel_text.SETS:
+        for name in SETS:
             if name.startswith(arguments.only):
                 measure(name, arguments, report, Path(scratch))
                 report.write()
@@ -50,9 +50,9 @@ def main() -> None:
 
 def measure(name: str, arguments: argparse.Namespace, report: harness.Report, scratch: Path) -> None:
     """One set by both; the claim is the ratio of seconds."""
-    texts = fewlabel_text.SETS[name](harness.bench_data())
+    texts = SETS[name](harness.bench_data())
     if arguments.quick:
-        texts = fewlabel_text.Texts(texts.pool[:QUICK_POOL], texts.labels[:QUICK_POOL], texts.test, texts.test_labels)
+        texts = Texts(texts.pool[:QUICK_POOL], texts.labels[:QUICK_POOL], texts.test, texts.test_labels)
     epochs = peer(texts, arguments)
     best = max(epochs, key=lambda epoch: epoch["accuracy"])
     report.run(set=name, method="trainer", epochs=epochs)
@@ -88,7 +88,7 @@ def write(folder: Path, draw: story.Draw) -> list[str]:
     return [str(folder / "all.csv")]
 
 
-def peer(texts: fewlabel_text.Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def peer(texts: Texts, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """What the recipe reached after each epoch, and in how many seconds."""
     from passmuster.modality.text.rungs.known_encoders import find_encoders
 

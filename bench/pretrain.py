@@ -33,7 +33,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import fewlabel_text
 import harness
-from fewlabel_text import Embedded, Texts, draw_labels
+from fewlabel_text import Embedded
+from text_sets import Texts, draw_labels, read
 
 SETS = ("ag_news", "banking77", "clinc150")
 RUNG, PEER = "transformer.v1", "static.v1"
@@ -74,7 +75,7 @@ def measure(name: str, arguments: argparse.Namespace, report: harness.Report) ->
     """Fit both rungs on one set, and judge them on every draw of labels."""
     from passmuster.core.budget import parse_duration_s
 
-    texts = fewlabel_text.read(name, arguments)
+    texts = read(name, arguments)
     seconds = parse_duration_s(QUICK_TIME if arguments.quick else arguments.time)
     embedded, facts = {}, {}
     for rung in (PEER, RUNG):
