@@ -34,6 +34,7 @@ def margin(embeddings: np.ndarray) -> float:
 
 def test_one_class_is_drawn_together_and_others_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teach, "LEARNING_RATE", 3e-3)  # random weights have more to learn
+    monkeypatch.setattr(teach, "N_STEPS_FEW", 60)
     bert, texts = case()
     taught, truncated = teach.teach(bert, texts, LABELS, Deadline.after(3600), seed=0)
     assert not truncated

@@ -10,7 +10,7 @@ import numpy as np
 from passmuster.core.budget import Deadline
 from passmuster.modality.base import Encoder, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
-from passmuster.stages.train.embedding import choose_how_to_embed, embed, parts_of
+from passmuster.stages.train.embedding import choose_how_to_embed, embed, parts_of, positions_seen
 from passmuster.stages.train.judging import judge_heads
 from passmuster.stages.train.plan import FINISH_S, Quote
 from passmuster.stages.train.step import Climb, Climbed, OutOfTimeError, Phases
@@ -53,14 +53,16 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     graph = replace(original, onnx=served)
     key = encoder_key(served, choice, graph.preprocess, graph.assets)
     stop = step.deadline.sooner(end_s) if before else None
-    pool = embed(step, graph, choice, folder, key, task.pool, task.payloads, stop=stop, parts=parts)
+    seen = positions_seen(task, rung, step.seed)
+    items = [task.pool[i] for i in seen], [task.payloads[i] for i in seen]
+    pool = embed(step, graph, choice, folder, key, *items, stop=stop, parts=parts)
     embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop, parts=parts)
     phases.end("embed")
-    tried, spread_over, last_fit_s = judge_heads(step, rung, pool, later_s, judged)
+    tried, spread_over, last_fit_s = judge_heads(step, rung, pool, seen, later_s, judged)
     phases.end("heads")
     for result in tried:
         run.note("head", rung=rung.name, head=result.kind, log_loss=result.log_loss, accuracy=result.accuracy)
-    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, last_fit_s, engines, phases)
+    return Climbed(rung, encoder, graph, choice, folder, key, seen, tried, spread_over, last_fit_s, engines, phases)
 
 
 def finish_s(fitted: Sequence[Climbed]) -> float:

@@ -50,9 +50,10 @@ class Phases:
 
 @dataclass(frozen=True)
 class Climbed:
-    """A fitted rung. `tried` are the heads, the best first; `spread_over` are positions of the pool, or None.
+    """A fitted rung. `tried` are the heads, the best first.
 
-    The one head of a multi-label task is a `LabelSetsCrossValidated`.
+    `seen` are the positions of the pool that were embedded, in order; `spread_over` those of them that labels spread
+    over, or None. The one head of a multi-label task is a `LabelSetsCrossValidated`.
     """
 
     rung: Rung
@@ -61,6 +62,7 @@ class Climbed:
     choice: EngineChoice
     folder: Path
     key: str
+    seen: np.ndarray
     tried: tuple[Judged, ...]
     spread_over: np.ndarray | None
     last_fit_s: float  # expected of the best head's fit on all labels
@@ -70,6 +72,10 @@ class Climbed:
     @property
     def best(self) -> Judged:
         return self.tried[0]
+
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """Where these positions of the pool lie among the embedded."""
+        return np.searchsorted(self.seen, positions)
 
 
 @dataclass(frozen=True)
