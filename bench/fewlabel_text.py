@@ -29,7 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
-from text_ladder import LADDER, TAUGHT, Embedded, climb, embed
+from text_ladder import LADDER, STUDENT, Embedded, climb, embed
 from text_sets import MANY, SETS, Texts, draw_labels, read
 
 PER_CLASS = (8, 16)
@@ -172,7 +172,7 @@ def serve(report: harness.Report) -> None:
                 measured = [(row["cv_gain"], row["cv_gain_se"]) for row in rows.values()]
                 run["rung"] = next(s.name for s in stand(list(rows), measured, known) if s.chosen)
                 run["head"], run["accuracy"] = (rows[run["rung"]][key] for key in ("head", "accuracy"))
-                if TAUGHT in rows:
+                if STUDENT in rows:
                     run["cpu_s"] = round(run["judged_cpu_s"] + rows[run["rung"]].get("cpu_s", 0.0), 2)
 
 
@@ -237,7 +237,7 @@ def found(report: harness.Report, name: str, per_class: int, method: str) -> dic
     asked = "encoder" if method == "scratch" else method
     runs = [r for r in report.runs if (r["set"], r["per_class"], r["method"]) == (name, per_class, asked)]
     if method == "encoder":  # runs of before say what the other rungs bring, not what training answers now
-        runs = [run for run in runs if TAUGHT in run["rungs"]]
+        runs = [run for run in runs if STUDENT in run["rungs"]]
     return {run["draw"]: run | run["rungs"][SCRATCH] if method == "scratch" else run for run in runs}
 
 

@@ -4,7 +4,8 @@ Encoders that see no label are fitted, and the texts embedded with them, once pe
 labels then fits and chooses heads. The seconds of fitting are charged to every draw in full, and those of embedding for
 as many texts as training would embed. `tuned.v1` is taught in each draw, once per fold and once by all labels; as in
 training, its last lessons and its embedding of the pool are charged where it is chosen, its judging always.
-`stacked.v1` is put together from its two views' embeddings, as in training.
+`stacked.v1` is put together from its two views' embeddings, as in training. `distilled.v1` learns from the best of the
+others by held-out loss; where that is `tuned.v1`, its last lessons are charged too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from text_sets import Texts
 
 LADDER = ("static.v1", "pretrained.v1", "stacked.v1")  # rungs whose encoders see no label
-TAUGHT = "tuned.v1"
+TAUGHT, STUDENT = "tuned.v1", "distilled.v1"
 BATCH = 64
 # Charged to every draw for what a training process does besides: imports took 1.1 s. Comparing engines, guard and
 # bundle are not measured here.
@@ -153,14 +154,26 @@ def climb(rungs: Mapping[str, Embedded], texts: Texts, chosen: np.ndarray, draw:
     judged = {name: judge(rung, seen[name], chosen, y, len(classes), folds) for name, rung in rungs.items()}
     with tempfile.TemporaryDirectory() as folder:
         lesson = Lesson(texts, chosen, y, len(classes), folds, draw, Path(folder), rungs)
-        judged[TAUGHT] = lesson.judge()
+        judged[TAUGHT], by_fold = lesson.judge()
+        teacher = min(set(judged) - {LADDER[0]}, key=lambda name: judged[name][0].log_loss)
+        if teacher != TAUGHT:
+            others = np.setdiff1d(seen[teacher], chosen)
+            items = np.concatenate([chosen, others])
+            by_fold = items, [rungs[teacher].pool[items]] * len(by_fold[1])
+        student = learn_from(rungs[LADDER[0]], by_fold, y, len(classes), folds[0], judged[teacher])
         seconds = time.process_time() - began + START_CPU_S
         seconds += sum(rung.seconds(len(seen[name])) for name, rung in rungs.items())
         seen[TAUGHT], taught = lesson.fit()
     rows, first = {}, judged[LADDER[0]][0].losses
-    for rung, tried in judged.items():
-        embedded = {**rungs, TAUGHT: taught}[rung]
-        head = last_head(embedded, seen[rung], chosen, y, len(classes), tried)
+    every = {**rungs, TAUGHT: taught, STUDENT: rungs[LADDER[0]]}
+    for rung, tried in {**judged, STUDENT: [student]}.items():
+        embedded = every[rung]
+        if rung == STUDENT:
+            head = student_head(
+                embedded, every[teacher], seen[teacher], chosen, y, len(classes), judged[teacher], student
+            )
+        else:
+            head = last_head(embedded, seen[rung], chosen, y, len(classes), tried)
         right, loss = answer(head, embedded.test, np.searchsorted(classes, texts.test_labels))
         gain = first - tried[0].losses
         rows[rung] = {
@@ -168,6 +181,7 @@ def climb(rungs: Mapping[str, Embedded], texts: Texts, chosen: np.ndarray, draw:
             "cv_gain": float(gain.mean()), "cv_gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))) * RESAMPLED,
         }  # fmt: skip
     rows[TAUGHT]["cpu_s"] = round(taught.fit_s + taught.embed_s, 2)
+    rows[STUDENT] |= {"teacher": teacher, "cpu_s": rows[teacher].get("cpu_s", 0.0)}
     return {"judged_cpu_s": round(seconds, 2), "rungs": rows}
 
 
@@ -184,7 +198,8 @@ class Lesson:
     folder: Path
     rungs: Mapping[str, Embedded]
 
-    def judge(self) -> list[Any]:
+    def judge(self) -> tuple[list[Any], tuple[np.ndarray, list[np.ndarray]]]:
+        """Judged heads, and the items and rows by fold that they were judged on."""
         from passmuster.core.budget import Deadline
         from passmuster.learn.refitted import cross_validate_refitted
         from passmuster.modality.base import N_JUDGED_BESIDE
@@ -196,7 +211,7 @@ class Lesson:
         beside = np.sort(rng.choice(others, min(N_JUDGED_BESIDE, len(others)), replace=False))
         items = np.concatenate([self.chosen, beside])
         rows = list(rung_of(TAUGHT).held_out(self._view, items, fold, Deadline.after(3600.0), self._checkpoint, rng))
-        return list(cross_validate_refitted(rows, self.y, self.folds[0], self.n_classes))
+        return list(cross_validate_refitted(rows, self.y, self.folds[0], self.n_classes)), (items, rows)
 
     def fit(self) -> tuple[np.ndarray, Embedded]:
         """Positions of the pool that are embedded, and the embeddings (zeros elsewhere)."""
@@ -247,20 +262,61 @@ def judge(
     return list(judge_pool_heads(x, place, y, n_classes, logistic, folds[:n_repeats]))
 
 
+def learn_from(
+    light: Embedded, by_fold: tuple[np.ndarray, list[np.ndarray]], y: np.ndarray, n_classes: int, fold: np.ndarray,
+    tried: Sequence[Any],
+) -> Any:  # fmt: skip
+    """The student's head, judged as `stages/train/distilling.py` judges it."""
+    from passmuster.learn.distilled import Teacher, cross_validate_distilled
+    from passmuster.learn.heads import Scaling
+
+    items, rows = by_fold
+    x = Scaling.of(light.pool).apply(light.pool[items])
+    return cross_validate_distilled(x, y, fold, n_classes, Teacher(rows, tried))
+
+
+def student_head(
+    light: Embedded, teacher: Embedded, seen: np.ndarray, chosen: np.ndarray, y: np.ndarray, n_classes: int,
+    tried: Sequence[Any], student: Any,
+) -> Any:  # fmt: skip
+    """The student's head on all labels and what its teacher answers about the items that it has seen."""
+    from passmuster.learn.distilled import fit_distilled
+    from passmuster.learn.heads import Scaling
+    from passmuster.learn.logistic import one_hot, softmax
+
+    others = np.setdiff1d(seen, chosen)
+    answers = softmax(fitted_head(teacher, seen, chosen, y, n_classes, tried).logits(teacher.pool[others]))
+    scaling = Scaling.of(light.pool)
+    x = scaling.apply(light.pool[np.concatenate([chosen, others])])
+    weight, bias = fit_distilled(x, one_hot(y, n_classes), answers, c=student.c)
+    return shifted(scaling.fold(weight, bias, student.temperature), light.pool, y, n_classes)
+
+
 def last_head(
     rung: Embedded, seen: np.ndarray, chosen: np.ndarray, y: np.ndarray, n_classes: int, tried: Sequence[Any]
 ) -> Any:
-    """The best head on all labels, calibrated, as `stages/train/finish.py` fits it."""
+    """The best head on all labels, its classes as large as in the pool: as `stages/train/finish.py` fits it."""
+    return shifted(fitted_head(rung, seen, chosen, y, n_classes, tried), rung.pool[seen], y, n_classes)
+
+
+def shifted(head: Any, pool: np.ndarray, y: np.ndarray, n_classes: int) -> Any:
+    """The head with classes as large as they are in the pool."""
+    from passmuster.learn.shares import label_shares, share_shift
+
+    return replace(head, bias=head.bias + share_shift(head.logits(pool), label_shares(y, n_classes)))
+
+
+def fitted_head(
+    rung: Embedded, seen: np.ndarray, chosen: np.ndarray, y: np.ndarray, n_classes: int, tried: Sequence[Any]
+) -> Any:
+    """The best head on all labels, calibrated, its classes as large as among the labels."""
     from passmuster.learn.heads import Scaling
     from passmuster.learn.pool_heads import fit_judged
-    from passmuster.learn.shares import label_shares, share_shift
 
     pool = rung.pool[seen]
     scaling = Scaling.of(pool)
     weight, bias = fit_judged(tried, scaling.apply(pool), np.searchsorted(seen, chosen), y, n_classes)
-    head = scaling.fold(weight, bias, tried[0].temperature)
-    shift = share_shift(head.logits(pool), label_shares(y, n_classes))
-    return replace(head, bias=head.bias + shift)
+    return scaling.fold(weight, bias, tried[0].temperature)
 
 
 def answer(head: Any, test: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

@@ -55,18 +55,25 @@ def judge_pool_heads(
 
 
 def fit_judged(
-    tried: Sequence[CrossValidated], x: np.ndarray, labelled: np.ndarray, labels: np.ndarray, n_classes: int
+    tried: Sequence[CrossValidated],
+    x: np.ndarray,
+    labelled: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    inside: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight (d, k) and bias (k,) of the first of `tried` on all labels, before its temperature.
+    """Weight (d, k) and bias (k,) of the first of `tried`, before its temperature.
 
     `x` (n, d) are scaled embeddings of what labels spread over, or of the labelled items alone where they do not.
+    Learnt from the labels numbered `inside`, from all when None.
     """
     logistic = next(result for result in tried if result.kind == "logistic")
+    known = np.arange(len(labels)) if inside is None else inside
 
     def fit(kind: str) -> tuple[np.ndarray, np.ndarray]:
         if kind == "logistic":
-            return fit_logistic(x[labelled], one_hot(labels, n_classes), c=logistic.c)
+            return fit_logistic(x[labelled[known]], one_hot(labels[known], n_classes), c=logistic.c)
         head = POOL_HEADS[kind](x, labelled, labels, n_classes)
-        return head.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
+        return head.fit(known, c=logistic.c, temperature=logistic.temperature)
 
     return fit_parts(tried[0], fit)

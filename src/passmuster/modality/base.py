@@ -149,6 +149,8 @@ class Rung:
     `parts` names other rungs when the embedding is theirs side by side, each times its number in the encoder's array
     ``scales``: where those were fitted before, the pool need not be embedded again.
 
+    `teachers` names rungs of which the best that was fitted before teaches this one's head by its answers.
+
     `sampled` says that embedding is dear: of the pool the labelled items and a sample of the others are embedded
     (`n_sampled`), as many as heads gain from.
 
@@ -163,6 +165,7 @@ class Rung:
     export: Callable[[Encoder], EncoderGraph]
     held_out: HeldOut | None = None
     parts: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
     sampled: bool = False
     write_folder: Callable[[Encoder, Path], None] | None = None
 

@@ -144,6 +144,12 @@ def speed_of(
     }
 
 
+def embed_seen(step: Climb, climbed: Climbed, *, stop: Deadline | None = None) -> Matrix:
+    """A fitted rung's embeddings of the items it has seen, from the cache as far as they are there."""
+    items = [step.task.pool[i] for i in climbed.seen], [step.task.payloads[i] for i in climbed.seen]
+    return embed(step, climbed.graph, climbed.choice, climbed.folder, climbed.key, *items, stop=stop)
+
+
 def embed(
     step: Climb,
     graph: EncoderGraph,

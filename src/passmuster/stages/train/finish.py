@@ -25,7 +25,8 @@ from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
 from passmuster.runtime.label_sets import fit_label_sets_guard
-from passmuster.stages.train.embedding import BATCH, batches_of, embed, speed_of
+from passmuster.stages.train.distilling import fit_student
+from passmuster.stages.train.embedding import BATCH, batches_of, embed, embed_seen, speed_of
 from passmuster.stages.train.step import Climb, Climbed
 from passmuster.stages.train.task import Task, size_of
 
@@ -40,10 +41,13 @@ DECIDE_S = 0.1  # for timing the guard
 def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
     """Write the bundle of the chosen rung; returns its digest, its folder, and facts for the run folder."""
     task = step.task
-    seen = [task.pool[i] for i in chosen.seen], [task.payloads[i] for i in chosen.seen]
-    pool = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, *seen)
+    pool = embed_seen(step, chosen)
     held = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.reference, task.reference_payloads)
-    head = fit_head(task, chosen, pool)
+    if chosen.teacher is None:
+        head = fit_head(task, chosen, pool)
+    else:
+        taught = embed_seen(step, chosen.teacher)
+        head = fit_student(task, chosen, pool, fit_head(task, chosen.teacher, taught), taught)
     shift = np.zeros(len(task.classes), np.float32)
     if task.targets is None:
         answered = pool[_sample(step, "shares", len(pool), MAX_SHARE_ITEMS)]
@@ -241,6 +245,7 @@ def rung_row(climbed: Climbed) -> dict[str, Any]:
         "truncated": bool(climbed.encoder.settings.get("truncated", False)),
         "seconds_by_phase": {name: round(value, 2) for name, value in climbed.phases.seconds.items()},
         "head": best.kind,
+        **({} if climbed.teacher is None else {"learnt_from": climbed.teacher.rung.name}),
         "log_loss": best.log_loss,
         "log_loss_se": best.log_loss_se,
         "accuracy": best.accuracy,
