@@ -67,6 +67,7 @@ class Profile:
     mean_size: float  # characters, or pixels
     max_size: float
     n_words: float = 0.0  # of texts: different words that more than one text has
+    encoders: tuple[str, ...] = ()  # folders with pretrained encoders, as configured
 
 
 @dataclass(frozen=True)
