@@ -253,5 +253,12 @@ def test_the_quote_grows_with_pool_and_network(tmp_path: Path) -> None:
     other = pretrained.quote(MACHINE, replace(few, encoders=(str(large),)))
     assert price.seconds < other.seconds
     assert price.memory_bytes < other.memory_bytes
+    slow = replace(MACHINE, matmul_gflops=1.0)  # here the network costs more than reading the images
+    grown = []
+    for folder in (small, large):
+        profile = replace(few, encoders=(str(folder),))
+        whole = pretrained.quote(slow, replace(profile, n_pool=100_000)).seconds
+        grown.append(whole - pretrained.quote(slow, profile).seconds)
+    assert grown[1] > 5 * grown[0]  # every image passes it
     with pytest.raises(NotFoundError):
         pretrained.quote(MACHINE, replace(few, encoders=()))
