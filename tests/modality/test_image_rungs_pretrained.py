@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vit_case import CASES, MIDDLE, ask_transformers, expected, some_images, write_encoder
 
 from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
@@ -24,6 +23,7 @@ from passmuster.modality.image.rungs import pretrained
 from passmuster.modality.image.rungs.encoder_folder import read_encoder
 from passmuster.modality.image.rungs.vit_graph import cubic_matrix
 from passmuster.runtime.engine import Engine
+from vit_case import CASES, MIDDLE, ask_transformers, expected, some_images, write_encoder
 
 pytest.importorskip("onnx", reason="training needs the extra `train`")
 MACHINE = Machine(n_cores=2, memory_bytes=2**33, matmul_gflops=100.0)
