@@ -68,6 +68,7 @@ class Profile:
     max_size: float
     n_words: float = 0.0  # of texts: different words that more than one text has
     n_reference: int = 0  # of the pool, that are held out for the guard
+    encoders: tuple[str, ...] = ()  # folders with pretrained encoders, as configured
 
     @property
     def n_sampled(self) -> int:
