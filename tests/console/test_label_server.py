@@ -17,7 +17,8 @@ import pytest
 from browser_case import LabelServer, label_server
 from label_case import dark_and_light, said, texts
 from passmuster.core.errors import ResourceError
-from passmuster.flows.label_session import LEASE_S, LabelSession
+from passmuster.flows.label_leases import LEASE_S
+from passmuster.flows.label_session import LabelSession
 from passmuster.flows.verify import verify
 from passmuster.stages.govern import add, n_unpinned
 from passmuster.stages.serve.port import take_port
