@@ -105,3 +105,16 @@ def test_what_is_taken_back_is_shown_again_first(leases: Leases) -> None:
     assert keys(leases.take(2, "one")) == ["a", "b"]
     leases.hide(["a"])
     assert keys(leases.take(2, "one")) == ["b", "c"]
+
+
+def test_what_another_process_asks_is_left_out_and_what_is_shown_no_more_is_given_back(clock: Clock) -> None:
+    given: list[str] = []
+    leases = Leases(clock, may_ask=lambda key: key != "b", give_back=given.extend)
+    leases.add(asked("a", "b", "c"))
+    assert keys(leases.take(2, "one")) == ["a", "c"]
+    assert len(leases) == 2
+    assert keys(leases.picture(asked("b", "x"), "one")) == ["x"]
+    leases.settle("a")
+    leases.release("one")
+    leases.settle("never shown")
+    assert given == ["a", "c", "x"]

@@ -4,6 +4,9 @@ A place is a tab of the page or a terminal. What it was shown stays its own unti
 closed or silent for `LEASE_S`; then the item waits again, first in the order. An answer that comes from there after all
 still counts: the item is remembered as released.
 
+Places of other processes are not known here. Before an item is shown, `may_ask` is asked, which claims it among them;
+what it refuses is left out, and what is shown no more is given back.
+
 Not locked: whoever shares one between threads holds a lock of their own around each call.
 """
 
@@ -24,6 +27,8 @@ class Leases:
     Parameters
     ----------
     clock : seconds that only grow
+    may_ask : whether an item, by its key, may be shown here; it was answered or is shown in another process if not
+    give_back : called with the keys of items that are shown no more
 
     Examples
     --------
@@ -36,8 +41,14 @@ class Leases:
     ['c', 'a']
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        may_ask: Callable[[str], bool] = lambda key: True,
+        give_back: Callable[[Collection[str]], None] = lambda keys: None,
+    ) -> None:
+        self._clock, self._may_ask, self._give_back = clock, may_ask, give_back
         self._waiting: list[Suggestion] = []  # chosen, shown to nobody
         self._shown: dict[str, tuple[Suggestion, str]] = {}  # item key -> and where, in the order shown
         self._pictured: set[str] = set()  # shown in a grid without having waited to be asked
@@ -67,9 +78,11 @@ class Leases:
             self.release(silent)
         mine = [suggestion for suggestion, where in self._shown.values() if where == place][:n]
         while len(mine) < n and self._waiting:
-            suggestion = self._waiting.pop(0)
-            self._shown[suggestion.key] = (suggestion, place)
-            mine.append(suggestion)
+            suggestion = self._waiting[0]
+            if self._may_ask(suggestion.key):
+                self._shown[suggestion.key] = (suggestion, place)
+                mine.append(suggestion)
+            self._waiting.pop(0)
         return mine
 
     def hear(self, place: str) -> None:
@@ -81,8 +94,8 @@ class Leases:
         self._heard.pop(place, None)
         back = [suggestion for suggestion, where in self._shown.values() if where == place]
         for suggestion in back:
-            del self._shown[suggestion.key]
             self._released[suggestion.key] = suggestion
+        self.hide([suggestion.key for suggestion in back])
         self._waiting = [*(s for s in back if s.key not in self._pictured), *self._waiting]
 
     def elsewhere(self, key: str, place: str) -> bool:
@@ -109,13 +122,15 @@ class Leases:
         chosen = [s if s.role == "test" else next(free, None) for s in self._waiting]
         self._waiting = [s for s in chosen if s is not None]
 
-    def picture(self, suggestions: Iterable[Suggestion], place: str) -> None:
-        """Items are shown in a grid, whether they waited or not."""
-        for suggestion in suggestions:
+    def picture(self, suggestions: Iterable[Suggestion], place: str) -> list[Suggestion]:
+        """Items are shown in a grid, whether they waited or not; returns those that may be."""
+        found = [s for s in suggestions if s.key in self._shown or self._may_ask(s.key)]
+        for suggestion in found:
             if suggestion.key not in self._shown:
                 self._shown[suggestion.key] = (suggestion, place)
                 self._pictured.add(suggestion.key)
         self._waiting = [s for s in self._waiting if s.key not in self._shown]
+        return found
 
     def back_in_front(self, suggestions: Iterable[Suggestion], place: str) -> None:
         """What was done with these is taken back: they are shown again at this place, first."""
@@ -124,13 +139,14 @@ class Leases:
 
     def settle(self, key: str) -> None:
         """An item was answered or left aside: it is neither shown nor waits."""
-        self._shown.pop(key, None)
+        self.hide([key])
         self._waiting = [suggestion for suggestion in self._waiting if suggestion.key != key]
 
     def hide(self, keys: Iterable[str]) -> None:
         """Items are shown no more, and nothing is said of whether they wait."""
-        for key in keys:
-            self._shown.pop(key, None)
+        hidden = [key for key in keys if self._shown.pop(key, None)]
+        if hidden:
+            self._give_back(hidden)
 
     def known(self) -> dict[str, Suggestion]:
         """By key, every item that may be answered: shown now, or released."""

@@ -27,7 +27,8 @@ from passmuster.flows.label_leases import Leases
 from passmuster.flows.labelling import Suggestion, suggest
 from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, skip, skipped, withdraw
 from passmuster.stages.govern.class_names import clean_name
-from passmuster.store.items import read_items, read_labels
+from passmuster.store.claims import Claims
+from passmuster.store.items import read_items, read_labels, standing_labels
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
@@ -35,6 +36,7 @@ from passmuster.store.store import Store
 CHOOSE_EVERY = 12  # labels for learning after which the items that wait are chosen anew
 SPARE = 12  # chosen besides, because some may be shown while others are being chosen
 KEPT_TURNS = 10_000  # that can be undone
+CLAIMS = "labelling"  # folder of the store
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class LabelSession:
         self._lock = threading.RLock()
         self._worker = ThreadPoolExecutor(1, "muster-choose")
         self._jobs: list[Future[None]] = []
-        self._leases = Leases(clock)
+        self._claims = Claims(store.root / CLAIMS)
+        self._leases = Leases(clock, may_ask=self._may_ask, give_back=self._claims.give_back)
         self._turns: list[Turn] = []
         self._done: set[str] = set()  # item keys labelled in this session
         self._since_choice = 0
@@ -122,10 +125,14 @@ class LabelSession:
     def take(self, n: int, place: str = "") -> list[Suggestion]:
         """Up to `n` items for one place: those it was shown and has not answered first, then new ones.
 
-        No item is shown at two places.
+        No item is shown at two places, nor in two processes, nor after it was answered in another one.
         """
         with self._lock:
-            return [self.guessed(suggestion) for suggestion in self._leases.take(n, place)]
+            before = len(self._leases)
+            mine = self._leases.take(n, place)
+            if len(self._leases) < before and self.role != "test":  # others got some: choose what to ask instead
+                self._later(lambda: self._choose(self._missing(), "train"))
+            return [self.guessed(suggestion) for suggestion in mine]
 
     def hear(self, place: str) -> None:
         """Note that a place is alive."""
@@ -169,8 +176,7 @@ class LabelSession:
                 for key in chosen
                 if key in items
             ]
-            self._leases.picture(found, place)
-            return found, len(free)
+            return self._leases.picture(found, place), len(free)
 
     def guessed_counts(self) -> dict[str, int]:
         """How many unlabelled items of the pool the model takes for each class; {} where items carry sets of them."""
@@ -279,6 +285,8 @@ class LabelSession:
         with self._lock:
             self._turns.remove(turn)
             self._leases.back_in_front(turn.items, place)
+            for suggestion in turn.items:
+                self._claims.take(suggestion.key)
         return turn
 
     def drop(self, keys: Collection[str]) -> None:
@@ -297,7 +305,11 @@ class LabelSession:
     def close(self) -> Pinned | None:
         """End: what was answered becomes a data-set version."""
         self._worker.shutdown(wait=True, cancel_futures=True)
-        return pin_answers(self.store, self._progress)
+        self._claims.close()
+        pinned = pin_answers(self.store, self._progress)
+        with self.store.read() as db:  # what others answered meanwhile counts too, where the end is told
+            self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
+        return pinned
 
     # --- what was done
 
@@ -327,6 +339,17 @@ class LabelSession:
         with self._lock:
             counted = Counter(role for _, role in self._labels.values())
         return {"train": counted["train"], "test": counted["test"]}
+
+    def _may_ask(self, key: str) -> bool:
+        """Claim an item that no other process is asking about and none has answered since it was chosen."""
+        if not self._claims.take(key):
+            return False
+        with self.store.read() as db:
+            facts = standing_labels(db, keys=[key]).get(key, [])
+        if facts:
+            self._labels[key] = (facts[-1].label, facts[-1].role)
+            self._claims.give_back([key])
+        return not facts
 
     def _remember(self, turn: Turn) -> None:
         self._turns = [*self._turns[-KEPT_TURNS:], turn]
@@ -398,6 +421,7 @@ class LabelSession:
             self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
             kept = (s.key for s in self._leases.waiting if not anew or s.role == "test")
             out = {*self._aside, *self._leases.shown, *kept}
+            out |= self._claims.others() if role != "test" else set()  # a draw of evidence is the same for all
         seed = self.store.config.train.seed
         found = suggest(self.store, n=n, role=role, skip=out, seed=seed)
         if not found:
