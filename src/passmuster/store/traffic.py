@@ -202,6 +202,9 @@ def _hold(path: Path) -> sqlite3.Connection:
         db.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         db.close()
+        if "locked" not in str(error):  # nobody holds it: the disk is full, or it cannot be written
+            with named_errors(path):
+                raise
         raise ResourceError(
             "traffic.worker_taken", "another process writes traffic under this name", value=path.stem, where=path
         ) from error

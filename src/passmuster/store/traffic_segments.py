@@ -15,6 +15,7 @@ import msgspec
 
 from passmuster.core.errors import IntegrityError, ResourceError
 from passmuster.core.records import FeedbackRecord, TrafficRecord
+from passmuster.store.blobs import disk_failed
 
 Record = TrafficRecord | FeedbackRecord
 Row = tuple[int, str, str, bytes, bytes | None]  # kind, id, at, record, input
@@ -76,7 +77,7 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        full = "full" in str(error)
+        full = disk_failed(str(error))
         raise ResourceError(
             "disk.full" if full else "traffic.write",
             f"traffic could not be kept: {error}",
