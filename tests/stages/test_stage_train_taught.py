@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from passmuster.core.errors import ResourceError, UsageError
 from passmuster.core.records import Price
 from passmuster.modality.base import Encoder, EncoderGraph, FitView
 from passmuster.modality.text.modality import TEXT
-from passmuster.modality.text.rungs import stacked, static
+from passmuster.modality.text.rungs import distilled, stacked, static
+from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.predictor import Predictor
 from passmuster.stages.train import embedding, train
 from passmuster.store.snapshots import read_snapshot, read_split
 from train_case import new_project, write_texts
@@ -80,3 +83,48 @@ def test_a_rung_made_of_others_is_not_embedded_again(tmp_path: Path, monkeypatch
     kept = [store.embeddings(folder.name) for folder in (store.folder / ".muster" / "embeddings").iterdir()]
     small, large = sorted((cache.cached([item.blob])[1][0] for cache in kept), key=lambda row: float(abs(row).sum()))
     np.testing.assert_allclose(large, 3.0 * small, rtol=1e-6)
+
+
+@pytest.fixture
+def with_a_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pretrained.v1` is static vectors here; `distilled.v1` is what it is, with nothing missing."""
+    monkeypatch.setitem(TEXT.rungs._entries, "pretrained.v1", CHEAP)
+    monkeypatch.setitem(TEXT.rungs._entries, "distilled.v1", replace(distilled.DISTILLED, unavailable=lambda _: ""))
+
+
+@pytest.mark.usefixtures("with_a_teacher")
+def test_a_student_learns_from_another_rung_and_can_be_the_one_that_is_served(tmp_path: Path) -> None:
+    rungs = ("static.v1", "pretrained.v1", "distilled.v1")
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120), rungs=rungs, serve="distilled.v1")
+    result = train(store)
+    rows = {row["rung"]: row for row in result.rungs}
+    assert (result.rung, result.head, rows["distilled.v1"]["learnt_from"]) == (
+        "distilled.v1", "distilled", "pretrained.v1",
+    )  # fmt: skip
+    assert rows["distilled.v1"]["chosen"]
+    assert sum(row["chosen"] for row in result.rungs) == 1
+    assert rows["distilled.v1"]["accuracy"] > 0.9
+    bundle = open_bundle(Path(result.path))
+    assert {answer.label for answer in Predictor(bundle).predict(["good and fine", "bad and poor"])} <= set(
+        result.classes
+    )
+    keys = [folder.name for folder in (store.folder / ".muster" / "embeddings").iterdir()]
+    assert len(keys) == 2  # of the static graph, which is the student's, and of the teacher's
+
+
+@pytest.mark.usefixtures("with_a_teacher")
+def test_a_student_without_a_teacher_is_left_out_and_told_when_it_was_asked_for(tmp_path: Path) -> None:
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120), rungs=("static.v1", "distilled.v1"))
+    rows = {row["rung"]: row for row in train(store).rungs}
+    assert rows["distilled.v1"]["left_out"].startswith("left out: none of pretrained.v1, stacked.v1, tuned.v1 is there")
+    store = new_project(
+        tmp_path / "q", tmp_path / "t.csv", rungs=("static.v1", "distilled.v1"), serve="distilled.v1"
+    )  # fmt: skip
+    with pytest.raises(ResourceError, match=r"distilled\.v1 is to be served.*was not fitted"):
+        train(store)
+
+
+def test_a_rung_to_serve_that_nobody_knows_is_told_before_anything_is_learnt(tmp_path: Path) -> None:
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120), serve="heavy.v9")
+    with pytest.raises(UsageError, match=r"no rung named 'heavy\.v9'"):
+        train(store)

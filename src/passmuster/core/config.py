@@ -166,6 +166,7 @@ class TrainConfig:
     image_pooling: Literal["both", "cls", "mean"] = "both"  # class token, mean of the patches, or both side by side
     pretrained: bool = True
     rungs: tuple[str, ...] = ()  # empty: every rung of the modality
+    serve: str = ""  # the rung that is served, whatever came of the others; empty: the best bet
     decide_at: Annotated[float, OPEN_RATE] = (
         0.35  # multi-label: probability from which a class is said; see docs/log.md
     )

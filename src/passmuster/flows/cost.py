@@ -122,7 +122,9 @@ def candidates_of(rows: list[Mapping[str, Any]], account: Mapping[str, Any], pri
     fitted = [row for row in rows if "left_out" not in row and "accuracy_behind" in row]
     shared_s = max(0.0, account.get("usage", {}).get("seconds", 0.0) - sum(row["seconds"] for row in fitted))
     found = []
+    seconds = {row["rung"]: row["seconds"] for row in fitted}
     for row in fitted:
+        taught_s = seconds.get(row.get("learnt_from", ""), 0.0)  # a student costs its teacher as well
         for engine in row["engines"]:
             if engine.get("single_items_per_s") is None or "prepare" not in engine:
                 continue
@@ -134,7 +136,7 @@ def candidates_of(rows: list[Mapping[str, Any]], account: Mapping[str, Any], pri
                     accuracy=row["accuracy"] if engine["taken"] else None,
                     behind=row["accuracy_behind"]["difference"],
                     behind_se=row["accuracy_behind"]["se"],
-                    training=(shared_s + row["seconds"]) * per_s,
+                    training=(shared_s + taught_s + row["seconds"]) * per_s,
                     per_million=1e6 * per_s / max(batch, single),
                     items_per_s=batch,
                     single_items_per_s=single,

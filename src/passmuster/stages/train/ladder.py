@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from passmuster.core.errors import BudgetError
+from passmuster.core.errors import BudgetError, ResourceError
 from passmuster.core.meter import MemoryOverError, ran_out_of_memory
 from passmuster.learn.priors import prior_gain
 from passmuster.learn.select import Candidate, Standing, choose_rung
@@ -79,7 +80,18 @@ def _worth(step: Climb, limits: Limits, needed_s: float, has_one: bool) -> dict[
     return {"refused": ""}
 
 
-def stand(task: Task, climbed: list[Climbed], limits: Limits) -> list[Standing]:
+def stand(
+    task: Task, climbed: list[Climbed], limits: Limits, serve: str = "", left_out: Mapping[str, str] | None = None
+) -> list[Standing]:
+    """Standings of the fitted rungs; the best bet is chosen, or the one that `serve` names.
+
+    Raises
+    ------
+    BudgetError
+        ``budget.time`` or ``budget.cost`` when none was fitted.
+    ResourceError
+        ``rung.not_there`` when the one to be served was not fitted; `left_out` says why.
+    """
     if not climbed:
         given = {"time": "time", "cost": "money"}[limits.by]
         option = {"time": "--time", "cost": "--max-cost"}[limits.by]
@@ -87,7 +99,15 @@ def stand(task: Task, climbed: list[Climbed], limits: Limits) -> list[Standing]:
             f"budget.{limits.by}", f"no rung could be fitted in the {given} given", next=f"give it more: {option}"
         )
     name = task.modality.name
-    return choose_rung([Candidate(c.rung.name, c.best.losses, prior_gain(name, c.rung.name)) for c in climbed])
+    standings = choose_rung([Candidate(c.rung.name, c.best.losses, prior_gain(name, c.rung.name)) for c in climbed])
+    if not serve:
+        return standings
+    if serve not in {standing.name for standing in standings}:
+        raise ResourceError(
+            "rung.not_there", f"{serve} is to be served (train.serve) and was not fitted",
+            value=(left_out or {}).get(serve, "not among the rungs tried"), next="muster train without --serve",
+        )  # fmt: skip
+    return [replace(standing, chosen=standing.name == serve) for standing in standings]
 
 
 def rows_of(

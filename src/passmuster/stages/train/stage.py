@@ -103,6 +103,8 @@ def train(
     started = time.monotonic() - started_s_ago
     progress = progress or Silent()
     config = replace(config, time=f"{budget_s:g}s", seed=seed)
+    if config.serve:
+        modalities[store.config.project.modality].rungs[config.serve]  # likewise an unknown rung
     with store.lock("train"), disk_errors(store):
         with store.read() as db:
             version = read_snapshot(db, snapshot)
@@ -135,7 +137,7 @@ def train(
                 plan = run.decide("plan", lambda: begun)
                 step = Climb(store, task, run, Machine(**plan["machine"]), deadline, seed, progress, meter, held)
                 climbed, left_out = climb_all(step, plan["quotes"], limits)
-                standings = stand(task, climbed, limits)
+                standings = stand(task, climbed, limits, config.serve, left_out)
                 chosen = climbed[next(i for i, standing in enumerate(standings) if standing.chosen)]
                 ended = time.monotonic()
                 digest, path, facts = finish(step, chosen)
@@ -192,6 +194,7 @@ def _arguments(config: TrainConfig, snapshot: Snapshot) -> dict[str, Any]:
         "seed": config.seed,
         "max_memory": config.max_memory,
         "rungs": config.rungs,
+        "serve": config.serve,
         "pretrained": config.pretrained,
         "encoders": config.encoders,
         "image_encoder_sha256": config.image_encoder_sha256,

@@ -40,7 +40,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
     """Seconds to embed the pool with the first encoder that is named; fitting is reading."""
     found = _first(profile.encoders)
     products = forward_products(found.shape, found.processor.size)
-    n = profile.n_pool + min(N_COMPARED, 2 * profile.n_pool)
+    n = profile.n_sampled + min(N_COMPARED, 2 * profile.n_pool)
     seconds = n * 2 * products / (machine.matmul_gflops * 1e9 * EFFICIENCY) + prepare_s(profile, found.processor.size)
     memory = MEMORY_BYTES + int(COPIES * found.n_bytes) + _batch_bytes(found)
     note = f"{found.name}, {products / 1e9:.2f} billion multiply-adds an image"
@@ -100,4 +100,5 @@ PRETRAINED = Rung(
     quote=quote,
     fit=fit,
     export=export,
+    sampled=True,
 )
