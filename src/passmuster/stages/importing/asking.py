@@ -90,7 +90,7 @@ def ask_as_it_came(brought: Brought, modality: Modality, sample: Sample, folder:
     width = check_scores(found[SCORES], brought.scores, sample.items)
     if brought.embedding:
         check_embedding(found[EMBEDDING], brought.embedding)
-    check_company(engine, prepare, sample.payloads, sample.items, found[SCORES])
+    check_company(engine, prepare, sample.payloads, sample.items)
     logits = as_logits(found[SCORES], brought.scores.kind, one_column=width == 1)
     return Asked(engine, prepare, width, logits, brought)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from passmuster.core.digests import sha256_hex
+from passmuster.core.errors import UsageError
 from passmuster.modality.base import Feeding, Modality
 from passmuster.stages.importing.graph_file import inputs_of, read_graph
 from passmuster.stages.importing.naming import read_named
@@ -43,6 +44,8 @@ def bring_onnx(
     """
     model, data = read_graph(path)
     found = find_scores(model, output, scores)
+    if embedding and embedding not in {name for node in model.graph.node for name in node.output}:
+        raise UsageError("import.embedding", "the graph computes nothing of that name", value=embedding)
     notes = []
     fixed = free_batch(model)
     if fixed:

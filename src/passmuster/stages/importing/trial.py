@@ -13,7 +13,7 @@ from passmuster.stages.importing.rewrite import SCORES
 from passmuster.stages.importing.scores import Scores
 
 BATCH = 64
-N_ALONE = 8  # items that are asked once in company and once alone
+N_ALONE = 8  # of the smallest and of the largest items, that are asked once in company and once alone
 MAX_EMBEDDING = 4_096  # numbers of an embedding: a guard that keeps thousands of them stays below 200 MB
 SUM_TOLERANCE = 0.01  # of probabilities around 1: half-precision sums over many classes are as rough
 COMPANY_TOLERANCE = 1e-3  # of a score alone and in company, as a share of the scores' spread
@@ -105,10 +105,8 @@ def check_embedding(embedding: np.ndarray, name: str) -> None:
         )  # fmt: skip
 
 
-def check_company(
-    engine: Engine, prepare: Prepare, payloads: Sequence[Payload], items: Sequence[Item], together: np.ndarray
-) -> None:
-    """Refuse a graph whose answer to an item changes with the items beside it.
+def check_company(engine: Engine, prepare: Prepare, payloads: Sequence[Payload], items: Sequence[Item]) -> None:
+    """Refuse a graph whose answer to an item changes with the items beside it: the smallest ones beside the largest.
 
     That is what a graph does that was exported while learning (batch normalisation, dropout), or that forgets which
     tokens are padding: served, an answer would depend on who else asks.
@@ -118,10 +116,13 @@ def check_company(
     DataError
         ``import.company``.
     """
+    order = sorted(range(len(payloads)), key=lambda i: len(payloads[i]) if isinstance(payloads[i], str) else 0)
+    chosen = list(dict.fromkeys((*order[:N_ALONE], *order[-N_ALONE:])))
+    together = ask(engine, prepare, [payloads[i] for i in chosen], [items[i] for i in chosen])[SCORES]
     spread = float(together.std()) or 1.0
-    for i in range(min(N_ALONE, len(payloads))):
+    for place, i in enumerate(chosen):
         alone = ask(engine, prepare, payloads[i : i + 1], items[i : i + 1])[SCORES][0]
-        off = float(np.abs(alone - together[i]).max())
+        off = float(np.abs(alone - together[place]).max())
         if off > COMPANY_TOLERANCE * spread:
             raise DataError(
                 "import.company", "the graph answers differently to an item alone and to the same item among others",
