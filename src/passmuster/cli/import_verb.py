@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def import_(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    path: Annotated[Path, typer.Argument(help="An ONNX file, or a folder of transformers for text classification.")],
     preprocess: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,7 +43,8 @@ def import_(
         bool, typer.Option("--accept-classes", help="Take a model whose classes are not the project's.")
     ] = False,
 ) -> None:
-    """Bring in a model that was made elsewhere: an ONNX file, with its preprocessing and its classes named.
+    """Bring in a model that was made elsewhere: an ONNX file, with its preprocessing and its
+    classes named, or a folder of transformers.
 
     The model is tried on the project's own items, and its answers are kept as they are. Test items are not read.
     """

@@ -137,7 +137,7 @@ class Project:
         calibrate: bool = False,
         accept_classes: bool = False,
     ) -> ImportResult:
-        """Bring in an ONNX file as a bundle: ``preprocess=["tokenizer=tokenizer.json", "max_tokens=128"]``.
+        """Bring in an ONNX file or a folder as a bundle: ``preprocess=["tokenizer=tokenizer.json", "max_tokens=128"]``.
 
         `labels` are the classes in the order of the model's scores, where its file does not name them.
         """

@@ -30,6 +30,7 @@ from passmuster.runtime.guard import fit_guard
 from passmuster.stages.importing.asking import Calibration, Sample, ask_as_it_came, read_calibration, read_sample
 from passmuster.stages.importing.brought import Brought, bring_onnx
 from passmuster.stages.importing.classes import match_classes, name_classes, read_names
+from passmuster.stages.importing.folder import bring_folder
 from passmuster.stages.importing.keeping import ImportResult, describe_head, describe_reference, keep_parity, record
 from passmuster.stages.importing.rewrite import LOGITS, with_answers
 from passmuster.stages.importing.trial import ask
@@ -56,7 +57,7 @@ def import_model(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ImportResult:
-    """Take in an ONNX file and leave an unsigned bundle, on the latest data-set version.
+    """Take in an ONNX file or a folder of ``transformers``; leave an unsigned bundle, on the latest data-set version.
 
     Parameters
     ----------
@@ -91,9 +92,13 @@ def import_model(
         detectors[store.config.policy.guard.novelty]  # an unknown name is told now
         modality = modalities[snapshot.modality]
         given = read_names(labels)
-        brought = bring_onnx(
-            path, modality, preprocess=preprocess, output=output, scores=scores, embedding=embedding
-        )  # fmt: skip
+        if path.is_dir():
+            refuse_named(output=output, scores=scores, embedding=embedding)
+            brought = bring_folder(path, modality, preprocess=preprocess)
+        else:
+            brought = bring_onnx(
+                path, modality, preprocess=preprocess, output=output, scores=scores, embedding=embedding
+            )  # fmt: skip
         notes = list(brought.notes)
         sample = read_sample(store, snapshot, modality, progress)
         asked = ask_as_it_came(brought, modality, sample, Path(folder), progress)
@@ -148,6 +153,14 @@ def import_model(
     for note in notes:
         progress.say(note)
     return result
+
+
+def refuse_named(**named: str) -> None:
+    """Refuse what a folder says itself."""
+    if given := [name for name, value in named.items() if value]:
+        raise UsageError(
+            "import.folder_says", f"a folder says itself what --{given[0]} would", next=f"leave --{given[0]} out"
+        )
 
 
 def fit_the_guard(
