@@ -126,7 +126,21 @@ def test_what_is_no_graph_is_told(refused: Refused, tmp_path: Path) -> None:
     missing = refused(tmp_path / "none.onnx")
     assert isinstance(missing, NotFoundError)
     assert missing.code == "import.none"
-    assert refused(tmp_path).code == "import.none"  # a folder
+    assert refused(tmp_path).code == "import.folder"
+
+
+def test_a_name_that_is_no_text_is_told(refused: Refused, tmp_path: Path) -> None:
+    data = topic_model().SerializeToString().replace(b"counted", b"\xffounted")
+    (tmp_path / "names.onnx").write_bytes(data)
+    error = refused(tmp_path / "names.onnx")
+    assert (error.code, "no text" in error.what) == ("import.unreadable", True)
+
+
+def test_a_graph_that_the_engine_does_not_take_is_told(refused: Refused) -> None:
+    model = topic_model()
+    model.graph.node[0].op_type = "Gathers"
+    error = refused(model)
+    assert (error.code, error.exit_code) == ("import.unreadable", 3)
 
 
 def test_weights_in_other_files_are_refused(refused: Refused) -> None:

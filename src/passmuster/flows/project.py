@@ -136,6 +136,7 @@ class Project:
         embedding: str = "",
         calibrate: bool = False,
         accept_classes: bool = False,
+        expect: str | Path | None = None,
     ) -> ImportResult:
         """Bring in an ONNX file or a folder as a bundle: ``preprocess=["tokenizer=tokenizer.json", "max_tokens=128"]``.
 
@@ -155,6 +156,7 @@ class Project:
             embedding=embedding,
             calibrate=calibrate,
             accept_classes=accept_classes,
+            expect=None if expect is None else Path(expect),
             progress=self.progress,
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from passmuster.core.errors import DataError
+from passmuster.core.errors import DataError, IntegrityError
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload, Snapshot
 from passmuster.modality.base import Modality
@@ -33,6 +33,11 @@ class Sample:
     payloads: list[Payload]
     n_pool: int
 
+    @property
+    def where(self) -> list[str]:
+        """What an error says of each: its key, never its id."""
+        return where_of(self.items)
+
 
 def read_sample(store: Store, snapshot: Snapshot, modality: Modality, progress: Progress) -> Sample:
     """A draw of the pool and of the reference, decoded.
@@ -56,6 +61,11 @@ def read_sample(store: Store, snapshot: Snapshot, modality: Modality, progress: 
     return Sample(items, decoded(store, modality, items), len(pool))
 
 
+def where_of(items: Sequence[Item]) -> list[str]:
+    """How items are named in errors."""
+    return [f"item {item.key}" for item in items]
+
+
 def decoded(store: Store, modality: Modality, items: Sequence[Item]) -> list[Payload]:
     """The items' payloads, in their order."""
     contents = store.blobs.get_many([item.blob for item in items])
@@ -72,10 +82,10 @@ class Asked:
     logits: np.ndarray
     brought: Brought
 
-    def logits_of(self, payloads: Sequence[Payload], items: Sequence[Item]) -> np.ndarray:
+    def logits_of(self, payloads: Sequence[Payload], where: Sequence[str]) -> np.ndarray:
         """Logits (m, c) of other items, checked like the first."""
-        scores = ask(self.engine, self.prepare, payloads, items)[SCORES]
-        check_scores(scores, self.brought.scores, items)
+        scores = ask(self.engine, self.prepare, payloads, where)[SCORES]
+        check_scores(scores, self.brought.scores, where)
         return as_logits(scores, self.brought.scores.kind, one_column=self.width == 1)
 
 
@@ -85,12 +95,18 @@ def ask_as_it_came(brought: Brought, modality: Modality, sample: Sample, folder:
         (folder / name).write_bytes(data)
     preprocess = {"steps": list(brought.feeding.steps)}
     prepare = modality.preparer(preprocess, folder)
-    engine = Engine(brought.reduced)
-    found = ask(engine, prepare, sample.payloads, sample.items)
-    width = check_scores(found[SCORES], brought.scores, sample.items)
+    try:
+        engine = Engine(brought.reduced)
+    except IntegrityError as error:
+        raise DataError(
+            "import.unreadable", error.what, where=brought.source["file"],
+            next="convert the model again: ONNX Runtime does not take it as it is",
+        ) from error  # fmt: skip
+    found = ask(engine, prepare, sample.payloads, sample.where)
+    width = check_scores(found[SCORES], brought.scores, sample.where)
     if brought.embedding:
         check_embedding(found[EMBEDDING], brought.embedding)
-    check_company(engine, prepare, sample.payloads, sample.items)
+    check_company(engine, prepare, sample.payloads, sample.where)
     logits = as_logits(found[SCORES], brought.scores.kind, one_column=width == 1)
     return Asked(engine, prepare, width, logits, brought)
 
@@ -123,5 +139,5 @@ def read_calibration(
         )  # fmt: skip
     rng = np.random.default_rng([store.config.train.seed, 2])
     items = [items[int(i)] for i in np.sort(rng.permutation(len(items))[:MAX_CALIBRATION])]
-    logits = asked.logits_of(decoded(store, modality, items), items)
+    logits = asked.logits_of(decoded(store, modality, items), where_of(items))
     return Calibration(logits, np.array([number[view.labels[item.key].label] for item in items], dtype=np.int64))

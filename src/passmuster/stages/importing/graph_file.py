@@ -50,6 +50,7 @@ def read_graph(path: Path) -> tuple[Any, bytes]:
         raise _unreadable(path, str(error)) from error
     if not model.graph.node or not model.graph.output:
         raise _unreadable(path, "it holds no graph")
+    refuse_broken_names(model, path)
     refuse_outside_data(model, path)
     refuse_operators(model, path)
     opset = opset_of(model)
@@ -84,6 +85,18 @@ def refuse_pickle(path: Path, start: bytes) -> None:
         raise DataError(
             "import.pickle", "a pickle can run code when it is read, and is not read", where=path, next=CONVERT
         )
+
+
+def refuse_broken_names(message: Any, path: Path) -> None:
+    """Refuse a file in which a name, at any depth, is no text: the engine would only find it later, in its own way."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                refuse_broken_names(inner, path)
+        elif field.type == field.TYPE_STRING:
+            for name in [value] if isinstance(value, str | bytes) else value:
+                if not isinstance(name, str):  # protobuf leaves bytes where they are no UTF-8
+                    raise _unreadable(path, f"the name {name[:40]!r} is no text")
 
 
 def refuse_outside_data(model: Any, path: Path) -> None:
@@ -123,7 +136,9 @@ def inputs_of(model: Any) -> tuple[GraphInput, ...]:
         if entry.name not in there:
             tensor = entry.type.tensor_type
             shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
-            found.append(GraphInput(entry.name, names.Name(tensor.elem_type).lower(), shape))
+            known = tensor.elem_type in names.values()
+            kind = names.Name(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"
+            found.append(GraphInput(entry.name, kind, shape))
     return tuple(found)
 
 

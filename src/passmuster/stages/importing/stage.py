@@ -30,6 +30,7 @@ from passmuster.runtime.guard import fit_guard
 from passmuster.stages.importing.asking import Calibration, Sample, ask_as_it_came, read_calibration, read_sample
 from passmuster.stages.importing.brought import Brought, bring_onnx
 from passmuster.stages.importing.classes import match_classes, name_classes, read_names
+from passmuster.stages.importing.expected import compare, read_expected
 from passmuster.stages.importing.folder import bring_folder
 from passmuster.stages.importing.keeping import ImportResult, describe_head, describe_reference, keep_parity, record
 from passmuster.stages.importing.rewrite import LOGITS, with_answers
@@ -54,6 +55,7 @@ def import_model(
     embedding: str = "",
     calibrate: bool = False,
     accept_classes: bool = False,
+    expect: Path | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ImportResult:
@@ -69,6 +71,7 @@ def import_model(
     calibrate : fit a temperature and prediction sets on the project's training labels, which the model must not have
         learnt from
     accept_classes : take a model whose classes are not those of the project's labels
+    expect : a table of items with what the model said of them where it was made; what differs is refused
     dry_run : do all of it but write; `bundle`, `path` and `run` are ""
 
     Raises
@@ -103,6 +106,9 @@ def import_model(
         sample = read_sample(store, snapshot, modality, progress)
         asked = ask_as_it_came(brought, modality, sample, Path(folder), progress)
         classes = name_classes(given, brought.scores.classes, asked.width)
+        if expect is not None:
+            expected = read_expected(expect, modality, store.config.data, classes)
+            notes.append(compare(expected, asked.logits_of(expected.payloads, expected.where), classes))
         notes += match_classes(classes, snapshot.classes, accept=accept_classes)
 
         temperature, calibration = 1.0, Calibration()
@@ -113,7 +119,7 @@ def import_model(
             brought.reduced, brought.scores.kind, len(classes), one_column=asked.width == 1,
             embeds=bool(brought.embedding), temperature=temperature,
         )  # fmt: skip
-        answered = ask(Engine(graph), asked.prepare, sample.payloads, sample.items)
+        answered = ask(Engine(graph), asked.prepare, sample.payloads, sample.where)
         guard, novelty = fit_the_guard(store, brought, sample, answered, calibration, temperature)
         if not brought.embedding:
             notes.append(f"the model gives no embedding: novelty is judged by its scores alone ({novelty})")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from passmuster.core.errors import DataError
-from passmuster.core.records import Item, Payload
+from passmuster.core.records import Payload
 from passmuster.runtime.engine import Engine
 from passmuster.stages.importing.rewrite import SCORES
 from passmuster.stages.importing.scores import Scores
@@ -21,7 +21,7 @@ COMPANY_TOLERANCE = 1e-3  # of a score alone and in company, as a share of the s
 Prepare = Callable[[Sequence[Payload]], dict[str, np.ndarray]]
 
 
-def ask(engine: Engine, prepare: Prepare, payloads: Sequence[Payload], items: Sequence[Item]) -> dict[str, np.ndarray]:
+def ask(engine: Engine, prepare: Prepare, payloads: Sequence[Payload], where: Sequence[str]) -> dict[str, np.ndarray]:
     """Every output of the graph for the items, in batches.
 
     Raises
@@ -38,7 +38,7 @@ def ask(engine: Engine, prepare: Prepare, payloads: Sequence[Payload], items: Se
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
                 "import.runs", f"the graph does not run on the project's items: {first[:300]}",
-                where=f"item {items[at].key} and after", next="look at --preprocess, and export with a free batch size",
+                where=f"{where[at]} and after", next="look at --preprocess, and export with a free batch size",
             ) from error  # fmt: skip
         for name, array in found.items():
             if not np.ndim(array) or len(array) != len(batch):
@@ -50,7 +50,7 @@ def ask(engine: Engine, prepare: Prepare, payloads: Sequence[Payload], items: Se
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def check_scores(scores: np.ndarray, found: Scores, items: Sequence[Item]) -> int:
+def check_scores(scores: np.ndarray, found: Scores, where: Sequence[str]) -> int:
     """How many columns the scores have, after checking that they are what they are said to be.
 
     Raises
@@ -68,7 +68,7 @@ def check_scores(scores: np.ndarray, found: Scores, items: Sequence[Item]) -> in
     if broken.any():
         raise DataError(
             "import.not_finite", "some scores are not numbers (NaN or infinite)",
-            value=f"{int(broken.sum()):,} of {len(rows):,} items", where=f"item {items[int(broken.argmax())].key}",
+            value=f"{int(broken.sum()):,} of {len(rows):,} items", where=where[int(broken.argmax())],
             next="mend the model or its preprocessing: such an answer cannot be judged",
         )  # fmt: skip
     sums, inside = rows.sum(axis=1), (rows >= -1e-6).all() and (rows <= 1 + 1e-6).all()
@@ -78,7 +78,7 @@ def check_scores(scores: np.ndarray, found: Scores, items: Sequence[Item]) -> in
         each = "; scores of each class for itself are not read" if inside else ""
         raise DataError(
             "import.not_probabilities", f"these scores are no probabilities that add up to 1{each}",
-            value=f"from {rows.min():.4g} to {rows.max():.4g}, sum {sums[worst]:.4g}", where=f"item {items[worst].key}",
+            value=f"from {rows.min():.4g} to {rows.max():.4g}, sum {sums[worst]:.4g}", where=where[worst],
             next="if the softmax comes after the graph: --scores logits",
         )  # fmt: skip
     if found.kind == "logits" and adds_up:
@@ -105,7 +105,7 @@ def check_embedding(embedding: np.ndarray, name: str) -> None:
         )  # fmt: skip
 
 
-def check_company(engine: Engine, prepare: Prepare, payloads: Sequence[Payload], items: Sequence[Item]) -> None:
+def check_company(engine: Engine, prepare: Prepare, payloads: Sequence[Payload], where: Sequence[str]) -> None:
     """Refuse a graph whose answer to an item changes with the items beside it: the smallest ones beside the largest.
 
     That is what a graph does that was exported while learning (batch normalisation, dropout), or that forgets which
@@ -118,15 +118,15 @@ def check_company(engine: Engine, prepare: Prepare, payloads: Sequence[Payload],
     """
     order = sorted(range(len(payloads)), key=lambda i: len(payloads[i]) if isinstance(payloads[i], str) else 0)
     chosen = list(dict.fromkeys((*order[:N_ALONE], *order[-N_ALONE:])))
-    together = ask(engine, prepare, [payloads[i] for i in chosen], [items[i] for i in chosen])[SCORES]
+    together = ask(engine, prepare, [payloads[i] for i in chosen], [where[i] for i in chosen])[SCORES]
     spread = float(together.std()) or 1.0
     for place, i in enumerate(chosen):
-        alone = ask(engine, prepare, payloads[i : i + 1], items[i : i + 1])[SCORES][0]
+        alone = ask(engine, prepare, payloads[i : i + 1], where[i : i + 1])[SCORES][0]
         off = float(np.abs(alone - together[place]).max())
         if off > COMPANY_TOLERANCE * spread:
             raise DataError(
                 "import.company", "the graph answers differently to an item alone and to the same item among others",
                 value=f"a score differs by {off:.3g}", limit=f"{COMPANY_TOLERANCE * spread:.3g}",
-                where=f"item {items[i].key}",
+                where=where[i],
                 next="export the model in its eval mode, with its attention mask, and name all of the preprocessing",
             )  # fmt: skip
