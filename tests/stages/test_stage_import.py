@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,16 @@ def test_it_is_recorded_and_whole(store: Store, bring: Bring) -> None:
     assert event.payload["source"]["file"] == "model.onnx"
     assert verify(store, []).whole
     assert bring(topic_model()).bundle == result.bundle  # the same file is the same bundle
+
+
+def test_an_imported_bundle_that_vanishes_from_the_catalog_is_missed(store: Store, bring: Bring) -> None:
+    result = bring(topic_model())
+    with contextlib.closing(sqlite3.connect(store.root / "catalog.db")) as db:
+        db.execute("delete from bundles")
+        db.commit()
+    found = verify(store, [])
+    assert not found.whole
+    assert any(result.bundle[:16] in str(problem) for problem in found.problems)
 
 
 def test_without_an_embedding_the_guard_reads_scores_and_says_so(store: Store, bring: Bring) -> None:
