@@ -91,11 +91,11 @@ def test_probabilities_may_tell_where_answers_do_not(bring: Bring, tmp_path: Pat
     ("columns", "rows", "code"),
     [
         (["text"], [["tea"]], "expect.columns"),
-        (["item_id", "answer"], [["1", "tea"]], "expect.columns"),
+        (["item_id", "answer"], [["1", "tea"]], "table.columns"),
         (["text", "answer"], [["tea", "coffee"]], "expect.class"),
         (["text", *CLASSES], [["tea", "a", "b", "c"]], "expect.item"),
         (["text", "answer"], [["", "tea"]], "expect.item"),
-        (["text", "answer"], [], "expect.table"),
+        (["text", "answer"], [], "table.unreadable"),
         (["text", *CLASSES], [["tea", "nan", "nan", "nan"]], "import.differs"),
     ],
 )

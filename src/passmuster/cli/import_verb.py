@@ -46,6 +46,10 @@ def import_(
         Path | None,
         typer.Option("--expect", help="A table of items with the model's answers where it was made: must be the same."),
     ] = None,
+    learnt_from: Annotated[
+        Path | None,
+        typer.Option("--learnt-from", help="A table of what the model learnt from: copies are left out of its test."),
+    ] = None,
 ) -> None:
     """Bring in a model that was made elsewhere: an ONNX file, with its preprocessing and its
     classes named, or a folder of transformers.
@@ -61,8 +65,8 @@ def import_(
         pin_answers(store, session.progress)
     result = import_model(
         store, path, labels=labels, preprocess=preprocess or (), output=output, scores=scores, embedding=embedding,
-        calibrate=calibrate, accept_classes=accept_classes, expect=expect, dry_run=session.dry_run,
-        progress=session.progress,
+        calibrate=calibrate, accept_classes=accept_classes, expect=expect, learnt_from=learnt_from,
+        dry_run=session.dry_run, progress=session.progress,
     )  # fmt: skip
     session.done(
         result, lines_of(result), f"muster evaluate {result.bundle[:16]}" if result.bundle else "muster import"

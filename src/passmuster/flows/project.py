@@ -137,6 +137,7 @@ class Project:
         calibrate: bool = False,
         accept_classes: bool = False,
         expect: str | Path | None = None,
+        learnt_from: str | Path | None = None,
     ) -> ImportResult:
         """Bring in an ONNX file or a folder as a bundle: ``preprocess=["tokenizer=tokenizer.json", "max_tokens=128"]``.
 
@@ -157,6 +158,7 @@ class Project:
             calibrate=calibrate,
             accept_classes=accept_classes,
             expect=None if expect is None else Path(expect),
+            learnt_from=None if learnt_from is None else Path(learnt_from),
             progress=self.progress,
         )
 

@@ -190,7 +190,9 @@ def describe_training(store: Store, draft: Draft, bundle: Bundle, predictor: Pre
     manifest = predictor.bundle.manifest
     section: dict[str, Any] = {"run": bundle.run, "rung": manifest.rung, "head": manifest.head, "origin": bundle.origin}
     if bundle.origin == "imported":
-        section["imported"] = {name: predictor.bundle.head.get(name) for name in ("source", "n_calibration", "lacks")}
+        section["imported"] = {
+            name: predictor.bundle.head.get(name) for name in ("source", "n_calibration", "lacks", "learnt")
+        }
     path = store.runs_folder / bundle.run / "rungs.json"
     if bundle.run and path.is_file():
         try:

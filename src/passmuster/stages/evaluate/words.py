@@ -242,10 +242,14 @@ def not_known_of_imported(imported: Mapping[str, Any] | None) -> list[str]:
     """
     if not imported:
         return []
-    lines = [
-        "What the model learnt from: it was made elsewhere. If it has met these test items, or copies of them, it does "
-        "better here than it will in service."
-    ]
+    n_learnt = (imported.get("learnt") or {}).get("n", 0)
+    if n_learnt:
+        known = (
+            f"{count(n_learnt, 'item')} were named, and copies of them left out. If there were others, or near-copies"
+        )
+    else:
+        known = "it was made elsewhere. If it has met these test items, or copies of them"
+    lines = [f"What the model learnt from: {known}, it does better here than it will in service."]
     if "embedding" in (imported.get("lacks") or ()):
         lines.append(
             "Strange items that the model is sure about: it gives no embedding, so that its guard sees scores alone."

@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from passmuster.core.config import DataConfig
-from passmuster.core.errors import DataError, NotFoundError
+from passmuster.core.errors import DataError
 from passmuster.core.records import Payload
 from passmuster.modality.base import Modality
 from passmuster.runtime.answers import softmax
+from passmuster.stages.importing.rows import content_column, item_in, read_rows
 
 MAX_ROWS = 2_000
-MAX_BYTES = 256 * 2**20
 LEAST_AGREEMENT = 0.99  # of answers, as the policy's `parity.v1` asks; the rest may be ties that rounding breaks
 MAX_DIFFERENCE = 0.01  # of a probability: float16 against float32 stays below, other preprocessing does not
-CONTENT = {"text": ("text", "item"), "image": ("path", "file", "item")}
 ANSWER = ("answer", "label", "prediction", "predicted")
 
 
@@ -45,21 +43,19 @@ def read_expected(path: Path, modality: Modality, config: DataConfig, classes: S
 
     Raises
     ------
-    NotFoundError
-        ``expect.none``.
-    DataError
-        ``expect.table``, ``expect.columns``, ``expect.class``, ``expect.item``.
+    NotFoundError, DataError
+        ``table.*``; ``expect.columns``, ``expect.class``, ``expect.item``.
     """
-    rows = _rows(path)
+    rows = read_rows(path, MAX_ROWS)
     columns = list(rows[0])
-    content = next((name for name in CONTENT[modality.name] if name in columns), "")
+    content = content_column(columns, modality, path)
     answer = next((name for name in ANSWER if name in columns and name not in classes), "")
     each = all(name in columns for name in classes)
-    if not content or not (answer or each):
+    if not (answer or each):
         raise DataError(
-            "expect.columns", "the table needs the items, and what the model said of them", where=path,
+            "expect.columns", "the table does not tell what the model said of its items", where=path,
             value=", ".join(columns[:9]),
-            limit=f"{CONTENT[modality.name][0]}, and {ANSWER[0]} or a column for each class",
+            limit=f"{ANSWER[0]}, or a column for each class",
         )  # fmt: skip
     number = {name: i for i, name in enumerate(classes)}
     payloads, where, answers, probabilities = [], [], [], []
@@ -68,16 +64,9 @@ def read_expected(path: Path, modality: Modality, config: DataConfig, classes: S
         if answer and str(row[answer]) not in number:
             raise DataError("expect.class", "the model has no such class", value=row[answer], where=place)
         try:
-            if row[content] is None:
-                raise ValueError("there is no item")
-            data = (
-                str(row[content]).encode()
-                if modality.name == "text"
-                else (path.parent / str(row[content])).read_bytes()
-            )
-            payloads.append(modality.decode(data, config))
+            payloads.append(item_in(row[content], path, modality, config))
             probabilities.append([float(row[name]) for name in classes] if each else [])
-        except (DataError, OSError, TypeError, ValueError) as error:
+        except (DataError, TypeError, ValueError) as error:
             raise DataError("expect.item", f"the row cannot be read: {error}", where=place) from error
         answers.append(number[str(row[answer])] if answer else -1)
         where.append(place)
@@ -116,26 +105,3 @@ def compare(expected: Expected, logits: np.ndarray, classes: Sequence[str]) -> s
             next="look at --preprocess, --scores and the order of --labels",
         )  # fmt: skip
     return f"answers as where it was made: {said}"
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    import polars as pl
-
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        raise NotFoundError(
-            "expect.none", "there is no such table of a usual size", limit=f"{MAX_BYTES:,} bytes", where=path
-        )
-    try:
-        match path.suffix.lower():
-            case ".parquet":
-                table = pl.read_parquet(path, n_rows=MAX_ROWS)
-            case ".jsonl" | ".ndjson":
-                table = pl.read_ndjson(path, n_rows=MAX_ROWS)
-            case suffix:
-                separator = "\t" if suffix == ".tsv" else ","
-                table = pl.read_csv(path, n_rows=MAX_ROWS, separator=separator, infer_schema=False)
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise DataError("expect.table", f"the table cannot be read: {error}", where=path) from error
-    if not len(table):
-        raise DataError("expect.table", "the table has no rows", where=path)
-    return table.to_dicts()

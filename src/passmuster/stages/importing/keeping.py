@@ -26,7 +26,11 @@ KIND = "imported"
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import left. `temperature` and `n_calibration` are 1 and 0 when the scores were taken as they are."""
+    """What an import left. `temperature` and `n_calibration` are 1 and 0 when the scores were taken as they are.
+
+    `n_learnt` items were said to be what it learnt from, and `learnt` is the SHA-256 of their keyed digests; 0 and ""
+    when nothing was said.
+    """
 
     bundle: str
     path: str
@@ -40,6 +44,8 @@ class ImportResult:
     temperature: float
     n_calibration: int
     n_asked: int
+    n_learnt: int
+    learnt: str
     notes: tuple[str, ...]
 
 
@@ -53,6 +59,7 @@ def describe_head(result: ImportResult) -> dict[str, Any]:
         "temperature": round(result.temperature, 6),
         "n_calibration": result.n_calibration,
         "embedding": result.embedding,
+        "learnt": {"n": result.n_learnt, "sha256": result.learnt},
         "lacks": [] if result.embedding else ["embedding"],
     }
 
@@ -87,6 +94,7 @@ def record(store: Store, result: ImportResult) -> None:
     facts = {
         "source": dict(result.source), "classes": list(result.classes), "scores": result.scores,
         "temperature": result.temperature, "n_calibration": result.n_calibration,
+        "learnt": {"n": result.n_learnt, "sha256": result.learnt},
     }  # fmt: skip
     plain = json.loads(json.dumps(to_plain(facts)))
     write_atomic(store.runs_folder / result.run / "args.json", json.dumps(plain, indent=1).encode())

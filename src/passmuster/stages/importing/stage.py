@@ -22,6 +22,7 @@ from passmuster.core.errors import UsageError
 from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.learn.calibration import fit_temperature
+from passmuster.learn.checkpoint import write_atomic
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
 from passmuster.runtime.bundle import encoder_key, write_bundle
@@ -33,6 +34,8 @@ from passmuster.stages.importing.classes import match_classes, name_classes, rea
 from passmuster.stages.importing.expected import compare, read_expected
 from passmuster.stages.importing.folder import bring_folder
 from passmuster.stages.importing.keeping import ImportResult, describe_head, describe_reference, keep_parity, record
+from passmuster.stages.importing.learnt import FILE as LEARNT
+from passmuster.stages.importing.learnt import Learnt, read_learnt, told
 from passmuster.stages.importing.rewrite import LOGITS, with_answers
 from passmuster.stages.importing.trial import ask
 from passmuster.store.snapshots import read_snapshot
@@ -56,6 +59,7 @@ def import_model(
     calibrate: bool = False,
     accept_classes: bool = False,
     expect: Path | None = None,
+    learnt_from: Path | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ImportResult:
@@ -72,6 +76,7 @@ def import_model(
         learnt from
     accept_classes : take a model whose classes are not those of the project's labels
     expect : a table of items with what the model said of them where it was made; what differs is refused
+    learnt_from : a table of the items that the model learnt from; copies of them are left out of its test
     dry_run : do all of it but write; `bundle`, `path` and `run` are ""
 
     Raises
@@ -103,6 +108,9 @@ def import_model(
                 path, modality, preprocess=preprocess, output=output, scores=scores, embedding=embedding
             )  # fmt: skip
         notes = list(brought.notes)
+        learnt = Learnt() if learnt_from is None else read_learnt(store, learnt_from, modality)
+        if learnt.digests:
+            notes.append(told(store, learnt))
         sample = read_sample(store, snapshot, modality, progress)
         asked = ask_as_it_came(brought, modality, sample, Path(folder), progress)
         classes = name_classes(given, brought.scores.classes, asked.width)
@@ -131,7 +139,8 @@ def import_model(
         result = ImportResult(
             bundle="", path="", run="", snapshot=snapshot.digest, classes=classes, source=brought.source,
             scores=brought.scores.kind, embedding=brought.embedding, novelty=novelty, temperature=temperature,
-            n_calibration=len(calibration.labels), n_asked=len(sample.items), notes=tuple(notes),
+            n_calibration=len(calibration.labels), n_asked=len(sample.items),
+            n_learnt=len(learnt.digests), learnt=learnt.sha256, notes=tuple(notes),
         )  # fmt: skip
         if dry_run:
             return result
@@ -155,6 +164,8 @@ def import_model(
         )
         result = replace(result, bundle=digest, path=str(where), run=run)
         keep_parity(store, run, sample, asked.logits / temperature)
+        if learnt.digests:
+            write_atomic(store.runs_folder / run / LEARNT, learnt.data)
         record(store, result)
     for note in notes:
         progress.say(note)
