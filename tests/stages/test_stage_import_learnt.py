@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,14 +39,14 @@ def store(tmp_path: Path, texts: Path) -> Store:
 def bring(store: Store, tmp_path: Path) -> Bring:
     """Import the topics' model, which learnt from these texts."""
 
-    def run(learnt: list[str] | None = None) -> ImportResult:
+    def run(learnt: list[str] | None = None, **said: Any) -> ImportResult:
         words = [f"tokenizer={write_tokenizer(tmp_path / 'tokenizer.json')}", "max_tokens=32"]
         path, table = save(topic_model(), tmp_path / "model.onnx"), None
         if learnt is not None:
             table = tmp_path / "learnt.csv"
             with table.open("w", newline="") as file:
                 csv.writer(file).writerows([["text", "label"], *([text, "x"] for text in learnt)])
-        return import_model(store, path, labels=",".join(CLASSES), preprocess=words, learnt_from=table)
+        return import_model(store, path, labels=",".join(CLASSES), preprocess=words, learnt_from=table, **said)
 
     return run
 
@@ -80,6 +81,14 @@ def test_copies_that_are_added_later_are_left_out_too(store: Store, bring: Bring
     (tmp_path / "later.csv").write_text(later)
     add(store, tmp_path / "later.csv")
     assert evaluate(store, result.bundle).report.n_test == N_TEST + 1
+
+
+def test_what_it_learnt_from_does_not_calibrate_it(store: Store, bring: Bring, texts: Path) -> None:
+    with texts.open() as file:
+        labelled = [row["text"] for row in csv.DictReader(file) if row["split"] == "train" and row["label"]]
+    assert bring(labelled[:3], calibrate=True).n_calibration == len(labelled) - 3
+    with pytest.raises(DataError, match="too few training labels"):
+        bring(labelled, calibrate=True)
 
 
 @pytest.mark.parametrize("change", ["edit", "remove"])

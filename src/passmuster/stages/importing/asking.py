@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from passmuster.core.errors import DataError, IntegrityError
-from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload, Snapshot
 from passmuster.modality.base import Modality
 from passmuster.runtime.engine import Engine
@@ -21,6 +20,7 @@ from passmuster.store.store import Store
 
 MAX_ASKED = 2_000  # items of the pool that the model is asked about, and that its guard learns as ordinary
 MAX_HELD = 1_000  # of the reference, for the guard's threshold
+N_FIRST = 16  # items that tell what kind of scores a graph gives
 MAX_CALIBRATION = 5_000
 MIN_CALIBRATION = 20  # labels below which a temperature would follow chance
 
@@ -39,7 +39,7 @@ class Sample:
         return where_of(self.items)
 
 
-def read_sample(store: Store, snapshot: Snapshot, modality: Modality, progress: Progress) -> Sample:
+def read_sample(store: Store, snapshot: Snapshot, modality: Modality) -> Sample:
     """A draw of the pool and of the reference, decoded.
 
     Raises
@@ -57,7 +57,6 @@ def read_sample(store: Store, snapshot: Snapshot, modality: Modality, progress: 
             where=f"snapshot {snapshot.digest[:16]}", next="muster add PATH with a few more items, labelled or not",
         )  # fmt: skip
     items = [*pool, *held]
-    progress.say(f"asking the model about {len(items):,} items that are not for the test")
     return Sample(items, decoded(store, modality, items), len(pool))
 
 
@@ -74,23 +73,22 @@ def decoded(store: Store, modality: Modality, items: Sequence[Item]) -> list[Pay
 
 @dataclass(frozen=True)
 class Asked:
-    """The model as it came, ready to be asked, and what it said of the sample: logits (n, c) in numpy's own way."""
+    """The model as it came, ready to be asked. `width` is the number of its scores."""
 
     engine: Engine
     prepare: Prepare
     width: int
-    logits: np.ndarray
     brought: Brought
 
     def logits_of(self, payloads: Sequence[Payload], where: Sequence[str]) -> np.ndarray:
-        """Logits (m, c) of other items, checked like the first."""
+        """Logits (m, c) of items, in numpy's own way, after checking every score."""
         scores = ask(self.engine, self.prepare, payloads, where)[SCORES]
         check_scores(scores, self.brought.scores, where)
         return as_logits(scores, self.brought.scores.kind, one_column=self.width == 1)
 
 
-def ask_as_it_came(brought: Brought, modality: Modality, sample: Sample, folder: Path, progress: Progress) -> Asked:
-    """Ask the graph, its own operators alone, and check what it says."""
+def open_as_it_came(brought: Brought, modality: Modality, sample: Sample, folder: Path) -> Asked:
+    """Load the graph, its own operators alone, and check what it says of a few items, before it is asked about all."""
     for name, data in brought.feeding.assets.items():
         (folder / name).write_bytes(data)
     preprocess = {"steps": list(brought.feeding.steps)}
@@ -102,13 +100,13 @@ def ask_as_it_came(brought: Brought, modality: Modality, sample: Sample, folder:
             "import.unreadable", error.what, where=brought.source["file"],
             next="convert the model again: ONNX Runtime does not take it as it is",
         ) from error  # fmt: skip
-    found = ask(engine, prepare, sample.payloads, sample.where)
-    width = check_scores(found[SCORES], brought.scores, sample.where)
+    few = slice(0, N_FIRST)
+    found = ask(engine, prepare, sample.payloads[few], sample.where[few])
+    width = check_scores(found[SCORES], brought.scores, sample.where[few])
     if brought.embedding:
         check_embedding(found[EMBEDDING], brought.embedding)
     check_company(engine, prepare, sample.payloads, sample.where)
-    logits = as_logits(found[SCORES], brought.scores.kind, one_column=width == 1)
-    return Asked(engine, prepare, width, logits, brought)
+    return Asked(engine, prepare, width, brought)
 
 
 @dataclass(frozen=True)
@@ -120,9 +118,16 @@ class Calibration:
 
 
 def read_calibration(
-    store: Store, snapshot: Snapshot, modality: Modality, classes: Sequence[str], asked: Asked
+    store: Store,
+    snapshot: Snapshot,
+    modality: Modality,
+    classes: Sequence[str],
+    asked: Asked,
+    learnt: Collection[str],
 ) -> Calibration:
     """The training labels of the project that name a class of the model, and the model's logits for their items.
+
+    Items whose content is among those that the model is known to have `learnt` from, by keyed digest, are left out.
 
     Raises
     ------
@@ -131,7 +136,9 @@ def read_calibration(
     """
     view = training_view(store, snapshot)
     number = {name: i for i, name in enumerate(classes)}
-    items = [i for i in view.pool if i.key in view.labels and view.labels[i.key].label in number]
+    known = frozenset(learnt)
+    labelled = [i for i in view.pool if i.key in view.labels and view.labels[i.key].label in number]
+    items = [item for item in labelled if item.digest not in known]
     if len(items) < MIN_CALIBRATION:
         raise DataError(
             "import.few_labels", "too few training labels to calibrate by", value=len(items), limit=MIN_CALIBRATION,

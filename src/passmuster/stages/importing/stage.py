@@ -28,7 +28,7 @@ from passmuster.modality.find import modalities
 from passmuster.runtime.bundle import encoder_key, write_bundle
 from passmuster.runtime.engine import Engine, EngineChoice
 from passmuster.runtime.guard import fit_guard
-from passmuster.stages.importing.asking import Calibration, Sample, ask_as_it_came, read_calibration, read_sample
+from passmuster.stages.importing.asking import Calibration, Sample, open_as_it_came, read_calibration, read_sample
 from passmuster.stages.importing.brought import Brought, bring_onnx
 from passmuster.stages.importing.classes import match_classes, name_classes, read_names
 from passmuster.stages.importing.expected import compare, read_expected
@@ -111,17 +111,18 @@ def import_model(
         learnt = Learnt() if learnt_from is None else read_learnt(store, learnt_from, modality)
         if learnt.digests:
             notes.append(told(store, learnt))
-        sample = read_sample(store, snapshot, modality, progress)
-        asked = ask_as_it_came(brought, modality, sample, Path(folder), progress)
+        sample = read_sample(store, snapshot, modality)
+        asked = open_as_it_came(brought, modality, sample, Path(folder))
         classes = name_classes(given, brought.scores.classes, asked.width)
+        notes += match_classes(classes, snapshot.classes, accept=accept_classes)
         if expect is not None:
             expected = read_expected(expect, modality, store.config.data, classes)
             notes.append(compare(expected, asked.logits_of(expected.payloads, expected.where), classes))
-        notes += match_classes(classes, snapshot.classes, accept=accept_classes)
-
+        progress.say(f"asking the model about {len(sample.items):,} items that are not for the test")
+        logits = asked.logits_of(sample.payloads, sample.where)
         temperature, calibration = 1.0, Calibration()
         if calibrate:
-            calibration = read_calibration(store, snapshot, modality, classes, asked)
+            calibration = read_calibration(store, snapshot, modality, classes, asked, learnt.digests)
             temperature = fit_temperature(calibration.logits, calibration.labels)
         graph = with_answers(
             brought.reduced, brought.scores.kind, len(classes), one_column=asked.width == 1,
@@ -142,6 +143,8 @@ def import_model(
             n_calibration=len(calibration.labels), n_asked=len(sample.items),
             n_learnt=len(learnt.digests), learnt=learnt.sha256, notes=tuple(notes),
         )  # fmt: skip
+        for note in notes:
+            progress.say(note)
         if dry_run:
             return result
         run = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -163,12 +166,10 @@ def import_model(
             policy_toml=render_policy(store.config),
         )
         result = replace(result, bundle=digest, path=str(where), run=run)
-        keep_parity(store, run, sample, asked.logits / temperature)
+        keep_parity(store, run, sample, logits / temperature)
         if learnt.digests:
             write_atomic(store.runs_folder / run / LEARNT, learnt.data)
         record(store, result)
-    for note in notes:
-        progress.say(note)
     return result
 
 
