@@ -1,7 +1,14 @@
 # Everyday commands. PYTHON is the interpreter of the environment that has the package installed.
 PYTHON ?= python
 
-.PHONY: help setup check test bench docs
+# Every program in bench/ that runs and is no peer of another. SETFIT and TRAINER are interpreters of environments with the
+# peers' packages: SetFit; transformers and accelerate (finetune is left out without). QUICK=--quick makes a small run of
+# each, and keeps no results.
+BENCHES := $(sort $(filter-out %_peer,$(patsubst bench/%.py,%,$(shell grep -l __main__ bench/*.py))))
+OPTIONS_fewlabel_text = $(if $(SETFIT),--setfit $(SETFIT))
+OPTIONS_finetune = --peer $(TRAINER)
+
+.PHONY: help setup check test bench docs notebook $(BENCHES:%=bench-%)
 
 help:  ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -17,8 +24,14 @@ check:  ## format, lint, types
 test:  ## every test
 	$(PYTHON) -m pytest
 
-bench:  ## every benchmark at full length, one after the other (about three hours on two cores)
-	for program in startup watch serve story fewlabel_image; do $(PYTHON) bench/$$program.py --json bench/results/$$program.json || exit 1; done
+bench: $(addprefix bench-,$(if $(TRAINER),$(BENCHES),$(filter-out finetune,$(BENCHES))))  ## every benchmark at full length, one after the other (many hours)
+	$(if $(TRAINER),,@echo "bench/finetune.py was left out: it needs its peer (make bench TRAINER=PYTHON)")
+
+$(BENCHES:%=bench-%): bench-%:  # one of them: make bench-story
+	$(PYTHON) bench/$*.py $(QUICK) $(OPTIONS_$*)
 
 docs:  ## write the generated reference pages again
 	$(PYTHON) docs/generate.py
+
+notebook:  ## run the tutorial notebook again, its outputs included (about five minutes)
+	$(PYTHON) docs/notebook.py docs/tutorial/label-economy.ipynb

@@ -4,11 +4,7 @@ Banking77, CLINC150 (in scope), AG News (its test split, halved into pool and te
 text, so that exact copies stay on one side) and Amazon (books are the pool, the other three kinds of goods the test),
 at 8 and 16 labels per class. Every method gets the same labels; Muster also gets the rest of the pool as raw text.
 
-Encoders that see no label are fitted, and the texts embedded with them, once per set (kept in ``--cache``); a draw of
-labels then fits and chooses heads as `stages/train` does. The seconds of fitting and of embedding the pool are charged
-to every draw in full. `tuned.v1` is taught in each draw, once per fold and once by all labels; as in training, its last
-lessons and the second embedding of the pool are charged where it is chosen, its judging always. `stacked.v1` is put
-together from its two views' embeddings, as in training. SetFit runs in an environment of its own::
+How Muster's side is run, and what is charged to it, is in `text_ladder.py`. SetFit runs in an environment of its own::
 
     python bench/fewlabel_text.py --setfit ENV/bin/python --cache FOLDER
 
@@ -19,15 +15,13 @@ Runs are kept in the result file; the same command goes on where it stopped. Set
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +29,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
+from text_ladder import LADDER, STUDENT, Embedded, climb, embed
 from text_sets import MANY, SETS, Texts, draw_labels, read
 
 PER_CLASS = (8, 16)
 N_DRAWS = {"few": 10, "many": 3}
-N_SPREAD = 12_000  # unlabelled items that labels spread over, as in training
-LADDER = ("static.v1", "pretrained.v1", "stacked.v1")  # rungs whose encoders see no label
-TAUGHT = "tuned.v1"
-SCRATCH = "static.v1"  # the only rung where no encoder lies
-BATCH = 64
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """One rung's embeddings of pool and test, and the seconds of fitting and of embedding the pool."""
-
-    pool: np.ndarray
-    test: np.ndarray
-    cpu_s: float
+SCRATCH = LADDER[0]  # the only rung where no encoder lies
 
 
 def main() -> None:
@@ -111,7 +93,7 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
                 for rung in LADDER:
                     if rung not in embedded:
                         embedded[rung] = embed(name, rung, texts, cache, embedded)
-                facts = muster(embedded, texts, chosen, draw)
+                facts = climb(embedded, texts, chosen, draw)
             report.run(set=name, per_class=per_class, draw=draw, method=method, **facts)
             write(report)  # a run that is stopped has kept what it had
             cpu_s, accuracy = report.runs[-1]["cpu_s"], report.runs[-1]["accuracy"]
@@ -124,226 +106,6 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
 def wants_setfit(name: str, per_class: int, arguments: argparse.Namespace) -> bool:
     """Whether SetFit is asked for; with many classes at 8 labels per class only."""
     return bool(arguments.setfit) and not (name in MANY and per_class > min(PER_CLASS))
-
-
-# Muster
-
-
-def embed(name: str, rung: str, texts: Texts, cache: Path, before: dict[str, Embedded]) -> Embedded:
-    """Fit a rung on the raw pool and embed pool and test with what it would serve; from the cache when it is there."""
-    from passmuster.modality.find import modalities
-
-    if rung == "stacked.v1":
-        return stack([before["static.v1"], before["pretrained.v1"]], len(texts.pool))
-    file = cache / f"{name}.{rung}.{len(texts.pool)}.npz"
-    if not file.is_file():
-        modality, began = modalities["text"], time.process_time()
-        with embedder(modality.rungs[rung].export(fitted(rung, texts.pool))) as run:
-            pool = run(texts.pool)
-            cpu_s = time.process_time() - began
-            np.savez(file, pool=pool, test=run(texts.test), cpu_s=cpu_s)
-    with np.load(file) as arrays:
-        return Embedded(arrays["pool"], arrays["test"], float(arrays["cpu_s"]))
-
-
-def fitted(rung: str, pool: list[str]) -> Any:
-    """The rung's encoder, from raw texts alone."""
-    from passmuster.core.budget import Deadline
-    from passmuster.core.config import TrainConfig
-    from passmuster.learn.checkpoint import FileCheckpoint
-    from passmuster.modality.base import FitView
-    from passmuster.modality.find import modalities
-
-    with tempfile.TemporaryDirectory() as folder:
-        view = FitView(pool, np.full(len(pool), -1), 2, TrainConfig())
-        return modalities["text"].rungs[rung].fit(
-            view, Deadline.after(3600.0), FileCheckpoint(Path(folder)), np.random.default_rng(0)
-        )  # fmt: skip
-
-
-@contextlib.contextmanager
-def embedder(graph: Any) -> Iterator[Callable[[Sequence[str]], np.ndarray]]:
-    """Texts to embeddings by the engine that would serve: one thread, batches of like length."""
-    from passmuster.modality.text.rungs.stacked import preparer
-    from passmuster.runtime.engine import Engine
-
-    loaded = Engine(graph.onnx, threads=1)
-    with preparer(graph) as prepare:
-
-        def run(texts: Sequence[str]) -> np.ndarray:
-            order = np.argsort([len(text) for text in texts], kind="stable")
-            rows = [
-                loaded.run(prepare([texts[i] for i in order[at : at + BATCH]]))["embedding"]
-                for at in range(0, len(order), BATCH)
-            ]
-            back = np.empty_like(order)
-            back[order] = np.arange(len(order))
-            return np.concatenate(rows)[back].astype(np.float32)
-
-        yield run
-
-
-def stack(views: Sequence[Embedded], n_pool: int) -> Embedded:
-    """What `stacked.v1` computes, from its views' embeddings: the scales are measured as the rung does."""
-    from passmuster.modality.text.rungs.stacked import N_MEASURED, scales_of
-
-    sample = np.random.default_rng(0).choice(n_pool, min(N_MEASURED, n_pool), replace=False)
-    scales = scales_of([view.pool[sample] for view in views])
-    return Embedded(
-        np.hstack([s * view.pool for s, view in zip(scales, views, strict=True)]),
-        np.hstack([s * view.test for s, view in zip(scales, views, strict=True)]),
-        0.0,  # that of its views, which are charged themselves
-    )
-
-
-def muster(rungs: dict[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int) -> dict[str, Any]:
-    """Every rung's best head as training finds it, and what each answers on the test.
-
-    Which rung serves is settled when claims are written (`serve`), since priors are of the other sets' runs.
-    """
-    from passmuster.learn.folds import repeated_folds
-    from passmuster.learn.select import RESAMPLED
-
-    began = time.process_time()
-    classes = np.unique(texts.labels)
-    y = np.searchsorted(classes, texts.labels[chosen])
-    folds = repeated_folds(y, np.random.default_rng([draw, 0]))
-    judged = {name: judge(e, chosen, y, len(classes), folds, draw) for name, e in rungs.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        lesson = Lesson(texts, chosen, y, len(classes), folds, draw, Path(folder))
-        judged[TAUGHT] = lesson.judge()
-        cpu_s = time.process_time() - began + sum(e.cpu_s for e in rungs.values()) + START_CPU_S
-        rungs = {**rungs, TAUGHT: lesson.fit()}
-    heads = {rung: last_head(rungs[rung], chosen, y, len(classes), tried, draw) for rung, tried in judged.items()}
-    rows, first = {}, judged[SCRATCH][0].losses
-    for rung, tried in judged.items():
-        right, loss = answer(heads[rung], rungs[rung].test, np.searchsorted(classes, texts.test_labels))
-        gain = first - tried[0].losses
-        rows[rung] = {
-            "head": tried[0].kind, "accuracy": right, "log_loss": loss, "cv_log_loss": tried[0].log_loss,
-            "cv_gain": float(gain.mean()), "cv_gain_se": float(gain.std(ddof=1) / np.sqrt(len(gain))) * RESAMPLED,
-        }  # fmt: skip
-    rows[TAUGHT]["cpu_s"] = round(rungs[TAUGHT].cpu_s, 2)
-    return {"judged_cpu_s": round(cpu_s, 2), "rungs": rows}
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """One draw of labels for `tuned.v1`: judged on encoders taught per fold, then taught by all labels."""
-
-    texts: Texts
-    chosen: np.ndarray
-    y: np.ndarray
-    n_classes: int
-    folds: np.ndarray
-    draw: int
-    folder: Path
-
-    def judge(self) -> list[Any]:
-        from passmuster.core.budget import Deadline
-        from passmuster.learn.refitted import cross_validate_refitted
-        from passmuster.modality.base import N_JUDGED_BESIDE
-
-        rng = np.random.default_rng([self.draw, 2])
-        fold = np.full(len(self.texts.pool), -1)
-        fold[self.chosen] = self.folds[0]
-        others = np.setdiff1d(np.arange(len(fold)), self.chosen)
-        beside = np.sort(rng.choice(others, min(N_JUDGED_BESIDE, len(others)), replace=False))
-        items = np.concatenate([self.chosen, beside])
-        rows = list(self._rung.held_out(self._view, items, fold, Deadline.after(3600.0), self._checkpoint, rng))
-        return list(cross_validate_refitted(rows, self.y, self.folds[0], self.n_classes))
-
-    def fit(self) -> Embedded:
-        from passmuster.core.budget import Deadline
-
-        began = time.process_time()
-        rng = np.random.default_rng([self.draw, 3])
-        encoder = self._rung.fit(self._view, Deadline.after(3600.0), self._checkpoint, rng)
-        with embedder(self._rung.export(encoder)) as run:
-            pool = run(self.texts.pool)
-            cpu_s = time.process_time() - began
-            return Embedded(pool, run(self.texts.test), cpu_s)
-
-    @property
-    def _rung(self) -> Any:
-        from passmuster.modality.find import modalities
-
-        return modalities["text"].rungs[TAUGHT]
-
-    @property
-    def _view(self) -> Any:
-        from passmuster.core.config import TrainConfig
-        from passmuster.modality.base import FitView
-
-        labels = np.full(len(self.texts.pool), -1)
-        labels[self.chosen] = self.y
-        return FitView(self.texts.pool, labels, self.n_classes, TrainConfig())
-
-    @property
-    def _checkpoint(self) -> Any:
-        from passmuster.learn.checkpoint import FileCheckpoint
-
-        return FileCheckpoint(self.folder)
-
-
-def judge(
-    embedded: Embedded, chosen: np.ndarray, y: np.ndarray, n_classes: int, folds: np.ndarray, draw: int
-) -> list[Any]:
-    """Heads by cross-validated log-loss, the best first, as `stages/train/judging.py` judges them."""
-    from passmuster.learn.heads import Scaling, cross_validate_logistic
-    from passmuster.learn.pool_heads import judge_pool_heads
-
-    x = Scaling.of(embedded.pool).apply(embedded.pool)
-    logistic = cross_validate_logistic(x[chosen], y, folds, n_classes)
-    n_repeats = len(folds) if n_classes < 20 else 1  # training judges one repeat where propagation is long
-    over, labelled = spread_over(len(x), chosen, draw)
-    folds = folds[:n_repeats]
-    return list(judge_pool_heads(x[over], labelled, y, n_classes, logistic, folds))
-
-
-def spread_over(n_pool: int, chosen: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray]:
-    """The labelled items and a sample of the others, and where the labelled lie among them."""
-    others = np.setdiff1d(np.arange(n_pool), chosen)
-    if len(others) > N_SPREAD:
-        others = np.random.default_rng([draw, 1]).choice(others, N_SPREAD, replace=False)
-    over = np.sort(np.concatenate([chosen, others]))
-    return over, np.searchsorted(over, chosen)
-
-
-def last_head(
-    embedded: Embedded, chosen: np.ndarray, y: np.ndarray, n_classes: int, tried: Sequence[Any], draw: int
-) -> Any:
-    """The best head on all labels, calibrated, as `stages/train/finish.py` fits it."""
-    from passmuster.learn.heads import Scaling
-    from passmuster.learn.logistic import fit_logistic, one_hot
-    from passmuster.learn.pool_heads import POOL_HEADS
-    from passmuster.learn.shares import label_shares, share_shift
-
-    scaling, best = Scaling.of(embedded.pool), tried[0]
-    x = scaling.apply(embedded.pool)
-    if best.kind == "logistic":
-        weight, bias = fit_logistic(x[chosen], one_hot(y, n_classes), c=best.c)
-    else:
-        logistic = next(result for result in tried if result.kind == "logistic")
-        over, labelled = spread_over(len(x), chosen, draw)
-        prepared = POOL_HEADS[best.kind](x[over], labelled, y, n_classes)
-        weight, bias = prepared.fit(np.arange(len(y)), c=logistic.c, temperature=logistic.temperature)
-    head = scaling.fold(weight, bias, best.temperature)
-    shift = share_shift(head.logits(embedded.pool), label_shares(y, n_classes))
-    return replace(head, bias=head.bias + shift)
-
-
-def answer(head: Any, test: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Share of the test answered rightly, and the mean negative log-likelihood of its labels in nats."""
-    from passmuster.learn.calibration import log_losses
-
-    logits = head.logits(test)
-    return float((logits.argmax(axis=1) == truth).mean()), float(log_losses(logits, truth).mean())
-
-
-# Charged to every draw of ours for what a training process does besides: imports took 1.1 s. Comparing engines, guard
-# and bundle are not measured here.
-START_CPU_S = 3.0
 
 
 # Peers
@@ -410,7 +172,7 @@ def serve(report: harness.Report) -> None:
                 measured = [(row["cv_gain"], row["cv_gain_se"]) for row in rows.values()]
                 run["rung"] = next(s.name for s in stand(list(rows), measured, known) if s.chosen)
                 run["head"], run["accuracy"] = (rows[run["rung"]][key] for key in ("head", "accuracy"))
-                if TAUGHT in rows:
+                if STUDENT in rows:
                     run["cpu_s"] = round(run["judged_cpu_s"] + rows[run["rung"]].get("cpu_s", 0.0), 2)
 
 
@@ -475,7 +237,7 @@ def found(report: harness.Report, name: str, per_class: int, method: str) -> dic
     asked = "encoder" if method == "scratch" else method
     runs = [r for r in report.runs if (r["set"], r["per_class"], r["method"]) == (name, per_class, asked)]
     if method == "encoder":  # runs of before say what the other rungs bring, not what training answers now
-        runs = [run for run in runs if TAUGHT in run["rungs"]]
+        runs = [run for run in runs if STUDENT in run["rungs"]]
     return {run["draw"]: run | run["rungs"][SCRATCH] if method == "scratch" else run for run in runs}
 
 

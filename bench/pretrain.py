@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-import fewlabel_text
 import harness
-from fewlabel_text import Embedded
+import text_ladder
+from text_ladder import Embedded
 from text_sets import Texts, draw_labels, read
 
 SETS = ("ag_news", "banking77", "clinc150")
@@ -43,6 +43,7 @@ PER_CLASS = {"ag_news": (8, 16), "banking77": (8,), "clinc150": (8,)}
 N_DRAWS = 3
 QUICK_TIME = "15s"
 BATCH = 64
+N_SPREAD = 12_000  # unlabelled texts that labels spread over
 
 
 def main() -> None:
@@ -114,7 +115,7 @@ def fit_and_embed(
             (Path(folder) / asset).write_bytes(data)
         prepare = modality.preparer(graph.preprocess, Path(folder))
         pool, test = (embed(graph.onnx, prepare, part) for part in (texts.pool, texts.test))
-        found = Embedded(pool, test, cpu_s)
+        found = Embedded(rung, pool, test, cpu_s, 0.0)
     facts = {"fit_s": round(fit_s, 1), "fit_cpu_s": round(cpu_s, 1), "graph_bytes": len(graph.onnx)}
     kept = ("plan", "step", "n_steps", "truncated", "n_texts", "n_tokens", "speed")
     return found, facts | {key: encoder.settings[key] for key in kept if key in encoder.settings}
@@ -138,7 +139,7 @@ def side_by_side(views: Sequence[Embedded]) -> Embedded:
         np.hstack([getattr(view, part) / spread for view, spread in zip(views, spreads, strict=True)])
         for part in ("pool", "test")
     )
-    return Embedded(pool.astype(np.float32), test.astype(np.float32), sum(view.cpu_s for view in views))
+    return Embedded(BESIDE, pool.astype(np.float32), test.astype(np.float32), sum(view.fit_s for view in views), 0.0)
 
 
 def judge_all(embedded: dict[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int) -> dict[str, Any]:
@@ -149,12 +150,14 @@ def judge_all(embedded: dict[str, Embedded], texts: Texts, chosen: np.ndarray, d
     classes = np.unique(texts.labels)
     y, truth = (np.searchsorted(classes, labels) for labels in (texts.labels[chosen], texts.test_labels))
     folds = repeated_folds(y, np.random.default_rng([draw, 0]))
-    judged = {rung: fewlabel_text.judge(view, chosen, y, len(classes), folds, draw) for rung, view in embedded.items()}
+    others = np.random.default_rng([draw, 1]).permutation(np.setdiff1d(np.arange(len(texts.pool)), chosen))
+    seen = np.sort(np.concatenate([chosen, others[:N_SPREAD]]))
+    judged = {rung: text_ladder.judge(view, seen, chosen, y, len(classes), folds) for rung, view in embedded.items()}
     rows: dict[str, Any] = {}
     for rung, view in embedded.items():
         tried = judged[rung]
-        head = fewlabel_text.last_head(view, chosen, y, len(classes), tried, draw)
-        right, loss = fewlabel_text.answer(head, view.test, truth)
+        head = text_ladder.last_head(view, seen, chosen, y, len(classes), tried)
+        right, loss = text_ladder.answer(head, view.test, truth)
         gain = judged[PEER][0].losses - tried[0].losses
         rows[rung] = {
             "head": tried[0].kind, "accuracy": right, "log_loss": loss, "cv_log_loss": tried[0].log_loss,

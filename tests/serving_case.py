@@ -34,7 +34,7 @@ from passmuster.runtime.signature import SIGNATURE
 from passmuster.store import dsse
 from passmuster.store.releases import add_bundle, add_release, point_channel
 from passmuster.store.store import Store
-from passmuster.store.traffic import TrafficReader
+from passmuster.store.traffic_reader import TrafficReader
 
 CLASSES = ("dark", "light")
 PREPROCESS = {

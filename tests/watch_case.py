@@ -19,7 +19,8 @@ from passmuster.store import ledger
 from passmuster.store.incidents import read_cursor, read_incidents
 from passmuster.store.releases import add_report, read_channels, read_release
 from passmuster.store.store import Store
-from passmuster.store.traffic import Record, TrafficWriter
+from passmuster.store.traffic import TrafficWriter
+from passmuster.store.traffic_segments import Record
 
 RIGHT, WRONG = "light", "dark"  # what every release answers here, and what it should not have
 POLICY = WatchPolicy(mean_observations_between_false_alarms=500.0)

@@ -17,7 +17,8 @@ import pytest
 from browser_case import LabelServer, label_server
 from label_case import dark_and_light, said, texts
 from passmuster.core.errors import ResourceError
-from passmuster.flows.label_session import LEASE_S, LabelSession
+from passmuster.flows.label_leases import LEASE_S
+from passmuster.flows.label_session import LabelSession
 from passmuster.flows.verify import verify
 from passmuster.stages.govern import add, n_unpinned
 from passmuster.stages.serve.port import take_port
@@ -204,20 +205,48 @@ def test_an_item_that_is_gone_meanwhile(store: Store) -> None:
         post("answer", keys=[second["key"]], label="ham")
 
 
-def test_two_servers_on_one_project(store: Store) -> None:
+def test_two_servers_on_one_project_never_ask_the_same(store: Store) -> None:
+    with (
+        label_server(store.folder, "--who", "ana", "--for", "train") as one,
+        label_server(store.folder, "--who", "ben", "--for", "train") as two,
+        asking(one) as ana,
+        asking(two) as ben,
+    ):
+        asked: dict[str, list[str]] = {"ana": [], "ben": []}
+        for _ in range(4):
+            for who, post in (("ana", ana), ("ben", ben)):
+                (first, *_) = some(post)
+                asked[who].append(first["key"])
+                assert post("answer", keys=[first["key"]], label="ham")["others"] == {}
+        hers = [item["key"] for item in some(ana)]
+        assert hers
+        assert not {*asked["ana"], *hers} & {*asked["ben"], *(item["key"] for item in some(ben))}
+        os.kill(one.process.pid, signal.SIGKILL)  # what she was shown is free again
+        one.process.wait()
+        seen: set[str] = set()
+        while (items := some(ben)) and not set(hers) <= seen:
+            seen |= {item["key"] for item in items}
+            ben("answer", keys=[items[0]["key"]], label="spam")
+        assert set(hers) <= seen
+        assert two.stop() == 0
+    assert sum(label == "ham" for label in said(store, "ana").values()) == 4
+    assert n_unpinned(store) == 0
+    assert verify(store).whole
+
+
+def test_two_people_may_contradict_each_other_where_an_item_was_shown_to_both(store: Store) -> None:
     with label_server(store.folder, "--who", "ana", "--for", "train") as one, asking(one) as ana:
+        (first, *_) = some(ana)
+        ana("bye")
         with label_server(store.folder, "--who", "ben", "--for", "train") as two, asking(two) as ben:
-            hers = {item["key"]: item for item in some(ana)}
-            both = [item["key"] for item in some(ben) if item["key"] in hers]
-            assert both  # each chooses by itself
-            ana("answer", keys=[both[0]], label="ham")
-            assert ben("answer", keys=[both[0]], label="spam")["others"] == {"ana": "ham"}
+            assert first["key"] in [item["key"] for item in some(ben)]
+            ana("answer", keys=[first["key"]], label="ham")  # sent late, from the page that was closed
+            assert ben("answer", keys=[first["key"]], label="spam")["others"] == {"ana": "ham"}
             assert two.stop() == 0
         assert one.stop() == 0
     with store.read() as db:
-        facts = standing_labels(db, keys=[both[0]])[both[0]]
+        facts = standing_labels(db, keys=[first["key"]])[first["key"]]
     assert [(fact.who, fact.label) for fact in facts] == [("ana", "ham"), ("ben", "spam")]
-    assert n_unpinned(store) == 0
     assert verify(store).whole
 
 

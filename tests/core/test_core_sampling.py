@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from passmuster.core.errors import UsageError
-from passmuster.core.sampling import draw, inclusion_probabilities, sizes
+from passmuster.core.sampling import draw, inclusion_probabilities, pool_order, sizes
 
 N_DRAWS = 4_000
 
@@ -60,3 +60,10 @@ def test_a_size_must_be_positive(bad: list[float]) -> None:
     with pytest.raises(UsageError) as caught:
         inclusion_probabilities(np.array(bad), 1)
     assert caught.value.code == "sampling.sizes"
+
+
+def test_a_pool_has_one_order_whose_first_items_stand_for_it() -> None:
+    order = pool_order(1_000, seed=3)
+    assert sorted(order) == list(range(1_000))
+    assert (order == pool_order(1_000, seed=3)).all()
+    assert (order != pool_order(1_000, seed=4)).any()

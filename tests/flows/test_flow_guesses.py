@@ -147,14 +147,14 @@ def test_skipped_items_come_again_only_when_asked_for(new_store, tmp_path: Path)
 def test_after_a_dozen_labels_what_waits_is_chosen_anew_but_never_the_evidence(pictures: Store) -> None:
     session = LabelSession(pictures, n=44, role=None, who="ana")
     session.wait()
-    evidence = [s.key for s in session._waiting if s.role == "test"]
+    evidence = [s.key for s in session._leases.waiting if s.role == "test"]
     assert evidence
-    before = [s.key for s in session._waiting if s.role == "train"]
+    before = [s.key for s in session._leases.waiting if s.role == "train"]
     for _ in range(30):
         (asked,) = session.take(1)
         session.answer([asked.key], "dark")
     session.wait()
-    waiting = session._waiting
+    waiting = session._leases.waiting
     shown = {s.key for turn in session.turns() for s in turn.items}
     assert [s.key for s in waiting if s.role == "test"] == [key for key in evidence if key not in shown]
     assert [s.key for s in waiting if s.role == "train"] != [key for key in before if key not in shown]

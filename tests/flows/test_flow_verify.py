@@ -285,7 +285,8 @@ def test_a_read_only_project_can_be_verified_and_says_what_it_is(new_store, monk
     from passmuster.core.errors import ResourceError
     from passmuster.store.blobs import Blobs
     from passmuster.store.store import Store
-    from passmuster.store.traffic import TrafficReader, TrafficWriter
+    from passmuster.store.traffic import TrafficWriter
+    from passmuster.store.traffic_reader import TrafficReader
 
     store = new_store()
     (blob,) = store.blobs.put_many([b"a text"])

@@ -48,6 +48,18 @@ def test_a_crop_keeps_proportions() -> None:
     assert (found == 200).all()
 
 
+def test_a_crop_needs_its_shorter_side_and_a_filter_may_be_named() -> None:
+    square = GraphInput("x", "float", (None, 1, 10, 10))
+    for short in ({}, {"short": 9}):
+        with pytest.raises(UsageError, match="needs short"):
+            feed({"scale": 255, "fit": "crop", **short}, [square])
+    steps = feed({"scale": 255, "fit": "crop", "short": 12, "filter": "bicubic"}, [square]).steps
+    assert steps[1:3] == (
+        {"op": "resize_shorter.v1", "size": 12, "filter": "bicubic"}, {"op": "centre_crop.v1", "size": 10},
+    )  # fmt: skip
+    assert feed({"scale": 255}, [square]).steps[1] == {"op": "resize.v1", "size": [10, 10], "filter": "bilinear"}
+
+
 def test_an_open_size_is_named() -> None:
     given = GraphInput("x", "float16", (None, 1, None, None))
     with pytest.raises(UsageError, match="say size"):
@@ -66,7 +78,8 @@ def test_an_open_size_is_named() -> None:
         ({"scale": 0}, "say what pixels are divided by"),
         ({"scale": 255, "mean": [0.5, 0.5]}, "one per channel"),
         ({"scale": 255, "std": 0}, "no std is 0"),
-        ({"scale": 255, "fit": "crop"}, "needs short"),
+        ({"scale": 255, "fit": "crop", "short": 9}, "cuts a square"),
+        ({"scale": 255, "filter": "sharp"}, "not sharp"),
         ({"scale": 255, "short": 9}, "belongs to fit=crop"),
         ({"scale": "much"}, "scale is a number"),
         ({"scale": 255, "colour": "rgb"}, "no preprocessing of images is called colour"),

@@ -10,7 +10,6 @@ from passmuster.core.budget import Deadline
 torch = pytest.importorskip("torch", reason="teaching an encoder needs the extra `train`")
 
 from bert_case import EPSILON, N_HEADS, random_bert  # noqa: E402  (needs torch)
-
 from passmuster.modality.text.rungs import teach  # noqa: E402
 from passmuster.modality.text.rungs.bert_network import Bert, pooled  # noqa: E402
 
@@ -34,6 +33,7 @@ def margin(embeddings: np.ndarray) -> float:
 
 def test_one_class_is_drawn_together_and_others_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teach, "LEARNING_RATE", 3e-3)  # random weights have more to learn
+    monkeypatch.setattr(teach, "N_STEPS_FEW", 60)
     bert, texts = case()
     taught, truncated = teach.teach(bert, texts, LABELS, Deadline.after(3600), seed=0)
     assert not truncated

@@ -12,7 +12,7 @@ from passmuster.core.records import Report
 from passmuster.stages.evaluate import Scope
 from passmuster.stages.evaluate.draft import Draft
 from passmuster.stages.evaluate.headline import DENSE_CLASSES, measure_classes
-from passmuster.stages.evaluate.page import sections
+from passmuster.stages.evaluate.page import confusion, sections
 from passmuster.stages.evaluate.page.cards import Library
 
 
@@ -50,7 +50,7 @@ def test_the_confusion_is_whole_and_as_large_as_its_answers(n_classes: int) -> N
 def test_the_page_shows_the_worst_and_says_what_it_leaves_out() -> None:
     report = report_of(3_000)
     page = sections.classes(report, Library(report, Scope(), {}))
-    assert page.count("<tr>") < sections.ROWS_SHOWN + sections.MORE_ROWS + sections.WORST_CLASSES + 5
+    assert page.count("<tr>") < sections.ROWS_SHOWN + sections.MORE_ROWS + confusion.WORST_CLASSES + 5
     assert f"the next {sections.MORE_ROWS} of 2,988 more classes; report.json has them all" in page
     assert "The 12 classes with most mistakes; 2,988 others are left out." in page
     assert "<b>class 0</b> taken for <b>class 1</b>" in page

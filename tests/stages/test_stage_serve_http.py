@@ -14,7 +14,7 @@ import pytest
 
 from passmuster.core.records import FeedbackRecord
 from passmuster.store.store import Store
-from passmuster.store.traffic import TrafficReader
+from passmuster.store.traffic_reader import TrafficReader
 from serving_case import CLASSES, Server, kept, maker, pictures, png, project, serving, strange
 
 MAX_BODY = 200_000

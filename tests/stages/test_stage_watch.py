@@ -20,7 +20,7 @@ from passmuster.stages.watch import loop as watch_loop
 from passmuster.stages.watch import read_status, resolve_incident, watch_once
 from passmuster.store.releases import read_release, read_releases
 from passmuster.store.store import Store
-from passmuster.store.traffic import TrafficReader
+from passmuster.store.traffic_reader import TrafficReader
 
 QUIET = [i % 20 == 0 for i in range(100)]  # 5 % errors
 BAD = [i % 2 == 0 for i in range(80)]  # 50 %

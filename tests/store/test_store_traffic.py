@@ -16,7 +16,8 @@ import pytest
 
 from passmuster.core.errors import IntegrityError, ResourceError, UsageError
 from passmuster.core.records import FeedbackRecord, TrafficRecord
-from passmuster.store.traffic import TrafficReader, TrafficWriter, expire_inputs
+from passmuster.store.traffic import TrafficWriter, expire_inputs
+from passmuster.store.traffic_reader import TrafficReader
 
 
 def asked(i: int, *, at: str = "", data: bytes | None = None) -> TrafficRecord:

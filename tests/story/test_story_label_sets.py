@@ -21,7 +21,7 @@ from passmuster.runtime.predictor import Predictor
 from passmuster.stages.govern import add
 from passmuster.store.releases import read_report
 from passmuster.store.store import Store
-from passmuster.store.traffic import TrafficReader
+from passmuster.store.traffic_reader import TrafficReader
 from serving_case import kept, maker, serving
 
 pytest.importorskip("sklearn", reason="training needs the extra `train`")

@@ -7,31 +7,34 @@ import platform
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from passmuster.cli.session import session_of
+
+if TYPE_CHECKING:
+    from passmuster.core.config import TrainConfig
 
 TESTED_TORCH = "2.13.0"
 PACKAGES = ("numpy", "scipy", "onnxruntime", "onnx", "scikit-learn", "safetensors", "tokenizers", "torch")
 
 
 def doctor(context: typer.Context) -> None:
-    """Say what this machine has: Python, packages, cores, memory, pretrained encoders found by digest."""
+    """Say what this machine has: Python, packages, cores, memory, pretrained encoders for the project's items."""
     from passmuster.core.budget import measure_machine
     from passmuster.core.config import TrainConfig, find_project, read_config
     from passmuster.core.errors import NotFoundError
-    from passmuster.modality.text.rungs.known_encoders import find_encoders
 
     session = session_of(context)
     try:
         project = find_project(session.folder)
-        config = read_config(project, session.overrides).train
+        whole = read_config(project, session.overrides)
+        modality, config = whole.project.modality, whole.train
     except NotFoundError:
-        project, config = None, TrainConfig()
+        project, modality, config = None, "text", TrainConfig()
     machine = measure_machine()
-    search = find_encoders(config.encoders)
+    encoders, refused = (_image_encoders if modality == "image" else _text_encoders)(config)
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -40,15 +43,41 @@ def doctor(context: typer.Context) -> None:
         "n_cores": machine.n_cores,
         "memory_available_bytes": machine.memory_bytes,
         "matmul_gflops": round(machine.matmul_gflops, 1),
-        "encoders": [
-            {"name": e.encoder.name, "licence": e.encoder.licence, "sha256": e.encoder.sha256, "path": str(e.weights)}
-            for e in search.found
-        ],
-        "encoders_refused": search.refused,
+        "encoders": encoders,
+        "encoders_refused": refused,
+        "encoders_of": modality,
         "project": None if project is None else str(project),
         "bench_data": os.environ.get("MUSTER_BENCH_DATA", ""),
     }
     session.done(found, _lines(found), "muster init" if project is None else "muster train")
+
+
+def _text_encoders(config: TrainConfig) -> tuple[list[dict[str, str]], list[str]]:
+    """Those found by digest, and why others that were named are refused."""
+    from passmuster.modality.text.rungs.known_encoders import find_encoders
+
+    search = find_encoders(config.encoders)
+    rows = [
+        {"name": e.encoder.name, "licence": e.encoder.licence, "sha256": e.encoder.sha256, "path": str(e.weights)}
+        for e in search.found
+    ]
+    return rows, list(search.refused)
+
+
+def _image_encoders(config: TrainConfig) -> tuple[list[dict[str, str]], list[str]]:
+    """Those in the folders that were named; what licence they have, the folder's owner must know."""
+    from passmuster.core.errors import MusterError
+    from passmuster.modality.image.rungs.encoder_folder import read_encoder
+
+    rows, refused = [], []
+    for folder in config.encoders:
+        try:
+            found = read_encoder(folder, config.image_encoder_sha256)
+        except MusterError as error:
+            refused.append(str(error))
+        else:
+            rows.append({"name": found.name, "licence": "", "sha256": found.sha256, "path": str(found.weights)})
+    return rows, refused
 
 
 def _version(package: str) -> str:
@@ -68,11 +97,14 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"not installed: {', '.join(missing)} (training needs them: pip install -c constraints.txt '.[train]')"
     yield torch_line(found["packages"]["torch"])
     for encoder in found["encoders"]:
-        yield f"encoder {encoder['name']} ({encoder['licence']}), SHA-256 {encoder['sha256'][:16]}…: {encoder['path']}"
+        licence = encoder["licence"] or "licence not known here"
+        digest = encoder["sha256"] if found["encoders_of"] == "image" else f"{encoder['sha256'][:16]}…"
+        yield f"encoder {encoder['name']} ({licence}), SHA-256 {digest}: {encoder['path']}"
     for refused in found["encoders_refused"]:
         yield f"refused: {refused}"
     if not found["encoders"]:
-        yield "no pretrained encoder found: put one in a folder named by train.encoders; without, static vectors serve"
+        without = "the rungs that need none serve" if found["encoders_of"] == "image" else "static vectors serve"
+        yield f"no pretrained encoder found: put one in a folder named by train.encoders; without, {without}"
     data = found["bench_data"]
     if not data:
         yield "MUSTER_BENCH_DATA is not set: tests on real data sets skip"

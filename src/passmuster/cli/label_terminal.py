@@ -40,11 +40,11 @@ def ask(session: LabelSession) -> None:
     list_classes(session)
     while session.n_done < session.n:
         found = session.take(1)
-        if not found:
+        while not found:
             session.wait()
             found = session.take(1)
-        if not found:
-            return
+            if not found and not session.choosing:  # what was chosen was asked elsewhere: then others are chosen
+                return
         if not show(session, found[0], n_last):
             continue
         n_last = len(session.classes)

@@ -155,13 +155,15 @@ class ServeConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What training may use. `encoders` are folders, seen from the project's, with known encoders: by digest."""
+    """What training may use. `encoders` are folders, seen from the project's; those of texts must be known ones."""
 
     time: str = "10m"
     max_cost: Annotated[float, NOT_NEGATIVE] = 0.0  # money of [cost]; 0: no limit
     max_memory: str = ""
     seed: Annotated[int, NOT_NEGATIVE] = 0
     encoders: tuple[str, ...] = ()
+    image_encoder_sha256: tuple[str, ...] = ()  # that an image encoder's weights must have one of; empty: any
+    image_pooling: Literal["both", "cls", "mean"] = "both"  # class token, mean of the patches, or both side by side
     pretrained: bool = True
     rungs: tuple[str, ...] = ()  # empty: every rung of the modality
     decide_at: Annotated[float, OPEN_RATE] = (

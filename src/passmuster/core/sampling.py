@@ -6,11 +6,24 @@ estimate needs (Horvitz and Thompson 1952).
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 
 from passmuster.core.errors import UsageError
 
 FLOOR = 0.1  # share of the draw that is uniform, so that a model that errs where it is sure is found out
+
+
+def pool_order(n: int, seed: int) -> np.ndarray:
+    """Positions of a pool of `n` items, shuffled: wherever its first ones stand for it, they are the same ones.
+
+    What one stage embedded, another then finds in the cache.
+
+    >>> bool((pool_order(100, seed=0)[:5] == pool_order(100, seed=0)[:5]).all())
+    True
+    """
+    return np.random.default_rng([seed, zlib.crc32(b"pool")]).permutation(n)
 
 
 def sizes(risk: np.ndarray, *, floor: float = FLOOR) -> np.ndarray:

@@ -23,10 +23,12 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Item, Role
 from passmuster.flows.answers import pin_answers
 from passmuster.flows.guesses import EmbeddedPool, Guess
+from passmuster.flows.label_leases import Leases
 from passmuster.flows.labelling import Suggestion, suggest
 from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, skip, skipped, withdraw
 from passmuster.stages.govern.class_names import clean_name
-from passmuster.store.items import read_items, read_labels
+from passmuster.store.claims import Claims
+from passmuster.store.items import read_items, read_labels, standing_labels
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
@@ -34,9 +36,7 @@ from passmuster.store.store import Store
 CHOOSE_EVERY = 12  # labels for learning after which the items that wait are chosen anew
 SPARE = 12  # chosen besides, because some may be shown while others are being chosen
 KEPT_TURNS = 10_000  # that can be undone
-# A place that was not heard of for so long is closed, or its browser crashed: others are asked what it was shown. An
-# open page says something every few seconds, one in the background does not.
-LEASE_S = 120.0
+CLAIMS = "labelling"  # folder of the store
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,12 @@ class LabelSession:
         self.task: Task = store.config.project.task
         self.problem: MusterError | None = None
         self.guesses: dict[str, Guess] = {}
-        self._progress, self._clock = progress or Silent(), clock
+        self._progress = progress or Silent()
         self._lock = threading.RLock()
         self._worker = ThreadPoolExecutor(1, "muster-choose")
         self._jobs: list[Future[None]] = []
-        self._waiting: list[Suggestion] = []  # chosen, shown to nobody
-        self._shown: dict[str, tuple[Suggestion, str]] = {}  # item key -> and where, in the order shown
-        self._pictured: set[str] = set()  # shown in a grid without having waited to be asked
-        self._heard: dict[str, float] = {}  # place -> when it last said something
-        self._released: dict[str, Suggestion] = {}  # shown once at a place that is closed; its answer still counts
+        self._claims = Claims(store.root / CLAIMS)
+        self._leases = Leases(clock, may_ask=self._may_ask, give_back=self._claims.give_back)
         self._turns: list[Turn] = []
         self._done: set[str] = set()  # item keys labelled in this session
         self._since_choice = 0
@@ -122,46 +119,37 @@ class LabelSession:
         """Wait until what is being chosen is chosen; its problem is raised."""
         for job in list(self._jobs):
             job.result()
-        if self.problem and not self._waiting and not self._shown:
+        if self.problem and not self._leases:
             raise self.problem
 
     def take(self, n: int, place: str = "") -> list[Suggestion]:
         """Up to `n` items for one place: those it was shown and has not answered first, then new ones.
 
-        No item is shown at two places.
+        No item is shown at two places, nor in two processes, nor after it was answered in another one.
         """
         with self._lock:
-            self.hear(place)
-            for silent in [where for where, at in self._heard.items() if where and self._clock() - at > LEASE_S]:
-                self.release(silent)
-            mine = [suggestion for suggestion, where in self._shown.values() if where == place][:n]
-            while len(mine) < n and self._waiting:
-                suggestion = self._waiting.pop(0)
-                self._shown[suggestion.key] = (suggestion, place)
-                mine.append(suggestion)
+            before = len(self._leases)
+            mine = self._leases.take(n, place)
+            if len(self._leases) < before and self.role != "test":  # others got some: choose what to ask instead
+                self._later(lambda: self._choose(self._missing(), "train"))
             return [self.guessed(suggestion) for suggestion in mine]
 
     def hear(self, place: str) -> None:
         """Note that a place is alive."""
         with self._lock:
-            self._heard[place] = self._clock()
+            self._leases.hear(place)
 
     def release(self, place: str) -> None:
         """A place was closed: what it was shown and did not answer waits again, first in the order."""
         with self._lock:
-            self._heard.pop(place, None)
-            back = [suggestion for suggestion, where in self._shown.values() if where == place]
-            for suggestion in back:
-                del self._shown[suggestion.key]
-                self._released[suggestion.key] = suggestion
-            self._waiting = [*(s for s in back if s.key not in self._pictured), *self._waiting]
+            self._leases.release(place)
 
     def gone(self, keys: Collection[str], place: str) -> list[str]:
         """Those of `keys` that were released here, and since then answered or shown elsewhere."""
         with self._lock:
             return [
                 key for key in keys
-                if key in self._released and (key in self._done or self._shown.get(key, (None, place))[1] != place)
+                if self._leases.was_released(key) and (key in self._done or self._leases.elsewhere(key, place))
             ]  # fmt: skip
 
     def guessed(self, suggestion: Suggestion) -> Suggestion:
@@ -178,7 +166,7 @@ class LabelSession:
                 key
                 for key, guess in self.guesses.items()
                 if guess.label == label and key not in self._labels and key not in self._aside
-                and self._shown.get(key, (None, place))[1] == place
+                and not self._leases.elsewhere(key, place)
             ]  # fmt: skip
             rng = np.random.default_rng([len(self._turns), len(free)])
             chosen = [free[int(i)] for i in rng.permutation(len(free))[:n]]
@@ -188,12 +176,7 @@ class LabelSession:
                 for key in chosen
                 if key in items
             ]
-            for suggestion in found:
-                if suggestion.key not in self._shown:
-                    self._shown[suggestion.key] = (suggestion, place)
-                    self._pictured.add(suggestion.key)
-            self._waiting = [s for s in self._waiting if s.key not in self._shown]
-            return found, len(free)
+            return self._leases.picture(found, place), len(free)
 
     def guessed_counts(self) -> dict[str, int]:
         """How many unlabelled items of the pool the model takes for each class; {} where items carry sets of them."""
@@ -206,8 +189,7 @@ class LabelSession:
     def leave_grid(self, keys: Collection[str]) -> None:
         """Items of a grid that were neither confirmed nor marked are free again."""
         with self._lock:
-            for key in keys:
-                self._shown.pop(key, None)
+            self._leases.hide(keys)
 
     def items(self, keys: Sequence[str]) -> dict[str, Item]:
         """Items by key; those that are gone are left out."""
@@ -254,7 +236,7 @@ class LabelSession:
             raise
         with self._lock:
             for suggestion in found:
-                self._forget_shown(suggestion.key)
+                self._leases.settle(suggestion.key)
                 self._labels[suggestion.key] = (label, suggestion.role)
                 self._done.add(suggestion.key)
                 self._aside.discard(suggestion.key)
@@ -269,7 +251,7 @@ class LabelSession:
         (suggestion,) = self._shown_items([key])
         skip(self.store, key, role=suggestion.role, who=self.who)
         with self._lock:
-            self._forget_shown(key)
+            self._leases.settle(key)
             self._aside.add(key)
             self._remember(Turn((suggestion,), "", place))
             self._learn(0)
@@ -302,16 +284,16 @@ class LabelSession:
                     self._labels[suggestion.key] = (left.label, left.role)
         with self._lock:
             self._turns.remove(turn)
-            front = {suggestion.key: (suggestion, place) for suggestion in turn.items}
-            self._shown = {**front, **{k: v for k, v in self._shown.items() if k not in front}}
+            self._leases.back_in_front(turn.items, place)
+            for suggestion in turn.items:
+                self._claims.take(suggestion.key)
         return turn
 
     def drop(self, keys: Collection[str]) -> None:
         """Ask no more for items that are gone."""
         with self._lock:
-            for key in keys:
-                self._shown.pop(key, None)
-                self._aside.add(key)
+            self._leases.hide(keys)
+            self._aside.update(keys)
 
     def more(self, n: int) -> None:
         """Ask for `n` labels more."""
@@ -323,7 +305,11 @@ class LabelSession:
     def close(self) -> Pinned | None:
         """End: what was answered becomes a data-set version."""
         self._worker.shutdown(wait=True, cancel_futures=True)
-        return pin_answers(self.store, self._progress)
+        self._claims.close()
+        pinned = pin_answers(self.store, self._progress)
+        with self.store.read() as db:  # what others answered meanwhile counts too, where the end is told
+            self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
+        return pinned
 
     # --- what was done
 
@@ -354,9 +340,16 @@ class LabelSession:
             counted = Counter(role for _, role in self._labels.values())
         return {"train": counted["train"], "test": counted["test"]}
 
-    def _forget_shown(self, key: str) -> None:
-        self._shown.pop(key, None)
-        self._waiting = [suggestion for suggestion in self._waiting if suggestion.key != key]
+    def _may_ask(self, key: str) -> bool:
+        """Claim an item that no other process is asking about and none has answered since it was chosen."""
+        if not self._claims.take(key):
+            return False
+        with self.store.read() as db:
+            facts = standing_labels(db, keys=[key]).get(key, [])
+        if facts:
+            self._labels[key] = (facts[-1].label, facts[-1].role)
+            self._claims.give_back([key])
+        return not facts
 
     def _remember(self, turn: Turn) -> None:
         self._turns = [*self._turns[-KEPT_TURNS:], turn]
@@ -365,7 +358,7 @@ class LabelSession:
         """Suggestions of these items, shown now or answered before (an answer that is sent again)."""
         with self._lock:
             before = {s.key: s for turn in self._turns for s in turn.items}
-            known = {**before, **self._released, **{key: suggestion for key, (suggestion, _) in self._shown.items()}}
+            known = {**before, **self._leases.known()}
             if missing := [key for key in keys if key not in known]:
                 raise NotFoundError("label.not_shown", "this item was not asked for here", value=missing[0][:8])
             return tuple(known[key] for key in dict.fromkeys(keys))
@@ -408,29 +401,27 @@ class LabelSession:
 
     def _missing(self) -> int:
         """How many items are neither answered nor on their way, of those wanted."""
-        return self.n - len(self._done) - len(self._shown) - len(self._waiting)
+        return self.n - len(self._done) - len(self._leases)
 
     def _choose(self, n: int, role: Role | None = None) -> None:
         if n < 1:
             return
         found = self._suggest(n, role or self.role)
         with self._lock:
-            taken = {*self._shown, *(s.key for s in self._waiting)}
-            self._waiting += [s for s in found if s.key not in taken]
+            self._leases.add(found)
 
     def _choose_anew(self) -> None:
-        n = sum(s.role == "train" for s in self._waiting)
+        n = sum(s.role == "train" for s in self._leases.waiting)
         fresh = self._suggest(n + SPARE, "train", anew=True) if n else []
-        with self._lock:  # each place in the order keeps its role; what was shown meanwhile is left out
-            out = {*self._shown, *self._aside, *self._done}
-            free = iter([s for s in fresh if s.key not in out])
-            chosen = [s if s.role == "test" else next(free, None) for s in self._waiting]
-            self._waiting = [s for s in chosen if s is not None]
+        with self._lock:
+            self._leases.renew(fresh, {*self._aside, *self._done})
 
     def _suggest(self, n: int, role: Role | None, *, anew: bool = False) -> list[Suggestion]:
         with self._lock, self.store.read() as db:
             self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
-            out = {*self._aside, *self._shown, *(s.key for s in self._waiting if not anew or s.role == "test")}
+            kept = (s.key for s in self._leases.waiting if not anew or s.role == "test")
+            out = {*self._aside, *self._leases.shown, *kept}
+            out |= self._claims.others() if role != "test" else set()  # a draw of evidence is the same for all
         seed = self.store.config.train.seed
         found = suggest(self.store, n=n, role=role, skip=out, seed=seed)
         if not found:

@@ -27,6 +27,7 @@ from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.errors import IntegrityError, NotFoundError
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Label, Payload, Snapshot
+from passmuster.core.sampling import pool_order
 from passmuster.modality.base import EncoderGraph, FitView, Modality, Profile, Rung
 from passmuster.modality.find import modalities
 from passmuster.runtime.bundle import encoder_key, open_bundle
@@ -48,6 +49,7 @@ BATCH = 64
 NEEDED = ("onnx", "safetensors")  # of the extra `train`
 # Items looked at; a larger pool is sampled, the same way each time. What training embedded costs nothing more.
 MAX_POOL, MAX_COLD_POOL = 100_000, 20_000
+MAX_DEAR_POOL = 5_000  # where the encoder takes milliseconds for an item, and training embedded a sample itself
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def look_at_pool(store: Store, progress: Progress) -> Pool:
         snapshot = read_snapshot(db)
         known = read_labels(db, role="train")
         bundles = read_bundles(db)
-    most = MAX_POOL if bundles else MAX_COLD_POOL
+    most = _most(store, bundles)
     items = _sample(training_view(store, snapshot).pool, known, most, store.config.train.seed)
     labelled = np.array([i for i, item in enumerate(items) if item.key in known], dtype=np.int64)
     classes, numbers = np.unique([known[items[i].key].label for i in labelled], return_inverse=True)
@@ -88,12 +90,23 @@ def look_at_pool(store: Store, progress: Progress) -> Pool:
     return Pool(snapshot, items, embedded.matrix, embedded.by, labelled, numbers, tuple(str(name) for name in classes))
 
 
+def _most(store: Store, bundles: Sequence[Bundle]) -> int:
+    """How many items are looked at: fewer where the latest bundle's encoder is dear, or comes from elsewhere."""
+    if not bundles:
+        return MAX_COLD_POOL
+    try:
+        manifest = open_bundle(store.bundle_folder(bundles[0].path)).manifest
+    except (IntegrityError, NotFoundError):  # told where it is embedded with
+        return MAX_COLD_POOL
+    rungs = modalities[manifest.modality].rungs
+    return MAX_POOL if manifest.rung in rungs.names() and not rungs[manifest.rung].sampled else MAX_DEAR_POOL
+
+
 def _sample(pool: Sequence[Item], labels: Mapping[str, Label], most: int, seed: int) -> list[Item]:
     """The pool in its order; or every labelled item and a sample of the others, the same from call to call."""
     if len(pool) <= most:
         return list(pool)
-    drawn = np.random.default_rng([seed, zlib.crc32(b"label-pool")]).permutation(len(pool))[:most]
-    kept = set(drawn.tolist())
+    kept = set(pool_order(len(pool), seed)[:most].tolist())
     return [item for i, item in enumerate(pool) if i in kept or item.key in labels]
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from passmuster.learn.blend import in_order
 from passmuster.learn.calibration import fit_temperature
 from passmuster.learn.heads import PENALTIES, CrossValidated, Scaling, held_out
 from passmuster.learn.logistic import fit_logistic, one_hot
-from passmuster.learn.pool_heads import POOL_HEADS, in_order
+from passmuster.learn.pool_heads import POOL_HEADS
 
 # Weight and bias from the number of the fold, its scaled rows, and the positions of the labels to learn from.
 Fit = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -67,4 +68,4 @@ def cross_validate_refitted(
 
         return judge(kind, logistic.c, fit)
 
-    return in_order(logistic, with_pool("propagation"), with_pool("self-training"))
+    return in_order([logistic, *(with_pool(kind) for kind in POOL_HEADS)])

@@ -9,18 +9,14 @@ What is served is the linear head of the last round.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from passmuster.learn.heads import CrossValidated, cross_validate, standard_error
+from passmuster.learn.heads import CrossValidated, cross_validate
 from passmuster.learn.logistic import fit_logistic, one_hot, softmax
-from passmuster.learn.select import RESAMPLED
 from passmuster.learn.shares import label_shares, share_shift
-
-FEWEST_JUDGED, MARGIN = 24, 0.5
 
 
 @dataclass(frozen=True)
@@ -89,18 +85,6 @@ class SelfTraining:
             self.n_classes,
             lambda inside: self.fit(inside, c=logistic.c, temperature=logistic.temperature),
         )
-
-
-def earns_its_place(result: CrossValidated, others: Sequence[CrossValidated]) -> bool:
-    """Whether a self-trained head may be chosen before the best of `others`, all judged on the same items.
-
-    It can go badly wrong where classes are rare, and a few held-out labels do not show it: 16 of SMS spam called it the
-    best in two of six draws, and it was three and four points worse. So it has to win by `MARGIN` standard errors on
-    `FEWEST_JUDGED` labels or more.
-    """
-    best = min(others, key=lambda other: other.log_loss)
-    gains = best.losses - result.losses
-    return len(gains) >= FEWEST_JUDGED and bool(gains.mean() > MARGIN * RESAMPLED * standard_error(gains))
 
 
 def surest(probabilities: np.ndarray, n_wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

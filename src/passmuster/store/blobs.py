@@ -105,7 +105,7 @@ class Blobs:
     def _not_written(self, error: sqlite3.DatabaseError | OSError) -> ResourceError:
         return ResourceError(
             "disk.full" if isinstance(error, OSError) or disk_failed(str(error)) else "blobs.write",
-            f"the blob store could not be written: {error}; nothing of this batch was kept",
+            f"the blob store took no more, or had no room to be opened: {error}; what was there is as it was",
             where=self.path,
             next="free some disk and repeat the command",
         )

@@ -206,6 +206,8 @@ class Store:
             try:
                 db.execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
+                if "locked" not in str(error):  # nobody holds it: the disk is full, or it cannot be written
+                    raise _disk_full(path, str(error)) from error
                 raise ResourceError(
                     "lock.held",
                     f"another {name} is under way in this project",

@@ -7,9 +7,10 @@ from typing import Any
 
 from passmuster.core.errors import UsageError
 from passmuster.modality.base import Feeding, GraphInput
+from passmuster.modality.image.operations import FILTERS
 
 DTYPES = {"float": "float32", "float16": "float16", "double": "float64", "uint8": "uint8"}
-KEYS = ("size", "channels", "layout", "order", "scale", "mean", "std", "fit", "short")
+KEYS = ("size", "channels", "layout", "order", "scale", "mean", "std", "fit", "short", "filter")
 HELP = (
     "for example --preprocess size=224 --preprocess channels=3 --preprocess layout=nchw --preprocess scale=255 "
     "--preprocess mean=0.485,0.456,0.406 --preprocess std=0.229,0.224,0.225"
@@ -24,7 +25,7 @@ def feed(named: Mapping[str, Any], inputs: Sequence[GraphInput]) -> Feeding:
     ``mean`` and ``std`` (one number, or one per channel; 0 and 1 when left out) count after that scaling. ``size`` (one
     number, or height and width), ``channels`` and ``layout`` ("nchw" or "nhwc") are taken from the graph where it fixes
     them, and refused where they contradict it. ``order`` is "rgb" or "bgr". ``fit`` is "stretch" (the default), or
-    "crop": the short side to ``short`` pixels, then the middle.
+    "crop": the shorter side to ``short`` pixels, then the middle; ``filter`` is "bilinear" (the default) or another.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def feed(named: Mapping[str, Any], inputs: Sequence[GraphInput]) -> Feeding:
         "op": "standardise.v1", "input": given.name, "layout": layout, "dtype": DTYPES[given.kind],
         "order": _word(named, "order", ("rgb", "bgr"), inputs), **_scaling(named, channels, given, inputs),
     }  # fmt: skip
-    return Feeding(({"op": "to_mode.v1", "channels": channels}, _fit(named, size, inputs), last))
+    return Feeding(({"op": "to_mode.v1", "channels": channels}, *_fit(named, size, inputs), last))
 
 
 def _layout(named: Mapping[str, Any], given: GraphInput, inputs: Sequence[GraphInput]) -> str:
@@ -95,15 +96,19 @@ def _scaling(
     return found
 
 
-def _fit(named: Mapping[str, Any], size: list[int], inputs: Sequence[GraphInput]) -> dict[str, Any]:
+def _fit(named: Mapping[str, Any], size: list[int], inputs: Sequence[GraphInput]) -> list[dict[str, Any]]:
+    by = _word(named, "filter", ("bilinear", *(name for name in FILTERS if name != "bilinear")), inputs)
     if _word(named, "fit", ("stretch", "crop"), inputs) == "stretch":
         if "short" in named:
             raise _refusal("short belongs to fit=crop", inputs)
-        return {"op": "resize.v1", "size": size}
+        return [{"op": "resize.v1", "size": size, "filter": by}]
     short = _whole(named, "short", inputs)
-    if short is None or not max(size) <= short <= LARGEST_SIDE:
+    if size[0] != size[1]:
+        raise _refusal("fit=crop cuts a square, and the graph reads none", inputs)
+    if short is None or not size[0] <= short <= LARGEST_SIDE:
         raise _refusal("fit=crop needs short, the pixels of the short side before cropping, as large as size", inputs)
-    return {"op": "centre_crop.v1", "short": short, "size": size}
+    shorter = {"op": "resize_shorter.v1", "size": short, "filter": by}
+    return [shorter, {"op": "centre_crop.v1", "size": size[0]}]
 
 
 def _agreed(key: str, named: int | None, shown: int | None, inputs: Sequence[GraphInput]) -> int:

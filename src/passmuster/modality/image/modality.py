@@ -13,6 +13,8 @@ from passmuster.modality.image.twins import find_twins
 rungs: Table[Rung] = Table("rung")
 rungs.add_lazy("gradients.v1", "passmuster.modality.image.rungs.gradients:GRADIENTS")
 rungs.add_lazy("patches.v1", "passmuster.modality.image.rungs.patches:PATCHES")
+# Before the rung that takes whatever time is left.
+rungs.add_lazy("pretrained.v1", "passmuster.modality.image.rungs.pretrained:PRETRAINED")
 rungs.add_lazy("conv.v1", "passmuster.modality.image.rungs.conv:CONV")
 
 

@@ -14,6 +14,10 @@ from passmuster.modality.base import Operation, Step
 from passmuster.modality.image.read import as_image, from_pillow
 
 operations: Table[Operation] = Table("operation")
+FILTERS = {f.name.lower(): f for f in Image.Resampling}
+MAX_RATIO = (
+    8  # of the sides of an image that keeps its proportions; a strip of one pixel's height would fill the memory
+)
 
 
 @operations.entry("to_mode.v1")
@@ -35,20 +39,60 @@ def to_mode(parameters: Mapping[str, Any], folder: Path) -> Step:
 
 @operations.entry("resize.v1")
 def resize(parameters: Mapping[str, Any], folder: Path) -> Step:
-    """Every image to ``size`` pixels a side, or to ``[height, width]``; bilinear, antialiased, proportions not kept.
+    """Every image to ``size`` pixels a side, or to ``[height, width]``; antialiased, proportions not kept.
+
+    ``filter`` is the name of one of Pillow's, bilinear where none is given.
 
     >>> resize({"size": 4}, Path())([np.zeros((9, 5, 3), np.uint8)])[0].shape
     (4, 4, 3)
     """
     size = parameters["size"]
     height, width = (size, size) if isinstance(size, int) else size
+    filter_name = parameters.get("filter", "bilinear")
+    return lambda images: [_resized(pixels, height, width, filter_name) for pixels in images]
+
+
+@operations.entry("resize_shorter.v1")
+def resize_shorter(parameters: Mapping[str, Any], folder: Path) -> Step:
+    """Every image so that its shorter side has ``size`` pixels, proportions kept; antialiased by ``filter``.
+
+    Of an image more than eight times as long as wide only the middle is kept, eight to one.
+
+    >>> resize_shorter({"size": 4, "filter": "bicubic"}, Path())([np.zeros((9, 5, 3), np.uint8)])[0].shape
+    (7, 4, 3)
+    """
+    size, filter_name = int(parameters["size"]), parameters["filter"]
 
     def one(pixels: np.ndarray) -> np.ndarray:
-        if pixels.shape[:2] == (height, width):
-            return pixels
-        return from_pillow(as_image(pixels).resize((width, height), Image.Resampling.BILINEAR))
+        most = MAX_RATIO * min(pixels.shape[:2])
+        pixels = _middle(pixels, min(pixels.shape[0], most), min(pixels.shape[1], most))
+        height, width = pixels.shape[:2]
+        longer = int(size * max(height, width) / min(height, width))
+        return _resized(pixels, *((longer, size) if height > width else (size, longer)), filter_name)
 
     return lambda images: [one(pixels) for pixels in images]
+
+
+@operations.entry("centre_crop.v1")
+def centre_crop(parameters: Mapping[str, Any], folder: Path) -> Step:
+    """The middle ``size`` by ``size`` pixels of every image; none may be smaller.
+
+    >>> centre_crop({"size": 2}, Path())([np.arange(20, dtype=np.uint8).reshape(4, 5, 1)])[0][:, :, 0].tolist()
+    [[6, 7], [11, 12]]
+    """
+    size = int(parameters["size"])
+    return lambda images: [_middle(pixels, size, size) for pixels in images]
+
+
+def _resized(pixels: np.ndarray, height: int, width: int, filter_name: str) -> np.ndarray:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return from_pillow(as_image(pixels).resize((width, height), FILTERS[filter_name]))
+
+
+def _middle(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
 
 
 @operations.entry("stack.v1")
@@ -64,26 +108,6 @@ def stack(parameters: Mapping[str, Any], folder: Path) -> Step:
         return {"pixels": np.ascontiguousarray(pixels, dtype=np.float32) / np.float32(255)}
 
     return step
-
-
-@operations.entry("centre_crop.v1")
-def centre_crop(parameters: Mapping[str, Any], folder: Path) -> Step:
-    """The short side to ``short`` pixels (bilinear, antialiased, in proportion), then the middle ``[height, width]``.
-
-    >>> centre_crop({"short": 6, "size": [4, 4]}, Path())([np.zeros((9, 5, 3), np.uint8)])[0].shape
-    (4, 4, 3)
-    """
-    short, (height, width) = int(parameters["short"]), parameters["size"]
-
-    def one(pixels: np.ndarray) -> np.ndarray:
-        h, w = pixels.shape[:2]
-        new_h, new_w = max(height, round(h * short / min(h, w))), max(width, round(w * short / min(h, w)))
-        if (h, w) != (new_h, new_w):
-            pixels = from_pillow(as_image(pixels).resize((new_w, new_h), Image.Resampling.BILINEAR))
-        top, left = (new_h - height) // 2, (new_w - width) // 2
-        return pixels[top : top + height, left : left + width]
-
-    return lambda images: [one(pixels) for pixels in images]
 
 
 @operations.entry("standardise.v1")

@@ -16,6 +16,7 @@ rungs.add_lazy("static.v1", "passmuster.modality.text.rungs.static:STATIC")
 rungs.add_lazy("pretrained.v1", "passmuster.modality.text.rungs.pretrained:PRETRAINED")
 rungs.add_lazy("stacked.v1", "passmuster.modality.text.rungs.stacked:STACKED")
 rungs.add_lazy("tuned.v1", "passmuster.modality.text.rungs.tuned:TUNED")
+rungs.add_lazy("distilled.v1", "passmuster.modality.text.rungs.distilled:DISTILLED")
 rungs.add_lazy("transformer.v1", "passmuster.modality.text.rungs.transformer:TRANSFORMER")
 
 TEXT = Modality(

@@ -132,6 +132,8 @@ def pin(store: Store) -> Pinned | None:
     ResourceError
         ``lock.held`` while data or labels are being added; the answers are safe, and can be pinned afterwards.
     """
+    if not n_unpinned(store):  # so that two who begin at once do not wait for each other over nothing
+        return None
     with store.lock("add"):
         with store.read() as db:
             parent = read_snapshot(db)

@@ -37,7 +37,8 @@ from passmuster.stages.serve.requests import (
     read_predict,
 )
 from passmuster.store.store import Store
-from passmuster.store.traffic import TrafficReader, TrafficWriter
+from passmuster.store.traffic import TrafficWriter
+from passmuster.store.traffic_reader import TrafficReader
 
 KEY_HEADER = "x-muster-key"
 # What is larger is read in a thread, so that one image does not hold up everybody.

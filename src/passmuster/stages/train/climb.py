@@ -10,7 +10,8 @@ import numpy as np
 from passmuster.core.budget import Deadline
 from passmuster.modality.base import Encoder, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
-from passmuster.stages.train.embedding import choose_how_to_embed, embed, parts_of
+from passmuster.stages.train.distilling import judge_distilled, teacher_of
+from passmuster.stages.train.embedding import choose_how_to_embed, embed, embed_seen, parts_of, positions_seen
 from passmuster.stages.train.judging import judge_heads
 from passmuster.stages.train.plan import FINISH_S, Quote
 from passmuster.stages.train.step import Climb, Climbed, OutOfTimeError, Phases
@@ -37,13 +38,15 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     labels = task.labels if task.targets is None else np.full(len(task.pool), -1)  # no rung reads sets of classes
     view = FitView(task.payloads, labels, len(task.classes), step.store.config.train, encoders)
     stop = step.deadline.sooner(room)
-    judged = None
+    judged, by_fold = None, None
+    teacher = teacher_of(rung, before) if rung.teachers else None
     if rung.held_out is not None:
         losses = [(fitted.rung.name, fitted.best.losses) for fitted in before]
-        judged = judge_taught(run, task, rung, view, stop, step.rng("held out", rung.name), losses, step.head_kind)
+        found = judge_taught(run, task, rung, view, stop, step.rng("held out", rung.name), losses, step.head_kind)
         phases.end("judge")
-        if judged is None:
+        if found is None:
             raise OutOfTimeError("teaching it for each fold")
+        judged, by_fold = found
     encoder = _fitted(step, rung, view, stop)
     original = rung.export(encoder)
     phases.end("fit")
@@ -53,14 +56,35 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     graph = replace(original, onnx=served)
     key = encoder_key(served, choice, graph.preprocess, graph.assets)
     stop = step.deadline.sooner(end_s) if before else None
-    pool = embed(step, graph, choice, folder, key, task.pool, task.payloads, stop=stop, parts=parts)
+    seen = positions_seen(task, rung, step.seed)
+    items = [task.pool[i] for i in seen], [task.payloads[i] for i in seen]
+    pool = embed(step, graph, choice, folder, key, *items, stop=stop, parts=parts)
     embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop, parts=parts)
     phases.end("embed")
-    tried, spread_over, last_fit_s = judge_heads(step, rung, pool, later_s, judged)
+    if teacher is None:
+        tried, spread_over, last_fit_s = judge_heads(step, rung, pool, seen, later_s, judged)
+    else:
+        taught = embed_seen(step, teacher, stop=stop)
+        tried, spread_over, last_fit_s = (judge_distilled(task, pool, seen, teacher, taught),), None, teacher.last_fit_s
     phases.end("heads")
     for result in tried:
         run.note("head", rung=rung.name, head=result.kind, log_loss=result.log_loss, accuracy=result.accuracy)
-    return Climbed(rung, encoder, graph, choice, folder, key, tried, spread_over, last_fit_s, engines, phases)
+    return Climbed(
+        rung,
+        encoder,
+        graph,
+        choice,
+        folder,
+        key,
+        seen,
+        tried,
+        spread_over,
+        last_fit_s,
+        engines,
+        phases,
+        by_fold,
+        teacher,
+    )
 
 
 def finish_s(fitted: Sequence[Climbed]) -> float:

@@ -12,13 +12,14 @@ import numpy as np
 from passmuster.core.budget import Deadline
 from passmuster.core.matrix import Matrix
 from passmuster.core.records import Item, Payload
+from passmuster.core.sampling import pool_order
 from passmuster.learn.checkpoint import write_atomic
-from passmuster.modality.base import Encoder, EncoderGraph, Rung
+from passmuster.modality.base import Encoder, EncoderGraph, Rung, n_sampled
 from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
 from passmuster.runtime.speed import items_per_s
 from passmuster.stages.train.run_folder import read_json
 from passmuster.stages.train.step import Climb, Climbed, OutOfTimeError
-from passmuster.stages.train.task import size_of
+from passmuster.stages.train.task import Task, size_of
 
 BATCH = 64
 # Characters in a batch of texts, the longest times their number: an encoder's memory grows with it. 64 texts of 700
@@ -39,6 +40,15 @@ def parts_of(rung: Rung, encoder: Encoder, before: Sequence[Climbed]) -> list[tu
     if not rung.parts or not all(name in fitted for name in rung.parts):
         return []
     return [(fitted[name], float(s)) for name, s in zip(rung.parts, encoder.arrays["scales"], strict=True)]
+
+
+def positions_seen(task: Task, rung: Rung, seed: int) -> np.ndarray:
+    """Positions of the pool that a rung embeds, in order: all, or the labelled and a sample where embedding is dear."""
+    if not rung.sampled:
+        return np.arange(len(task.pool))
+    order = pool_order(len(task.pool), seed)
+    n = n_sampled(len(task.pool), len(task.labelled)) - len(task.labelled)
+    return np.sort(np.concatenate([task.labelled, order[task.labels[order] < 0][:n]]))
 
 
 def choose_how_to_embed(
@@ -132,6 +142,12 @@ def speed_of(
         "items_per_s": items_per_s(work, batches, [len(batch) for batch in batches], seconds=seconds / 2),
         "single_items_per_s": items_per_s(work, alone, [1] * len(alone), seconds=seconds / 2),
     }
+
+
+def embed_seen(step: Climb, climbed: Climbed, *, stop: Deadline | None = None) -> Matrix:
+    """A fitted rung's embeddings of the items it has seen, from the cache as far as they are there."""
+    items = [step.task.pool[i] for i in climbed.seen], [step.task.payloads[i] for i in climbed.seen]
+    return embed(step, climbed.graph, climbed.choice, climbed.folder, climbed.key, *items, stop=stop)
 
 
 def embed(

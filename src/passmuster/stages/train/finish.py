@@ -15,18 +15,18 @@ from passmuster.core.matrix import Matrix, blocks_of, mean_and_square
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.discriminant import fit_discriminant
 from passmuster.learn.graph import append_head
-from passmuster.learn.heads import Head, Scaling, standard_error
+from passmuster.learn.heads import CrossValidated, Head, Scaling, standard_error
 from passmuster.learn.label_set_heads import LabelSetsCrossValidated
-from passmuster.learn.logistic import fit_logistic, one_hot
 from passmuster.learn.one_vs_rest import fit_one_vs_rest, sigmoid
-from passmuster.learn.pool_heads import POOL_HEADS
+from passmuster.learn.pool_heads import fit_judged
 from passmuster.learn.shares import label_shares, share_shift
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
 from passmuster.runtime.label_sets import fit_label_sets_guard
 from passmuster.runtime.reference import payload_statistics
-from passmuster.stages.train.embedding import BATCH, batches_of, embed, speed_of
+from passmuster.stages.train.distilling import fit_student
+from passmuster.stages.train.embedding import BATCH, batches_of, embed, embed_seen, speed_of
 from passmuster.stages.train.step import Climb, Climbed
 from passmuster.stages.train.task import Task
 
@@ -41,9 +41,13 @@ DECIDE_S = 0.1  # for timing the guard
 def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
     """Write the bundle of the chosen rung; returns its digest, its folder, and facts for the run folder."""
     task = step.task
-    pool = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.pool, task.payloads)
+    pool = embed_seen(step, chosen)
     held = embed(step, chosen.graph, chosen.choice, chosen.folder, chosen.key, task.reference, task.reference_payloads)
-    head = fit_head(task, chosen, pool)
+    if chosen.teacher is None:
+        head = fit_head(task, chosen, pool)
+    else:
+        taught = embed_seen(step, chosen.teacher)
+        head = fit_student(task, chosen, pool, fit_head(task, chosen.teacher, taught), taught)
     shift = np.zeros(len(task.classes), np.float32)
     if task.targets is None:
         answered = pool[_sample(step, "shares", len(pool), MAX_SHARE_ITEMS)]
@@ -77,25 +81,25 @@ def _sample(step: Climb, use: str, n: int, most: int) -> np.ndarray:
 
 
 def fit_head(task: Task, chosen: Climbed, pool: Matrix) -> Head:
-    """The head on all training labels, with the penalty and temperature that cross-validation found."""
+    """The head on all training labels, with the penalty and temperature that cross-validation found.
+
+    `pool` are the embeddings of the items that the rung has seen.
+    """
     scaling = Scaling.of(pool)
-    labels = task.labels[task.labelled]
+    labels, labelled = task.labels[task.labelled], chosen.rows(task.labelled)
     best = chosen.best
     if isinstance(best, LabelSetsCrossValidated):
-        weight, bias = fit_one_vs_rest(scaling.apply(pool[task.labelled]), best.targets, c=best.c)
+        weight, bias = fit_one_vs_rest(scaling.apply(pool[labelled]), best.targets, c=best.c)
         folded = scaling.fold(weight, bias, best.temperature)
         return replace(folded, bias=folded.bias + best.shift)
-    if best.kind in POOL_HEADS and chosen.spread_over is not None:
-        x, place = scaling.apply(pool[chosen.spread_over]), np.searchsorted(chosen.spread_over, task.labelled)
-        logistic = next(result for result in chosen.tried if result.kind == "logistic")
-        head = POOL_HEADS[best.kind](x, place, labels, len(task.classes))
-        weight, bias = head.fit(np.arange(len(labels)), c=logistic.c, temperature=logistic.temperature)
-    elif best.kind == "discriminant":
-        x = scaling.apply(pool[task.labelled])
+    if best.kind == "discriminant":
+        x = scaling.apply(pool[labelled])
         weight, bias = fit_discriminant(x, labels, len(task.classes), shrinkage=best.c)
     else:
-        x = scaling.apply(pool[task.labelled])
-        weight, bias = fit_logistic(x, one_hot(labels, len(task.classes)), c=best.c)
+        over = task.labelled if chosen.spread_over is None else chosen.spread_over
+        heads = [head for head in chosen.tried if isinstance(head, CrossValidated)]
+        x, place = scaling.apply(pool[chosen.rows(over)]), np.searchsorted(over, task.labelled)
+        weight, bias = fit_judged(heads, x, place, labels, len(task.classes))
     return scaling.fold(weight, bias, best.temperature)
 
 
@@ -177,7 +181,10 @@ def _write_parity(step: Climb, chosen: Climbed, head: Head) -> None:
 
 
 def describe_reference(task: Task, pool: Matrix, head: Head, decide_at: float) -> dict[str, Any]:
-    """Light statistics of what the model was made from: counts, sizes, brightness, mean embedding, answers."""
+    """Light statistics of what the model was made from: counts, sizes, brightness, mean embedding, answers.
+
+    Answers and embeddings are of the part of the pool that was embedded, `pool`.
+    """
     logits = (head.logits(block) for block in blocks_of(pool))
     if task.targets is None:
         n_labels = np.bincount(task.labels[task.labelled], minlength=len(task.classes))
@@ -190,6 +197,7 @@ def describe_reference(task: Task, pool: Matrix, head: Head, decide_at: float) -
     return {
         "schema": 1,
         "n_pool": len(task.pool),
+        "n_embedded": len(pool),
         "n_reference": len(task.reference),
         "labels_per_class": dict(zip(task.classes, n_labels.tolist(), strict=True)),
         "answers_per_class": dict(zip(task.classes, answered.tolist(), strict=True)),
@@ -217,6 +225,7 @@ def rung_row(climbed: Climbed) -> dict[str, Any]:
         "truncated": bool(climbed.encoder.settings.get("truncated", False)),
         "seconds_by_phase": {name: round(value, 2) for name, value in climbed.phases.seconds.items()},
         "head": best.kind,
+        **({} if climbed.teacher is None else {"learnt_from": climbed.teacher.rung.name}),
         "log_loss": best.log_loss,
         "log_loss_se": best.log_loss_se,
         "accuracy": best.accuracy,

@@ -23,17 +23,23 @@ QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every
 
 
 def judge_heads(
-    step: Climb, rung: Rung, pool: Matrix, later_s: float, judged: tuple[CrossValidated, ...] | None = None
+    step: Climb,
+    rung: Rung,
+    pool: Matrix,
+    seen: np.ndarray,
+    later_s: float,
+    judged: tuple[CrossValidated, ...] | None = None,
 ) -> tuple[tuple[Judged, ...], np.ndarray | None, float]:
     """Heads on these embeddings by cross-validated log-loss, the best first; over what labels spread; the last fit.
 
-    `judged` are heads that were judged elsewhere, because these embeddings have seen the labels.
+    `pool` are embeddings of the items at the positions `seen` of the pool. `judged` are heads that were judged
+    elsewhere, because these embeddings have seen the labels.
     """
     task = step.task
     if judged is not None and judged[0].kind == "logistic":
         return judged, None, 0.0
     scaling = Scaling.of(pool)
-    labelled = scaling.apply(pool[task.labelled])
+    labelled = scaling.apply(pool[np.searchsorted(seen, task.labelled)])
     if task.targets is not None:  # labels are not spread: what that is worth for sets of classes was not measured
         decide_at = step.store.config.train.decide_at
         return (cross_validate_label_sets(labelled, task.targets, task.folds, decide_at),), None, 0.0
@@ -45,14 +51,14 @@ def judge_heads(
         logistic = cross_validate_logistic(labelled, labels, task.folds, n_classes)
     else:
         logistic = next(head for head in judged if head.kind == "logistic")
-    decision = step.run.decide(f"spread-{rung.name}", lambda: _how_to_spread(step, pool.shape[1], later_s))
+    decision = step.run.decide(f"spread-{rung.name}", lambda: _how_to_spread(step, len(seen), pool.shape[1], later_s))
     if not decision["n_items"]:
         return (logistic,), None, 0.0
-    chosen = spread_positions(task, int(decision["n_items"]), step.rng("spread"))
+    chosen = spread_positions(task, seen, int(decision["n_items"]), step.rng("spread"))
     last_s = _pool_heads_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
     if judged is not None:
         return judged, chosen, last_s
-    x, folds = scaling.apply(pool[chosen]), task.folds[: int(decision["n_repeats"])]
+    x, folds = scaling.apply(pool[np.searchsorted(seen, chosen)]), task.folds[: int(decision["n_repeats"])]
     place = np.searchsorted(chosen, task.labelled)
     return judge_pool_heads(x, place, labels, n_classes, logistic, folds), chosen, last_s
 
@@ -63,10 +69,10 @@ def _pool_heads_s(flops_per_s: float, n_items: int, d: int, n_classes: int, n_fi
     return spread + self_training_s(flops_per_s, n_items, d, n_classes, n_fits)
 
 
-def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
-    """Over how many items labels spread, and on how many repeats that is judged, in the time and memory there are."""
+def _how_to_spread(step: Climb, n_pool: int, d: int, later_s: float) -> dict[str, Any]:
+    """Over how many of `n_pool` items labels spread, on how many repeats that is judged: by time and memory left."""
     task = step.task
-    n_labels, n_pool, n_classes = len(task.labelled), len(task.pool), len(task.classes)
+    n_labels, n_classes = len(task.labelled), len(task.classes)
     n_folds = int(task.folds.max()) + 1
     room_s = step.deadline.left_s - later_s - FINISH_S
     speed = step.machine.matmul_gflops * 1e9
@@ -90,8 +96,8 @@ def _how_to_spread(step: Climb, d: int, later_s: float) -> dict[str, Any]:
     return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
 
 
-def spread_positions(task: Task, n_items: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of the pool that labels spread over: every labelled item, and a sample of the others."""
-    unlabelled = np.flatnonzero(task.labels < 0)
+def spread_positions(task: Task, seen: np.ndarray, n_items: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of the pool that labels spread over: every labelled item, and a sample of the others that were seen."""
+    unlabelled = seen[task.labels[seen] < 0]
     n_sampled = min(len(unlabelled), n_items - len(task.labelled))
     return np.sort(np.concatenate([task.labelled, rng.choice(unlabelled, n_sampled, replace=False)]))

@@ -13,9 +13,8 @@ from passmuster.stages.train.climb import climb, finish_s
 from passmuster.stages.train.finish import behind, rung_row
 from passmuster.stages.train.limits import Limits
 from passmuster.stages.train.plan import Quote, needs
-from passmuster.stages.train.step import Climb, Climbed, OutOfTimeError
+from passmuster.stages.train.step import Climb, Climbed, NotWorthError, OutOfTimeError
 from passmuster.stages.train.task import Task
-from passmuster.stages.train.taught import NotWorthError
 
 
 def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tuple[list[Climbed], dict[str, str]]:

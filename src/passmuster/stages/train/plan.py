@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from passmuster.core.budget import Deadline, Machine
@@ -83,7 +83,7 @@ def _quote(
     missing = rung.unavailable(config)
     if missing:
         return Quote(rung.name, 0.0, 0, "", f"not available: {missing}")
-    price = rung.quote(machine, profile)
+    price = rung.quote(machine, replace(profile, encoders=config.encoders))
     held = resident_bytes()
     memory = held + run_bytes(price.memory_bytes, profile)
     there_is = machine.memory_bytes + held

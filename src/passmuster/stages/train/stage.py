@@ -194,6 +194,8 @@ def _arguments(config: TrainConfig, snapshot: Snapshot) -> dict[str, Any]:
         "rungs": config.rungs,
         "pretrained": config.pretrained,
         "encoders": config.encoders,
+        "image_encoder_sha256": config.image_encoder_sha256,
+        "image_pooling": config.image_pooling,
         "min_neighbour_agreement": config.min_neighbour_agreement,
         "spread_items": config.spread_items,
     }

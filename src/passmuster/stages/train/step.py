@@ -29,6 +29,10 @@ class OutOfTimeError(Exception):
     """A rung that is not the first would break the deadline; it is left out."""
 
 
+class NotWorthError(Exception):
+    """A rung that is not the best bet as far as can be seen before its whole price is paid; it is left out."""
+
+
 @dataclass
 class Phases:
     """Seconds and peak memory of the phases of a rung, one after the other."""
@@ -49,10 +53,23 @@ class Phases:
 
 
 @dataclass(frozen=True)
-class Climbed:
-    """A fitted rung. `tried` are the heads, the best first; `spread_over` are positions of the pool, or None.
+class ByFold:
+    """Embeddings by encoders that saw no label of a fold: `rows` by fold, of the labelled items and then of `others`.
 
-    The one head of a multi-label task is a `LabelSetsCrossValidated`.
+    `others` are positions of the pool.
+    """
+
+    others: np.ndarray
+    rows: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """A fitted rung. `tried` are the heads, the best first.
+
+    `seen` are the positions of the pool that were embedded, in order; `spread_over` those of them that labels spread
+    over, or None. `by_fold` is there where the encoder reads labels, `teacher` where the head learns from a model. The
+    one head of a multi-label task is a `LabelSetsCrossValidated`.
     """
 
     rung: Rung
@@ -61,15 +78,22 @@ class Climbed:
     choice: EngineChoice
     folder: Path
     key: str
+    seen: np.ndarray
     tried: tuple[Judged, ...]
     spread_over: np.ndarray | None
     last_fit_s: float  # expected of the best head's fit on all labels
     engines: list[dict[str, Any]]
     phases: Phases
+    by_fold: ByFold | None = None
+    teacher: Climbed | None = None
 
     @property
     def best(self) -> Judged:
         return self.tried[0]
+
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """Where these positions of the pool lie among the embedded."""
+        return np.searchsorted(self.seen, positions)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class Task:
             mean_size=float(sizes.mean()),
             max_size=float(sizes.max()),
             n_words=shared_words(self.payloads),
+            n_reference=len(self.reference),
         )
 
 

@@ -13,11 +13,8 @@ from passmuster.learn.refitted import cross_validate_refitted
 from passmuster.learn.select import Candidate, choose_rung
 from passmuster.modality.base import N_JUDGED_BESIDE, FitView, Rung
 from passmuster.stages.train.run_folder import RunFolder
+from passmuster.stages.train.step import ByFold, NotWorthError
 from passmuster.stages.train.task import Task
-
-
-class NotWorthError(Exception):
-    """A rung that was judged before it was fitted, and is not the best bet; it is left out."""
 
 
 def judge_taught(
@@ -29,10 +26,10 @@ def judge_taught(
     rng: np.random.Generator,
     before: Sequence[tuple[str, np.ndarray]],
     head_kind: str,
-) -> tuple[CrossValidated, ...] | None:
-    """Heads by cross-validated log-loss, the best first; None when time is up. One repeat of the folds.
+) -> tuple[tuple[CrossValidated, ...], ByFold] | None:
+    """Heads by cross-validated log-loss, the best first, and what they were judged on; None when time is up.
 
-    `before` are names and held-out losses of the rungs fitted already, in their order.
+    One repeat of the folds. `before` are names and held-out losses of the rungs fitted already, in their order.
 
     Raises
     ------
@@ -47,14 +44,14 @@ def judge_taught(
     fold = np.full(len(task.pool), -1)
     fold[task.labelled] = task.folds[0]
     unlabelled = np.flatnonzero(task.labels < 0)
-    beside = rng.choice(unlabelled, min(N_JUDGED_BESIDE, len(unlabelled)), replace=False)
-    items = np.concatenate([task.labelled, np.sort(beside)])
+    beside = np.sort(rng.choice(unlabelled, min(N_JUDGED_BESIDE, len(unlabelled)), replace=False))
+    items = np.concatenate([task.labelled, beside])
     rows = list(rung.held_out(view, items, fold, stop, run.rung(rung.name), rng))
     if len(rows) <= task.folds[0].max():
         return None
     tried = cross_validate_refitted(rows, task.labels[task.labelled], task.folds[0], len(task.classes))
     _compare(task.modality.name, rung.name, tried[0], before)
-    return tried
+    return tried, ByFold(beside, tuple(rows))
 
 
 def _compare(modality: str, name: str, best: CrossValidated, before: Sequence[tuple[str, np.ndarray]]) -> None:

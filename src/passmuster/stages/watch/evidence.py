@@ -12,7 +12,7 @@ from passmuster.signals.base import change
 from passmuster.signals.explain import explain_shift, population_stability
 from passmuster.stages.watch.state import CANARY_SIGNAL, Trial, Watched, WatchState
 from passmuster.store.store import Store
-from passmuster.store.traffic import TrafficReader
+from passmuster.store.traffic_reader import TrafficReader
 
 N_ASK = 40  # labels that the incident asks for
 LEAST_LABELS = 10  # below this many labels no harm is estimated

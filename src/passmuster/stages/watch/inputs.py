@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from passmuster.core.records import Incident, TrafficRecord
 from passmuster.store.store import Store
-from passmuster.store.traffic import TrafficReader
+from passmuster.store.traffic_reader import TrafficReader
 
 
 @dataclass(frozen=True)

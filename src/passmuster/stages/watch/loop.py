@@ -30,7 +30,9 @@ from passmuster.store.incidents import (
 )
 from passmuster.store.releases import point_channel, read_channels, read_release
 from passmuster.store.store import Act, Store
-from passmuster.store.traffic import Record, TrafficReader, expire_inputs
+from passmuster.store.traffic import expire_inputs
+from passmuster.store.traffic_reader import TrafficReader
+from passmuster.store.traffic_segments import Record
 
 ACTOR = "watch"
 EXPIRE_EVERY_S = 3_600.0

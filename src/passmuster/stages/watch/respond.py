@@ -19,7 +19,7 @@ from passmuster.runtime.signature import check_signature
 from passmuster.store import keys
 from passmuster.store.releases import previous_release, read_release
 from passmuster.store.store import Store
-from passmuster.store.traffic import TrafficReader
+from passmuster.store.traffic_reader import TrafficReader
 
 N_AT_ONCE = 4  # stored inputs in memory at a time, while releases are compared
 

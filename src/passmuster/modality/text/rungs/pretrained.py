@@ -35,11 +35,19 @@ def unavailable(config: TrainConfig) -> str:
 
 
 def quote(machine: Machine, profile: Profile) -> Price:
-    """Seconds to embed the pool; fitting is reading."""
-    tokens = min(256.0, profile.mean_size / CHARS_PER_TOKEN + 3.0)
-    n = profile.n_pool + min(N_COMPARED, 2 * profile.n_pool)
-    seconds = n * tokens * FLOPS_PER_TOKEN / (machine.matmul_gflops * 1e9 * EFFICIENCY)
-    return Price(6.0 + seconds, MEMORY_BYTES, f"{profile.n_pool} texts of about {tokens:.0f} tokens")
+    """Seconds to embed a sample of the pool; fitting is reading."""
+    seconds = embedding_s(machine, profile, profile.n_sampled + min(N_COMPARED, 2 * profile.n_pool))
+    tokens = _tokens(profile)
+    return Price(6.0 + seconds, MEMORY_BYTES, f"{profile.n_sampled} texts of about {tokens:.0f} tokens")
+
+
+def embedding_s(machine: Machine, profile: Profile, n_texts: int) -> float:
+    """Seconds to embed so many texts of the profile's size."""
+    return n_texts * _tokens(profile) * FLOPS_PER_TOKEN / (machine.matmul_gflops * 1e9 * EFFICIENCY)
+
+
+def _tokens(profile: Profile) -> float:
+    return min(256.0, profile.mean_size / CHARS_PER_TOKEN + 3.0)
 
 
 def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator) -> Encoder:
@@ -112,4 +120,5 @@ PRETRAINED = Rung(
     quote=quote,
     fit=fit,
     export=export,
+    sampled=True,
 )

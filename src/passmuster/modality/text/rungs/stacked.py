@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +38,7 @@ def unavailable(config: TrainConfig) -> str:
 def quote(machine: Machine, profile: Profile) -> Price:
     """Both views, one after the other, and the sample of the pool that their spreads are measured on."""
     both = [rung(machine, profile) for rung in (static.quote, pretrained.quote)]
-    sample = replace(profile, n_pool=min(N_MEASURED, profile.n_pool))
-    measuring = pretrained.quote(machine, sample).seconds - pretrained.quote(machine, replace(sample, n_pool=0)).seconds
+    measuring = pretrained.embedding_s(machine, profile, min(N_MEASURED, profile.n_pool))
     return Price(
         sum(price.seconds for price in both) + measuring,
         sum(price.memory_bytes for price in both),
@@ -177,4 +175,5 @@ STACKED = Rung(
     fit=fit,
     export=export,
     parts=PARTS,
+    sampled=True,
 )

@@ -18,11 +18,11 @@ from passmuster.core.budget import Deadline
 from passmuster.learn.precision import bf16_is_native
 from passmuster.modality.text.rungs.bert_network import Bert, pooled
 
-N_FROZEN = 3  # lower layers that stay as they are
+N_FROZEN = 2  # lower layers that stay as they are
 MAX_TOKENS = 128  # of a text in a lesson: what a long text is about shows early, and its end costs as much
-BATCH = 32  # texts in a lesson, all pairs of them
-FEW, N_STEPS_FEW = 16, 60  # with so few labels a batch is all of them
-LEARNING_RATE = 3e-5
+BATCH = 16  # texts in a lesson, all pairs of them
+FEW, N_STEPS_FEW = 16, 10  # with so few labels a batch is all of them; few large steps teach as much as many small
+LEARNING_RATE = 1.5e-4
 WARM_UP = 0.1
 DROPOUT = 0.1
 WEIGHT_DECAY = 0.01

@@ -81,12 +81,12 @@ def unavailable(config: TrainConfig) -> str:
 
 
 def quote(machine: Machine, profile: Profile) -> Price:
-    """The least training that may pay, and embedding the pool. `fit` uses more where it is given."""
+    """The least training that may pay, and embedding a sample of the pool. `fit` uses more where it is given."""
     device = training_device()
     shape = make_shape(*LEAST_SIZE, n_words=8_192, max_tokens=MAX_TOKENS)
     training = LEAST_FLOPS / (gflops_here(machine) * 1e9 * STEP_EFFICIENCY[device])
     length = min(float(MAX_TOKENS), profile.mean_size / CHARS_PER_TOKEN + 2.0)
-    products = 2.0 * profile.n_pool * length * shape.n_matrix_parameters
+    products = 2.0 * profile.n_sampled * length * shape.n_matrix_parameters
     embedding = products / (machine.matmul_gflops * 1e9 * EMBED_EFFICIENCY)
     reading = 3 * min(profile.n_pool, MAX_POOL) * TOKENIZE_S
     parameters = shape.n_matrix_parameters + shape.n_words * shape.width
@@ -350,5 +350,6 @@ TRANSFORMER = Rung(
     quote=quote,
     fit=fit,
     export=export,
+    sampled=True,
     write_folder=write_folder,
 )

@@ -138,4 +138,5 @@ TUNED = Rung(
     fit=fit,
     export=export,
     held_out=held_out,
+    sampled=True,
 )
