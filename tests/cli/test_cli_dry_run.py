@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import import_case
 import release_case as case
 from passmuster.cli.app import VERBS
 from passmuster.store import ledger
@@ -24,6 +25,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "serve": ("--port", "0"),
     "watch": (),
     "check": (),
+    "import": ("model.onnx", "--preprocess", "strings", "--labels", "no,yes"),
     "evaluate": (),
     "approve": (),
     "predict": ("a text",),
@@ -55,6 +57,7 @@ def state(folder: Path, store: Store) -> tuple[object, ...]:
 def project(new_store) -> Store:
     store: Store = case.ready(new_store()).store
     (store.folder / "labels.csv").write_text("id,label\ntrain-1,no\n")
+    import_case.save(import_case.string_model(), store.folder / "model.onnx")
     (store.folder / "more.csv").write_text("id,text,label\nx1,a new text,yes\n")
     return store
 

@@ -44,8 +44,9 @@ def test_there_is_a_method_for_every_verb() -> None:
     from passmuster.cli.app import VERBS
 
     not_methods = {"demo", "doctor"}  # of the machine, not of a project
+    called = {"import": "import_model"}  # a name that Python keeps for itself
     methods = {name for name, _ in inspect.getmembers(Project, inspect.isroutine)}
-    assert set(VERBS) - not_methods <= methods
+    assert {called.get(verb, verb) for verb in VERBS} - not_methods <= methods
 
 
 def test_what_nothing_needs_is_shown_and_removed_when_asked(tmp_path: Path, texts: Path) -> None:
@@ -95,6 +96,21 @@ def test_settings_may_be_given(new_store) -> None:
     assert Project.open(made.store.folder, overrides={"serve.port": 0}).store.config.serve.port == 0
     with pytest.raises(UsageError):
         Project.open(made.store.folder, overrides={"serve.prot": 0})
+
+
+def test_a_model_that_was_made_elsewhere_comes_in(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="importing needs the extra `import`")
+    import import_case
+    from train_case import new_project, write_texts
+
+    project = Project(new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60)))
+    tokenizer = import_case.write_tokenizer(tmp_path / "tokenizer.json")
+    result = project.import_model(
+        import_case.save(import_case.topic_model(), tmp_path / "model.onnx"),
+        labels=import_case.CLASSES, preprocess=[f"tokenizer={tokenizer}", "max_tokens=32"],
+    )  # fmt: skip
+    assert project.evaluate(result.bundle).report.bundle == result.bundle
+    assert project.verify().whole
 
 
 def test_predicting_without_a_live_release_shows_the_way(new_store) -> None:

@@ -10,7 +10,6 @@ from passmuster.core.budget import Deadline
 torch = pytest.importorskip("torch", reason="teaching an encoder needs the extra `train`")
 
 from bert_case import EPSILON, N_HEADS, random_bert  # noqa: E402  (needs torch)
-
 from passmuster.modality.text.rungs import teach  # noqa: E402
 from passmuster.modality.text.rungs.bert_network import Bert, pooled  # noqa: E402
 

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from passmuster.core.budget import Machine
-from passmuster.core.config import Policy, render_config
+from passmuster.core.config import Policy, render_config, render_policy
 from passmuster.core.errors import BudgetError, DataError, MusterError, ResourceError, UsageError
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.train import price, train
-from passmuster.stages.train.finish import render_policy
 from passmuster.stages.train.run_folder import open_run
 from passmuster.store import ledger
 from passmuster.store.releases import read_bundles, read_runs

@@ -6,6 +6,7 @@ import json
 import sys
 import traceback
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,8 @@ from passmuster.core.errors import MusterError, UsageError
 
 EVERY_DAY, MORE, CARE = "Every day", "More", "Care"
 
-# verb -> panel of the help page. The function of that name in `cli/<verb>_verb.py` is the verb.
+# verb -> panel of the help page. The function of that name in `cli/<verb>_verb.py` is the verb, with an underscore
+# behind it where Python keeps the name for itself.
 VERBS = {
     "init": EVERY_DAY,
     "add": EVERY_DAY,
@@ -27,6 +29,7 @@ VERBS = {
     "serve": EVERY_DAY,
     "watch": EVERY_DAY,
     "check": MORE,
+    "import": MORE,
     "evaluate": MORE,
     "approve": MORE,
     "predict": MORE,
@@ -95,7 +98,7 @@ def _globals(
 
 for _verb in VERBS:
     _module = import_module(f"passmuster.cli.{_verb}_verb")
-    app.command(_verb)(getattr(_module, _verb))
+    app.command(_verb)(getattr(_module, f"{_verb}_" if iskeyword(_verb) else _verb))
 
 
 def hoist_globals(arguments: list[str]) -> list[str]:

@@ -338,6 +338,12 @@ def render_config(config: Config) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
+def render_policy(config: Config) -> str:
+    """The policy alone, as TOML, every key written out."""
+    text = render_config(dataclasses.replace(Config(), policy=config.policy))
+    return text[text.index("[policy]") :].split("\n[serve]")[0].strip() + "\n"
+
+
 def _render_table(table: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
     plain = {k: v for k, v in table.items() if not isinstance(v, Mapping)}
     if plain and prefix:

@@ -11,7 +11,10 @@ import hashlib
 import hmac
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from passmuster.core.records import Payload
 
 
 def sha256_hex(data: bytes) -> str:
@@ -32,6 +35,17 @@ def keyed_hex(key: bytes, data: bytes, *, n_bytes: int = 16) -> str:
     True
     """
     return hashlib.blake2b(data, key=key, digest_size=n_bytes).hexdigest()
+
+
+def content_of(payload: Payload) -> bytes:
+    """The bytes that make two payloads the same content, whatever file they came in.
+
+    >>> content_of("é")
+    b'\\xc3\\xa9'
+    """
+    if isinstance(payload, str):
+        return payload.encode()
+    return repr(payload.shape).encode() + payload.tobytes()
 
 
 def canonical_json(value: Any) -> bytes:

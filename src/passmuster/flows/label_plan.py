@@ -147,9 +147,11 @@ def _stand(db: Connection) -> _Standing:
 
 
 def n_learnt(db: Connection, bundle: Bundle) -> int:
-    """How many labels a bundle learnt from; 0 for one whose data-set version is not here, such as an imported one."""
+    """How many labels a bundle learnt from; 0 for an imported one, or one whose data-set version is not here."""
+    if bundle.origin == "imported" or not bundle.snapshot:
+        return 0
     try:
-        return int(read_snapshot(db, bundle.snapshot).n_labels.get("train", 0)) if bundle.snapshot else 0
+        return int(read_snapshot(db, bundle.snapshot).n_labels.get("train", 0))
     except NotFoundError:
         return 0
 

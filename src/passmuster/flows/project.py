@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from passmuster.flows.verify import Verification
     from passmuster.stages.evaluate import EvaluateResult
     from passmuster.stages.govern import AddResult, LabelResult
+    from passmuster.stages.importing import ImportResult
     from passmuster.stages.serve.server import Serving
     from passmuster.stages.train import TrainResult
     from passmuster.stages.watch import Notice
@@ -121,6 +122,43 @@ class Project:
             self.store,
             budget_s=parse_duration_s(time or config.time),
             seed=config.seed if seed is None else seed,
+            progress=self.progress,
+        )
+
+    def import_model(
+        self,
+        path: str | Path,
+        *,
+        preprocess: str | Sequence[str] = (),
+        labels: str | Sequence[str] = "",
+        output: str = "",
+        scores: str = "",
+        embedding: str = "",
+        calibrate: bool = False,
+        accept_classes: bool = False,
+        expect: str | Path | None = None,
+        learnt_from: str | Path | None = None,
+    ) -> ImportResult:
+        """Bring in an ONNX file or a folder as a bundle: ``preprocess=["tokenizer=tokenizer.json", "max_tokens=128"]``.
+
+        `labels` are the classes in the order of the model's scores, where its file does not name them.
+        """
+        from passmuster.flows.answers import pin_answers
+        from passmuster.stages.importing import import_model
+
+        pin_answers(self.store, self.progress)
+        return import_model(
+            self.store,
+            Path(path),
+            preprocess=[preprocess] if isinstance(preprocess, str) else preprocess,
+            labels=labels,
+            output=output,
+            scores=scores,
+            embedding=embedding,
+            calibrate=calibrate,
+            accept_classes=accept_classes,
+            expect=None if expect is None else Path(expect),
+            learnt_from=None if learnt_from is None else Path(learnt_from),
             progress=self.progress,
         )
 

@@ -16,6 +16,8 @@ from passmuster.core.digests import sha256_hex
 from passmuster.core.records import Event
 from passmuster.store import schema
 
+MADE = ("train.done", "import.done")  # events that say that a bundle is there
+
 
 def readable_events(db: Connection) -> list[Event]:
     """Every event whose payload can be read, in order; the chain's own check names the others."""
@@ -89,10 +91,10 @@ def wrong_papers(db: Connection, events: Sequence[Event]) -> Iterator[str]:
         yield f"verdict {outcome} on bundle {bundle[:16]}: the ledger has {n} more than the catalog"
     reports = (e.payload.get("report") for e in events if e.kind in ("evaluate.done", "release.sign"))
     yield from gone(db, schema.reports, "report", reports)
-    bundles = (e.payload.get("bundle") for e in events if e.kind in ("train.done", "release.sign"))
+    bundles = (e.payload.get("bundle") for e in events if e.kind in (*MADE, "release.sign"))
     yield from gone(db, schema.bundles, "bundle", bundles)
     kept_of = rows_of(db, schema.bundles, "digest")
-    for payload in (event.payload for event in events if event.kind == "train.done" and event.payload.get("snapshot")):
+    for payload in (event.payload for event in events if event.kind in MADE and event.payload.get("snapshot")):
         row = kept_of.get(payload.get("bundle"))
         if row is not None and row["snapshot"] != payload["snapshot"]:
             yield f"bundle {row['digest'][:16]}: the ledger says that it learnt from another dataset version"

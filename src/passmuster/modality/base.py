@@ -124,6 +124,30 @@ class EncoderGraph:
     assets: Mapping[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class GraphInput:
+    """An input of a graph that was made elsewhere: its element type as ONNX names it, and its shape, None where free.
+
+    >>> print(GraphInput("pixels", "float", (None, 3, 224, 224)))
+    pixels: float (any, 3, 224, 224)
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.kind} ({', '.join('any' if n is None else str(n) for n in self.shape)})"
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """How items become a graph's inputs: steps as in ``preprocess.json``, and the files that they need, by name."""
+
+    steps: tuple[Mapping[str, Any], ...]
+    assets: Mapping[str, bytes] = field(default_factory=dict)
+
+
 class Checkpoint(Protocol):
     """Where a rung keeps what it would need after a kill. Saving is atomic."""
 
@@ -189,6 +213,8 @@ class Modality:
     find_twins : payloads and a similarity in [0, 1], to confirmed pairs of copies
     find_personal_data : payload to spans
     rungs : ways to learn, cheapest first
+    feed : what the user names of a graph's preprocessing, and the inputs of that graph, to steps; raises `UsageError`
+        (``import.preprocess``) when something is not named, or does not fit the graph
     finds_personal_data : whether `find_personal_data` looks for anything at all
     """
 
@@ -203,6 +229,7 @@ class Modality:
     find_twins: Callable[[Sequence[Payload], float], list[Twins]]
     find_personal_data: Callable[[Payload], list[Span]]
     rungs: Table[Rung]
+    feed: Callable[[Mapping[str, Any], Sequence[GraphInput]], Feeding]
     finds_personal_data: bool = True
 
     def from_json(self, value: Any, config: DataConfig) -> Payload:

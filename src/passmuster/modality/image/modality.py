@@ -5,6 +5,7 @@ from __future__ import annotations
 from passmuster.core.tables import Table
 from passmuster.modality.base import Modality, Rung, Span
 from passmuster.modality.image.corruptions import corruptions
+from passmuster.modality.image.feeding import feed
 from passmuster.modality.image.operations import operations
 from passmuster.modality.image.read import decode, encode, open_json, preview
 from passmuster.modality.image.twins import find_twins
@@ -34,5 +35,6 @@ IMAGE = Modality(
     find_twins=find_twins,
     find_personal_data=no_spans,
     rungs=rungs,
+    feed=feed,
     finds_personal_data=False,
 )

@@ -108,3 +108,31 @@ def stack(parameters: Mapping[str, Any], folder: Path) -> Step:
         return {"pixels": np.ascontiguousarray(pixels, dtype=np.float32) / np.float32(255)}
 
     return step
+
+
+@operations.entry("standardise.v1")
+def standardise(parameters: Mapping[str, Any], folder: Path) -> Step:
+    """Images of one shape to what a graph that was made elsewhere reads: ``(pixel / scale - mean) / std``.
+
+    Parameters: ``input``, the graph's name for them; ``layout`` "nchw" or "nhwc"; ``order`` "rgb" or "bgr"; ``scale``;
+    ``mean`` and ``std``, one number per channel in that order; ``dtype``.
+
+    >>> step = standardise({"input": "x", "layout": "nhwc", "order": "rgb", "scale": 255, "mean": [0.5], "std": [0.5],
+    ...                     "dtype": "float32"}, Path())
+    >>> step([np.full((1, 1, 1), 255, np.uint8)])["x"].ravel().tolist()
+    [1.0]
+    """
+    mean, std = (np.asarray(parameters[name], dtype=np.float32) for name in ("mean", "std"))
+    scale, dtype = np.float32(parameters["scale"]), np.dtype(parameters["dtype"])
+
+    def step(images: list[np.ndarray]) -> dict[str, np.ndarray]:
+        pixels = np.stack(images)
+        if parameters["order"] == "bgr":
+            pixels = pixels[..., ::-1]
+        if dtype.kind == "f":
+            pixels = ((pixels.astype(np.float32) / scale - mean) / std).astype(dtype)
+        if parameters["layout"] == "nchw":
+            pixels = pixels.transpose(0, 3, 1, 2)
+        return {parameters["input"]: np.ascontiguousarray(pixels)}
+
+    return step

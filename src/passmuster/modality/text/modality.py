@@ -5,6 +5,7 @@ from __future__ import annotations
 from passmuster.core.tables import Table
 from passmuster.modality.base import Modality, Rung
 from passmuster.modality.text.corruptions import corruptions
+from passmuster.modality.text.feeding import feed
 from passmuster.modality.text.operations import operations
 from passmuster.modality.text.personal_data import find_personal_data
 from passmuster.modality.text.read import decode, encode, open_json, preview
@@ -30,4 +31,5 @@ TEXT = Modality(
     find_twins=find_twins,
     find_personal_data=find_personal_data,
     rungs=rungs,
+    feed=feed,
 )

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from passmuster.core.tables import Table
 from passmuster.modality.base import Operation, Step
 
@@ -54,5 +56,34 @@ def side_by_side(parameters: Mapping[str, Any], folder: Path) -> Step:
     return step
 
 
+@operations.entry("lower.v1")
+def lower(parameters: Mapping[str, Any], folder: Path) -> Step:
+    """Lower case by Unicode, and nothing else: what scikit-learn does first with a text.
+
+    >>> lower({}, Path())(["Straße ÄRGER"])
+    ['straße ärger']
+    """
+    return lambda texts: [text.lower() for text in texts]
+
+
+@operations.entry("strings.v1")
+def strings(parameters: Mapping[str, Any], folder: Path) -> Step:
+    """Texts as they are, for a graph that reads strings.
+
+    Parameters: ``input``, the graph's name for them, and ``rank``, 1 for (n,) or 2 for (n, 1).
+
+    >>> strings({"input": "text", "rank": 2}, Path())(["a", "b"])["text"].shape
+    (2, 1)
+    """
+    name, rank = parameters["input"], int(parameters["rank"])
+
+    def step(texts: list[str]) -> dict[str, np.ndarray]:
+        column = np.array(texts, dtype=object)
+        return {name: column if rank == 1 else column[:, None]}
+
+    return step
+
+
 operations.add_lazy("text_features.v1", "passmuster.modality.text.tokens:text_features")
 operations.add_lazy("wordpiece.v1", "passmuster.modality.text.tokens:wordpiece")
+operations.add_lazy("tokens.v1", "passmuster.modality.text.tokens:tokens")

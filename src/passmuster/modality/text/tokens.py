@@ -105,30 +105,73 @@ def wordpiece(parameters: Mapping[str, Any], folder: Path) -> Step:
 
     Gives ``input_ids`` and ``attention_mask``, both (n, length) int64.
     """
+    pieces_of = _cutter(parameters, folder)
+
+    def step(texts: Sequence[str]) -> dict[str, np.ndarray]:
+        ids, mask, _ = _side_by_side(pieces_of(texts), 0, 0)
+        return {"input_ids": ids, "attention_mask": mask}
+
+    return step
+
+
+def tokens(parameters: Mapping[str, Any], folder: Path) -> Step:
+    """Tokens for a graph that was made elsewhere, cut at ``max_tokens``, padded to the batch's longest text.
+
+    Parameters: ``tokenizer``, ``max_tokens``; the graph's names for what it reads under ``ids``, ``mask`` and ``types``
+    (which segment a token belongs to), "" for what it does not; ``pad``, the number of the padding token; ``length``,
+    to which every text is padded where the graph allows no other (0: the batch's longest); ``dtype``, int64 or int32.
+    """
+    pieces_of = _cutter(parameters, folder)
+    names = [parameters.get(part, "") for part in ("ids", "mask", "types")]
+    pad, length, dtype = int(parameters["pad"]), int(parameters["length"]), np.dtype(parameters["dtype"])
+
+    def step(texts: Sequence[str]) -> dict[str, np.ndarray]:
+        arrays = _side_by_side(pieces_of(texts), pad, length)
+        return {name: array.astype(dtype) for name, array in zip(names, arrays, strict=True) if name}
+
+    return step
+
+
+def read_tokenizer(text: str, where: Path) -> Any:
+    """A tokenizer of the package ``tokenizers``, from its JSON.
+
+    Raises
+    ------
+    IntegrityError
+        ``tokenizer.unreadable``.
+    """
     from tokenizers import Tokenizer
 
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:  # the package raises bare Exception
+        raise IntegrityError("tokenizer.unreadable", f"the tokenizer cannot be read: {error}", where=where) from error
+
+
+def _cutter(parameters: Mapping[str, Any], folder: Path) -> Callable[[Sequence[str]], list[Any]]:
+    """Texts to encodings of at most ``max_tokens``, by the file ``tokenizer``."""
     path = folder / parameters["tokenizer"]
     try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise IntegrityError("bundle.missing_file", "the tokenizer is not there", where=path) from error
-    except Exception as error:  # the package raises bare Exception
-        raise IntegrityError("tokenizer.unreadable", f"the tokenizer cannot be read: {error}", where=path) from error
+    tokenizer = read_tokenizer(text, path)
     most = int(parameters["max_tokens"])
     tokenizer.enable_truncation(most)
     tokenizer.no_padding()
     most_chars = most * MAX_CHARS_PER_PIECE
+    return lambda texts: list(tokenizer.encode_batch([text[:most_chars] for text in texts]))
 
-    def step(texts: Sequence[str]) -> dict[str, np.ndarray]:
-        pieces = [encoding.ids for encoding in tokenizer.encode_batch([text[:most_chars] for text in texts])]
-        length = max([1, *(len(ids) for ids in pieces)])
-        ids = np.zeros((len(pieces), length), dtype=np.int64)
-        mask = np.zeros((len(pieces), length), dtype=np.int64)
-        for i, row in enumerate(pieces):
-            ids[i, : len(row)], mask[i, : len(row)] = row, 1
-        return {"input_ids": ids, "attention_mask": mask}
 
-    return step
+def _side_by_side(pieces: Sequence[Any], pad: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, mask and segments (n, length) int64, padded to `length` or, where it is 0, to the longest."""
+    length = length or max([1, *(len(encoding.ids) for encoding in pieces)])
+    ids = np.full((len(pieces), length), pad, dtype=np.int64)
+    mask, types = np.zeros_like(ids), np.zeros_like(ids)
+    for i, encoding in enumerate(pieces):
+        n = len(encoding.ids)
+        ids[i, :n], mask[i, :n], types[i, :n] = encoding.ids, 1, encoding.type_ids
+    return ids, mask, types
 
 
 def _read_json(path: Path) -> Any:

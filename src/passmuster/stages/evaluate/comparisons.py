@@ -186,9 +186,13 @@ def leaked_pairs(findings: Sequence[Finding], split: dict[str, str]) -> list[tup
 
 
 def describe_training(store: Store, draft: Draft, bundle: Bundle, predictor: Predictor) -> None:
-    """Which rung won, and what each brought and cost, as the run folder says."""
+    """Which rung won, and what each brought and cost, as the run folder says; or where an imported model is from."""
     manifest = predictor.bundle.manifest
     section: dict[str, Any] = {"run": bundle.run, "rung": manifest.rung, "head": manifest.head, "origin": bundle.origin}
+    if bundle.origin == "imported":
+        section["imported"] = {
+            name: predictor.bundle.head.get(name) for name in ("source", "n_calibration", "lacks", "learnt")
+        }
     path = store.runs_folder / bundle.run / "rungs.json"
     if bundle.run and path.is_file():
         try:

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from passmuster.core.errors import DataError
+from passmuster.core.digests import sha256_hex
+from passmuster.core.errors import DataError, IntegrityError
 from passmuster.core.label_sets import MULTI, SINGLE, Task, classes_in
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Evidence, pad_classes
-from passmuster.store.items import read_labels
+from passmuster.store.items import known_keys, read_labels
+from passmuster.store.releases import read_runs
 from passmuster.store.seal import open_test
 from passmuster.store.snapshots import read_placement, read_snapshot
 from passmuster.store.store import Store
@@ -82,12 +84,40 @@ def count_evidence(store: Store, bundle: Bundle) -> int:
 
 
 def learned_from(store: Store, bundle: Bundle) -> frozenset[str]:
-    """Keys that the bundle's own snapshot let training see: its pool and the guard's reference."""
+    """Keys that the bundle's own snapshot let training see: its pool and the guard's reference.
+
+    Of an imported bundle also every item of the same content as one of those that it is said to have learnt from.
+    """
     if not bundle.snapshot:
         return frozenset()
     with store.read() as db:
         placed = read_placement(db, read_snapshot(db, bundle.snapshot))
-    return frozenset(key for key, (split, _) in placed.items() if split != "test")
+    seen = frozenset(key for key, (split, _) in placed.items() if split != "test")
+    return seen | copies_of_learnt(store, bundle) if bundle.origin == "imported" else seen
+
+
+def copies_of_learnt(store: Store, bundle: Bundle) -> set[str]:
+    """Keys of items whose content an imported bundle's owner named as what it learnt from.
+
+    Raises
+    ------
+    IntegrityError
+        ``run.learnt`` when the list is not the one of which the import recorded the digest.
+    """
+    with store.read() as db:
+        run = next((run for run in read_runs(db, kind="import") if run["id"] == bundle.run), None)
+        recorded = run["record"].get("learnt", {}).get("sha256") if run else ""
+        if not recorded:
+            return set()
+        path = store.runs_folder / bundle.run / "learnt.txt"
+        data = path.read_bytes() if path.is_file() else b""
+        if sha256_hex(data) != recorded:
+            raise IntegrityError(
+                "run.learnt", "the list of what the imported model learnt from is not what was recorded", where=path,
+                next="muster import it again with --learnt-from",
+            )  # fmt: skip
+        learnt = set(data.decode().split())
+        return {key for key, digest in known_keys(db).items() if digest in learnt}
 
 
 def cluster_names(items: Sequence[Item], placed: dict[str, tuple[str, str]]) -> np.ndarray:

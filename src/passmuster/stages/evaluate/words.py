@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,7 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         lines.append(f"{count(evidence.n_unlabelled, 'test item')} without a label {part}.")
     if evidence.n_seen:
         lines.append(f"{count(evidence.n_seen, 'test item')} left out, because this model learned from them.")
+    lines += not_known_of_imported(draft.sections.get("training", {}).get("imported"))
     unseen = draft.sections.get("versions", {}).get("n_seen_by_incumbent", 0)
     if unseen:
         lines.append(f"{count(unseen, 'test item')} left out of the comparison: the live release learned from them.")
@@ -229,6 +231,34 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         )
     if draft.sections["novelty"]["setting"] != "named":
         lines.append("How truly foreign items are met: none were named (muster evaluate --novel PATH).")
+    return lines
+
+
+def not_known_of_imported(imported: Mapping[str, Any] | None) -> list[str]:
+    """What a model that was made elsewhere leaves open; nothing of one that was trained here.
+
+    >>> len(not_known_of_imported({"n_calibration": 0, "lacks": ["embedding"]})), not_known_of_imported(None)
+    (3, [])
+    """
+    if not imported:
+        return []
+    n_learnt = (imported.get("learnt") or {}).get("n", 0)
+    if n_learnt:
+        known = (
+            f"{count(n_learnt, 'item')} were named, and copies of them left out. If there were others, or near-copies"
+        )
+    else:
+        known = "it was made elsewhere. If it has met these test items, or copies of them"
+    lines = [f"What the model learnt from: {known}, it does better here than it will in service."]
+    if "embedding" in (imported.get("lacks") or ()):
+        lines.append(
+            "Strange items that the model is sure about: it gives no embedding, so that its guard sees scores alone."
+        )
+    if not imported.get("n_calibration"):
+        lines.append(
+            "Which other classes remain possible: prediction sets hold every class, because no labels were given to "
+            "fit them (muster import --calibrate)."
+        )
     return lines
 
 

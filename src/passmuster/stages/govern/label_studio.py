@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from passmuster.core.config import DataConfig
+from passmuster.core.digests import content_of
 from passmuster.core.errors import DataError
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Item
@@ -28,7 +29,6 @@ from passmuster.stages.govern.cells import header_of, is_table, records_of
 from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.label_table import LabelRow
 from passmuster.stages.govern.rows import plain
-from passmuster.stages.govern.stored import content_of
 from passmuster.stages.govern.tables import USUAL, choose_column
 from passmuster.store.store import Store
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from passmuster.core.digests import sha256_hex
+from passmuster.core.digests import content_of, sha256_hex
 from passmuster.core.errors import DataError
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item
@@ -14,7 +14,6 @@ from passmuster.modality.base import Modality
 from passmuster.stages.govern.label_cells import LabelCells
 from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
 from passmuster.stages.govern.rows import Row, Source
-from passmuster.stages.govern.stored import content_of
 from passmuster.store.store import Store
 
 # Contents lie in the order of their digests, so that each batch touches pages all over the file: many small contents at

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-import numpy as np
-
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Item, Payload
 from passmuster.modality.base import Modality
@@ -36,14 +34,3 @@ class StoredPayloads(Sequence[Payload]):
         if isinstance(index, slice):
             return StoredPayloads(self._store, self._modality, self._items[index], self._what, Silent())
         return self._modality.decode(self._store.blobs.get(self._items[index].blob), self._store.config.data)
-
-
-def content_of(payload: Payload) -> bytes:
-    """The bytes that make two payloads the same content, whatever file they came in.
-
-    >>> content_of("é")
-    b'\\xc3\\xa9'
-    """
-    if isinstance(payload, str):
-        return payload.encode()
-    return repr(payload.shape).encode() + np.ascontiguousarray(payload).tobytes()

@@ -60,7 +60,11 @@ def what(manifest: Manifest, task: str) -> Iterator[str]:
     how_many = "any number" if task == MULTI else "one"
     yield f"It gives each {manifest.modality} {how_many} of {len(manifest.classes)} labels: {classes}."
     yield ""
-    yield f"Learnt by `{manifest.rung}` with the head `{manifest.head}`; served by {manifest.engine.name} in"
+    if manifest.head == "imported":
+        yield f"Made elsewhere and imported ({manifest.rung}); what it learnt from is not known here. Served by"
+        yield f"{manifest.engine.name} in"
+    else:
+        yield f"Learnt by `{manifest.rung}` with the head `{manifest.head}`; served by {manifest.engine.name} in"
     yield f"{manifest.engine.precision}."
 
 
@@ -103,7 +107,7 @@ def number(value: float | None) -> str:
 
 
 def data(snapshot: Snapshot, findings: list[Finding]) -> Iterator[str]:
-    """What it learnt from, and what the checks saw in it."""
+    """What it was trained or judged on, and what the checks saw in it."""
     items = ", ".join(f"{n:,} {split}" for split, n in snapshot.n_items.items())
     labels = ", ".join(f"{n:,} {role}" for role, n in snapshot.n_labels.items())
     yield f"Dataset version `{snapshot.digest[:16]}` of {snapshot.created[:10]}. Items: {items}. Labels: {labels}."
@@ -114,7 +118,8 @@ def data(snapshot: Snapshot, findings: list[Finding]) -> Iterator[str]:
 
 def evidence(report: Report, verdict: Verdict) -> Iterator[str]:
     """The headline numbers with their intervals."""
-    yield f"Tested on {report.n_test:,} labelled items that training never saw; look {verdict.look} at these labels."
+    who = "the import" if report.sections.get("training", {}).get("origin") == "imported" else "training"
+    yield f"Tested on {report.n_test:,} labelled items that {who} never saw; look {verdict.look} at these labels."
     yield ""
     yield "| number | value | interval | n |"
     yield "| --- | --- | --- | --- |"

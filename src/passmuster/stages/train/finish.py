@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.codec import to_plain
-from passmuster.core.config import Config, render_config
+from passmuster.core.config import render_policy
 from passmuster.core.label_sets import MULTI
 from passmuster.core.matrix import Matrix, blocks_of, mean_and_square
-from passmuster.core.records import Payload
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.discriminant import fit_discriminant
 from passmuster.learn.graph import append_head
@@ -25,10 +24,11 @@ from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
 from passmuster.runtime.label_sets import fit_label_sets_guard
+from passmuster.runtime.reference import payload_statistics
 from passmuster.stages.train.distilling import fit_student
 from passmuster.stages.train.embedding import BATCH, batches_of, embed, embed_seen, speed_of
 from passmuster.stages.train.step import Climb, Climbed
-from passmuster.stages.train.task import Task, size_of
+from passmuster.stages.train.task import Task
 
 N_PARITY = 500
 MAX_GUARD_ITEMS = 5_000  # that the novelty detector learns as ordinary
@@ -203,28 +203,8 @@ def describe_reference(task: Task, pool: Matrix, head: Head, decide_at: float) -
         "answers_per_class": dict(zip(task.classes, answered.tolist(), strict=True)),
         "embedding_mean": [round(float(v), 6) for v in mean],
         "embedding_variance": round(float((squares - mean**2).sum()), 6),
-        **_payload_statistics(task.payloads),
+        **payload_statistics(task.payloads),
     }
-
-
-def _payload_statistics(payloads: list[Payload]) -> dict[str, Any]:
-    texts = isinstance(payloads[0], str)
-    values = {"characters" if texts else "pixels": np.array([size_of(p) for p in payloads], dtype=float)}
-    if not texts:
-        images = [np.asarray(p) for p in payloads]
-        values["brightness"] = np.array([float(image.mean()) for image in images])
-        values["contrast"] = np.array([float(image.std()) for image in images])
-    levels = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-    return {
-        name: {str(level): round(float(q), 4) for level, q in zip(levels, np.quantile(v, levels), strict=True)}
-        for name, v in values.items()
-    }
-
-
-def render_policy(config: Config) -> str:
-    """The policy alone, as TOML, every key written out."""
-    text = render_config(replace(Config(), policy=config.policy))
-    return text[text.index("[policy]") :].split("\n[serve]")[0].strip() + "\n"
 
 
 def behind(climbed: Climbed, most_right: Climbed) -> dict[str, Any]:

@@ -20,10 +20,10 @@ def bert_graph(weights: Mapping[str, np.ndarray], *, n_heads: int, layer_norm_ep
     n_heads : attention heads per layer
     layer_norm_eps : as in the checkpoint's configuration
     """
-    return _Writer(weights, n_heads, layer_norm_eps).bert()
+    return BertWriter(weights, n_heads, layer_norm_eps).bert()
 
 
-class _Writer(Nodes):
+class BertWriter(Nodes):
     """The parts of BERT."""
 
     def __init__(self, weights: Mapping[str, np.ndarray], n_heads: int, layer_norm_eps: float) -> None:
@@ -32,14 +32,18 @@ class _Writer(Nodes):
         self.d = weights["embeddings.word_embeddings.weight"].shape[1]
 
     def bert(self) -> bytes:
+        self.pool(self.layers())
+        return self.model("bert", self.d)
+
+    def layers(self) -> str:
+        """What the last layer gives for every token."""
         x, bias = self.embed(), self.mask_bias()
         n_layers = 1 + max(int(name.split(".")[2]) for name in self.weights if name.startswith("encoder.layer."))
         for layer in range(n_layers):
             prefix = f"encoder.layer.{layer}."
             x = self.norm(self.add(x, self.attend(x, bias, prefix)), prefix + "attention.output.LayerNorm")
             x = self.norm(self.add(x, self.think(x, prefix)), prefix + "output.LayerNorm")
-        self.pool(x)
-        return self.model("bert", self.d)
+        return x
 
     def linear(self, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
         """`x` times the transposed weight, as torch keeps it, plus bias."""
