@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("onnx", reason="graphs are written with onnx")
 
 from bert_case import EPSILON, N_HEADS, N_POSITIONS, N_WORDS, WIDTH, random_bert
-
 from passmuster.core.errors import DataError
 from passmuster.modality.text.rungs.bert_classifier import FAMILIES, classifier_graph
 from passmuster.runtime.engine import Engine
