@@ -71,7 +71,8 @@ def test_the_run_folder_tells_price_gain_and_parity(trained) -> None:
     assert row["quote"]["seconds"] > 0
     assert row["seconds"] > 0
     assert 0 < row["log_loss"] < np.log(3)
-    assert {h["head"] for h in row["heads"]} == {"logistic", "propagation", "self-training"}
+    assert {h["head"] for h in row["heads"]} - {"blend"} == {"logistic", "propagation", "self-training"}
+    assert sum(part["share"] for part in row["heads"][0].get("parts", [{"share": 1.0}])) == pytest.approx(1.0, abs=1e-3)
     assert [r["left_out"] for r in rows if r["rung"] == "pretrained.v1"] == [
         "not available: switched off (train.pretrained is false)"
     ]

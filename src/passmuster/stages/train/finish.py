@@ -12,6 +12,7 @@ from passmuster.core.codec import to_plain
 from passmuster.core.config import render_policy
 from passmuster.core.label_sets import MULTI
 from passmuster.core.matrix import Matrix, blocks_of, mean_and_square
+from passmuster.learn.blend import Blended
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.learn.discriminant import fit_discriminant
 from passmuster.learn.graph import append_head
@@ -27,7 +28,7 @@ from passmuster.runtime.label_sets import fit_label_sets_guard
 from passmuster.runtime.reference import payload_statistics
 from passmuster.stages.train.distilling import fit_student
 from passmuster.stages.train.embedding import BATCH, batches_of, embed, embed_seen, speed_of
-from passmuster.stages.train.step import Climb, Climbed
+from passmuster.stages.train.step import Climb, Climbed, Judged
 from passmuster.stages.train.task import Task
 
 N_PARITY = 500
@@ -111,6 +112,7 @@ def describe_head(chosen: Climbed) -> dict[str, Any]:
         "schema": 1,
         **({"task": MULTI} if sets else {}),
         "kind": best.kind,
+        **_parts(best),
         "penalty_c": best.c,
         "temperature": round(best.temperature, 6),
         "cv": {
@@ -121,6 +123,13 @@ def describe_head(chosen: Climbed) -> dict[str, Any]:
             "n_repeats": len(best.logits),
         },
     }
+
+
+def _parts(judged: Judged) -> dict[str, Any]:
+    """Of which heads a blend is made, and how much each weighs."""
+    if not isinstance(judged, Blended):
+        return {}
+    return {"parts": [{"kind": part.kind, "share": round(part.share, 4)} for part in judged.parts]}
 
 
 def _guard(
@@ -232,7 +241,7 @@ def rung_row(climbed: Climbed) -> dict[str, Any]:
         "n_judged": len(best.items),
         "heads": [
             {"head": r.kind, "log_loss": r.log_loss, "accuracy": r.accuracy, "c": r.c, "temperature": r.temperature,
-             "n_repeats": len(r.logits)}
+             "n_repeats": len(r.logits), **_parts(r)}
             for r in climbed.tried
         ],
         "n_spread_over": None if climbed.spread_over is None else len(climbed.spread_over),
