@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,12 +70,10 @@ class EmbeddedPool:
                     break
         else:
             return None
-        logistic = opened.head.get("kind") != "discriminant"  # whose penalty is another kind of number
-        c = opened.head.get("penalty_c", PENALTIES[1]) if logistic else PENALTIES[1]
-        temperature = opened.head.get("temperature", 1.0)
+        c, temperature = _logistic_of(opened.head)
         keys = tuple(pool[i].key for i in positions)
         settings = store.config.project.task, store.config.train.decide_at
-        return cls(keys, Scaling.of(rows).apply(rows), float(c), float(temperature), *settings)
+        return cls(keys, Scaling.of(rows).apply(rows), c, temperature, *settings)
 
     def guesses(self, answered: Mapping[str, str]) -> dict[str, Guess]:
         """A guess for every item, from the labels in `answered` (item key to label); none before there are two classes.
@@ -116,3 +115,18 @@ def refresh(store: Store, answered: Mapping[str, str]) -> dict[str, Guess]:
     """Guesses for the pool from the labels in `answered`, item key to label; none when there is no bundle yet."""
     pool = EmbeddedPool.open(store)
     return pool.guesses(answered) if pool else {}
+
+
+def _logistic_of(head: Mapping[str, Any]) -> tuple[float, float]:
+    """Penalty and temperature for a logistic head on a bundle's embeddings, as far as its ``head.json`` tells them.
+
+    >>> _logistic_of({"kind": "blend", "penalty_c": 1.0, "parts": [{"kind": "logistic", "temperature": 0.4}]})
+    (1.0, 0.4)
+    >>> _logistic_of({"kind": "distilled", "penalty_c": 100.0, "temperature": 0.2})
+    (10.0, 1.0)
+    """
+    if head.get("kind") in ("discriminant", "distilled"):  # whose penalty is of another kind, or of other rows
+        return PENALTIES[1], 1.0
+    parts = {part["kind"]: part for part in head.get("parts", [])}
+    own = parts.get("logistic", {} if parts else head)
+    return float(head.get("penalty_c", PENALTIES[1])), float(own.get("temperature", 1.0))

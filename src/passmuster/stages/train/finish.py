@@ -129,7 +129,12 @@ def _parts(judged: Judged) -> dict[str, Any]:
     """Of which heads a blend is made, and how much each weighs."""
     if not isinstance(judged, Blended):
         return {}
-    return {"parts": [{"kind": part.kind, "share": round(part.share, 4)} for part in judged.parts]}
+    return {
+        "parts": [
+            {"kind": part.kind, "share": round(part.share, 4), "temperature": round(part.temperature, 6)}
+            for part in judged.parts
+        ]
+    }
 
 
 def _guard(
