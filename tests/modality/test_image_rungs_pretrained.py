@@ -242,7 +242,7 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
         pretrained.export(fit(folder))
 
 
-def test_the_quote_grows_with_pool_and_network(tmp_path: Path) -> None:
+def test_the_quote_grows_with_what_is_embedded_and_with_the_network(tmp_path: Path) -> None:
     small, large = (
         write_encoder(tmp_path / name, **changes)
         for name, changes in (("small", {}), ("large", {"num_hidden_layers": 24, "hidden_size": 96}))
@@ -257,7 +257,7 @@ def test_the_quote_grows_with_pool_and_network(tmp_path: Path) -> None:
     grown = []
     for folder in (small, large):
         profile = replace(few, encoders=(str(folder),))
-        whole = pretrained.quote(slow, replace(profile, n_pool=100_000)).seconds
+        whole = pretrained.quote(slow, replace(profile, n_pool=100_000, n_labels=4_000)).seconds
         grown.append(whole - pretrained.quote(slow, profile).seconds)
     assert grown[1] > 5 * grown[0]  # every image passes it
     with pytest.raises(NotFoundError):

@@ -37,11 +37,12 @@ def unavailable(config: TrainConfig) -> str:
 
 
 def quote(machine: Machine, profile: Profile) -> Price:
-    """Seconds to embed the pool with the first encoder that is named; fitting is reading."""
+    """Seconds to embed a sample of the pool with the first encoder that is named; fitting is reading."""
     found = _first(profile.encoders)
     products = forward_products(found.shape, found.processor.size)
     n = profile.n_sampled + min(N_COMPARED, 2 * profile.n_pool)
-    seconds = n * 2 * products / (machine.matmul_gflops * 1e9 * EFFICIENCY) + prepare_s(profile, found.processor.size)
+    seconds = n * 2 * products / (machine.matmul_gflops * 1e9 * EFFICIENCY)
+    seconds += prepare_s(profile, found.processor.size, profile.n_sampled)
     memory = MEMORY_BYTES + int(COPIES * found.n_bytes) + _batch_bytes(found)
     note = f"{found.name}, {products / 1e9:.2f} billion multiply-adds an image"
     return Price(LOOK_S + LOAD_S_PER_BYTE * found.n_bytes + seconds, memory, note)

@@ -16,16 +16,16 @@ CONV_EFFICIENCY = 0.8
 ELEMENTWISE_EFFICIENCY = 0.0135
 
 
-def prepare_s(profile: Profile, size: int) -> float:
-    """Seconds to turn the pool into pixels of the working size."""
+def prepare_s(profile: Profile, size: int, n_images: int) -> float:
+    """Seconds to turn so many images of the profile's size into pixels of the working size."""
     seconds = PREPARE_S + size * size * PREPARE_PER_PIXEL_S
     if abs(profile.mean_size**0.5 - size) >= 1:
         seconds += RESIZE_S + (profile.mean_size + size * size) * RESIZE_PER_PIXEL_S
-    return profile.n_pool * seconds
+    return n_images * seconds
 
 
 def embed_s(machine: Machine, profile: Profile, size: int, *, products: float = 0.0, elements: float = 0.0) -> float:
     """Seconds to prepare and embed the pool, for a graph of so many multiply-adds and element-wise steps per image."""
     speed = machine.matmul_gflops * 1e9
     per_image = 2 * products / (speed * CONV_EFFICIENCY) + elements / (speed * ELEMENTWISE_EFFICIENCY)
-    return prepare_s(profile, size) + profile.n_pool * per_image
+    return prepare_s(profile, size, profile.n_pool) + profile.n_pool * per_image
