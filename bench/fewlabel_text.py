@@ -159,12 +159,12 @@ def write(report: harness.Report) -> None:
 
 def serve(report: harness.Report) -> None:
     """Choose the rung of every run of ours as training would that knew the priors of the other sets alone."""
-    from passmuster.learn.priors import gain_of
+    from passmuster.learn.priors import N_CLASSES, gain_of, of_kind
     from passmuster.learn.select import stand
 
     for name in SETS:
         others = rung_gains([run for run in report.runs if run["set"] != name])
-        priors = {rung: gain_of(seen) for rung, seen in others.items()}
+        priors = {rung: gain_of(of_kind(seen, N_CLASSES[name])) for rung, seen in others.items()}
         for run in report.runs:
             if run["set"] == name and "rungs" in run:
                 rows = run["rungs"]

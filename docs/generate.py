@@ -146,7 +146,7 @@ RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 def priors_page() -> str:
     """What each rung brought over the first, on every set measured, negative rows included; and the priors."""
-    from passmuster.learn.priors import SEEN, prior_gain
+    from passmuster.learn.priors import MANY_CLASSES, SEEN, prior_gain
 
     lines = [
         "# What each rung brought",
@@ -160,15 +160,17 @@ def priors_page() -> str:
         *_text_rows(),
         *_story_rows(),
         "",
-        "Training begins from these priors (mean and spread of the log-loss gain over sets) and weighs them against",
-        "what cross-validation shows; a rung that is not listed is taken to bring nothing, give or take one nat.",
+        "Training begins from these priors (mean and spread of the log-loss gain over sets with few classes, or with",
+        f"{MANY_CLASSES} and more) and weighs them against what cross-validation shows; a rung that is not listed is",
+        "taken to bring nothing, give or take one nat.",
         "",
-        "| kind | rung | mean | spread | sets |",
-        "| --- | --- | --- | --- | --- |",
+        "| kind | classes | rung | mean | spread | sets |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for kind, rung in SEEN:
-        gain = prior_gain(kind, rung)
-        lines.append(f"| {kind} | `{rung}` | {gain.mean:+.3f} | {gain.spread:.3f} | {gain.source} |")
+        for classes, n in (("few", 2), ("many", MANY_CLASSES)):
+            gain = prior_gain(kind, rung, n)
+            lines.append(f"| {kind} | {classes} | `{rung}` | {gain.mean:+.3f} | {gain.spread:.3f} | {gain.source} |")
     if _results("pretrain"):
         lines += ["", TRANSFORMER_NOTE]
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from passmuster.learn.priors import SEEN, SMALLEST_SPREAD, gain_of
+from passmuster.learn.priors import MANY_CLASSES, SEEN, SMALLEST_SPREAD, gain_of, of_kind, prior_gain
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -47,3 +47,12 @@ def test_training_that_lost_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(gain < 0 for gain in gains.values()), "it pays on a set: quote less than LEAST_FLOPS"
     speeds = [run["fitted"]["transformer.v1"]["speed"] for run in runs]
     assert all(1e9 * speed["model_gflops"] * speed.get("busy_s", speed["seconds"]) < LEAST_FLOPS for speed in speeds)
+
+
+def test_gains_are_looked_up_among_sets_with_as_many_classes() -> None:
+    seen = {"sms_spam": 0.3, "ag_news": 0.2, "banking77": -0.1, "clinc150": -0.2}
+    assert of_kind(seen, 4) == {"sms_spam": 0.3, "ag_news": 0.2}
+    assert of_kind(seen, MANY_CLASSES) == {"banking77": -0.1, "clinc150": -0.2}
+    assert of_kind({"sms_spam": 0.3, "banking77": -0.1}, 2) == {"sms_spam": 0.3, "banking77": -0.1}
+    few, many = prior_gain("text", "tuned.v1", 2), prior_gain("text", "tuned.v1", 150)
+    assert (few.source, many.source) == ("ag_news, amazon, sms_spam", "banking77, clinc150")

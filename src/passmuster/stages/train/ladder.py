@@ -98,8 +98,8 @@ def stand(
         raise BudgetError(
             f"budget.{limits.by}", f"no rung could be fitted in the {given} given", next=f"give it more: {option}"
         )
-    name = task.modality.name
-    standings = choose_rung([Candidate(c.rung.name, c.best.losses, prior_gain(name, c.rung.name)) for c in climbed])
+    known = {c.rung.name: prior_gain(task.modality.name, c.rung.name, len(task.classes)) for c in climbed}
+    standings = choose_rung([Candidate(c.rung.name, c.best.losses, known[c.rung.name]) for c in climbed])
     if not serve:
         return standings
     if serve not in {standing.name for standing in standings}:
@@ -126,7 +126,7 @@ def rows_of(
         row: dict[str, Any] = {"rung": quote["rung"], "quote": quote}
         if quote["rung"] in fitted:
             done, standing = fitted[quote["rung"]]
-            prior = prior_gain(task.modality.name, quote["rung"])
+            prior = prior_gain(task.modality.name, quote["rung"], len(task.classes))
             row = {**row, **rung_row(done), "gain": standing.gain, "gain_se": standing.gain_se,
                    "expected_gain": standing.expected_gain, "prior": prior, "chosen": standing.chosen,
                    "helped": done is climbed[0] or standing.expected_gain > 0, "decide": decide,

@@ -50,12 +50,15 @@ def judge_taught(
     if len(rows) <= task.folds[0].max():
         return None
     tried = cross_validate_refitted(rows, task.labels[task.labelled], task.folds[0], len(task.classes))
-    _compare(task.modality.name, rung.name, tried[0], before)
+    _compare(task, rung.name, tried[0], before)
     return tried, ByFold(beside, tuple(rows))
 
 
-def _compare(modality: str, name: str, best: CrossValidated, before: Sequence[tuple[str, np.ndarray]]) -> None:
-    candidates = [Candidate(n, losses, prior_gain(modality, n)) for n, losses in [*before, (name, best.losses)]]
+def _compare(task: Task, name: str, best: CrossValidated, before: Sequence[tuple[str, np.ndarray]]) -> None:
+    candidates = [
+        Candidate(n, losses, prior_gain(task.modality.name, n, len(task.classes)))
+        for n, losses in [*before, (name, best.losses)]
+    ]
     standings = choose_rung(candidates)
     chosen = next(standing for standing in standings if standing.chosen)
     if chosen.name != name:
