@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch", reason="teaching an encoder needs the extra
 pytest.importorskip("onnx", reason="training needs the extra `train`")
 
 from bert_case import EPSILON, N_HEADS, random_bert  # noqa: E402  (needs torch)
-
 from passmuster.modality.text.rungs.bert_graph import bert_graph  # noqa: E402
 from passmuster.modality.text.rungs.bert_network import Bert, pooled  # noqa: E402
 
