@@ -61,8 +61,14 @@ def test_the_same_answers_are_said(bring: Bring, tmp_path: Path) -> None:
 def test_probabilities_alone_or_answers_alone_are_enough(bring: Bring, tmp_path: Path) -> None:
     clear = ["tea green leaf", "card bank pin", "late train"]
     rows = answers(clear, clear)
-    bring(write(tmp_path / "a.csv", ["text", *CLASSES], [[row[0], *row[2:]] for row in rows]))
-    bring(write(tmp_path / "b.csv", ["text", "label"], [row[:2] for row in rows]))
+    tables = (
+        write(tmp_path / "a.csv", ["text", *CLASSES], [[row[0], *row[2:]] for row in rows]),
+        write(tmp_path / "b.csv", ["text", "label"], [row[:2] for row in rows]),
+    )
+    for table, apart in zip(tables, (True, False), strict=True):
+        (note,) = (n for n in bring(table).notes if n.startswith("answers as where it was made"))
+        assert f"on {len(clear)} of {len(clear)} items" in note
+        assert ("probabilities apart by" in note) == apart
 
 
 def test_another_preprocessing_is_refused_with_the_item(bring: Bring, store: Store, tmp_path: Path) -> None:
