@@ -125,7 +125,9 @@ def _logistic_of(head: Mapping[str, Any]) -> tuple[float, float]:
     >>> _logistic_of({"kind": "distilled", "penalty_c": 100.0, "temperature": 0.2})
     (10.0, 1.0)
     """
-    if head.get("kind") in ("discriminant", "distilled"):  # whose penalty is of another kind, or of other rows
+    if head.get("kind") == "discriminant":  # whose penalty is another kind of number
+        return PENALTIES[1], float(head.get("temperature", 1.0))
+    if head.get("kind") == "distilled":  # whose penalty and temperature are those of far more rows
         return PENALTIES[1], 1.0
     parts = {part["kind"]: part for part in head.get("parts", [])}
     own = parts.get("logistic", {} if parts else head)

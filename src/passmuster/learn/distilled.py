@@ -1,8 +1,8 @@
 """Distillation: a head over light embeddings learns the answers of a heavier model about the pool.
 
 As in Hinton et al. 2015, "Distilling the knowledge in a neural network": the pool's soft answers are targets beside the
-labels. With a few labels this brings most of what a transformer knows about the task to vectors that are looked up, a
-hundred times faster; the label only has to be known to the teacher.
+labels. With a few labels this brings most of what a transformer knows about the task to vectors that are looked up,
+which answer tens of times as fast (docs/log.md).
 """
 
 from __future__ import annotations

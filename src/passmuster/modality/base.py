@@ -77,8 +77,8 @@ class Profile:
 
 
 # Unlabelled items, and of them for each label, beyond which spreading labels gains little: on parts of the training
-# splits 1,000 against all 3,800 texts of AG News cost 0.2 points, and 15 for each label of Banking77 against 15 all of
-# it nothing (docs/log.md).
+# splits 1,000 texts of AG News against 2,000 cost 0.2 points; Banking77 with 616 labels gained 0.3 from 4,000 to 9,000,
+# which are 15 for each label (docs/log.md).
 FEWEST_SAMPLED, SAMPLED_PER_LABEL = 1_000, 15
 
 
