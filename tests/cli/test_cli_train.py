@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from passmuster.cli.train_verb import lighter_lines
 from train_case import new_project, write_texts
 
 pytest.importorskip("onnx", reason="training needs the extra `train`")
@@ -68,3 +69,38 @@ def test_the_doctor_says_what_is_here(tmp_path: Path) -> None:
     spoken = muster(tmp_path, "doctor")
     assert "tested version" in spoken.stdout or "not installed" in spoken.stdout
     assert spoken.stdout.rstrip().splitlines()[-1] == "Next: muster init"
+
+
+def row(rung: str, log_loss: float, behind: float, items_per_s: float, **more: object) -> dict[str, object]:
+    """What ``rungs.json`` says of a fitted rung, as far as the hint reads it."""
+    engines = [{"taken": False, "items_per_s": 1e9}, {"taken": True, "items_per_s": items_per_s}]
+    behind_by = {"difference": behind, "se": 0.02}
+    return {
+        "rung": rung,
+        "log_loss": log_loss,
+        "accuracy_behind": behind_by,
+        "engines": engines,
+        "chosen": False,
+        **more,
+    }
+
+
+def test_a_lighter_rung_that_may_be_as_right_is_named_with_the_command() -> None:
+    heavy = row("tuned.v1", 0.30, 0.0, 100.0, chosen=True)
+    out = {"rung": "transformer.v1", "left_out": "time", "chosen": False}
+    light, less, wrong = (
+        row("distilled.v1", 0.31, 0.01, 5_000.0), row("static.v1", 0.40, 0.01, 6_000.0), row("a.v1", 0.2, 0.5, 9_000.0),
+    )  # fmt: skip
+    (line,) = lighter_lines([heavy, out, less, light, wrong])
+    assert line.startswith("distilled.v1 answers 50 times as many a second and may be as right")
+    assert line.endswith("muster train --serve distilled.v1")
+    assert list(lighter_lines([heavy, wrong])) == []
+    assert list(lighter_lines([heavy, row("static.v1", 0.31, 0.0, 250.0)])) == []
+
+
+def test_a_rung_to_serve_that_is_not_tried_is_refused_before_anything_is_learnt(tmp_path: Path) -> None:
+    new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=90)).close()
+    done = muster(tmp_path / "p", "train", "--time", "120s", "--rung", "static.v1", "--serve", "tuned.v1")
+    assert done.returncode == 6, done.stderr
+    assert "tuned.v1 is to be served (train.serve) and will not be fitted" in done.stderr
+    assert not (tmp_path / "p" / ".muster" / "runs").exists()

@@ -66,6 +66,13 @@ def test_a_prediction_is_read_answered_and_judged_one_after_the_other() -> None:
     assert (slow.accuracy, slow.refused, fast.accuracy, fast.taken) == (None, "", 0.8, True)
 
 
+def test_a_student_costs_its_teacher_as_well() -> None:
+    usage, student = {"usage": {"seconds": 50.0}}, {**ROWS[0], "learnt_from": ROWS[1]["rung"]}
+    alone, taught = (flow.candidates_of(rows, usage, PRICES) for rows in (ROWS, [student, *ROWS[1:]]))
+    assert taught[0].training == pytest.approx(alone[0].training + 30)  # the seconds of the other rung
+    assert taught[1].training == alone[1].training
+
+
 def test_an_older_run_without_the_measurements_has_no_candidates() -> None:
     old = [{k: v for k, v in ROWS[0].items() if k != "accuracy_behind"}]
     assert flow.candidates_of(old, {}, PRICES) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from passmuster.core.progress import Silent
 from passmuster.flows.label_plan import plan_labels
 from passmuster.flows.labelling import AT_RANDOM, EVIDENCE, suggest
 from passmuster.flows.pool_embeddings import look_at_pool
+from passmuster.modality.text.modality import TEXT
 from passmuster.stages.govern import add_labels
 from passmuster.stages.govern.label_table import LabelRow
 from passmuster.stages.train import train
@@ -210,6 +212,18 @@ def test_a_large_pool_is_sampled_the_same_way_each_time_and_keeps_its_labels(
     assert len(pool.labelled) == len(_view(store).labels)
     assert [i.key for i in look_at_pool(store, Silent()).items] == [i.key for i in pool.items]
     assert len(suggest(store, n=1_000, role="train")) == len(pool.items) - len(pool.labelled)
+
+
+def test_fewer_items_are_looked_at_where_the_encoder_is_dear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120))
+    train(store)
+    monkeypatch.setattr("passmuster.flows.pool_embeddings.MAX_DEAR_POOL", 30)
+    whole = look_at_pool(store, Silent())
+    assert len(whole.items) > 60
+    monkeypatch.setitem(TEXT.rungs._entries, "static.v1", replace(TEXT.rungs["static.v1"], sampled=True))
+    part = look_at_pool(store, Silent())
+    assert 30 <= len(part.items) <= 30 + len(part.labelled)
+    assert len(part.labelled) == len(whole.labelled)
 
 
 def test_bad_numbers_and_an_empty_project(tmp_path: Path, new_store) -> None:

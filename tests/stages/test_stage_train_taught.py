@@ -85,6 +85,20 @@ def test_a_rung_made_of_others_is_not_embedded_again(tmp_path: Path, monkeypatch
     np.testing.assert_allclose(large, 3.0 * small, rtol=1e-6)
 
 
+def test_where_embedding_is_dear_the_labelled_and_a_sample_are_embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("passmuster.modality.base.FEWEST_SAMPLED", 20)
+    monkeypatch.setattr("passmuster.modality.base.SAMPLED_PER_LABEL", 1)
+    monkeypatch.setitem(TEXT.rungs._entries, "pretrained.v1", replace(CHEAP, export=export, sampled=True))
+    rungs = ("static.v1", "pretrained.v1")
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120), rungs=rungs, serve="pretrained.v1")
+    result = train(store)
+    reference = open_bundle(Path(result.path)).reference
+    assert result.n_labels < reference["n_embedded"] == result.n_labels + max(20, result.n_labels) < result.n_pool
+    assert sum(reference["answers_per_class"].values()) == reference["n_embedded"]
+
+
 @pytest.fixture
 def with_a_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     """`pretrained.v1` is static vectors here; `distilled.v1` is what it is, with nothing missing."""

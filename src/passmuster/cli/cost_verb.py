@@ -105,6 +105,9 @@ def life_lines(life: Lifetime) -> Iterator[str]:
     for reason in life.advice.reasons:
         yield f"  {reason}"
     yield f"  {changes_words(life)}"
+    advised, served = life.advice.name.split()[0], {c.name.split()[0] for c in life.candidates if c.taken}
+    if advised not in served:
+        yield f"  to serve it: muster train --serve {advised}"
     yield f"one machine that is always on costs {money(life.machine_per_month, life.currency)} a month, whoever answers"
 
 

@@ -98,6 +98,23 @@ def _quote(
     return Quote(rung.name, own_s, memory, price.note, refused)
 
 
+def refuse_unserved(quotes: Sequence[Quote], serve: str) -> None:
+    """Say before anything is learnt that the rung to be served will not be there.
+
+    Raises
+    ------
+    ResourceError
+        ``rung.not_there`` when `serve` names a rung that is not tried, or that is not available or does not fit.
+    """
+    found = next((quote for quote in quotes if quote.rung == serve), None)
+    if serve and (found is None or found.refused):
+        raise ResourceError(
+            "rung.not_there", f"{serve} is to be served (train.serve) and will not be fitted",
+            value="not among the rungs tried" if found is None else found.refused,
+            limit=", ".join(quote.rung for quote in quotes if not quote.refused), next="muster train without --serve",
+        )  # fmt: skip
+
+
 def needs(seconds: float, deadline: Deadline, limits: Limits) -> str:
     """So much of what is left, in the unit of the tighter limit: ``12.0 s of 4.0`` or ``0.003 of 0.001 EUR``."""
     left = max(0.0, deadline.left_s)

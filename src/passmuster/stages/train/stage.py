@@ -32,7 +32,7 @@ from passmuster.stages.train.failures import accounted, closing, disk_errors, me
 from passmuster.stages.train.finish import finish
 from passmuster.stages.train.ladder import climb_all, rows_of, stand
 from passmuster.stages.train.limits import Limits, limits_of, time_of
-from passmuster.stages.train.plan import describe, quote_rungs
+from passmuster.stages.train.plan import describe, quote_rungs, refuse_unserved
 from passmuster.stages.train.run_folder import RunFolder, open_run, unfinished_run
 from passmuster.stages.train.step import Climb, Climbed
 from passmuster.stages.train.task import read_task
@@ -126,6 +126,7 @@ def train(
             quotes = []
             if left is None:  # a plan that was begun is not priced again
                 quotes = quote_rungs(modality, config, machine, task.profile, deadline, limits)
+                refuse_unserved(quotes, config.serve)
             run = open_run(store, version.digest, arguments)
             if run.resumed:
                 progress.say(f"going on with {run.id}")
