@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from passmuster.cli.cost_verb import life_lines
+from passmuster.core.lifetime import Candidate, advise
+from passmuster.flows.cost import Lifetime
 from train_case import new_project, write_texts
 
 pytest.importorskip("onnx", reason="training needs the extra `train`")
@@ -117,3 +121,12 @@ def test_limits_that_hold_nothing(tmp_path: Path) -> None:
     wrong = muster(tmp_path / "q", "train")
     assert wrong.returncode == 2
     assert "did you mean 'cost.per_kwh'?" in wrong.stderr
+
+
+def test_the_recommended_rung_comes_with_the_command_when_another_is_served() -> None:
+    light = Candidate("static.v1 float32", 0.9, 0.0, 0.1, 0.001, 0.01, 5e3, 4e3)
+    heavy = Candidate("tuned.v1 float32", 0.9, 0.0, 0.1, 0.01, 1.0, 100.0, 90.0, taken=True)
+    life = Lifetime("train-1", (light, heavy), advise([light, heavy], 1e6), 1e6, 1.0, 0.0, "EUR", 50.0)
+    assert "  to serve it: muster train --serve static.v1" in list(life_lines(life))
+    served = replace(life, candidates=(replace(light, taken=True), replace(heavy, taken=False)))
+    assert not any("to serve it" in line for line in life_lines(served))
