@@ -42,6 +42,7 @@ def serve(answer: Callable[[Any], Any], *, wait_s: float = 0.0) -> Iterator[Serv
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -51,7 +52,7 @@ def serve(answer: Callable[[Any], Any], *, wait_s: float = 0.0) -> Iterator[Serv
             status, found = found if isinstance(found, tuple) else (200, found)
             data = found if isinstance(found, bytes) else json.dumps(found).encode()
             try:
-                self.send_response(status)
+                self.send_response(status)  # headers and body leave together: see wbufsize
                 self.send_header("content-length", str(len(data)))
                 if 300 <= status < 400:
                     self.send_header("location", "/elsewhere")

@@ -234,13 +234,13 @@ class Reader:
         """Log-probabilities (c,) of one item's part of an answer, and what it said where that names no class ("")."""
         found = find(entry, self._paths.label or self._paths.scores)
         if self._paths.label:
-            return self._of_label(found)
+            return self._of_label(found, entry)
         row = self._of_scores(found)
         return (row, "") if row is not None else (self._certain(self._none), _shown(found, entry))
 
-    def _of_label(self, found: Any) -> tuple[np.ndarray, str]:
+    def _of_label(self, found: Any, entry: Any) -> tuple[np.ndarray, str]:
         column = self._column.get(plain(_unwrapped(found)), self._none)
-        return self._certain(column), _shown(found, "") if column == self._none else ""
+        return self._certain(column), _shown(found, entry) if column == self._none else ""
 
     def _certain(self, column: int) -> np.ndarray:
         row = np.full(len(self._classes), math.log((1 - CERTAIN) / (len(self._classes) - 1)))
