@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 def import_(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="An ONNX file, or a folder of transformers for text classification.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="An ONNX file, a folder of transformers for text classification, the address of a model that "
+            "speaks as OpenAI's chat does, or a TOML file of how an endpoint is asked."
+        ),
+    ],
     preprocess: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,27 +56,60 @@ def import_(
         Path | None,
         typer.Option("--learnt-from", help="A table of what the model learnt from: copies are left out of its test."),
     ] = None,
+    model: Annotated[str, typer.Option("--model", help="At an address: which model is asked.")] = "",
+    prompt: Annotated[
+        str,
+        typer.Option("--prompt", help="At an address: what comes before the item, or a file; {classes} is their list."),
+    ] = "",
+    key_variable: Annotated[
+        str, typer.Option("--key-variable", help="The environment variable that holds the endpoint's key.")
+    ] = "",
+    n_asked: Annotated[int, typer.Option("--ask", help="Of an endpoint: how many items it is tried on.")] = 200,
 ) -> None:
     """Bring in a model that was made elsewhere: an ONNX file, with its preprocessing and its
-    classes named, or a folder of transformers.
+    classes named, a folder of transformers, or an endpoint that is asked over HTTP.
 
     The model is tried on the project's own items, and its answers are kept as they are. Test items are not read.
     """
     session = session_of(context)
     store = session.store()
     from passmuster.flows.answers import pin_answers
-    from passmuster.stages.importing import import_model
+    from passmuster.stages.importing import import_endpoint, import_model
+    from passmuster.stages.importing.endpoint_named import is_endpoint
 
+    endpoint = is_endpoint(path)
+    refuse_other_kind(
+        endpoint,
+        graph=(("preprocess", preprocess), ("output", output), ("scores", scores), ("embedding", embedding)),
+        address=(("model", model), ("prompt", prompt), ("key-variable", key_variable)),
+    )
     if not session.dry_run:
         pin_answers(store, session.progress)
-    result = import_model(
-        store, path, labels=labels, preprocess=preprocess or (), output=output, scores=scores, embedding=embedding,
-        calibrate=calibrate, accept_classes=accept_classes, expect=expect, learnt_from=learnt_from,
-        dry_run=session.dry_run, progress=session.progress,
-    )  # fmt: skip
-    session.done(
-        result, lines_of(result), f"muster evaluate {result.bundle[:16]}" if result.bundle else "muster import"
-    )
+    alike: dict[str, Any] = {
+        "labels": labels, "calibrate": calibrate, "accept_classes": accept_classes, "expect": expect,
+        "learnt_from": learnt_from, "dry_run": session.dry_run, "progress": session.progress,
+    }  # fmt: skip
+    if endpoint:
+        result = import_endpoint(
+            store, path, model=model, prompt=prompt, key_variable=key_variable, n_asked=n_asked, **alike
+        )
+    else:
+        result = import_model(
+            store, Path(path), preprocess=preprocess or (), output=output, scores=scores, embedding=embedding, **alike
+        )
+    next = f"muster evaluate {result.bundle[:16]}" if result.bundle else "muster import"
+    session.done(result, lines_of(result), next)
+
+
+def refuse_other_kind(
+    endpoint: bool, *, graph: Sequence[tuple[str, object]], address: Sequence[tuple[str, object]]
+) -> None:
+    """Refuse options that are for a model in a file where an endpoint is named, and the other way round."""
+    from passmuster.core.errors import UsageError
+
+    if given := [name for name, value in (graph if endpoint else address) if value]:
+        kind = "a model in a file" if endpoint else "an endpoint"
+        raise UsageError("import.option", f"--{given[0]} is for {kind}", next=f"leave --{given[0]} out")
 
 
 def lines_of(result: ImportResult) -> Iterator[str]:
@@ -80,5 +119,20 @@ def lines_of(result: ImportResult) -> Iterator[str]:
     yield f"{name}: {result.source['file']} (SHA-256 {result.source['sha256'][:16]}), {result.scores}"
     yield f"{len(result.classes)} classes: {classes}"
     yield f"asked about {result.n_asked:,} items that are not for the test; novelty by {result.novelty}"
+    if result.asking:
+        yield took(result.asking)
     if result.n_calibration:
         yield f"calibrated on {result.n_calibration:,} labels: temperature {result.temperature:.3f}"
+
+
+def took(asking: Mapping[str, Any]) -> str:
+    """How long an endpoint takes for an answer, and what answers cost.
+
+    >>> took({"seconds_median": 0.25, "seconds_p95": 1.5, "input_tokens": 0.0, "output_tokens": 0.0, "per_million": 30})
+    '250 ms for an answer, 95 of 100 within 1,500; 30.00 for a million answers'
+    """
+    median, p95 = (1000 * asking[name] for name in ("seconds_median", "seconds_p95"))
+    said = f"{median:,.0f} ms for an answer, 95 of 100 within {p95:,.0f}"
+    if asking["input_tokens"]:
+        said += f"; {asking['input_tokens']:,.0f} tokens in, {asking['output_tokens']:,.0f} out"
+    return said + (f"; {asking['per_million']:,.2f} for a million answers" if asking["per_million"] else "")

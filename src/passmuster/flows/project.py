@@ -162,6 +162,28 @@ class Project:
             progress=self.progress,
         )
 
+    def import_endpoint(
+        self,
+        named: str,
+        *,
+        model: str = "",
+        prompt: str = "",
+        key_variable: str = "",
+        labels: str | Sequence[str] = "",
+        calibrate: bool = False,
+        accept_classes: bool = False,
+        n_asked: int = 200,
+    ) -> ImportResult:
+        """Bring in a model that is asked over HTTP: ``"https://host/v1", model="name"``, or a TOML file of how."""
+        from passmuster.flows.answers import pin_answers
+        from passmuster.stages.importing import import_endpoint
+
+        pin_answers(self.store, self.progress)
+        return import_endpoint(
+            self.store, named, model=model, prompt=prompt, key_variable=key_variable, labels=labels,
+            calibrate=calibrate, accept_classes=accept_classes, n_asked=n_asked, progress=self.progress,
+        )  # fmt: skip
+
     def cost(self, run: str = "") -> RunCost:
         """What a training took and cost (the latest when empty): seconds, memory, energy, money."""
         from passmuster.flows.cost import run_cost

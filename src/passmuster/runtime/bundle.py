@@ -28,12 +28,13 @@ from passmuster.core.config import Policy, parse_config
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.disk import took_no_more
 from passmuster.core.errors import DataError, IntegrityError, NotFoundError, ResourceError, UsageError
-from passmuster.runtime.engine import EngineChoice
+from passmuster.runtime.engine import HTTP, EngineChoice
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-GRAPH = "graphs/model.onnx"
-PAYLOAD_FILES = (GRAPH, "preprocess.json", "head.json", "guard.npz", "reference.json", "policy.toml")
+GRAPH, ENDPOINT = "graphs/model.onnx", "endpoint.json"
+BESIDE_MODEL = ("preprocess.json", "head.json", "guard.npz", "reference.json", "policy.toml")
+PAYLOAD_FILES = (GRAPH, *BESIDE_MODEL)  # a bundle that asks an endpoint has that file in the graph's place
 SIDE_FILES = ("report.json", "report.html", "card.md", "checkpoint.json", "verdict.dsse.json", "signature.dsse.json")
 MAX_MANIFEST_BYTES = 4 * 2**20
 
@@ -93,7 +94,8 @@ def write_bundle(
 ) -> tuple[str, Path]:
     """Write a bundle into ``parent/<first 16 digits of its digest>``; all of it appears at once, or nothing.
 
-    `head` must name its kind under ``"kind"`` (or ``"name"``); the rest of it is free. A bundle of the same digest that
+    `graph` is what the engine runs: an ONNX model or, of the engine ``http``, how an endpoint is asked. `head` must
+    name its kind under ``"kind"`` (or ``"name"``); the rest of it is free. A bundle of the same digest that
     is there already is checked and kept.
 
     Returns
@@ -108,10 +110,10 @@ def write_bundle(
         ``bundle.asset`` for an asset name that is no plain file name.
     """
     for name in assets:
-        if name in (MANIFEST, *PAYLOAD_FILES, *SIDE_FILES) or not _is_plain_name(name):
+        if name in (MANIFEST, ENDPOINT, *PAYLOAD_FILES, *SIDE_FILES) or not _is_plain_name(name):
             raise UsageError("bundle.asset", "an asset needs a plain file name of its own", value=name)
     contents: dict[str, bytes] = {
-        GRAPH: graph,
+        model_file(engine): graph,
         "preprocess.json": canonical_json(to_plain(preprocess)),
         "head.json": canonical_json(to_plain(head)),
         "guard.npz": _npz(guard),
@@ -162,20 +164,26 @@ def open_bundle(path: Path) -> LoadedBundle:
                 where=path,
                 next="muster verify",
             )
-    if missing := [name for name in PAYLOAD_FILES if name not in contents]:
+    model = model_file(manifest.engine)
+    if missing := [name for name in (model, *BESIDE_MODEL) if name not in contents]:
         raise IntegrityError("bundle.manifest", "the manifest leaves out a file", value=missing[0], where=path)
     with _content_errors(path):
         return LoadedBundle(
             path=path,
             digest=manifest.digest(),
             manifest=manifest,
-            graph=contents[GRAPH],
+            graph=contents[model],
             preprocess=json.loads(contents["preprocess.json"]),
             head=json.loads(contents["head.json"]),
             guard=_read_npz(contents["guard.npz"]),
             reference=json.loads(contents["reference.json"]),
             policy=_policy(contents["policy.toml"].decode(), path / "policy.toml"),
         )
+
+
+def model_file(engine: EngineChoice) -> str:
+    """The payload file that the engine runs."""
+    return ENDPOINT if engine.name == HTTP else GRAPH
 
 
 def read_manifest(path: Path) -> Manifest:

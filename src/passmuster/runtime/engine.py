@@ -19,6 +19,7 @@ from passmuster.core.errors import IntegrityError, UsageError
 from passmuster.core.tables import Table
 from passmuster.runtime.speed import items_per_s
 
+HTTP = "http"  # the engine that asks an endpoint
 N_NEIGHBOURS = 10
 SINGLES_SHARE = 0.2  # of the seconds given
 
@@ -37,7 +38,7 @@ class Engine:
     Parameters
     ----------
     graph : bytes or Path
-        An ONNX model.
+        An ONNX model; of the engine ``http``, how an endpoint is asked (`passmuster.runtime.endpoint`).
     choice : EngineChoice
         From the bundle's manifest.
     threads : int
@@ -63,6 +64,9 @@ class Engine:
 # An engine: a graph and a number of threads, to the function that runs it.
 Loader = Callable[[bytes | Path, int], Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]]
 engines: Table[Loader] = Table("engine")
+
+
+engines.add_lazy(HTTP, "passmuster.runtime.endpoint_calls:load_http")
 
 
 @engines.entry("onnxruntime")

@@ -11,12 +11,15 @@ from passmuster.core.label_sets import MULTI, Task, join_classes
 from passmuster.core.records import Payload, Prediction
 from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
+from passmuster.runtime.account import Account
 from passmuster.runtime.answers import DECIDE_AT, answers_of, task_of
 from passmuster.runtime.bundle import LoadedBundle
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import GUARD_ARRAYS, apply_guard
 
 BATCH = 64
+UNREAD = "no_answer"  # why an answer is withheld that names no class
 
 
 class Predictor:
@@ -42,6 +45,7 @@ class Predictor:
         self._decide_at = bundle.guard[DECIDE_AT] if self.task == MULTI else None
         self.novelty_threshold = float(bundle.guard["novelty_threshold"])
         self._prepare = self.modality.preparer(bundle.preprocess, bundle.path)
+        self.account = Account()  # what asking took, of a model that is elsewhere
         self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads)
 
     def embed(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
@@ -61,6 +65,7 @@ class Predictor:
                 limit="embedding, logits",
                 where=self.bundle.path,
             )
+        self.account.add(outputs)
         embeddings, logits = outputs["embedding"], outputs["logits"]
         if logits.shape != (len(payloads), len(self.classes)) or len(embeddings) != len(payloads):
             raise IntegrityError(
@@ -80,13 +85,16 @@ class Predictor:
         """
         found = apply_guard(self.bundle.guard, embeddings, logits, self.bundle.policy.guard, degraded=degraded)
         names = self._names(found.said)
+        reasons = [
+            (*found.reasons[i], UNREAD) if name == NO_ANSWER else found.reasons[i] for i, name in enumerate(names)
+        ]
         return [
             Prediction(
                 label=names[i],
                 probabilities=tuple(row),
                 prediction_set=tuple(self.classes[j] for j in np.flatnonzero(found.sets[i])),
-                abstained=bool(found.reasons[i]),
-                reasons=found.reasons[i],
+                abstained=bool(reasons[i]),
+                reasons=reasons[i],
                 novelty=float(found.novelty[i]),
                 whole=float(found.sure[i]) if self.task == MULTI else None,
             )

@@ -12,6 +12,7 @@ import numpy as np
 
 from passmuster.core.tables import Table
 from passmuster.modality.base import Operation, Step
+from passmuster.modality.text.read import encode
 
 operations: Table[Operation] = Table("operation")
 _SPACES = re.compile(r"\s+")
@@ -82,6 +83,16 @@ def strings(parameters: Mapping[str, Any], folder: Path) -> Step:
         return {name: column if rank == 1 else column[:, None]}
 
     return step
+
+
+@operations.entry("encoded.v1")
+def encoded(parameters: Mapping[str, Any], folder: Path) -> Step:
+    """Texts as bytes (UTF-8), for an endpoint. Parameters: ``input``.
+
+    >>> encoded({"input": "item"}, Path())(["tea"])["item"].tolist()
+    [b'tea']
+    """
+    return lambda texts: {parameters["input"]: np.array([encode(text) for text in texts], dtype=object)}
 
 
 operations.add_lazy("text_features.v1", "passmuster.modality.text.tokens:text_features")

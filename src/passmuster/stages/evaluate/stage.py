@@ -27,6 +27,7 @@ from passmuster.stages.evaluate.comparisons import (
     measure_versions,
 )
 from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
+from passmuster.stages.evaluate.endpoint import endpoint_in_words, measure_endpoint, spare
 from passmuster.stages.evaluate.faults import measure_faults
 from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
@@ -77,6 +78,7 @@ def evaluate(
     with store.read() as db:
         chosen = read_bundle(db, bundle)
     predictor = Predictor(open_checked(store, chosen))
+    scope = spare(scope, predictor, progress)
     incumbent = find_incumbent(store, chosen)
     named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
     if named is not None:
@@ -101,8 +103,10 @@ def evaluate(
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)
+    measure_endpoint(draft, evidence, answers, predictor, store.config.cost)
     least = float(store.config.policy.gates.get("accuracy.v1", {}).get("min", LEAST_ACCURACY))
     write_summary(draft, evidence, answers, incumbent.digest if incumbent else "", least)
+    endpoint_in_words(draft)
 
     report = as_report(draft, chosen, evidence, incumbent)
     progress.say("writing the report")

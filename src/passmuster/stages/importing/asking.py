@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -39,8 +40,8 @@ class Sample:
         return where_of(self.items)
 
 
-def read_sample(store: Store, snapshot: Snapshot, modality: Modality) -> Sample:
-    """A draw of the pool and of the reference, decoded.
+def read_sample(store: Store, snapshot: Snapshot, modality: Modality, most: int = 0) -> Sample:
+    """A draw of the pool and of the reference, decoded; `most` items where asking is dear, a quarter to the threshold.
 
     Raises
     ------
@@ -49,8 +50,10 @@ def read_sample(store: Store, snapshot: Snapshot, modality: Modality) -> Sample:
     """
     view = training_view(store, snapshot)
     rng = np.random.default_rng([store.config.train.seed, 1])
-    pool = [view.pool[int(i)] for i in np.sort(rng.permutation(len(view.pool))[:MAX_ASKED])]
-    held = [view.reference[int(i)] for i in np.sort(rng.permutation(len(view.reference))[:MAX_HELD])]
+    n_held = min(len(view.reference), MAX_HELD if not most else max(most // 4, most - len(view.pool)))
+    n_pool = MAX_ASKED if not most else most - n_held
+    pool = [view.pool[int(i)] for i in np.sort(rng.permutation(len(view.pool))[:n_pool])]
+    held = [view.reference[int(i)] for i in np.sort(rng.permutation(len(view.reference))[:n_held])]
     if not pool and not held:
         raise DataError(
             "import.no_items", "every item belongs to the test, so there is none that a model may be tried on",
@@ -69,6 +72,14 @@ def decoded(store: Store, modality: Modality, items: Sequence[Item]) -> list[Pay
     """The items' payloads, in their order."""
     contents = store.blobs.get_many([item.blob for item in items])
     return [modality.decode(data, store.config.data) for data in contents]
+
+
+class Asks(Protocol):
+    """A model that can be asked, wherever it is."""
+
+    def logits_of(self, payloads: Sequence[Payload], where: Sequence[str]) -> np.ndarray:
+        """Logits (m, c) of items, named by `where` in errors."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,7 @@ def read_calibration(
     snapshot: Snapshot,
     modality: Modality,
     classes: Sequence[str],
-    asked: Asked,
+    asked: Asks,
     learnt: Collection[str],
 ) -> Calibration:
     """The training labels of the project that name a class of the model, and the model's logits for their items.

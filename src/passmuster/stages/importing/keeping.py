@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from passmuster.core.clock import now
 from passmuster.core.codec import to_plain
+from passmuster.core.config import render_policy
 from passmuster.core.records import Bundle, Snapshot
 from passmuster.learn.checkpoint import write_atomic
+from passmuster.runtime.bundle import encoder_key, write_bundle
+from passmuster.runtime.engine import EngineChoice
 from passmuster.runtime.reference import payload_statistics
 from passmuster.stages.importing.asking import Sample
+from passmuster.stages.importing.learnt import FILE as LEARNT
+from passmuster.stages.importing.learnt import Learnt
 from passmuster.stages.importing.rewrite import LOGITS
 from passmuster.store.releases import add_bundle, end_run, start_run
 from passmuster.store.store import Store
@@ -47,6 +54,7 @@ class ImportResult:
     n_learnt: int
     learnt: str
     notes: tuple[str, ...]
+    asking: Mapping[str, Any] = field(default_factory=dict)  # of an endpoint: how long answers took, and what they cost
 
 
 def describe_head(result: ImportResult) -> dict[str, Any]:
@@ -79,6 +87,52 @@ def describe_reference(
     }
 
 
+def keep(
+    store: Store,
+    snapshot: Snapshot,
+    result: ImportResult,
+    sample: Sample,
+    learnt: Learnt,
+    *,
+    answered: Mapping[str, np.ndarray],
+    as_it_came: np.ndarray,
+    engine: EngineChoice,
+    graph: bytes,
+    preprocess: Mapping[str, Any],
+    assets: Mapping[str, bytes],
+    guard: Mapping[str, np.ndarray],
+) -> ImportResult:
+    """Write the bundle, the run folder and the event; returns the result with their names.
+
+    `answered` is what the bundle says of the sample, and `as_it_came` (n, c) the logits that it should be.
+    """
+    run = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    prepared = {"schema": 1, "modality": snapshot.modality, **preprocess}
+    digest, where = write_bundle(
+        store.bundles_folder,
+        modality=snapshot.modality,
+        classes=result.classes,
+        snapshot=snapshot.digest,
+        run=run,
+        rung=str(result.source["format"]),
+        head=describe_head(result),
+        engine=engine,
+        encoder_key=encoder_key(graph, engine, prepared, assets) if result.embedding else "",
+        graph=graph,
+        preprocess=prepared,
+        assets=assets,
+        guard=guard,
+        reference=describe_reference(snapshot, result.classes, sample, answered),
+        policy_toml=render_policy(store.config),
+    )
+    result = replace(result, bundle=digest, path=str(where), run=run)
+    keep_parity(store, run, sample, as_it_came)
+    if learnt.digests:
+        write_atomic(store.runs_folder / run / LEARNT, learnt.data)
+    record(store, result)
+    return result
+
+
 def keep_parity(store: Store, run: str, sample: Sample, logits: np.ndarray) -> None:
     """Keys and logits of the model as it came, in the run folder: evaluation compares what the bundle answers."""
     rng = np.random.default_rng([store.config.train.seed, 4])
@@ -94,7 +148,7 @@ def record(store: Store, result: ImportResult) -> None:
     facts = {
         "source": dict(result.source), "classes": list(result.classes), "scores": result.scores,
         "temperature": result.temperature, "n_calibration": result.n_calibration,
-        "learnt": {"n": result.n_learnt, "sha256": result.learnt},
+        "learnt": {"n": result.n_learnt, "sha256": result.learnt}, "asking": dict(result.asking),
     }  # fmt: skip
     plain = json.loads(json.dumps(to_plain(facts)))
     write_atomic(store.runs_folder / result.run / "args.json", json.dumps(plain, indent=1).encode())

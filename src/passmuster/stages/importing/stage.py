@@ -8,33 +8,28 @@ The model's answers are not changed, unless a temperature is asked for. Test ite
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from passmuster.core.config import render_policy
 from passmuster.core.errors import UsageError
 from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Snapshot
 from passmuster.learn.calibration import fit_temperature
-from passmuster.learn.checkpoint import write_atomic
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
-from passmuster.runtime.bundle import encoder_key, write_bundle
 from passmuster.runtime.engine import Engine, EngineChoice
 from passmuster.runtime.guard import fit_guard
 from passmuster.stages.importing.asking import Calibration, Sample, open_as_it_came, read_calibration, read_sample
-from passmuster.stages.importing.brought import Brought, bring_onnx
+from passmuster.stages.importing.brought import bring_onnx
 from passmuster.stages.importing.classes import match_classes, name_classes, read_names
 from passmuster.stages.importing.expected import compare, read_expected
 from passmuster.stages.importing.folder import bring_folder
-from passmuster.stages.importing.keeping import ImportResult, describe_head, describe_reference, keep_parity, record
-from passmuster.stages.importing.learnt import FILE as LEARNT
+from passmuster.stages.importing.keeping import ImportResult, keep
 from passmuster.stages.importing.learnt import Learnt, read_learnt, told
 from passmuster.stages.importing.rewrite import LOGITS, with_answers
 from passmuster.stages.importing.trial import ask
@@ -90,14 +85,7 @@ def import_model(
     """
     progress = progress or Silent()
     with store.lock("import"), tempfile.TemporaryDirectory() as folder:
-        with store.read() as db:
-            snapshot = read_snapshot(db)
-        if snapshot.task == MULTI:
-            raise UsageError(
-                "import.multi_label", "models for multi-label tasks are not imported yet",
-                next="muster train learns one in this project",
-            )  # fmt: skip
-        detectors[store.config.policy.guard.novelty]  # an unknown name is told now
+        snapshot = latest_snapshot(store)
         modality = modalities[snapshot.modality]
         given = read_names(labels)
         if path.is_dir():
@@ -129,14 +117,12 @@ def import_model(
             embeds=bool(brought.embedding), temperature=temperature,
         )  # fmt: skip
         answered = ask(Engine(graph), asked.prepare, sample.payloads, sample.where)
-        guard, novelty = fit_the_guard(store, brought, sample, answered, calibration, temperature)
+        guard, novelty = fit_the_guard(store, bool(brought.embedding), sample, answered, calibration, temperature)
         if not brought.embedding:
             notes.append(f"the model gives no embedding: novelty is judged by its scores alone ({novelty})")
         if not calibrate:
             notes.append("prediction sets hold every class: no labels were given to fit them (--calibrate)")
 
-        choice = EngineChoice()
-        prepared = {"schema": 1, "modality": modality.name, "steps": list(brought.feeding.steps)}
         result = ImportResult(
             bundle="", path="", run="", snapshot=snapshot.digest, classes=classes, source=brought.source,
             scores=brought.scores.kind, embedding=brought.embedding, novelty=novelty, temperature=temperature,
@@ -147,30 +133,24 @@ def import_model(
             progress.say(note)
         if dry_run:
             return result
-        run = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        digest, where = write_bundle(
-            store.bundles_folder,
-            modality=modality.name,
-            classes=classes,
-            snapshot=snapshot.digest,
-            run=run,
-            rung=str(brought.source["format"]),
-            head=describe_head(result),
-            engine=choice,
-            encoder_key=encoder_key(graph, choice, prepared, brought.feeding.assets) if brought.embedding else "",
-            graph=graph,
-            preprocess=prepared,
-            assets=brought.feeding.assets,
-            guard=guard,
-            reference=describe_reference(snapshot, classes, sample, answered),
-            policy_toml=render_policy(store.config),
-        )
-        result = replace(result, bundle=digest, path=str(where), run=run)
-        keep_parity(store, run, sample, logits / temperature)
-        if learnt.digests:
-            write_atomic(store.runs_folder / run / LEARNT, learnt.data)
-        record(store, result)
-    return result
+        return keep(
+            store, snapshot, result, sample, learnt, answered=answered, as_it_came=logits / temperature,
+            engine=EngineChoice(), graph=graph, preprocess={"steps": list(brought.feeding.steps)},
+            assets=brought.feeding.assets, guard=guard,
+        )  # fmt: skip
+
+
+def latest_snapshot(store: Store) -> Snapshot:
+    """The data-set version that an imported model is tried on, if one may be imported at all."""
+    with store.read() as db:
+        snapshot = read_snapshot(db)
+    if snapshot.task == MULTI:
+        raise UsageError(
+            "import.multi_label", "models for multi-label tasks are not imported yet",
+            next="muster train learns one in this project",
+        )  # fmt: skip
+    detectors[store.config.policy.guard.novelty]  # an unknown name is told now
+    return snapshot
 
 
 def refuse_named(**named: str) -> None:
@@ -183,7 +163,7 @@ def refuse_named(**named: str) -> None:
 
 def fit_the_guard(
     store: Store,
-    brought: Brought,
+    embeds: bool,
     sample: Sample,
     answered: Mapping[str, np.ndarray],
     calibration: Calibration,
@@ -191,7 +171,7 @@ def fit_the_guard(
 ) -> tuple[dict[str, np.ndarray], str]:
     """The guard's arrays and the name of its detector: the policy's, or one that looks at scores alone."""
     policy = store.config.policy.guard
-    if not brought.embedding and detectors[policy.novelty].uses == "embeddings":
+    if not embeds and detectors[policy.novelty].uses == "embeddings":
         policy = replace(policy, novelty=WITHOUT_EMBEDDING)
     fit, held = np.arange(sample.n_pool), np.arange(sample.n_pool, len(sample.items))
     if len(held) < MIN_HELD or not len(fit):

@@ -149,8 +149,9 @@ class Batcher:
             answers = self._answer_together(asked, lanes)
         except Exception as error:
             if len(works) > 1:
-                for work in works:  # one of them spoils it for all: each on its own
-                    self._answer([work])
+                for work in works:  # one of them spoils it for all: each on its own, as long as somebody waits for it
+                    if not work.given_up:
+                        self._answer([work])
                 return
             if not isinstance(error, MusterError):
                 log.exception("a batch could not be answered")

@@ -307,10 +307,27 @@ def training(report: Report) -> str:
     said = (
         f"The model climbed to <b>{escape(section['rung'] or 'no rung')}</b>"
         if section["origin"] == "trained"
+        else "The model is elsewhere and is asked over HTTP"
+        if "endpoint" in report.sections
         else "The model was trained elsewhere and imported"
     )
+    asked = endpoint(report.sections["endpoint"]) if "endpoint" in report.sections else ""
     cost = f"<p>It cost {escape(in_words(section['cost']))}.</p>" if "cost" in section else ""
-    return f'<section><h2>How it was learned</h2><p class="lead">{said}.</p>{cost}{table}</section>'
+    return f'<section><h2>How it was learned</h2><p class="lead">{said}.</p>{asked}{cost}{table}</section>'
+
+
+def endpoint(section: dict[str, Any]) -> str:
+    """How a model that is elsewhere answered: address, seconds, tokens, price."""
+    model = f", model <b>{escape(section['model'])}</b>" if section["model"] else ""
+    said = [f"It was asked at <code>{escape(section['url'])}</code>{model}."]
+    if "n_answers" in section:
+        said.append(
+            f"{section['n_answers']:,} answers took {1000 * section['seconds_median']:,.0f} ms each at the median, and "
+            f"95 of 100 came within {1000 * section['seconds_p95']:,.0f} ms."
+        )
+        price = f"{section['per_million']:,.2f} {escape(section['currency'])}" if section["per_million"] else ""
+        said.append(f"A million answers cost {price}." if price else "What answers cost was not named.")
+    return f"<p>{' '.join(said)}</p>"
 
 
 def is_chosen(row: dict[str, Any], rung: str) -> bool:
