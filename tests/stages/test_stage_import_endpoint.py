@@ -77,6 +77,7 @@ def test_a_chat_model_is_told_the_classes_and_judged(store: Store) -> None:
         assert all(name in body["messages"][0]["content"] for name in TOPICS)
         assert body["model"] == "tiny"
         report = evaluate(store).report
+    assert report.metric("abstention_rate").value == 0.0  # type: ignore[union-attr]
     assert found.classes == (*sorted(TOPICS), NO_ANSWER)
     assert report.metric("accuracy").value > 0.9  # type: ignore[union-attr]
     assert report.sections["endpoint"]["n_answers"] > 100
@@ -94,6 +95,8 @@ def test_answers_of_no_class_count_as_wrong_and_are_withheld(store: Store) -> No
         report = evaluate(store).report
         (prediction,) = predictor_of(store, found.bundle).predict(["a hot cup"])
     metric = report.metric("no_answer")
+    assert report.metric("abstention_rate").value == metric.value  # type: ignore[union-attr]
+    assert report.metric("macro_f1").value > 0.8  # type: ignore[union-attr]
     assert metric is not None
     assert 0.0 < metric.value < 0.5
     assert report.metric("accuracy").value <= 1 - metric.value  # type: ignore[union-attr]

@@ -36,11 +36,12 @@ def macro_f1(
     weights: np.ndarray | None = None,
     clusters: Clusters | None = None,
     n_resamples: int = 1_000,
+    no_class: int | None = None,
 ) -> Interval:
     """Mean over classes of ``F1 = 2 TP / (2 TP + FP + FN)``, with a bootstrap interval.
 
     Sokolova and Lapalme 2009 (Information Processing & Management 45), macro average of class-wise F1. Classes that are
-    neither labelled nor predicted are left out.
+    neither labelled nor predicted are left out, and so is `no_class`, the number of an answer that names none.
 
     >>> found = macro_f1(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, rng=np.random.default_rng(0))
     >>> round(found.value, 4)
@@ -56,6 +57,8 @@ def macro_f1(
         both = np.bincount(labels, weights=mass, minlength=n_classes)
         both = both + np.bincount(predicted, weights=mass, minlength=n_classes)
         seen = both > 0
+        if no_class is not None:
+            seen[no_class] = False
         return float((2 * true[seen] / both[seen]).mean()) if seen.any() else float("nan")
 
     return bootstrap(score, len(labels), rng=rng, clusters=clusters, n_resamples=n_resamples)

@@ -19,6 +19,9 @@ from passmuster.runtime.answers import DECIDE_AT, answers_of, softmax
 
 DETECTOR_PREFIX = "detector."
 GUARD_ARRAYS = ("detector_name", "novelty_threshold", "set_threshold")  # without these nothing can be judged
+# Scores of one item differ by this much between batches and precisions; where many are tied (a model that names a class
+# and no probability), rounding must not make half of them novel.
+ROUNDING = 1e-6
 LARGEST = float(np.finfo(np.float32).max)  # instead of infinity, which JSON does not have
 
 
@@ -120,7 +123,8 @@ def apply_guard(
     arrays = {k.removeprefix(DETECTOR_PREFIX): v for k, v in guard.items() if k.startswith(DETECTOR_PREFIX)}
     novelty = np.asarray(detector.score(arrays, embeddings, logits), dtype=float)
     novelty = np.where(broken | ~np.isfinite(novelty), LARGEST, novelty)  # what is not finite is novel
-    novel = novelty > float(guard["novelty_threshold"])
+    threshold = float(guard["novelty_threshold"])
+    novel = novelty > threshold + ROUNDING * (1 + abs(threshold))
     novel |= novelty == LARGEST
     low = best < policy.min_confidence
     unsure = best < policy.degraded_min_confidence if degraded else np.zeros(len(best), bool)

@@ -12,6 +12,7 @@ from passmuster.metrics.accuracy import accuracy, macro_f1, per_class
 from passmuster.metrics.calibration import brier, ece, nll, reliability
 from passmuster.metrics.confusion import confusion, confusion_cells, most_confused
 from passmuster.metrics.selective import aurc, risk_coverage
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
 from passmuster.stages.evaluate.label_sets import bins_of_sets, measure_classes_of_sets, measure_sets
 
@@ -42,7 +43,9 @@ def measure_headline(
         measure_sets(draft, evidence, answers, scope, rng, test)
     else:
         draft.add("accuracy", accuracy_read or accuracy(y, predicted, **how), items=test)
-        draft.add("macro_f1", macro_f1(y, predicted, len(evidence.classes), **resampled), items=test)
+        no_class = evidence.classes.index(NO_ANSWER) if NO_ANSWER in evidence.classes else None
+        macro = macro_f1(y, predicted, len(evidence.classes), no_class=no_class, **resampled)
+        draft.add("macro_f1", macro, items=test)
         draft.add("ece", ece(answers.probabilities, y, **resampled), items=test)
         draft.add("nll", nll(answers.probabilities, y, **resampled), unit="nats", items=test)
         draft.add("brier", brier(answers.probabilities, y, **resampled), unit="squared distance", items=test)

@@ -9,6 +9,7 @@ import numpy as np
 
 from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, wilson
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
 
 UNIT = "\u00a0%"
@@ -195,7 +196,7 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         "would most likely go unseen."
     ]
     rows = draft.sections["per_class"]
-    if absent := [r["class"] for r in rows if not r["n"]]:
+    if absent := [r["class"] for r in rows if not r["n"] and r["class"] != NO_ANSWER]:
         lines.append(
             f"Classes without a test label ({len(absent)}): {some(absent)}. How well they are found is unknown."
         )
