@@ -12,6 +12,7 @@ from passmuster.core.config import DataConfig
 from passmuster.core.errors import UsageError
 from passmuster.core.records import Payload
 from passmuster.modality.find import modalities
+from passmuster.modality.image.corruptions import COMMON, VALIDATION
 
 ENTRIES = [(m, c) for m in modalities for c in modalities[m].corruptions]
 
@@ -83,7 +84,9 @@ def test_it_does_something_and_grows_worse_with_severity(modality: str, name: st
         )
         for severity in range(6)
     ]
-    assert levels[0] == 0 < levels[1]
+    assert levels[0] == 0 < min(levels[1:])
+    if name in {**COMMON, **VALIDATION}:
+        return  # as published: some constants stay from one severity to the next, or change their kind
     assert all(a < b for a, b in pairwise(levels)), levels
 
 

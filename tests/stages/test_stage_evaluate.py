@@ -89,7 +89,7 @@ def test_the_names_that_gates_read_are_there(whole: tuple[Digits, EvaluateResult
         "negative_flip_rate", "accuracy_difference", "accuracy_under_faults",
     ):  # fmt: skip
         assert report.metric(name) is not None, name
-    for fault in modalities["image"].corruptions:
+    for fault in modalities["image"].usual_faults:
         for severity in range(1, 6):
             assert report.metric("accuracy", f"corruption={fault} severity={severity}") is not None
     for detector in detectors:

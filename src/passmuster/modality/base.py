@@ -210,6 +210,7 @@ class Modality:
     preview : payload to an HTML fragment that shows it, safe to embed
     operations : preprocessing steps
     corruptions : natural faults, five at least
+    usual_faults : names of those that an evaluation tries unless asked for others
     find_twins : payloads and a similarity in [0, 1], to confirmed pairs of copies
     find_personal_data : payload to spans
     rungs : ways to learn, cheapest first
@@ -226,6 +227,7 @@ class Modality:
     preview: Callable[[Payload], str]
     operations: Table[Operation]
     corruptions: Table[Corruption]
+    usual_faults: tuple[str, ...]
     find_twins: Callable[[Sequence[Payload], float], list[Twins]]
     find_personal_data: Callable[[Payload], list[Span]]
     rungs: Table[Rung]

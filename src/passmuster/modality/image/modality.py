@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from passmuster.core.tables import Table
 from passmuster.modality.base import Modality, Rung, Span
-from passmuster.modality.image.corruptions import corruptions
+from passmuster.modality.image.corruptions import USUAL, corruptions
 from passmuster.modality.image.feeding import feed
 from passmuster.modality.image.operations import operations
 from passmuster.modality.image.read import decode, encode, open_json, preview
@@ -32,6 +32,7 @@ IMAGE = Modality(
     preview=preview,
     operations=operations,
     corruptions=corruptions,
+    usual_faults=USUAL,
     find_twins=find_twins,
     find_personal_data=no_spans,
     rungs=rungs,

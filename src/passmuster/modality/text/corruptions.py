@@ -17,6 +17,7 @@ from passmuster.core.tables import Table
 from passmuster.modality.base import Corruption
 
 corruptions: Table[Corruption] = Table("corruption")
+USUAL = ("typos.v1", "ocr.v1", "casing.v1", "spaces.v1", "truncation.v1", "word_drop.v1")
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _OCR = {

@@ -48,7 +48,7 @@ def measure_faults(
     n = len(evidence.items)
     chosen = np.sort(rng.permutation(n)[: scope.n_corrupted])
     seed = int(rng.integers(2**31))
-    names = predictor.modality.corruptions.names()
+    names = predictor.modality.usual_faults
     right = answers.predicted == evidence.y
     example = next((int(i) for i in chosen if right[i]), int(chosen[0]))
     said = {(name, severity): np.full(len(chosen), -1) for name in names for severity in SEVERITIES}
