@@ -211,6 +211,7 @@ class Modality:
     operations : preprocessing steps
     corruptions : natural faults, five at least
     usual_faults : names of those that an evaluation tries unless asked for others
+    why_fault_left_out : name of a fault and a handful of items, to why it says nothing of them; "" when it does
     find_twins : payloads and a similarity in [0, 1], to confirmed pairs of copies
     find_personal_data : payload to spans
     rungs : ways to learn, cheapest first
@@ -232,6 +233,7 @@ class Modality:
     find_personal_data: Callable[[Payload], list[Span]]
     rungs: Table[Rung]
     feed: Callable[[Mapping[str, Any], Sequence[GraphInput]], Feeding]
+    why_fault_left_out: Callable[[str, Sequence[Payload]], str] = lambda name, payloads: ""
     finds_personal_data: bool = True
 
     def from_json(self, value: Any, config: DataConfig) -> Payload:

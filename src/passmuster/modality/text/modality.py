@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from passmuster.core.tables import Table
 from passmuster.modality.base import Modality, Rung
-from passmuster.modality.text.corruptions import USUAL, corruptions
+from passmuster.modality.text.corruptions import USUAL, corruptions, why_left_out
 from passmuster.modality.text.feeding import feed
 from passmuster.modality.text.operations import operations
 from passmuster.modality.text.personal_data import find_personal_data
@@ -29,6 +29,7 @@ TEXT = Modality(
     operations=operations,
     corruptions=corruptions,
     usual_faults=USUAL,
+    why_fault_left_out=why_left_out,
     find_twins=find_twins,
     find_personal_data=find_personal_data,
     rungs=rungs,
