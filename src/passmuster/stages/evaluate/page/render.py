@@ -16,6 +16,7 @@ from passmuster.stages.evaluate.faults import Spoilt
 from passmuster.stages.evaluate.novelty import Strange
 from passmuster.stages.evaluate.page import sections
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
+from passmuster.stages.evaluate.page.faults import faults
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
@@ -42,7 +43,7 @@ def render_page(
             sections.versions(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
-            sections.faults(report, library, extras.spoilt),
+            faults(report, library, extras.spoilt),
             sections.novelty(report, library),
             sections.data(report, library),
             sections.training(report),
@@ -149,6 +150,7 @@ TILES = (
     ("abstention_rate", "", "Withheld", "answers not given"),
     ("accuracy_answered", "", "Right when answering", "among answers given"),
     ("accuracy_under_faults", "", "Under natural faults", "mean over faults and severities"),
+    ("mce", "", "Errors under faults", "times those of the live release (mean corruption error)"),
     ("aurc", "", "Risk over coverage", "area under the curve, lower is better"),
     ("nll", "", "Log loss", "nats, lower is better"),
     ("brier", "", "Brier score", "squared distance from the truth, lower is better"),
