@@ -104,6 +104,7 @@ def make_report(
         for name, right in (faults or {"blur.v1": n_right}).items()
     ]
     beside = Metric("mce", mce, mce * (1 - half), mce * (1 + half), n, "ratio", "", "", "bootstrap")
+    behaviour = replace(rate("behaviour_failure_rate", n - n_right, n), slice="test=negation kind=MFT")
     better, worse = versions
     sections: dict[str, Any] = {
         "data": {"findings": [], "leakage": list(twins)},
@@ -119,8 +120,8 @@ def make_report(
         }  # fmt: skip
     return Report(
         bundle="b" * 64, snapshot="s" * 64, created="2026-01-01T00:00:00.000000+00:00", modality="text",
-        classes=CLASSES, n_test=n, look=1, metrics=(accuracy, of_sets, *recalls, calibration, beside, *corrupted),
-        item_sets={},
+        classes=CLASSES, n_test=n, look=1, item_sets={},
+        metrics=(accuracy, of_sets, *recalls, calibration, beside, behaviour, *corrupted),
         sections=sections, incumbent=incumbent,
     )  # fmt: skip
 

@@ -27,6 +27,7 @@ PARAMETERS = {
     "parity.v1": {"min_agreement": 0.99},
     "robustness.v1": {"min": 0.6, "max_drop": 0.2},
     "mce.v1": {"max": 1.1},
+    "behaviour.v1": {"max_rate": 0.2},
 }
 GREEN = case.make_report(n=2000, n_right=1900, incumbent="i" * 64, versions=(30, 20))
 GREEN_SETS = replace(GREEN, task="multi-label")

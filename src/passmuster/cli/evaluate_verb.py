@@ -93,6 +93,10 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
             f"under natural faults: {mce.value:.2f} times the errors of the live release "
             f"({mce.low:.2f} to {mce.high:.2f})"
         )
+    if tests := report.sections.get("behaviour"):
+        worst = tests["tests"][0]
+        most = f", worst {worst['test']} ({worst['n_failed']:,} of {worst['rate']['n']:,})"
+        yield f"behaviour tests: {tests['n_failed']:,} of {tests['n']:,} fail{most if tests['n_failed'] else ''}"
     ece = report.metric("ece")
     if ece is not None:
         yield f"calibration error {percent(ece.value)}"

@@ -180,6 +180,7 @@ class EvaluateConfig:
 
     corruptions: tuple[str, ...] = ()  # names, "usual", "all", own functions as "faults.py:blur_left"; empty: "usual"
     n_corrupted: Annotated[int, COUNT] = 200  # test items that suffer every fault
+    behaviour: str = ""  # a CSV of tests of your own; docs/how-to/behaviour.md
 
 
 @dataclass(frozen=True)

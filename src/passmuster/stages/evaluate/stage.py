@@ -20,6 +20,8 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.behaviour import measure_behaviour
+from passmuster.stages.evaluate.behaviour_file import Behaviour, read_behaviour
 from passmuster.stages.evaluate.choose_faults import choose_faults
 from passmuster.stages.evaluate.comparisons import (
     describe_training,
@@ -70,9 +72,9 @@ def evaluate(
     Raises
     ------
     NotFoundError
-        ``bundle.none``, ``snapshot.none``, ``novel.none``.
+        ``bundle.none``, ``snapshot.none``, ``novel.none``, ``behaviour.none``.
     DataError
-        ``evaluate.no_test_labels`` and those of `read_novel`.
+        ``evaluate.no_test_labels`` and those of `read_novel` and `read_behaviour`.
     UsageError
         Those of `choose_faults`, before the test is opened.
     IntegrityError
@@ -86,6 +88,7 @@ def evaluate(
     faults = choose_faults(
         predictor.modality, store.config.evaluate.corruptions if corruptions is None else corruptions, store.folder
     )
+    behaviour = own_tests(store, predictor)
     incumbent = find_incumbent(store, chosen)
     named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
     if named is not None:
@@ -108,6 +111,7 @@ def evaluate(
         incumbent=as_asked(store, incumbent, evidence) if incumbent else None, progress=progress,
     )  # fmt: skip
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
+    broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
     if incumbent is not None:
         measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)
@@ -118,8 +122,18 @@ def evaluate(
 
     report = as_report(draft, chosen, evidence, incumbent)
     progress.say("writing the report")
-    page = render_page(store, predictor.modality, report, answers, Extras(tuple(spoilt), tuple(strange)), scope)
+    page = render_page(
+        store, predictor.modality, report, answers, Extras(tuple(spoilt), tuple(strange), tuple(broken)), scope
+    )
     return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
+
+
+def own_tests(store: Store, predictor: Predictor) -> Behaviour | None:
+    """The team's behaviour tests, if ``[evaluate] behaviour`` names any."""
+    name = store.config.evaluate.behaviour
+    if not name:
+        return None
+    return read_behaviour(store.folder / name, predictor.modality, store.config.data, predictor.classes, predictor.task)
 
 
 def as_asked(store: Store, incumbent: Bundle, evidence: Evidence) -> Incumbent:

@@ -11,10 +11,12 @@ from importlib.resources import files
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Metric, Report
 from passmuster.modality.base import Modality
+from passmuster.stages.evaluate.behaviour import Failure
 from passmuster.stages.evaluate.draft import Answers, Scope
 from passmuster.stages.evaluate.faults import Spoilt
 from passmuster.stages.evaluate.novelty import Strange
 from passmuster.stages.evaluate.page import sections
+from passmuster.stages.evaluate.page.behaviour import behaviour
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
 from passmuster.stages.evaluate.page.faults import faults
 from passmuster.stages.evaluate.words import between, percent
@@ -23,10 +25,11 @@ from passmuster.store.store import Store
 
 @dataclass(frozen=True)
 class Extras:
-    """What the page shows and the report does not hold: one item under every fault, and the named strange items."""
+    """What the page shows and the report does not hold: an item under every fault, strange items, failed tests."""
 
     spoilt: tuple[Spoilt, ...] = ()
     strange: tuple[Strange, ...] = ()
+    broken: tuple[Failure, ...] = ()
 
 
 def render_page(
@@ -44,6 +47,7 @@ def render_page(
             sections.classes(report, library),
             sections.certainty(report, library),
             faults(report, library, extras.spoilt),
+            behaviour(report, extras.broken),
             sections.novelty(report, library),
             sections.data(report, library),
             sections.training(report),
