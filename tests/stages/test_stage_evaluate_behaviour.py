@@ -102,7 +102,7 @@ def test_a_bad_row_is_named_with_its_column(read: Read, row: str, said: str) -> 
 
 def test_every_bad_row_is_counted(read: Read) -> None:
     bad = "t,MFT,a,better\n" * 25
-    with pytest.raises(DataError, match=r"row 21, .* and 5 more \(value: 25 problems in 25 rows"):
+    with pytest.raises(DataError, match=r"row 21, .* and 5 more \(value: 25 of them in 25 rows"):
         read("test,kind,item,expected\n" + bad)
 
 

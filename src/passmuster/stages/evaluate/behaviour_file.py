@@ -90,8 +90,8 @@ def read_behaviour(
     if problems:
         more = f" … and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""
         raise DataError(
-            "behaviour.rows", f"some rows cannot be used. {'; '.join(problems[:SHOWN])}{more}",
-            value=f"{len(problems):,} problems in {len(records):,} rows", where=path, next=f"mend them ({HOW})",
+            "behaviour.rows", f"there are rows that cannot be used. {'; '.join(problems[:SHOWN])}{more}",
+            value=f"{len(problems):,} of them in {len(records):,} rows", where=path, next=f"mend them ({HOW})",
         )  # fmt: skip
     if not rows:
         raise DataError("behaviour.file", "there is no test in it", where=path, next=f"write one ({HOW})")

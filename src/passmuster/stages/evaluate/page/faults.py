@@ -83,14 +83,22 @@ def way_down(names: Sequence[str], spoilt: Sequence[Spoilt]) -> str:
         return ""
     rows = ""
     for name in names:
-        cells = "".join(
-            f'<td><div class="preview">{s.preview}</div><span class="{"right" if s.right else "wrong"}">'
-            f"{'✓' if s.right else '✗'} {escape(s.predicted)}</span></td>"
-            for s in sorted((s for s in spoilt if s.corruption == name), key=lambda s: s.severity)
-        )
+        at = {s.severity: s for s in spoilt if s.corruption == name}
+        cells = "".join(way_cell(at.get(severity)) for severity in SEVERITIES)
         rows += f'<tr><th scope="row">{escape(plain_name(name))}</th>{cells}</tr>'
     head = "".join(f'<th scope="col">severity {severity}</th>' for severity in SEVERITIES)
     return (
         "<details open><summary>One item on its way down</summary>"
         f'<div class="scroll"><table class="way"><thead><tr><td></td>{head}</tr></thead>{rows}</table></div></details>'
+    )
+
+
+def way_cell(seen: Spoilt | None) -> str:
+    """The item as one severity left it."""
+    if seen is None:
+        return '<td><p class="note">stays as it is</p></td>'
+    mark = "right" if seen.right else "wrong"
+    return (
+        f'<td><div class="preview">{seen.preview}</div><span class="{mark}">'
+        f"{'✓' if seen.right else '✗'} {escape(seen.predicted)}</span></td>"
     )
