@@ -26,6 +26,10 @@ def evaluate(
         Path | None,
         typer.Option("--novel", help="Items strange to the model: a folder, or a table of texts or of paths."),
     ] = None,
+    attack: Annotated[
+        int | None,
+        typer.Option("--attack", min=0, help="How many test items attacks search against; [evaluate] n_attacked."),
+    ] = None,
     all_faults: Annotated[
         bool, typer.Option("--all-faults", help="Try every natural fault there is, not the usual ones only.")
     ] = False,
@@ -45,7 +49,7 @@ def evaluate(
         return
     own = [name for name in store.config.evaluate.corruptions if ":" in name]
     asked = ["all", *own] if all_faults else None
-    result = run(store, bundle, novel=novel, corruptions=asked, progress=session.progress)
+    result = run(store, bundle, novel=novel, corruptions=asked, n_attacked=attack, progress=session.progress)
     report = result.report
     data = {
         "bundle": report.bundle,

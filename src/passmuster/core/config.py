@@ -181,6 +181,9 @@ class EvaluateConfig:
     corruptions: tuple[str, ...] = ()  # names, "usual", "all", own functions as "faults.py:blur_left"; empty: "usual"
     n_corrupted: Annotated[int, COUNT] = 200  # test items that suffer every fault
     behaviour: str = ""  # a CSV of tests of your own; docs/how-to/behaviour.md
+    n_attacked: Annotated[int, NOT_NEGATIVE] = (
+        0  # test items that attacks search against, some minutes for 200; 0: none
+    )
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,6 @@ def square(
     found: list[Payload] = []
     seen = as_seen(target, payloads)
     for at in range(0, len(seen), BLOCK):
-        shapes = {image.shape for image in seen[at : at + BLOCK]}
-        for shape in sorted(shapes):  # images of one size go together
-            pass
         found += _block(target, seen[at : at + BLOCK], labels[at : at + BLOCK], int(strength), rng, n_queries)
     return found
 

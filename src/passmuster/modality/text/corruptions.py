@@ -41,7 +41,7 @@ def _neighbours() -> dict[str, str]:
     return near
 
 
-_NEAR = _neighbours()
+NEAR = _neighbours()
 
 
 def fault(
@@ -71,8 +71,8 @@ def typos(text: str, rate: float, rng: np.random.Generator) -> str:
         letter = text[position]
         if hit[position] >= rate or not letter.isalpha():
             out.append(letter)
-        elif kind[position] < 0.55 and letter.lower() in _NEAR:
-            near = _NEAR[letter.lower()]
+        elif kind[position] < 0.55 and letter.lower() in NEAR:
+            near = NEAR[letter.lower()]
             key = near[int(which[position] * len(near))]
             out.append(key.upper() if letter.isupper() else key)
         elif kind[position] < 0.7:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from passmuster.core.codec import to_plain
+from passmuster.core.config import EvaluateConfig
 from passmuster.core.cost import Cost, cost_of
 from passmuster.core.digests import canonical_json
 from passmuster.core.errors import IntegrityError, ResourceError
@@ -20,6 +21,7 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.attacked import measure_attacks
 from passmuster.stages.evaluate.behaviour import measure_behaviour
 from passmuster.stages.evaluate.behaviour_file import Behaviour, read_behaviour
 from passmuster.stages.evaluate.choose_faults import choose_faults
@@ -61,13 +63,14 @@ def evaluate(
     *,
     novel: Path | None = None,
     corruptions: Sequence[str] | None = None,
+    n_attacked: int | None = None,
     progress: Progress | None = None,
     scope: Scope | None = None,
 ) -> EvaluateResult:
     """Measure the bundle whose digest starts with `bundle` (the latest when empty) on the sealed test.
 
     The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model.
-    `corruptions` stands for ``[evaluate] corruptions``.
+    `corruptions` stands for ``[evaluate] corruptions`` and `n_attacked` for ``[evaluate] n_attacked``.
     Leaves a `Report` in the catalog and a folder ``.muster/reports/<digest>`` with ``report.json`` and ``report.html``.
 
     Raises
@@ -81,7 +84,7 @@ def evaluate(
     IntegrityError
         When this bundle, the live one or a file of the run is not what it should be.
     """
-    progress, scope = progress or Silent(), scope or Scope(n_corrupted=store.config.evaluate.n_corrupted)
+    progress, scope = progress or Silent(), scope or scope_of(store.config.evaluate, n_attacked)
     meter = Meter()
     with store.read() as db:
         chosen = read_bundle(db, bundle)
@@ -108,10 +111,12 @@ def evaluate(
     measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
     measure_classes(draft, evidence, answers)
     measure_certainty(draft, evidence, answers)
+    beside = as_asked(store, incumbent, evidence) if incumbent else None
     spoilt = measure_faults(
         store, draft, predictor, evidence, answers, faults, scope, rng,
-        incumbent=as_asked(store, incumbent, evidence) if incumbent else None, progress=progress,
+        incumbent=beside, progress=progress,
     )  # fmt: skip
+    fallen = measure_attacks(store, draft, predictor, evidence, answers, beside, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
     if incumbent is not None:
@@ -126,9 +131,8 @@ def evaluate(
 
     report = as_report(draft, chosen, evidence, incumbent)
     progress.say("writing the report")
-    page = render_page(
-        store, predictor.modality, report, answers, Extras(tuple(spoilt), tuple(strange), tuple(broken)), scope
-    )
+    extras = Extras(tuple(spoilt), tuple(strange), tuple(broken), tuple(fallen))
+    page = render_page(store, predictor.modality, report, answers, extras, scope)
     return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
 
 
@@ -145,6 +149,13 @@ def as_asked(store: Store, incumbent: Bundle, evidence: Evidence) -> Incumbent:
     seen = learned_from(store, incumbent)
     fresh = np.array([key not in seen for key in evidence.keys], dtype=bool)
     return Incumbent(Predictor(open_bundle(store.bundle_folder(incumbent.path))), fresh)
+
+
+def scope_of(config: EvaluateConfig, n_attacked: int | None) -> Scope:
+    """How much is computed, as the configuration says; `n_attacked` where it was said otherwise."""
+    return Scope(
+        n_corrupted=config.n_corrupted, n_attacked=config.n_attacked if n_attacked is None else n_attacked
+    )  # fmt: skip
 
 
 def foresee(store: Store, bundle: str = "") -> list[str]:

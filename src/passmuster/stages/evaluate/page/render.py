@@ -11,11 +11,13 @@ from importlib.resources import files
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Metric, Report
 from passmuster.modality.base import Modality
+from passmuster.stages.evaluate.attacked import Fallen
 from passmuster.stages.evaluate.behaviour import Failure
 from passmuster.stages.evaluate.draft import Answers, Scope
 from passmuster.stages.evaluate.faults import Spoilt
 from passmuster.stages.evaluate.novelty import Strange
 from passmuster.stages.evaluate.page import sections
+from passmuster.stages.evaluate.page.attacks import attacks
 from passmuster.stages.evaluate.page.behaviour import behaviour
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
 from passmuster.stages.evaluate.page.faults import faults
@@ -25,11 +27,13 @@ from passmuster.store.store import Store
 
 @dataclass(frozen=True)
 class Extras:
-    """What the page shows and the report does not hold: an item under every fault, strange items, failed tests."""
+    """What the page shows and the report does not hold: an item under every fault, strange items, failed tests, and
+    what attacks found."""
 
     spoilt: tuple[Spoilt, ...] = ()
     strange: tuple[Strange, ...] = ()
     broken: tuple[Failure, ...] = ()
+    fallen: tuple[Fallen, ...] = ()
 
 
 def render_page(
@@ -48,6 +52,7 @@ def render_page(
             sections.certainty(report, library),
             faults(report, library, extras.spoilt),
             behaviour(report, extras.broken),
+            attacks(report, extras.fallen),
             sections.novelty(report, library),
             sections.data(report, library),
             sections.training(report),
