@@ -105,6 +105,7 @@ def make_report(
     ]
     beside = Metric("mce", mce, mce * (1 - half), mce * (1 + half), n, "ratio", "", "", "bootstrap")
     behaviour = replace(rate("behaviour_failure_rate", n - n_right, n), slice="test=negation kind=MFT")
+    attacked = replace(rate("robust_accuracy", n_right, n), slice="strength=2")
     better, worse = versions
     sections: dict[str, Any] = {
         "data": {"findings": [], "leakage": list(twins)},
@@ -121,7 +122,7 @@ def make_report(
     return Report(
         bundle="b" * 64, snapshot="s" * 64, created="2026-01-01T00:00:00.000000+00:00", modality="text",
         classes=CLASSES, n_test=n, look=1, item_sets={},
-        metrics=(accuracy, of_sets, *recalls, calibration, beside, behaviour, *corrupted),
+        metrics=(accuracy, of_sets, *recalls, calibration, beside, behaviour, attacked, *corrupted),
         sections=sections, incumbent=incumbent,
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ PARAMETERS = {
     "calibration.v1": {"max_ece": 0.15},
     "parity.v1": {"min_agreement": 0.99},
     "robustness.v1": {"min": 0.6, "max_drop": 0.2},
+    "adversarial.v1": {"min": 0.75, "strength": 2},
     "mce.v1": {"max": 1.1},
     "behaviour.v1": {"max_rate": 0.2},
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from passmuster.core.ranges import NOT_NEGATIVE, RATE
+from passmuster.core.ranges import RATE, Range
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.metrics.gates.base import (
     Gate,
@@ -17,6 +17,7 @@ from passmuster.metrics.gates.base import (
 )
 
 NAME = "adversarial.v1"
+LEVELS = Range(0, 255)
 NO_MARGIN = 1.0  # a fall that no model exceeds
 
 
@@ -54,7 +55,7 @@ def fell(change: Metric | None, most: float) -> bool:
 ADVERSARIAL = Gate(
     "under attack of `strength` accuracy is at least `min`, proven, and is not shown to be more than `max_drop` below "
     "the live release's",
-    {"min": Parameter(RATE, 0.0), "max_drop": Parameter(RATE, NO_MARGIN), "strength": Parameter(NOT_NEGATIVE)},
+    {"min": Parameter(RATE, 0.0), "max_drop": Parameter(RATE, NO_MARGIN), "strength": Parameter(LEVELS)},
     True,
     always,
     judge,

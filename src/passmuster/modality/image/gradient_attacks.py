@@ -24,6 +24,7 @@ from passmuster.modality.image.square_attack import STRENGTHS, UNIT
 from passmuster.modality.image.torch_twin import TorchTwin, TwinError
 
 N_STEPS = 50
+N_BEYOND = 5
 BLOCK = 64
 MOMENTUM, ENOUGH = 0.75, 0.75  # α and ρ of the paper
 FIRST_CHECK, LESS, LEAST_GAP = 0.22, 0.03, 0.06  # where step lengths are looked at, as shares of the steps
@@ -69,7 +70,8 @@ def checks(n_steps: int) -> list[int]:
 def apgd(scores: Scores, images: Tensor, labels: Tensor, bound: float, loss: Loss, n_steps: int, seed: int) -> Tensor:
     """The images (n, c, h, w) of highest loss found within `bound` of `images`, all in [0, 1].
 
-    Of an image that is answered wrongly on the way, the first such one.
+    It ends before `n_steps` when every image has been answered wrongly for `N_BEYOND` steps: an image that is only
+    just wrong may be right again once it is rounded to whole levels.
     """
     generator = torch.Generator().manual_seed(seed)
     start = 2 * torch.rand(images.shape, generator=generator) - 1
@@ -88,7 +90,7 @@ def apgd(scores: Scores, images: Tensor, labels: Tensor, bound: float, loss: Los
     x = inside(images + bound * start / scale)
     value, slope, wrong = look(x)
     best, best_value, best_slope = x.clone(), value.clone(), slope.clone()
-    found, is_found = x.clone(), wrong.clone()
+    n_wrong = wrong.long()
     step = torch.full((len(images), 1, 1, 1), 2.0 * bound)
     before, last_best, rose = x.clone(), best_value.clone(), torch.zeros(len(images))
     halved = torch.zeros(len(images), dtype=torch.bool)
@@ -99,8 +101,7 @@ def apgd(scores: Scores, images: Tensor, labels: Tensor, bound: float, loss: Los
         before, x = x, ahead
         earlier = value
         value, slope, wrong = look(x)
-        fresh = wrong & ~is_found
-        found[fresh], is_found = x[fresh], is_found | wrong
+        n_wrong += wrong
         rose += value > earlier
         better = value > best_value
         best[better], best_value[better], best_slope[better] = x[better], value[better], slope[better]
@@ -112,9 +113,8 @@ def apgd(scores: Scores, images: Tensor, labels: Tensor, bound: float, loss: Los
             x[shorten], slope[shorten], value[shorten] = best[shorten], best_slope[shorten], best_value[shorten]
             before[shorten] = best[shorten]
             halved, last_best, rose = shorten, best_value.clone(), torch.zeros(len(images))
-        if bool(is_found.all()):
+        if bool((n_wrong > N_BEYOND).all()):
             break
-    best[is_found] = found[is_found]
     return best
 
 
