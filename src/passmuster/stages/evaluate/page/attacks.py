@@ -40,8 +40,8 @@ def attacks(report: Report, fallen: Sequence[Fallen]) -> str:
     return f"""<section>{title}
 <p class="lead">{section["n"]:,} test items, each changed as little as the first column says, in the worst way.</p>
 <div class="scroll"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
-<p class="note">Broken: the model as it is served answers wrongly. {section["questions_per_item"]:,.0f} questions an item.
- What a stronger attack would find is not known, so these are upper bounds.{unseen}</p>
+<p class="note">Broken: the model as it is served answers wrongly. {section["questions_per_item"]:,.0f} questions each.
+What a stronger attack would find is not known, so these are upper bounds.{unseen}</p>
 <div class="scroll"><table class="plain"><thead><tr><th scope="col">Attack</th><th scope="col">How</th>
 <th scope="col">Broke first</th></tr></thead><tbody>{rows}</tbody></table></div>
 {samples(fallen)}</section>"""
