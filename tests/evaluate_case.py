@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from passmuster.core.clock import now
-from passmuster.core.config import render_config
+from passmuster.core.config import Config, render_config
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.records import Bundle, Finding, Item, Label, Release, Snapshot
 from passmuster.learn.graph import append_head
@@ -35,6 +36,14 @@ class Digits:
     items: dict[str, list[Item]]
     shown: dict[str, np.ndarray]
     pixels: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def image_store(folder: Path) -> Store:
+    config = Config()
+    config = replace(config, project=replace(config.project, modality="image", name="Digits & <friends>"))
+    folder.mkdir(exist_ok=True)
+    (folder / "muster.toml").write_text(render_config(config))
+    return Store.create(folder)
 
 
 def make_digits(

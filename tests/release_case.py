@@ -88,7 +88,7 @@ def add_evidence(
 def make_report(
     *, n: int = 400, n_right: int = 380, ece: float = 0.03, incumbent: str = "", versions: tuple[int, int] = (0, 0),
     faults: Mapping[str, int] | None = None, twins: Sequence[Mapping[str, str]] = (), agreement: float = 1.0,
-    n_parity: int = 200,
+    n_parity: int = 200, mce: float = 1.0,
 ) -> Report:  # fmt: skip
     """A report with every number that the gates read; cases and right answers are shared by both classes."""
     accuracy = rate("accuracy", n_right, n)
@@ -103,6 +103,9 @@ def make_report(
         replace(rate("accuracy", right, n), slice=f"corruption={name} severity=3")
         for name, right in (faults or {"blur.v1": n_right}).items()
     ]
+    beside = Metric("mce", mce, mce * (1 - half), mce * (1 + half), n, "ratio", "", "", "bootstrap")
+    behaviour = replace(rate("behaviour_failure_rate", n - n_right, n), slice="test=negation kind=MFT")
+    attacked = replace(rate("robust_accuracy", n_right, n), slice="strength=2")
     better, worse = versions
     sections: dict[str, Any] = {
         "data": {"findings": [], "leakage": list(twins)},
@@ -118,7 +121,8 @@ def make_report(
         }  # fmt: skip
     return Report(
         bundle="b" * 64, snapshot="s" * 64, created="2026-01-01T00:00:00.000000+00:00", modality="text",
-        classes=CLASSES, n_test=n, look=1, metrics=(accuracy, of_sets, *recalls, calibration, *corrupted), item_sets={},
+        classes=CLASSES, n_test=n, look=1, item_sets={},
+        metrics=(accuracy, of_sets, *recalls, calibration, beside, behaviour, attacked, *corrupted),
         sections=sections, incumbent=incumbent,
     )  # fmt: skip
 

@@ -12,13 +12,18 @@ from passmuster.core.config import DataConfig
 from passmuster.core.errors import UsageError
 from passmuster.core.records import Payload
 from passmuster.modality.find import modalities
+from passmuster.modality.image.corruptions import COMMON, VALIDATION
+from passmuster.modality.text.corruptions import ENGLISH
 
 ENTRIES = [(m, c) for m in modalities for c in modalities[m].corruptions]
 
 
 def samples(modality: str) -> list[Payload]:
     if modality == "text":
-        line = "The quick brown fox, Number 12, jumps over the lazy dog while Anna orders 3 small coffees to go."
+        line = (
+            "The quick brown fox, Number 12, did not definitely jump over the lazy dog while Anna, a German, orders "
+            "her 3 small coffees to go."
+        )
         return [line, line.upper() + " " + line, "Short one", "x"]
     image = Image.new("RGB", (40, 30), (200, 180, 40))
     draw = ImageDraw.Draw(image)
@@ -83,7 +88,12 @@ def test_it_does_something_and_grows_worse_with_severity(modality: str, name: st
         )
         for severity in range(6)
     ]
-    assert levels[0] == 0 < levels[1]
+    assert levels[0] == 0 < min(levels[1:])
+    if name in {**COMMON, **VALIDATION}:
+        return  # as published: some constants stay from one severity to the next, or change their kind
+    if name in ENGLISH:  # a text has only so many words to exchange
+        assert all(a <= b for a, b in pairwise(levels)), levels
+        return
     assert all(a < b for a, b in pairwise(levels)), levels
 
 

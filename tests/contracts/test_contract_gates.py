@@ -26,6 +26,9 @@ PARAMETERS = {
     "calibration.v1": {"max_ece": 0.15},
     "parity.v1": {"min_agreement": 0.99},
     "robustness.v1": {"min": 0.6, "max_drop": 0.2},
+    "adversarial.v1": {"min": 0.75, "strength": 2},
+    "mce.v1": {"max": 1.1},
+    "behaviour.v1": {"max_rate": 0.2},
 }
 GREEN = case.make_report(n=2000, n_right=1900, incumbent="i" * 64, versions=(30, 20))
 GREEN_SETS = replace(GREEN, task="multi-label")
@@ -112,9 +115,11 @@ def reports(draw: st.DrawFn) -> tuple[dict[str, object], dict[str, object]]:
         "twins": [{"train": "a" * 32, "test": f"{i:032x}"} for i in range(draw(st.integers(0, 3)))],
         "agreement": draw(st.floats(0.9, 1.0)),
         "n_parity": draw(st.integers(1, 60)),
+        "mce": draw(st.floats(0.0, 3.0)),
     }
     ways: list[Callable[[], dict[str, object]]] = [
         lambda: {"ece": min(1.0, float(str(good["ece"])) + draw(st.floats(0.0, 0.3)))},
+        lambda: {"mce": float(str(good["mce"])) + draw(st.floats(0.0, 1.0))},
         lambda: {"agreement": draw(st.floats(0.5, float(str(good["agreement"]))))},
         lambda: {"twins": [*list(good["twins"]), {"train": "b" * 32, "test": "c" * 32}]},  # type: ignore[call-overload]
         lambda: {"faults": {"blur.v1": 0, "noise.v1": good["faults"]["noise.v1"]}},  # type: ignore[index]

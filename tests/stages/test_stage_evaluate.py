@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate_case import Digits, add_model, go_live, make_digits
+from evaluate_case import Digits, add_model, go_live, image_store, make_digits
 from passmuster.core.codec import from_plain
-from passmuster.core.config import Config, render_config
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import DataError, IntegrityError, NotFoundError
 from passmuster.core.records import Report
@@ -25,14 +24,6 @@ from passmuster.store.schema import seal_openings
 from passmuster.store.store import Store
 
 SMALL = Scope(n_corrupted=8, n_fit=150, n_classes_left_out=3, n_resamples=20, n_previews=40)
-
-
-def image_store(folder: Path) -> Store:
-    config = Config()
-    config = replace(config, project=replace(config.project, modality="image", name="Digits & <friends>"))
-    folder.mkdir(exist_ok=True)
-    (folder / "muster.toml").write_text(render_config(config))
-    return Store.create(folder)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +80,7 @@ def test_the_names_that_gates_read_are_there(whole: tuple[Digits, EvaluateResult
         "negative_flip_rate", "accuracy_difference", "accuracy_under_faults",
     ):  # fmt: skip
         assert report.metric(name) is not None, name
-    for fault in modalities["image"].corruptions:
+    for fault in modalities["image"].usual_faults:
         for severity in range(1, 6):
             assert report.metric("accuracy", f"corruption={fault} severity={severity}") is not None
     for detector in detectors:

@@ -26,6 +26,13 @@ def evaluate(
         Path | None,
         typer.Option("--novel", help="Items strange to the model: a folder, or a table of texts or of paths."),
     ] = None,
+    attack: Annotated[
+        int | None,
+        typer.Option("--attack", min=0, help="How many test items attacks search against; [evaluate] n_attacked."),
+    ] = None,
+    all_faults: Annotated[
+        bool, typer.Option("--all-faults", help="Try every natural fault there is, not the usual ones only.")
+    ] = False,
 ) -> None:
     """Test a model on the sealed test: accuracy, mistakes, faults, novelty, and what changes against the live release.
 
@@ -40,7 +47,9 @@ def evaluate(
         lines = foresee(store, bundle)
         session.done({"would": lines}, lines, "muster evaluate")
         return
-    result = run(store, bundle, novel=novel, progress=session.progress)
+    own = [name for name in store.config.evaluate.corruptions if ":" in name]
+    asked = ["all", *own] if all_faults else None
+    result = run(store, bundle, novel=novel, corruptions=asked, n_attacked=attack, progress=session.progress)
     report = result.report
     data = {
         "bundle": report.bundle,
@@ -82,6 +91,16 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
             f"worse, {100 * difference.value:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
             f", McNemar p = {versions['p_mcnemar']:.2g}"
         )
+    mce = report.metric("mce")
+    if mce is not None:
+        yield (
+            f"under natural faults: {mce.value:.2f} times the errors of the live release "
+            f"({mce.low:.2f} to {mce.high:.2f})"
+        )
+    if tests := report.sections.get("behaviour"):
+        worst = tests["tests"][0]
+        most = f", worst {worst['test']} ({worst['n_failed']:,} of {worst['rate']['n']:,})"
+        yield f"behaviour tests: {tests['n_failed']:,} of {tests['n']:,} fail{most if tests['n_failed'] else ''}"
     ece = report.metric("ece")
     if ece is not None:
         yield f"calibration error {percent(ece.value)}"

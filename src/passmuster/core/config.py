@@ -175,6 +175,18 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class EvaluateConfig:
+    """What an evaluation tries besides the test items as they are."""
+
+    corruptions: tuple[str, ...] = ()  # names, "usual", "all", own functions as "faults.py:blur_left"; empty: "usual"
+    n_corrupted: Annotated[int, COUNT] = 200  # test items that suffer every fault
+    behaviour: str = ""  # a CSV of tests of your own; docs/how-to/behaviour.md
+    n_attacked: Annotated[int, NOT_NEGATIVE] = (
+        0  # test items that attacks search against, some minutes for 200; 0: none
+    )
+
+
+@dataclass(frozen=True)
 class CostConfig:
     """What things cost. The defaults are EXAMPLES, not your prices; docs/how-to/budget.md says where they are from."""
 
@@ -200,6 +212,7 @@ class Config:
     project: ProjectConfig = ProjectConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
     policy: Policy = Policy()
     serve: ServeConfig = ServeConfig()
     cost: CostConfig = CostConfig()

@@ -196,12 +196,24 @@ class Project:
 
         return lifetime(self.store, run, volume=volume, months=months)
 
-    def evaluate(self, bundle: str = "", *, novel: str | Path | None = None) -> EvaluateResult:
-        """Measure a bundle (the latest when empty) on the sealed test; the opening is recorded, and counts."""
+    def evaluate(
+        self,
+        bundle: str = "",
+        *,
+        novel: str | Path | None = None,
+        corruptions: Sequence[str] | None = None,
+        n_attacked: int | None = None,
+    ) -> EvaluateResult:
+        """Measure a bundle (the latest when empty) on the sealed test; the opening is recorded, and counts.
+
+        `corruptions` stands for ``[evaluate] corruptions``: names, ``"all"``, ``"faults.py:function"``.
+        """
         from passmuster.stages.evaluate import evaluate
 
         strange = None if novel is None else Path(novel)
-        return evaluate(self.store, bundle, novel=strange, progress=self.progress)
+        return evaluate(
+            self.store, bundle, novel=strange, corruptions=corruptions, n_attacked=n_attacked, progress=self.progress
+        )
 
     def release(self, bundle: str = "") -> ReleaseResult:
         """Evaluate where needed, judge by the policy, sign. HOLD and INSUFFICIENT are answers, not errors."""

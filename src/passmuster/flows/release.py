@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from passmuster.core.digests import sha256_hex
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Release, Verdict
 from passmuster.store.items import read_items, read_labels
@@ -55,7 +56,7 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
     with store.lock("release"):
         with store.read() as db:
             chosen = read_bundle(db, bundle)
-            why = why_evaluate(db, chosen)
+            why = why_evaluate(db, chosen) or why_tests_changed(db, store, chosen)
         if why:
             from passmuster.stages.evaluate import evaluate
 
@@ -93,6 +94,17 @@ def why_evaluate(db: Connection, bundle: Bundle) -> str:
     return f"{len(fresh):,} test labels are newer than its report" if fresh else ""
 
 
+def why_tests_changed(db: Connection, store: Store, bundle: Bundle) -> str:
+    """Why the team's own behaviour tests are not those that the bundle's latest report asked; "" when they are."""
+    found, name = read_report(db, bundle.digest), store.config.evaluate.behaviour
+    if found is None or not name:
+        return ""
+    path = store.folder / name
+    asked = (found[1].sections.get("behaviour") or {}).get("sha256", "")
+    current = sha256_hex(path.read_bytes()) if path.is_file() else ""
+    return "" if current == asked else f"{name} is not what its report asked"
+
+
 def what_would_happen(store: Store, bundle: str = "") -> list[str]:
     """What `release` would do, in plain words."""
     from passmuster.metrics.gates import chosen_gates
@@ -100,7 +112,7 @@ def what_would_happen(store: Store, bundle: str = "") -> list[str]:
     chosen_gates(store.config.policy)
     with store.read() as db:
         chosen = read_bundle(db, bundle)
-        why = why_evaluate(db, chosen)
+        why = why_evaluate(db, chosen) or why_tests_changed(db, store, chosen)
     first = f"would evaluate {chosen.digest[:16]}: {why}" if why else "would judge the report that is there"
     gates = ", ".join(store.config.policy.gates)
     return [first, f"would judge by {gates} and sign {store.bundle_folder(chosen.path)}"]

@@ -196,6 +196,49 @@ class Rung:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What is attacked. `ask` gives the logits (n, c) that the bundle as it is served answers to payloads.
+
+    `graph`, `preprocess` and `folder` are the bundle's, for attacks that follow gradients; `memo` keeps what those made
+    of them. `n_asked` counts items, so that an attack's price in questions is known.
+    """
+
+    answer: Callable[[Sequence[Payload]], np.ndarray]
+    graph: bytes
+    preprocess: Mapping[str, Any]
+    folder: Path
+    memo: dict[str, Any] = field(default_factory=dict)
+
+    def ask(self, payloads: Sequence[Payload]) -> np.ndarray:
+        """Logits (n, c)."""
+        self.memo["n_asked"] = self.n_asked + len(payloads)
+        return np.asarray(self.answer(payloads), dtype=np.float64)
+
+    @property
+    def n_asked(self) -> int:
+        return int(self.memo.get("n_asked", 0))
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A search for a small change of an item that makes a right answer wrong.
+
+    `strengths` are the sizes of change that make its curve, in `unit`. `run` gives for each payload, whose class is
+    `labels`, the most harmful payload that it found within `strength`; it may be the payload itself. `white` says that
+    it follows gradients of the torch twin, which nobody has who sees only the served answers. `unavailable` answers ""
+    where it can be run against a target, given a few of its items, else the reason.
+    """
+
+    name: str
+    summary: str
+    white: bool
+    strengths: tuple[float, ...]
+    unit: str
+    unavailable: Callable[[Target, Sequence[Payload]], str]
+    run: Callable[[Target, Sequence[Payload], np.ndarray, float, np.random.Generator], list[Payload]]
+
+
+@dataclass(frozen=True)
 class Modality:
     """One kind of item.
 
@@ -210,11 +253,14 @@ class Modality:
     preview : payload to an HTML fragment that shows it, safe to embed
     operations : preprocessing steps
     corruptions : natural faults, five at least
+    usual_faults : names of those that an evaluation tries unless asked for others
+    why_fault_left_out : name of a fault and a handful of items, to why it says nothing of them; "" when it does
     find_twins : payloads and a similarity in [0, 1], to confirmed pairs of copies
     find_personal_data : payload to spans
     rungs : ways to learn, cheapest first
     feed : what the user names of a graph's preprocessing, and the inputs of that graph, to steps; raises `UsageError`
         (``import.preprocess``) when something is not named, or does not fit the graph
+    attacks : searches for small changes that make right answers wrong
     finds_personal_data : whether `find_personal_data` looks for anything at all
     """
 
@@ -226,11 +272,14 @@ class Modality:
     preview: Callable[[Payload], str]
     operations: Table[Operation]
     corruptions: Table[Corruption]
+    usual_faults: tuple[str, ...]
     find_twins: Callable[[Sequence[Payload], float], list[Twins]]
     find_personal_data: Callable[[Payload], list[Span]]
     rungs: Table[Rung]
     feed: Callable[[Mapping[str, Any], Sequence[GraphInput]], Feeding]
+    why_fault_left_out: Callable[[str, Sequence[Payload]], str] = lambda name, payloads: ""
     finds_personal_data: bool = True
+    attacks: Table[Attack] = field(default_factory=lambda: Table("attack"))
 
     def from_json(self, value: Any, config: DataConfig) -> Payload:
         """The payload in a request's field."""

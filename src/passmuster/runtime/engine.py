@@ -245,7 +245,13 @@ def _quantise(graph: bytes) -> tuple[bytes, str]:
         before = logging.root.manager.disable
         logging.disable(logging.WARNING)  # it advises shape inference, on the root logger, whatever the graph
         try:
-            quantize_dynamic(onnx.load_model_from_string(graph), target, per_channel=True, weight_type=QuantType.QInt8)
+            quantize_dynamic(
+                onnx.load_model_from_string(graph),
+                target,
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+            )
             result = target.read_bytes()
         except Exception as error:  # noqa: BLE001  (whatever it is, the answer is float32, and the reason is kept)
             return b"", f"could not be quantised: {type(error).__name__}: {error}"

@@ -152,7 +152,7 @@ def effective_n(metric: Metric) -> float:
     >>> round(effective_n(metric), 2)
     42.25
     """
-    if metric.method == "wilson":
+    if metric.method in ("wilson", "clopper-pearson"):
         return float(metric.n)
     most = float(MAX_MORE) if metric.method.startswith(POWERED) else float(metric.n)
     # Wilson's interval is 2 z sqrt(n p q + z^2 / 4) / (n + z^2) wide: a quadratic equation in n.

@@ -1,7 +1,9 @@
-"""Natural faults of images at severity 1 to 5. Strengths are relative to the picture's size; pixels stay uint8.
+"""Natural faults of images at severity 1 to 5; pixels stay uint8.
 
-After Hendrycks & Dietterich (2019, "Benchmarking neural network robustness to common corruptions and perturbations"),
-with strengths chosen so that pictures of eight pixels a side and of a thousand are damaged alike.
+Two banks. The everyday one, in this file, has strengths relative to the picture's size, so that pictures of eight
+pixels a side and of a thousand are damaged alike. The published one (`passmuster.modality.image.corrupt`) holds the 15
+common and 4 validation corruptions of Hendrycks & Dietterich (2019), with their constants by image size. A usual
+evaluation tries `USUAL`: one or two of each family; all are tried where ``[evaluate] corruptions`` asks for ``"all"``.
 """
 
 from __future__ import annotations
@@ -19,6 +21,23 @@ from passmuster.modality.base import Corruption
 from passmuster.modality.image.read import as_image, from_pillow
 
 corruptions: Table[Corruption] = Table("corruption")
+USUAL = (
+    "gaussian_noise.v1", "blur.v1", "rotation.v1", "brightness.v1", "contrast.v1", "pixelation.v1", "occlusion.v1",
+    "motion_blur.v1", "fog.v1", "jpeg_compression.v1",
+)  # fmt: skip
+COMMON = {  # the 15 common, as published, and where they lie
+    "gaussian_noise.v2": "noise:gaussian_noise", "shot_noise.v1": "noise:shot_noise",
+    "impulse_noise.v1": "noise:impulse_noise", "defocus_blur.v1": "blurs:defocus_blur",
+    "glass_blur.v1": "blurs:glass_blur", "motion_blur.v1": "blurs:motion_blur", "zoom_blur.v1": "blurs:zoom_blur",
+    "snow.v1": "weather:snow", "frost.v1": "weather:frost", "fog.v1": "weather:fog",
+    "brightness.v2": "digital:brightness", "contrast.v2": "digital:contrast",
+    "elastic_transform.v1": "digital:elastic_transform", "pixelate.v1": "digital:pixelate",
+    "jpeg_compression.v1": "digital:jpeg_compression",
+}  # fmt: skip
+VALIDATION = {
+    "speckle_noise.v1": "noise:speckle_noise", "gaussian_blur.v1": "blurs:gaussian_blur",
+    "spatter.v1": "spatter:spatter", "saturate.v1": "digital:saturate",
+}  # fmt: skip
 _Body = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
 
@@ -96,3 +115,7 @@ def occlusion(pixels: np.ndarray, side: float, rng: np.random.Generator) -> np.n
     out = pixels.copy()
     out[top : top + block_h, left : left + block_w] = 127
     return out
+
+
+for _name, _place in {**COMMON, **VALIDATION}.items():
+    corruptions.add_lazy(_name, f"passmuster.modality.image.corrupt.{_place}")

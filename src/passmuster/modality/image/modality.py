@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from passmuster.core.tables import Table
-from passmuster.modality.base import Modality, Rung, Span
-from passmuster.modality.image.corruptions import corruptions
+from passmuster.modality.base import Attack, Modality, Rung, Span
+from passmuster.modality.image.corruptions import USUAL, corruptions
 from passmuster.modality.image.feeding import feed
 from passmuster.modality.image.operations import operations
 from passmuster.modality.image.read import decode, encode, open_json, preview
@@ -23,6 +23,11 @@ def no_spans(payload: object) -> list[Span]:
     return []
 
 
+attacks: Table[Attack] = Table("attack")
+attacks.add_lazy("apgd_ce.v1", "passmuster.modality.image.gradient_attacks:APGD_CE")
+attacks.add_lazy("apgd_dlr.v1", "passmuster.modality.image.gradient_attacks:APGD_DLR")
+attacks.add_lazy("square.v1", "passmuster.modality.image.square_attack:SQUARE")
+
 IMAGE = Modality(
     name="image",
     suffixes=frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}),
@@ -32,9 +37,11 @@ IMAGE = Modality(
     preview=preview,
     operations=operations,
     corruptions=corruptions,
+    usual_faults=USUAL,
     find_twins=find_twins,
     find_personal_data=no_spans,
     rungs=rungs,
     feed=feed,
+    attacks=attacks,
     finds_personal_data=False,
 )

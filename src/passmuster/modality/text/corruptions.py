@@ -1,12 +1,13 @@
 """Natural faults of texts at severity 1 to 5. With one seed, a higher severity damages what a lower one did and more.
 
 After the noise models of Belinkov & Bisk (2018, "Synthetic and natural noise both break neural machine translation")
-and the severity scale of Hendrycks & Dietterich (2019).
+and the severity scale of Hendrycks & Dietterich (2019). Those of `ENGLISH` exchange words by English lists
+(`passmuster.modality.text.swaps`) and are left out where the texts are not English.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 
 import numpy as np
@@ -15,8 +16,12 @@ from passmuster.core.errors import UsageError
 from passmuster.core.records import Payload
 from passmuster.core.tables import Table
 from passmuster.modality.base import Corruption
+from passmuster.modality.text import swaps
+from passmuster.modality.text.english import is_english
 
 corruptions: Table[Corruption] = Table("corruption")
+ENGLISH = ("misspellings.v1", "contractions.v1", "synonyms.v1", "names.v1", "gender.v1", "nationality.v1")
+USUAL = ("typos.v1", "ocr.v1", "casing.v1", "spaces.v1", "truncation.v1", "word_drop.v1", *ENGLISH)
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _OCR = {
@@ -36,7 +41,7 @@ def _neighbours() -> dict[str, str]:
     return near
 
 
-_NEAR = _neighbours()
+NEAR = _neighbours()
 
 
 def fault(
@@ -66,8 +71,8 @@ def typos(text: str, rate: float, rng: np.random.Generator) -> str:
         letter = text[position]
         if hit[position] >= rate or not letter.isalpha():
             out.append(letter)
-        elif kind[position] < 0.55 and letter.lower() in _NEAR:
-            near = _NEAR[letter.lower()]
+        elif kind[position] < 0.55 and letter.lower() in NEAR:
+            near = NEAR[letter.lower()]
             key = near[int(which[position] * len(near))]
             out.append(key.upper() if letter.isupper() else key)
         elif kind[position] < 0.7:
@@ -120,3 +125,22 @@ def word_drop(text: str, rate: float, rng: np.random.Generator) -> str:
     hit = rng.random(len(words))
     kept = [w for i, (w, h) in enumerate(zip(words, hit, strict=True)) if h >= rate or i == int(hit.argmax())]
     return " ".join(kept) if " ".join(kept).strip() else text
+
+
+misspellings = fault("misspellings.v1", swaps.SHARES)(swaps.misspellings)
+contractions = fault("contractions.v1", swaps.SHARES)(swaps.contractions)
+synonyms = fault("synonyms.v1", swaps.SHARES)(swaps.synonyms)
+names = fault("names.v1", swaps.SHARES)(swaps.names)
+gender = fault("gender.v1", swaps.SHARES)(swaps.gender)
+nationality = fault("nationality.v1", swaps.SHARES)(swaps.nationality)
+
+
+def why_left_out(name: str, texts: Sequence[Payload]) -> str:
+    """Why a fault says nothing of these texts; "" when it does.
+
+    >>> why_left_out("synonyms.v1", ["Wann kommt meine neue Karte an?"])
+    'its word lists are English, and these texts are not'
+    """
+    if name in ENGLISH and not is_english([str(text) for text in texts]):
+        return "its word lists are English, and these texts are not"
+    return ""

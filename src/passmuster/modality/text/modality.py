@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from passmuster.core.tables import Table
-from passmuster.modality.base import Modality, Rung
-from passmuster.modality.text.corruptions import corruptions
+from passmuster.modality.base import Attack, Modality, Rung
+from passmuster.modality.text.corruptions import USUAL, corruptions, why_left_out
 from passmuster.modality.text.feeding import feed
 from passmuster.modality.text.operations import operations
 from passmuster.modality.text.personal_data import find_personal_data
@@ -19,6 +19,10 @@ rungs.add_lazy("tuned.v1", "passmuster.modality.text.rungs.tuned:TUNED")
 rungs.add_lazy("distilled.v1", "passmuster.modality.text.rungs.distilled:DISTILLED")
 rungs.add_lazy("transformer.v1", "passmuster.modality.text.rungs.transformer:TRANSFORMER")
 
+attacks: Table[Attack] = Table("attack")
+attacks.add_lazy("characters.v1", "passmuster.modality.text.attacks:CHARACTERS")
+attacks.add_lazy("synonyms.v1", "passmuster.modality.text.attacks:SYNONYMS")
+
 TEXT = Modality(
     name="text",
     suffixes=frozenset({".txt", ".md", ".text"}),
@@ -28,8 +32,11 @@ TEXT = Modality(
     preview=preview,
     operations=operations,
     corruptions=corruptions,
+    usual_faults=USUAL,
+    why_fault_left_out=why_left_out,
     find_twins=find_twins,
     find_personal_data=find_personal_data,
     rungs=rungs,
     feed=feed,
+    attacks=attacks,
 )

@@ -23,6 +23,7 @@ class Scope:
     """
 
     n_corrupted: int = 200
+    n_attacked: int = 0
     n_fit: int = 1_000
     n_classes_left_out: int = 10
     n_smallest_left_out: int = 5

@@ -1,22 +1,35 @@
-"""Natural faults: the same test items, spoilt by each corruption at each severity, and asked again."""
+"""Natural faults: the same test items, spoilt by each corruption at each severity, and asked again.
+
+An item that a fault leaves as it was says nothing about the fault, and is not counted under it. A fault that changes
+fewer than a tenth of the items is left out, and the report says so. The live release is asked the same.
+"""
 
 from __future__ import annotations
 
+import math
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from passmuster.core.errors import UsageError
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress
-from passmuster.metrics.robustness import robustness
+from passmuster.core.records import Item, Payload
+from passmuster.metrics.robustness import Fault, corruption_error, robustness
+from passmuster.modality.base import Corruption
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.choose_faults import Faults
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
 from passmuster.stages.evaluate.gather import read_payloads
 from passmuster.store.store import Store
 
 SEVERITIES = (1, 2, 3, 4, 5)
 BLOCK = 64
+N_LOOKED_AT = 100  # items by which a modality judges whether a fault is for them
+FEWEST_CHANGED = 0.1  # of the items, that a fault must change to be stated
 
 
 @dataclass(frozen=True)
@@ -30,52 +43,149 @@ class Spoilt:
     right: bool
 
 
+@dataclass(frozen=True)
+class Incumbent:
+    """The live release, and the test items (n,) that it never learned from."""
+
+    predictor: Predictor
+    fresh: np.ndarray
+
+
+@dataclass
+class Tally:
+    """Which of the chosen items stay right under each fault: (n,) 1, 0, or NaN where nothing was changed or asked."""
+
+    ours: dict[Fault, np.ndarray] = field(default_factory=dict)
+    theirs: dict[Fault, np.ndarray] = field(default_factory=dict)
+    spoilt: list[Spoilt] = field(default_factory=list)
+
+
 def measure_faults(
     store: Store,
     draft: Draft,
     predictor: Predictor,
     evidence: Evidence,
     answers: Answers,
+    faults: Faults,
     scope: Scope,
     rng: np.random.Generator,
     *,
+    incumbent: Incumbent | None,
     progress: Progress,
 ) -> list[Spoilt]:
-    """Accuracy under every corruption of the modality at severities 1 to 5; returns one item's way through them.
+    """Accuracy under every fault at severities 1 to 5, beside the live release's; returns one item's way through them.
 
-    The items are drawn at random. Each is spoilt by the same generator at every severity, so that severities compare.
+    The items are drawn at random. Each is spoilt by a generator that its key, the fault's name and the project's seed
+    fix, the same at every severity, so that severities compare.
     """
     n = len(evidence.items)
     chosen = np.sort(rng.permutation(n)[: scope.n_corrupted])
-    seed = int(rng.integers(2**31))
-    names = predictor.modality.corruptions.names()
     right = answers.predicted == evidence.y
     example = next((int(i) for i in chosen if right[i]), int(chosen[0]))
-    said = {(name, severity): np.full(len(chosen), -1) for name in names for severity in SEVERITIES}
-    spoilt: list[Spoilt] = []
-    blocks = [chosen[i : i + BLOCK] for i in range(0, len(chosen), BLOCK)]
-    jobs = [(block, name) for block in range(len(blocks)) for name in names]
-    held: tuple[int, list] = (-1, [])
-    for block, name in progress.track(jobs, "spoiling test items", total=len(jobs)):
-        if held[0] != block:
-            held = (block, list(read_payloads(store, predictor, [evidence.items[int(i)] for i in blocks[block]])))
-        corrupt = predictor.modality.corruptions[name]
-        places = slice(block * BLOCK, block * BLOCK + len(held[1]))
-        for severity in SEVERITIES:
-            payloads = [
-                corrupt(payload, severity, np.random.default_rng([seed, zlib.crc32(name.encode()), int(i)]))
-                for i, payload in zip(blocks[block], held[1])
-            ]
-            labels = predictor.labels(predictor.embed(payloads)[1])
-            said[name, severity][places] = evidence.number(labels)
-            for i, payload, answer in zip(blocks[block], payloads, labels):
-                if i == example:
-                    ok = answer == evidence.labels[i]
-                    shown = predictor.modality.preview(payload)
-                    words = answer if evidence.targets is None else label_in_words(answer)
-                    spoilt.append(Spoilt(name, severity, shown, words, ok))
-    record(draft, evidence, right, chosen, said, example, rng)
-    return spoilt
+    items = [evidence.items[int(i)] for i in chosen]
+    some = list(read_payloads(store, predictor, items[:N_LOOKED_AT]))
+    left_out = {name: predictor.modality.why_fault_left_out(name, some) for name in faults.corruptions}
+    tried = {name: corrupt for name, corrupt in faults.corruptions.items() if not left_out[name]}
+    tally = Tally(*({(name, s): np.full(len(chosen), np.nan) for name in tried for s in SEVERITIES} for _ in "ab"))
+    jobs = [(start, name) for start in range(0, len(chosen), BLOCK) for name in tried]
+    held: tuple[int, list[Payload]] = (-1, [])
+    for start, name in progress.track(jobs, "spoiling test items", total=len(jobs)):
+        places = chosen[start : start + BLOCK]
+        if held[0] != start:
+            held = (start, list(read_payloads(store, predictor, items[start : start + BLOCK])))
+        try_fault(store, predictor, evidence, tally, (name, tried[name]), places, start, held[1], example, incumbent)
+    least = max(1, math.ceil(FEWEST_CHANGED * len(chosen)))
+    for name in tried:
+        changed = min(int((~np.isnan(tally.ours[name, s])).sum()) for s in SEVERITIES)
+        if changed < least:
+            left_out[name] = f"it changes {changed:,} of {len(chosen):,} items" if changed else "it changes no item"
+    reasons = [{"corruption": name, "reason": reason} for name, reason in left_out.items() if reason]
+    for row in reasons:
+        progress.say(f"fault {row['corruption']} left out: {row['reason']}")
+    record(draft, evidence, right, chosen, tally, example, reasons, faults, rng)
+    return [s for s in tally.spoilt if not left_out[s.corruption]]
+
+
+def try_fault(
+    store: Store,
+    predictor: Predictor,
+    evidence: Evidence,
+    tally: Tally,
+    fault: tuple[str, Corruption],
+    places: np.ndarray,
+    start: int,
+    payloads: Sequence[Payload],
+    example: int,
+    incumbent: Incumbent | None,
+) -> None:
+    """One fault on a block of items: what it changes is asked, once where two severities come to the same."""
+    name, corrupt = fault
+    before: list[Payload] = list(payloads)
+    for severity in SEVERITIES:
+        after = [
+            spoil(name, corrupt, payload, severity, evidence.items[int(i)], store.config.train.seed)
+            for i, payload in zip(places, payloads)
+        ]
+        changed = np.array([not same(a, b) for a, b in zip(after, payloads)], dtype=bool)
+        fresh = np.array([not same(a, b) for a, b in zip(after, before)], dtype=bool) & changed
+        asked = np.flatnonzero(fresh)
+        at = start + np.arange(len(places))
+        for tallied, who, mask in (
+            (tally.ours, predictor, np.ones(len(places), dtype=bool)),
+            *(((tally.theirs, incumbent.predictor, incumbent.fresh[places]),) if incumbent else ()),
+        ):
+            if severity > 1:
+                tallied[name, severity][at] = tallied[name, severity - 1][at]
+            tallied[name, severity][at[~changed]] = np.nan
+            put = asked[mask[asked]]
+            if not len(put):
+                continue
+            labels = who.labels(who.embed([after[i] for i in put])[1])
+            truth = [evidence.labels[int(places[i])] for i in put]
+            tallied[name, severity][at[put]] = [a == b for a, b in zip(labels, truth)]
+            if who is predictor and example in places[put]:
+                show(tally, predictor, evidence, (name, severity), example, after, list(places), list(put), labels)
+        shown = [s for s in tally.spoilt if s.corruption == name]
+        if example in places and shown and shown[-1].severity < severity:
+            tally.spoilt.append(replace(shown[-1], severity=severity))
+        before = after
+
+
+def show(
+    tally: Tally,
+    predictor: Predictor,
+    evidence: Evidence,
+    fault: Fault,
+    example: int,
+    after: Sequence[Payload],
+    places: Sequence[int],
+    put: Sequence[int],
+    labels: Sequence[str],
+) -> None:
+    """Keep the example as it now looks."""
+    i = places.index(example)
+    answer = labels[put.index(i)]
+    words = answer if evidence.targets is None else label_in_words(answer)
+    preview = predictor.modality.preview(after[i])
+    tally.spoilt.append(Spoilt(*fault, preview, words, answer == evidence.labels[example]))
+
+
+def spoil(name: str, corrupt: Corruption, payload: Payload, severity: int, item: Item, seed: int) -> Payload:
+    """`payload` under a fault, always the same for an item, a fault and a seed."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(item.key.encode())])
+    try:
+        return corrupt(payload, severity, rng)
+    except UsageError as error:
+        raise UsageError(
+            error.code, error.what, value=error.value, limit=error.limit, where=f"item {item.key}", next=error.next
+        ) from error
+
+
+def same(a: Payload, b: Payload) -> bool:
+    """Whether two items are alike in every letter or pixel."""
+    if isinstance(a, str) or isinstance(b, str):
+        return bool(isinstance(a, str) and isinstance(b, str) and a == b)
+    return a is b or np.array_equal(a, b)
 
 
 def record(
@@ -83,27 +193,77 @@ def record(
     evidence: Evidence,
     right: np.ndarray,
     chosen: np.ndarray,
-    said: dict[tuple[str, int], np.ndarray],
+    tally: Tally,
     example: int,
+    left_out: list[dict[str, str]],
+    faults: Faults,
     rng: np.random.Generator,
 ) -> None:
     """Metrics, sets of the items that break, and the section for the page."""
-    truth, keys = evidence.y[chosen], [evidence.items[int(i)].key for i in chosen]
-    found = robustness(right[chosen], {key: answer == truth for key, answer in said.items()}, rng=rng)
+    gone = {row["corruption"] for row in left_out}
+    ours = {fault: v for fault, v in tally.ours.items() if fault[0] not in gone}
+    clean = right[chosen]
+    section: dict[str, Any] = {
+        "n": len(chosen),
+        "example": evidence.items[example].key,
+        "rows": [],
+        "left_out": left_out,
+        "own": [{"name": own.name, "sha256": own.sha256} for own in faults.own],
+    }
+    draft.sections["corruptions"] = section
+    keys = [evidence.items[int(i)].key for i in chosen]
+    if not ours:
+        section.update(clean=interval_record(robustness_of_none(clean)), mean=None, worst="", worst_severity=0)
+        return
+    found = robustness(clean, ours, rng=rng)
     every = draft.add_set("corrupted", keys)
     draft.add("accuracy_under_faults", found.mean, items=every)
-    rows = []
-    for (name, severity), share in found.accuracy.items():
-        where = f"corruption={name} severity={severity}"
-        broken = draft.add_set(f"{where} broken", pick(keys, (said[name, severity] != truth) & right[chosen]))
-        draft.add("accuracy", share, slice=where, items=every)
-        rows.append({"corruption": name, "severity": severity, "accuracy": interval_record(share), "broken": broken})
-    draft.sections["corruptions"] = {
-        "n": len(chosen),
-        "clean": interval_record(found.clean),
-        "mean": interval_record(found.mean),
+    for fault, share in found.accuracy.items():
+        where = f"corruption={fault[0]} severity={fault[1]}"
+        changed = ~np.isnan(ours[fault])
+        broken = draft.add_set(f"{where} broken", pick(keys, (ours[fault] == 0) & clean))
+        counted = every if changed.all() else draft.add_set(f"{where} changed", pick(keys, changed))
+        draft.add("accuracy", share, slice=where, items=counted)
+        section["rows"].append(
+            {
+                "corruption": fault[0], "severity": fault[1], "accuracy": interval_record(share), "broken": broken,
+                "clean": found.clean_of[fault],
+            }
+        )  # fmt: skip
+    section.update(
+        clean=interval_record(found.clean),
+        mean=interval_record(found.mean),
+        worst=found.worst,
+        worst_severity=found.worst_severity,
+    )
+    beside(draft, section, ours, tally, keys, rng)
+
+
+def robustness_of_none(clean: np.ndarray) -> Any:
+    """The clean accuracy alone."""
+    return robustness(clean, {("none", 1): clean}, rng=np.random.default_rng(0)).clean
+
+
+def beside(
+    draft: Draft,
+    section: dict[str, Any],
+    ours: dict[Fault, np.ndarray],
+    tally: Tally,
+    keys: Sequence[str],
+    rng: np.random.Generator,
+) -> None:
+    """The mean corruption error against the live release, on what both were asked."""
+    asked = np.any([~np.isnan(tally.theirs[fault]) for fault in ours], axis=0)
+    both = {fault: np.where(np.isnan(tally.theirs[fault]), np.nan, v)[asked] for fault, v in ours.items()}
+    names = {name for name, _ in both if all((~np.isnan(both[name, s])).any() for s in SEVERITIES)}
+    both = {fault: v for fault, v in both.items() if fault[0] in names}
+    if not both:
+        return
+    found = corruption_error(both, {fault: tally.theirs[fault][asked] for fault in both}, rng=rng)
+    draft.add("mce", found.mean, unit="ratio", items=draft.add_set("corrupted, both asked", pick(keys, asked)))
+    section["against_live"] = {
+        "n": int(asked.sum()),
+        "mce": interval_record(found.mean),
         "worst": found.worst,
-        "worst_severity": found.worst_severity,
-        "example": evidence.items[example].key,
-        "rows": rows,
+        "of": found.of,
     }

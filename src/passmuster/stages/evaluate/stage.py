@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from passmuster.core.codec import to_plain
+from passmuster.core.config import EvaluateConfig
 from passmuster.core.cost import Cost, cost_of
 from passmuster.core.digests import canonical_json
 from passmuster.core.errors import IntegrityError, ResourceError
@@ -19,6 +21,10 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.attacked import measure_attacks
+from passmuster.stages.evaluate.behaviour import measure_behaviour
+from passmuster.stages.evaluate.behaviour_file import Behaviour, read_behaviour
+from passmuster.stages.evaluate.choose_faults import choose_faults
 from passmuster.stages.evaluate.comparisons import (
     describe_training,
     find_incumbent,
@@ -28,8 +34,8 @@ from passmuster.stages.evaluate.comparisons import (
 )
 from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
 from passmuster.stages.evaluate.endpoint import endpoint_in_words, measure_endpoint, spare
-from passmuster.stages.evaluate.faults import measure_faults
-from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence
+from passmuster.stages.evaluate.faults import Incumbent, measure_faults
+from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, learned_from
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
@@ -56,29 +62,38 @@ def evaluate(
     bundle: str = "",
     *,
     novel: Path | None = None,
+    corruptions: Sequence[str] | None = None,
+    n_attacked: int | None = None,
     progress: Progress | None = None,
-    scope: Scope = Scope(),
+    scope: Scope | None = None,
 ) -> EvaluateResult:
     """Measure the bundle whose digest starts with `bundle` (the latest when empty) on the sealed test.
 
     The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model.
+    `corruptions` stands for ``[evaluate] corruptions`` and `n_attacked` for ``[evaluate] n_attacked``.
     Leaves a `Report` in the catalog and a folder ``.muster/reports/<digest>`` with ``report.json`` and ``report.html``.
 
     Raises
     ------
     NotFoundError
-        ``bundle.none``, ``snapshot.none``, ``novel.none``.
+        ``bundle.none``, ``snapshot.none``, ``novel.none``, ``behaviour.none``.
     DataError
-        ``evaluate.no_test_labels`` and those of `read_novel`.
+        ``evaluate.no_test_labels`` and those of `read_novel` and `read_behaviour`.
+    UsageError
+        Those of `choose_faults`, before the test is opened.
     IntegrityError
         When this bundle, the live one or a file of the run is not what it should be.
     """
-    progress = progress or Silent()
+    progress, scope = progress or Silent(), scope or scope_of(store.config.evaluate, n_attacked)
     meter = Meter()
     with store.read() as db:
         chosen = read_bundle(db, bundle)
     predictor = Predictor(open_checked(store, chosen))
     scope = spare(scope, predictor, progress)
+    faults = choose_faults(
+        predictor.modality, store.config.evaluate.corruptions if corruptions is None else corruptions, store.folder
+    )
+    behaviour = own_tests(store, predictor)
     incumbent = find_incumbent(store, chosen)
     named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
     if named is not None:
@@ -96,8 +111,14 @@ def evaluate(
     measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
     measure_classes(draft, evidence, answers)
     measure_certainty(draft, evidence, answers)
-    spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
+    beside = as_asked(store, incumbent, evidence) if incumbent else None
+    spoilt = measure_faults(
+        store, draft, predictor, evidence, answers, faults, scope, rng,
+        incumbent=beside, progress=progress,
+    )  # fmt: skip
+    fallen = measure_attacks(store, draft, predictor, evidence, answers, beside, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
+    broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
     if incumbent is not None:
         measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)
@@ -110,8 +131,31 @@ def evaluate(
 
     report = as_report(draft, chosen, evidence, incumbent)
     progress.say("writing the report")
-    page = render_page(store, predictor.modality, report, answers, Extras(tuple(spoilt), tuple(strange)), scope)
+    extras = Extras(tuple(spoilt), tuple(strange), tuple(broken), tuple(fallen))
+    page = render_page(store, predictor.modality, report, answers, extras, scope)
     return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
+
+
+def own_tests(store: Store, predictor: Predictor) -> Behaviour | None:
+    """The team's behaviour tests, if ``[evaluate] behaviour`` names any."""
+    name = store.config.evaluate.behaviour
+    if not name:
+        return None
+    return read_behaviour(store.folder / name, predictor.modality, store.config.data, predictor.classes, predictor.task)
+
+
+def as_asked(store: Store, incumbent: Bundle, evidence: Evidence) -> Incumbent:
+    """The live release as it answers, and which test items are new to it."""
+    seen = learned_from(store, incumbent)
+    fresh = np.array([key not in seen for key in evidence.keys], dtype=bool)
+    return Incumbent(Predictor(open_bundle(store.bundle_folder(incumbent.path))), fresh)
+
+
+def scope_of(config: EvaluateConfig, n_attacked: int | None) -> Scope:
+    """How much is computed, as the configuration says; `n_attacked` where it was said otherwise."""
+    return Scope(
+        n_corrupted=config.n_corrupted, n_attacked=config.n_attacked if n_attacked is None else n_attacked
+    )  # fmt: skip
 
 
 def foresee(store: Store, bundle: str = "") -> list[str]:

@@ -153,16 +153,16 @@ def breaks_at(
         lines.append(said(f"Commonest mistake: “{m['label']}” taken for “{m['predicted']}”, {often}.", m["items"]))
     faults = draft.sections["corruptions"]
     hard = metrics.get(("accuracy", f"corruption={faults['worst']} severity={faults['worst_severity']}"))
-    if hard and hard.value < faults["clean"]["value"]:
-        broken = next(
-            r["broken"] for r in faults["rows"]
-            if (r["corruption"], r["severity"]) == (faults["worst"], faults["worst_severity"])
-        )  # fmt: skip
+    row = next(
+        (r for r in faults["rows"] if (r["corruption"], r["severity"]) == (faults["worst"], faults["worst_severity"])),
+        None,
+    )
+    if hard and row and hard.value < row["clean"]:
         lines.append(
             said(
                 f"Hardest natural fault: {plain_name(faults['worst'])}. At severity {faults['worst_severity']} of 5 it "
-                f"is right on {with_interval(hard)}; clean, on {percent(faults['clean']['value'])} of the same items.",
-                broken,
+                f"is right on {with_interval(hard)}; clean, on {percent(row['clean'])} of the same items.",
+                row["broken"],
             )
         )
     sure_wrong = (answers.predicted != evidence.y) & (answers.confidence >= SURE)

@@ -11,21 +11,29 @@ from importlib.resources import files
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Metric, Report
 from passmuster.modality.base import Modality
+from passmuster.stages.evaluate.attacked import Fallen
+from passmuster.stages.evaluate.behaviour import Failure
 from passmuster.stages.evaluate.draft import Answers, Scope
 from passmuster.stages.evaluate.faults import Spoilt
 from passmuster.stages.evaluate.novelty import Strange
 from passmuster.stages.evaluate.page import sections
+from passmuster.stages.evaluate.page.attacks import attacks
+from passmuster.stages.evaluate.page.behaviour import behaviour
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
+from passmuster.stages.evaluate.page.faults import faults
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What the page shows and the report does not hold: one item under every fault, and the named strange items."""
+    """What the page shows and the report does not hold: an item under every fault, strange items, failed tests, and
+    what attacks found."""
 
     spoilt: tuple[Spoilt, ...] = ()
     strange: tuple[Strange, ...] = ()
+    broken: tuple[Failure, ...] = ()
+    fallen: tuple[Fallen, ...] = ()
 
 
 def render_page(
@@ -42,7 +50,9 @@ def render_page(
             sections.versions(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
-            sections.faults(report, library, extras.spoilt),
+            faults(report, library, extras.spoilt),
+            behaviour(report, extras.broken),
+            attacks(report, extras.fallen),
             sections.novelty(report, library),
             sections.data(report, library),
             sections.training(report),
@@ -149,6 +159,7 @@ TILES = (
     ("abstention_rate", "", "Withheld", "answers not given"),
     ("accuracy_answered", "", "Right when answering", "among answers given"),
     ("accuracy_under_faults", "", "Under natural faults", "mean over faults and severities"),
+    ("mce", "", "Errors under faults", "times those of the live release (mean corruption error)"),
     ("aurc", "", "Risk over coverage", "area under the curve, lower is better"),
     ("nll", "", "Log loss", "nats, lower is better"),
     ("brier", "", "Brier score", "squared distance from the truth, lower is better"),

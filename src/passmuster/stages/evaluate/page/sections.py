@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from passmuster.core.cost import in_words
 from passmuster.core.records import Report
-from passmuster.stages.evaluate.faults import SEVERITIES, Spoilt
 from passmuster.stages.evaluate.page import charts
 from passmuster.stages.evaluate.page.cards import Library, escape
 from passmuster.stages.evaluate.page.confusion import mistakes
-from passmuster.stages.evaluate.words import between, percent, plain_name
+from passmuster.stages.evaluate.words import between, percent
 
 ROWS_SHOWN = 12
 MORE_ROWS = 500  # that open on a click; the others are in report.json
@@ -90,55 +88,6 @@ def certainty(report: Report, library: Library) -> str:
 <details><summary>The bins as a table</summary><div class="scroll"><table class="classes"><thead><tr>
 <th scope="col">Sure</th><th scope="col">On average</th><th scope="col">Right</th></tr></thead>
 <tbody>{rows}</tbody></table></div></details></section>"""
-
-
-def faults(report: Report, library: Library, spoilt: Sequence[Spoilt]) -> str:
-    """Accuracy under natural faults: curves, a table that opens what broke, and one item on its way down."""
-    section = report.sections["corruptions"]
-    names = list(dict.fromkeys(row["corruption"] for row in section["rows"]))
-    titles = [plain_name(name) for name in names]
-    found = {(row["corruption"], row["severity"]): row for row in section["rows"]}
-    head = "".join(f'<th scope="col">{severity}</th>' for severity in SEVERITIES)
-    body = ""
-    for name, title in zip(names, titles):
-        cells = []
-        for severity in SEVERITIES:
-            share = found[name, severity]["accuracy"]
-            fall = max(0.0, section["clean"]["value"] - share["value"])
-            label = f"{title}, severity {severity}: {percent(share['value'])} ({between(share['low'], share['high'])})"
-            inside = library.link(
-                found[name, severity]["broken"], f"{100 * share['value']:.0f}", kind="cell", label=label
-            )
-            cells.append(f'<td class="wrong" style="--share:{100 * fall:.0f}%">{inside}</td>')
-        body += f'<tr><th scope="row">{escape(title)}</th>{"".join(cells)}</tr>'
-    return f"""<section><h2>When things go wrong outside</h2>
-<p class="lead">{section["n"]:,} test items, drawn at random, each spoilt by every fault at five severities. Clean, the
-model is right on {percent(section["clean"]["value"])} of them; over all faults and severities on
-{percent(section["mean"]["value"])} ({between(section["mean"]["low"], section["mean"]["high"])}).</p>
-<div class="split"><figure>{charts.faults_chart(section, names, titles)}</figure>
-<div class="scroll"><h3>Right answers, %, by severity</h3><table class="matrix faults">
-<thead><tr><td></td>{head}</tr></thead>
-<tbody>{body}</tbody></table><p class="note">Click a cell to see which right answers the fault broke.</p></div></div>
-{way_down(names, spoilt)}</section>"""
-
-
-def way_down(names: Sequence[str], spoilt: Sequence[Spoilt]) -> str:
-    """One item under every fault and severity, and what it was taken for."""
-    if not spoilt:
-        return ""
-    rows = ""
-    for name in names:
-        cells = "".join(
-            f'<td><div class="preview">{s.preview}</div><span class="{"right" if s.right else "wrong"}">'
-            f"{'✓' if s.right else '✗'} {escape(s.predicted)}</span></td>"
-            for s in sorted((s for s in spoilt if s.corruption == name), key=lambda s: s.severity)
-        )
-        rows += f'<tr><th scope="row">{escape(plain_name(name))}</th>{cells}</tr>'
-    head = "".join(f'<th scope="col">severity {severity}</th>' for severity in SEVERITIES)
-    return (
-        "<details open><summary>One item on its way down</summary>"
-        f'<div class="scroll"><table class="way"><thead><tr><td></td>{head}</tr></thead>{rows}</table></div></details>'
-    )
 
 
 def novelty(report: Report, library: Library) -> str:

@@ -1,0 +1,62 @@
+"""`adversarial.v1`: right answers stay right under attack, and at least as often as the live release's."""
+
+from __future__ import annotations
+
+from passmuster.core.ranges import RATE, Range
+from passmuster.core.records import GateResult, Metric, Report
+from passmuster.metrics.gates.base import (
+    Gate,
+    Parameter,
+    Parameters,
+    always,
+    is_measured,
+    labels_in_words,
+    missing,
+    more_labels_for_rate,
+    rate_bounds,
+)
+
+NAME = "adversarial.v1"
+LEVELS = Range(0, 255)
+NO_MARGIN = 1.0  # a fall that no model exceeds
+
+
+def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
+    """Robust accuracy at `strength` must be proven to reach `min`, and must not be shown to fall by over `max_drop`."""
+    where = f"strength={params['strength']:g}"
+    metric = report.metric("robust_accuracy", where)
+    if not is_measured(metric):
+        known = ", ".join(m.slice.partition("=")[2] for m in report.metrics if m.name == "robust_accuracy") or "none"
+        return missing(NAME, f"accuracy under attack at strength {params['strength']:g} (measured: {known})")
+    low, high = rate_bounds(metric, alpha)
+    seen = f"under attack at strength {params['strength']:g}: accuracy {metric.value:.3f} on {metric.n:,} items"
+    change = report.metric("robust_accuracy_change", where)
+    if params["max_drop"] < NO_MARGIN and fell(change, params["max_drop"]):
+        assert change is not None
+        reason = f"{seen}; surely more than {params['max_drop']:.3f} below the live release"
+        return GateResult(NAME, "failed", reason, change.value, -params["max_drop"], None, metric.items)
+    if low >= params["min"]:
+        return GateResult(
+            NAME, "passed", f"{seen}; surely at least {low:.3f}", metric.value, params["min"], None, metric.items
+        )
+    if high < params["min"]:
+        reason = f"{seen}; surely below {params['min']:.3f}"
+        return GateResult(NAME, "failed", reason, metric.value, params["min"], None, metric.items)
+    n_more = more_labels_for_rate(metric, params["min"], alpha)
+    reason = f"{seen}; {params['min']:.3f} is neither shown nor refuted; {labels_in_words(n_more)}"
+    return GateResult(NAME, "insufficient", reason, metric.value, params["min"], n_more, metric.items)
+
+
+def fell(change: Metric | None, most: float) -> bool:
+    """Whether the interval of the change lies wholly below the fall that is allowed."""
+    return change is not None and change.high < -most
+
+
+ADVERSARIAL = Gate(
+    "under attack of `strength` accuracy is at least `min`, proven, and is not shown to be more than `max_drop` below "
+    "the live release's",
+    {"min": Parameter(RATE, 0.0), "max_drop": Parameter(RATE, NO_MARGIN), "strength": Parameter(LEVELS)},
+    True,
+    always,
+    judge,
+)

@@ -1,0 +1,85 @@
+"""Drops of water and splashes of mud on the lens (one of the four validation corruptions).
+
+The published water runs through image-library routines; the same steps are written out here: edges after Canny (1986),
+exact distances to them, an equalised histogram and an embossing kernel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import convolve, distance_transform_edt, label, uniform_filter
+
+from passmuster.modality.image.corrupt.kernels import gaussian
+from passmuster.modality.image.corrupt.published import in_channels, published
+
+WATER, MUD = (175 / 255, 238 / 255, 238 / 255), (63 / 255, 42 / 255, 20 / 255)
+FAR = 20  # pixels from an edge, beyond which all is alike
+EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float32)
+WEAK, STRONG = 50, 150  # thresholds of edges
+
+
+@published(
+    cifar=(
+        (0.62, 0.1, 0.7, 0.7, 0.5, 0), (0.65, 0.1, 0.8, 0.7, 0.5, 0), (0.65, 0.3, 1, 0.69, 0.5, 0),
+        (0.65, 0.1, 0.7, 0.69, 0.6, 1), (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+    ),
+    tiny=(
+        (0.62, 0.1, 0.7, 0.7, 0.6, 0), (0.65, 0.1, 0.8, 0.7, 0.6, 0), (0.65, 0.3, 1, 0.69, 0.6, 0),
+        (0.65, 0.1, 0.7, 0.68, 0.6, 1), (0.65, 0.1, 0.5, 0.67, 0.6, 1),
+    ),
+    imagenet=(
+        (0.65, 0.3, 4, 0.69, 0.6, 0), (0.65, 0.3, 3, 0.68, 0.6, 0), (0.65, 0.3, 2, 0.68, 0.5, 0),
+        (0.65, 0.3, 1, 0.65, 1.5, 1), (0.67, 0.4, 1, 0.65, 1.5, 1),
+    ),
+)  # fmt: skip
+def spatter(x: np.ndarray, c: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
+    """Where smooth noise is high there is liquid: water shines at its edges, mud covers what is behind it."""
+    mean, spread, smooth, least, strength, is_mud = c
+    liquid = gaussian((mean + spread * rng.standard_normal(x.shape[:2])).astype(np.float32), smooth)
+    if is_mud:
+        cover = gaussian((liquid > least).astype(np.float32), strength)
+        cover = np.where(cover < 0.8, 0, cover)[:, :, None].astype(np.float32)
+        return x * (1 - cover) + cover * in_channels(MUD, x.shape[2])
+    liquid = np.floor(np.where(liquid < least, 0, liquid) * 255)
+    shine = liquid * _relief(liquid)
+    shine *= strength / max(float(shine.max()), 1e-9)
+    return x + shine[:, :, None].astype(np.float32) * in_channels(WATER, x.shape[2])
+
+
+def _relief(liquid: np.ndarray) -> np.ndarray:
+    """Light (h, w), 0 to 255, on a surface that rises from the edges of the liquid."""
+    edges = _edges(liquid)
+    far = distance_transform_edt(~edges) if edges.any() else np.full(liquid.shape, float(FAR))
+    height = np.rint(uniform_filter(np.minimum(far, FAR), 3, mode="mirror"))
+    counts = np.bincount(height.astype(np.int64).ravel(), minlength=FAR + 1)
+    first = int(counts.nonzero()[0][0])
+    equal = (counts.cumsum() - counts[first]) / max(liquid.size - counts[first], 1)
+    level = np.rint(255 * np.clip(equal, 0, 1))[height.astype(np.int64)]
+    lit = np.clip(convolve(level, EMBOSS[::-1, ::-1], mode="mirror"), 0, 255)
+    return uniform_filter(lit, 3, mode="mirror")
+
+
+def _edges(grey: np.ndarray) -> np.ndarray:
+    """Edges (h, w) of a picture in 0 to 255: Sobel's gradient, thinned along itself; weak ones only beside strong."""
+    wide = np.pad(grey, 1, mode="edge")
+    down = wide[2:] - wide[:-2]
+    gy = down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
+    across = wide[:, 2:] - wide[:, :-2]
+    gx = across[:-2] + 2 * across[1:-1] + across[2:]
+    strength = np.abs(gx) + np.abs(gy)
+    around = np.pad(strength, 1)
+    height, width = grey.shape
+
+    def beside(i: int, j: int) -> np.ndarray:
+        return around[1 + i : 1 + i + height, 1 + j : 1 + j + width]
+
+    level, upright = np.abs(gy) < np.abs(gx) * 0.41421356, np.abs(gy) > np.abs(gx) * 2.41421356
+    falling = (gx < 0) ^ (gy < 0)
+    before = np.select([level, upright, falling], [beside(0, -1), beside(-1, 0), beside(-1, 1)], beside(-1, -1))
+    after = np.select([level, upright, falling], [beside(0, 1), beside(1, 0), beside(1, -1)], beside(1, 1))
+    thin = (strength > before) & (strength >= after) & (strength > WEAK)
+    parts, n = label(thin, structure=np.ones((3, 3)))
+    strong = np.zeros(n + 1, dtype=bool)
+    strong[parts[thin & (strength > STRONG)]] = True
+    strong[0] = False
+    return np.asarray(strong[parts])

@@ -1,0 +1,175 @@
+"""Small changes of a text that make a right answer wrong, found by asking alone.
+
+Words are tried in the order of what leaving each out costs the right class (Gao, Lanchantin, Soffa and Qi 2018,
+"Black-box generation of adversarial text sequences"); each is changed in the way that costs it most, until the answer
+is wrong, the share of words that may change is used up, or the questions are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from passmuster.core.records import Payload
+from passmuster.modality.base import Attack, Target
+from passmuster.modality.text.corruptions import NEAR
+from passmuster.modality.text.english import SYNONYMS as WORDS_ALIKE
+from passmuster.modality.text.english import is_english
+
+STRENGTHS = (0.1, 0.2, 0.4)
+UNIT = "of its words"
+N_QUERIES = 300  # for each text
+MAX_WORDS = 100  # of a text that are looked at
+LEAST_LETTERS = 4  # of a word whose inner letters may change: people read it as it was (Pruthi et al. 2019)
+N_EDITS = 8  # of a word that are tried
+WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+
+Edits = Callable[[str, np.random.Generator], list[str]]
+
+
+def letter_edits(word: str, rng: np.random.Generator) -> list[str]:
+    """One slip of the fingers inside a word: two letters in turn, one left out, one doubled, one of the next key.
+
+    >>> len(letter_edits("card", np.random.default_rng(0))), letter_edits("cup", np.random.default_rng(0))
+    (7, [])
+    """
+    if len(word) < LEAST_LETTERS:
+        return []
+    found = []
+    for i in range(1, len(word) - 1):
+        before, letter, after = word[:i], word[i], word[i + 1 :]
+        if i + 2 < len(word):
+            found.append(before + word[i + 1] + letter + word[i + 2 :])
+        found += [before + after, before + letter + letter + after]
+        if near := NEAR.get(letter.lower(), ""):
+            other = near[int(rng.integers(len(near)))]
+            found.append(before + (other.upper() if letter.isupper() else other) + after)
+    found = [edit for edit in dict.fromkeys(found) if edit != word]
+    return [found[int(i)] for i in rng.permutation(len(found))[:N_EDITS]]
+
+
+def synonym_edits(word: str, rng: np.random.Generator) -> list[str]:
+    """Words of the same meaning in most places, in the case of the word.
+
+    >>> synonym_edits("Cold", np.random.default_rng(0))
+    ['Chilly']
+    """
+    alike = WORDS_ALIKE.get(word.lower(), ())
+    return [other.capitalize() if word[:1].isupper() else other for other in alike][:N_EDITS]
+
+
+def search(
+    target: Target,
+    payloads: Sequence[Payload],
+    labels: np.ndarray,
+    strength: float,
+    rng: np.random.Generator,
+    *,
+    edits: Edits,
+    n_queries: int = N_QUERIES,
+) -> list[Payload]:
+    """For each text the most harmful one found with at most the share `strength` of its words changed.
+
+    A text of few words may have one changed. All questions of a round about one text go together.
+    """
+    return [
+        _one(target, str(text), int(label), strength, rng, edits, n_queries)
+        for text, label in zip(payloads, labels, strict=True)
+    ]
+
+
+def _one(
+    target: Target, text: str, label: int, strength: float, rng: np.random.Generator, edits: Edits, n_queries: int
+) -> str:
+    spans = [match.span() for match in WORD.finditer(text)][:MAX_WORDS]
+    tries = {i: found for i, (a, b) in enumerate(spans) if (found := edits(text[a:b], rng))}
+    if not tries:
+        return text
+    most = max(1, int(strength * len(spans)))
+    places = list(tries)[: n_queries // 2]
+    without = [text[: spans[i][0]] + text[spans[i][1] :] for i in places]
+    costs = lead(target.ask(without), label)
+    asked, best, changed = len(places), float("inf"), 0
+    words = {i: text[a:b] for i, (a, b) in enumerate(spans)}
+    worst = text
+    for i in (places[int(k)] for k in np.argsort(costs, kind="stable")):
+        options = tries[i][: n_queries - asked]
+        if not options or changed >= most:
+            break
+        candidates = [put(text, spans, {**words, i: option}) for option in options]
+        leads = lead(target.ask(candidates), label)
+        asked += len(candidates)
+        k = int(leads.argmin())
+        if leads[k] >= best:
+            continue
+        best, worst, changed = float(leads[k]), candidates[k], changed + 1
+        words[i] = options[k]
+        if best <= 0:
+            break
+    return worst
+
+
+def lead(logits: np.ndarray, label: int) -> np.ndarray:
+    """By how much the right class leads in each row, (n,); 0 or less where another is said."""
+    others = np.delete(logits, label, axis=1)
+    return np.asarray(logits[:, label] - others.max(axis=1))
+
+
+def put(text: str, spans: Sequence[tuple[int, int]], words: dict[int, str]) -> str:
+    """The text with its words in their places.
+
+    >>> put("a cup of tea", [(0, 1), (2, 5), (6, 8), (9, 12)], {0: "a", 1: "cpu", 2: "of", 3: "tea"})
+    'a cpu of tea'
+    """
+    parts, at = [], 0
+    for i, (start, end) in enumerate(spans):
+        parts += [text[at:start], words[i]]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def share_changed(before: str, after: str) -> float:
+    """The share of a text's words that an attack changed.
+
+    >>> share_changed("a cup of tea", "a cpu of tea")
+    0.25
+    """
+    old, new = WORD.findall(before), WORD.findall(after)
+    if not old:
+        return 0.0
+    return sum(a != b for a, b in zip(old, new)) / len(old) if len(old) == len(new) else 1.0
+
+
+def characters(
+    target: Target, payloads: Sequence[Payload], labels: np.ndarray, strength: float, rng: np.random.Generator
+) -> list[Payload]:
+    """`search` by slips inside words."""
+    return list(search(target, payloads, labels, strength, rng, edits=letter_edits))
+
+
+def synonyms(
+    target: Target, payloads: Sequence[Payload], labels: np.ndarray, strength: float, rng: np.random.Generator
+) -> list[Payload]:
+    """`search` by words of the same meaning."""
+    return list(search(target, payloads, labels, strength, rng, edits=synonym_edits))
+
+
+def always(target: Target, payloads: Sequence[Payload]) -> str:
+    """Slips can be made in any language whose words have letters."""
+    return ""
+
+
+def if_english(target: Target, payloads: Sequence[Payload]) -> str:
+    """The words of one meaning are English ones."""
+    return "" if is_english([str(text) for text in payloads]) else "its words are English, and these texts are not"
+
+
+CHARACTERS = Attack(
+    "characters.v1", f"slips inside words, {N_QUERIES} questions a text", False, STRENGTHS, UNIT, always, characters
+)
+SYNONYMS = Attack(
+    "synonyms.v1", f"words of the same meaning, {N_QUERIES} questions a text", False, STRENGTHS, UNIT, if_english,
+    synonyms,
+)  # fmt: skip

@@ -1,0 +1,203 @@
+"""Attacks: how many right answers stay right when somebody looks for the small change that makes them wrong.
+
+The stronger change includes the weaker, and an item that one attack broke is not attacked again: the curve is of the
+worst of all attacks (Croce and Hein 2020). An item counts as broken only where the bundle as it is served answers it
+wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.paired import paired_difference
+from passmuster.core.progress import Progress
+from passmuster.core.records import Payload
+from passmuster.core.statistics import Interval, wilson
+from passmuster.core.tables import Table
+from passmuster.modality.base import Attack, Target
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
+from passmuster.stages.evaluate.faults import Incumbent
+from passmuster.stages.evaluate.gather import read_payloads
+from passmuster.store.store import Store
+
+N_SHOWN = 12  # attacked items that a person is asked to look at: would you still say what the label says?
+MAX_SHOWN = 400  # characters
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What attacks did to n items. `broken` (n, strengths) is 0/1, wrong ones without attack included."""
+
+    broken: np.ndarray
+    by: list[str]  # which attack broke it first, "" where none did
+    found: dict[int, Payload]  # by item, the first change that broke it
+    n_asked: int
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Fallen:
+    """One item before and after an attack, as HTML, with its label, what was said then, and by which attack."""
+
+    before: str
+    after: str
+    label: str
+    said: str
+    by: str
+
+
+def attack_all(
+    predictor: Predictor, attacks: Sequence[Attack], payloads: Sequence[Payload], labels: np.ndarray,
+    rng: np.random.Generator, progress: Progress,
+) -> Broken:  # fmt: skip
+    """Every attack at every strength, the weakest first, on what still stands."""
+    loaded = predictor.bundle
+    target = Target(
+        lambda items: predictor.embed(list(items))[1], loaded.graph, loaded.preprocess, loaded.path
+    )  # fmt: skip
+    strengths = attacks[0].strengths
+    right = target.ask(payloads).argmax(axis=1) == labels
+    broken = np.repeat(~right[:, None], len(strengths), axis=1)
+    by, found = [""] * len(payloads), {}
+    left_out = {a.name: why for a in attacks if (why := a.unavailable(target, payloads))}
+    going = [attack for attack in attacks if attack.name not in left_out]
+    jobs = [(s, attack) for s in range(len(strengths)) for attack in going]
+    for s, attack in progress.track(jobs, "attacking test items", total=len(jobs)):
+        standing = np.flatnonzero(~broken[:, s])
+        if not len(standing):
+            continue
+        tried = attack.run(target, [payloads[i] for i in standing], labels[standing], strengths[s], rng)
+        fell = target.ask(tried).argmax(axis=1) != labels[standing]
+        for i, payload in zip(standing[fell], [t for t, f in zip(tried, fell) if f], strict=True):
+            broken[i, s:] = True
+            by[i], found[int(i)] = attack.name, payload
+    return Broken(broken, by, found, target.n_asked, left_out)
+
+
+def measure_attacks(
+    store: Store,
+    draft: Draft,
+    predictor: Predictor,
+    evidence: Evidence,
+    answers: Answers,
+    incumbent: Incumbent | None,
+    scope: Scope,
+    rng: np.random.Generator,
+    *,
+    progress: Progress,
+) -> list[Fallen]:
+    """Metrics ``robust_accuracy`` by strength and the section ``attacks``; nothing where no item is to be attacked.
+
+    The live release suffers the same, each model its own attack, on the same items. Returns what a person should see.
+    """
+    table = predictor.modality.attacks
+    if not scope.n_attacked or not len(table):
+        return []
+    if evidence.targets is not None:
+        draft.sections["attacks"] = {"n": 0, "why": "attacks on answers that are sets of classes are not defined here"}
+        return []
+    known = np.flatnonzero(evidence.y < evidence.n_known)
+    chosen = np.sort(rng.permutation(known)[: scope.n_attacked])
+    if not len(chosen):
+        draft.sections["attacks"] = {"n": 0, "why": "no test item is of a class that the model knows"}
+        return []
+    items = [evidence.items[int(i)] for i in chosen]
+    payloads = list(read_payloads(store, predictor, items))
+    labels = evidence.y[chosen]
+    attacks, not_loaded = load(table)
+    if not attacks:
+        draft.sections["attacks"] = {"n": 0, "why": next(iter(not_loaded.values()))}
+        return []
+    seed = int(rng.integers(2**31))
+    ours = attack_all(predictor, attacks, payloads, labels, np.random.default_rng(seed), progress)
+    keys = [item.key for item in items]
+    every = draft.add_set("attacked", keys)
+    unit = attacks[0].unit
+    rows: list[dict[str, Any]] = []
+    for s, strength in enumerate((0.0, *attacks[0].strengths)):
+        fell = ours.broken[:, s - 1] if s else np.array([evidence.y[i] != answers.predicted[i] for i in chosen])
+        found = robust(fell)
+        broken = draft.add_set(f"attacked strength={strength:g}", pick(keys, fell))
+        draft.add("robust_accuracy", found, slice=f"strength={strength:g}", items=broken or every)
+        rows.append({"strength": strength, "accuracy": interval_record(found), "broken": broken})
+    section: dict[str, Any] = {
+        "n": len(items),
+        "unit": unit,
+        "rows": rows,
+        "attacks": [
+            {
+                "name": a.name, "summary": a.summary, "white": a.white, "left_out": ours.left_out.get(a.name, ""),
+                "n_broken": sum(name == a.name for name in ours.by),
+            }
+            for a in attacks
+        ],
+        "not_loaded": not_loaded,
+        "questions_per_item": round(ours.n_asked / len(items), 1),
+    }  # fmt: skip
+    if incumbent is not None and (
+        why := beside(draft, section, incumbent, predictor, ours, chosen, payloads, labels, seed, progress)
+    ):
+        section["incumbent_left_out"] = why
+    draft.sections["attacks"] = section
+    return shown(predictor, ours, payloads, [evidence.labels[int(i)] for i in chosen])
+
+
+def load(table: Table[Attack]) -> tuple[list[Attack], dict[str, str]]:
+    """The attacks that can be loaded here, and why others cannot: those that follow gradients need torch."""
+    found, lacking = [], {}
+    for name in table.names():
+        try:
+            found.append(table[name])
+        except ImportError as error:
+            lacking[name] = f"{error.name or 'a package'} is not installed (the extra train brings it)"
+    return found, lacking
+
+
+def beside(
+    draft: Draft, section: dict[str, Any], incumbent: Incumbent, predictor: Predictor, ours: Broken,
+    chosen: np.ndarray, payloads: Sequence[Payload], labels: np.ndarray, seed: int, progress: Progress,
+) -> str:  # fmt: skip
+    """Attack the live release on the items that it did not learn from; "" or why it was not."""
+    if incumbent.predictor.classes != predictor.classes:
+        return "the live release knows other classes"
+    fresh = np.flatnonzero(incumbent.fresh[chosen])
+    if not len(fresh):
+        return "the live release learned from every one of these items"
+    attacks, _ = load(predictor.modality.attacks)
+    theirs = attack_all(
+        incumbent.predictor, attacks, [payloads[i] for i in fresh], labels[fresh], np.random.default_rng(seed), progress
+    )
+    for s, row in enumerate(section["rows"][1:]):
+        row["incumbent"] = interval_record(robust(theirs.broken[:, s]))
+        new, old = ~ours.broken[fresh, s], ~theirs.broken[:, s]
+        change = paired_difference(int((new & ~old).sum()), int((~new & old).sum()), len(fresh))
+        draft.add("robust_accuracy_change", change, slice=f"strength={row['strength']:g}")
+    return ""
+
+
+def robust(broken: np.ndarray) -> Interval:
+    """The share that stands, with Wilson's interval."""
+    return wilson(float((~broken).sum()), len(broken))
+
+
+def shown(
+    predictor: Predictor, found: Broken, payloads: Sequence[Payload], labels: Sequence[str]
+) -> list[Fallen]:  # fmt: skip
+    """A few of the changes that were found, for a person to judge whether the label still holds."""
+    some = sorted(found.found)[:N_SHOWN]
+    said = predictor.labels(predictor.embed([found.found[i] for i in some])[1]) if some else []
+    look = predictor.modality.preview
+    return [
+        Fallen(look(cut(payloads[i])), look(cut(found.found[i])), labels[i], answer, found.by[i])
+        for i, answer in zip(some, said, strict=True)
+    ]
+
+
+def cut(payload: Payload) -> Payload:
+    """A long text, cut for the page."""
+    return payload[:MAX_SHOWN] if isinstance(payload, str) else payload
