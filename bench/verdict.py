@@ -134,6 +134,7 @@ def reported(test: Mapping[str, np.ndarray], rng: np.random.Generator, n_resampl
         "versions": {
             "incumbent": "i" * 64, "both_right": found.both_right, "only_candidate": found.only_candidate,
             "only_incumbent": found.only_incumbent, "both_wrong": found.both_wrong,
+            "worth": found.worth,
         },
     }  # fmt: skip
     return Report(

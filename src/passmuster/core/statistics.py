@@ -14,6 +14,7 @@ from scipy import stats
 
 from passmuster.core.errors import DataError
 
+STRICT = 0.001  # one-sided level at which uncertain variances of clusters are allowed for: gates test near it
 MAX_MORE = 1_000_000  # beyond this many further labels the answer is: no number of labels will tell
 
 
@@ -75,11 +76,9 @@ def proportion(
 ) -> Interval:
     """Mean of 0/1 `values` ``(n,)`` with an interval that respects weights and clusters.
 
-    Weights are inverse probabilities of being asked for; the mean is Hájek's (1971): ``sum(w y) / sum(w)``. Its
-    linearised variance, over cluster totals where items share a cluster, gives an effective sample size
-    ``p (1 - p) / variance``, at most n, for Wilson's interval (Korn and Graubard 1998, who use it in Clopper and
-    Pearson's). With equal weights and no shared cluster this is `wilson`. When every value is the same the variance
-    tells nothing, and the effective size is Kish's (1965), ``sum(w)^2 / sum(w^2)`` over clusters.
+    Weights are inverse probabilities of being asked for; the mean is Hájek's (1971): ``sum(w y) / sum(w)``. Wilson's
+    interval is made with `effective_size` (Korn and Graubard 1998 do so with Clopper and Pearson's). With equal
+    weights and no shared cluster this is `wilson`.
 
     Raises
     ------
@@ -97,20 +96,59 @@ def proportion(
     n_groups = int(group.max()) + 1
     if n_groups == len(y) and (w == w[0]).all():
         return wilson(float(y.sum()), len(y), level=level)
-    total = float(w.sum())
-    mean = float((w * y).sum() / total)
-    group_weights = np.bincount(group, weights=w, minlength=n_groups)
-    kish = total**2 / float((group_weights**2).sum())
-    n_effective = kish
-    residuals = np.bincount(group, weights=w * (y - mean), minlength=n_groups)
-    variance = float((residuals**2).sum()) / total**2 * n_groups / max(1, n_groups - 1)
-    if variance > 0 and 0 < mean < 1 and n_groups > 1:
-        n_effective = min(float(len(y)), mean * (1 - mean) / variance)
+    mean = float((w * y).sum() / w.sum())
+    n_effective = effective_size(y, weights=w, clusters=group, spread=mean * (1 - mean))
     found = wilson(mean * n_effective, n_effective, level=level)
     method = "wilson, " + " and ".join(
         part for part, there in (("weighted", not (w == w[0]).all()), ("clustered", n_groups < len(y))) if there
     )
     return Interval(mean, min(found.low, mean), max(found.high, mean), len(y), method, level)
+
+
+def effective_size(
+    values: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    clusters: Sequence[str] | np.ndarray | None = None,
+    spread: float | None = None,
+) -> float:
+    """How many independent, equally weighted items know the mean of `values` ``(n,)`` as well as these do.
+
+    ``spread / variance``, at most n: `spread` is the variance of one item (that of the values when None), the variance
+    is the linearised one of the weighted mean, over totals of clusters (Korn and Graubard 1998, Survey Methodology 24).
+    A variance that few clusters tell is itself uncertain, so where items share clusters the size is made smaller by
+    ``(z / t)^2`` at the one-sided level `STRICT`, with as many degrees of freedom as the residuals' fourth moment leaves
+    (Satterthwaite 1946). Never below Kish's (1965) ``sum(w)^2 / sum(w^2)`` over clusters, as if the items of a cluster
+    were one, unless the weights themselves make it worse; and exactly that when every value is the same, because then
+    the variance tells nothing.
+
+    >>> effective_size(np.array([1.0, 1.0, 0.0, 1.0]))
+    4.0
+    >>> effective_size(np.ones(6), clusters=["a", "a", "a", "b", "b", "b"])
+    2.0
+    """
+    y = np.asarray(values, dtype=np.float64)
+    w = _checked_weights(weights, len(y))
+    group = _codes(clusters, len(y))
+    n_groups = int(group.max()) + 1
+    if n_groups == len(y) and (w == w[0]).all():
+        return float(len(y))
+    total = float(w.sum())
+    mean = float((w * y).sum() / total)
+    kish = total**2 / float((np.bincount(group, weights=w, minlength=n_groups) ** 2).sum())
+    residuals = np.bincount(group, weights=w * (y - mean), minlength=n_groups)
+    squares = float((residuals**2).sum())
+    variance = squares / total**2 * n_groups / max(1, n_groups - 1)
+    one = float((w * (y - mean) ** 2).sum() / total) if spread is None else spread
+    if np.ptp(y) == 0 or n_groups == 1 or not (variance > 0 and one > 0):
+        return kish
+    linear = min(float(len(y)), one / variance)
+    if n_groups == len(y):
+        return linear
+    unsure = float((residuals**4).sum()) - squares**2 / n_groups
+    freedom = min(n_groups - 1.0, 2 * squares**2 / unsure) if unsure > 0 else n_groups - 1.0
+    smaller = float(stats.norm.isf(STRICT) / stats.t.isf(STRICT, max(1.0, freedom))) ** 2
+    return max(linear * smaller, min(linear, kish))
 
 
 def horvitz_thompson(values: np.ndarray, weights: np.ndarray, n_population: int) -> float:

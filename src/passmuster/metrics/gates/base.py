@@ -134,8 +134,16 @@ def rate_bounds(metric: Metric, alpha: float) -> tuple[float, float]:
     >>> round(low, 3), round(high, 3)
     (0.786, 0.965)
     """
-    n = effective_n(metric)
-    n_right = metric.value * n
+    return exact_bounds(metric.value, effective_n(metric), alpha)
+
+
+def exact_bounds(rate: float, n: float, alpha: float) -> tuple[float, float]:
+    """One-sided bounds of a rate of `n` items, which need not be whole (Clopper and Pearson 1934).
+
+    >>> [round(bound, 3) for bound in exact_bounds(0.9, 40, 0.05)]
+    [0.786, 0.965]
+    """
+    n_right = rate * n
     low = 0.0 if n_right <= 0 else float(beta.ppf(alpha, n_right, n - n_right + 1))
     high = 1.0 if n_right >= n else float(beta.isf(alpha, n_right + 1, n - n_right))
     return low, high

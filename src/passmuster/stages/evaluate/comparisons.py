@@ -79,6 +79,7 @@ def measure_versions(
         only_incumbent=found.only_incumbent,
         both_wrong=found.both_wrong,
         p_mcnemar=found.p_mcnemar,
+        worth=found.worth,
         items={"changed": changed, "worse": worse, "better": better},
         changed=[
             {"key": keys[i], **{k: label_in_words(v) for k, v in said.items()}}
@@ -92,8 +93,9 @@ def measure_versions(
         other = predictor.labels(logits)
         n_differ = sum(a != b for (_, a), b in zip(unseen, other, strict=True))
         section["worth"] = worth_of_disagreements(
-            truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=n_differ
-        )
+            truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=n_differ,
+            clusters=evidence.clusters[fresh],
+        )  # fmt: skip
 
 
 def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predictor) -> None:
