@@ -117,7 +117,7 @@ def effective_size(
     ``spread / variance``, at most n: `spread` is the variance of one item (that of the values when None), the variance
     is the linearised one of the weighted mean, over totals of clusters (Korn and Graubard 1998, Survey Methodology 24).
     A variance that few clusters tell is itself uncertain, so where items share clusters the size is made smaller by
-    ``(z / t)^2`` at the one-sided level `STRICT`, with as many degrees of freedom as the residuals' fourth moment leaves
+    ``(z / t)^2`` at the one-sided level `STRICT`, with the degrees of freedom that the residuals' fourth moment leaves
     (Satterthwaite 1946). Never below Kish's (1965) ``sum(w)^2 / sum(w^2)`` over clusters, as if the items of a cluster
     were one, unless the weights themselves make it worse; and exactly that when every value is the same, because then
     the variance tells nothing.

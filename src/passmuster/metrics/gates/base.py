@@ -10,7 +10,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from scipy.special import bdtr, bdtrik, ndtri
 from scipy.stats import beta, norm
@@ -19,6 +19,9 @@ from passmuster.core.errors import UsageError
 from passmuster.core.ranges import Range
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.core.statistics import MAX_MORE, smallest
+
+if TYPE_CHECKING:
+    from passmuster.metrics.gates.prospect import Forecast, Prospect
 
 Parameters = Mapping[str, float]
 
@@ -46,6 +49,7 @@ class Gate:
     statistical : whether it spends part of the policy's `alpha`; others read a fact
     applies : "" when it applies to a report, else the reason why it does not
     judge : report, parameters and level to a result; called only where it applies
+    foresee : parameters, what is known before the test is opened, level and power to what can be told; None: nothing
     """
 
     summary: str
@@ -53,6 +57,7 @@ class Gate:
     statistical: bool
     applies: Callable[[Report, Parameters], str]
     judge: Callable[[Report, Parameters, float], GateResult]
+    foresee: Callable[[Parameters, Prospect, float, float], Forecast] | None = None
 
 
 def always(report: Report, params: Parameters) -> str:

@@ -6,6 +6,7 @@ import math
 
 from passmuster.core.ranges import RATE
 from passmuster.core.records import GateResult, Report
+from passmuster.core.statistics import MAX_MORE, smallest
 from passmuster.metrics.calibration import N_BINS
 from passmuster.metrics.gates.base import (
     Gate,
@@ -20,6 +21,7 @@ from passmuster.metrics.gates.base import (
     more_labels_for_width,
     rescaled,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, needs, spread
 
 NAME = "calibration.v1"
 
@@ -40,9 +42,9 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     most = params["max_ece"]
     low, high = rescaled(ece, alpha)
     n = max(1.0, min(float(ece.n), effective_n(accuracy)))
-    spread = spread_of_accuracy(accuracy.value, n, alpha)
-    low, high = min(low, ece.value - spread), max(high, ece.value + spread)
-    bias = math.sqrt(2 / math.pi * accuracy.value * (1 - accuracy.value) * N_BINS / n)
+    high = max(high, ece.value + spread_of_accuracy(accuracy.value, n, alpha))
+    low = min(low, ece.value - max(abs(end - accuracy.value) for end in exact_bounds(accuracy.value, n, alpha)))
+    bias = shown_by_chance(accuracy.value, n)
     seen = f"calibration error {ece.value:.3f} on {ece.n:,} labels"
     if high <= most:
         return GateResult(NAME, "passed", f"{seen}; at most {high:.3f}", ece.value, most, None, ece.items)
@@ -62,6 +64,31 @@ def spread_of_accuracy(accuracy: float, n: float, alpha: float) -> float:
     return rate - low
 
 
+def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The largest measured error that passes; even a perfect model shows one, which is what is assumed."""
+    most, rate = params["max_ece"], 0.8 if prospect.accuracy is None else prospect.accuracy
+
+    def room(n: int) -> float:
+        return most - spread_of_accuracy(rate, n, alpha) if n else -1.0
+
+    def works(n: int) -> bool:
+        return room(n) >= shown_by_chance(rate, n) if n else False
+
+    found = room(prospect.n_effective)
+    detectable = found if found >= 0 else None
+    n_needed = spread(smallest(works, MAX_MORE), prospect.design_effect)
+    n = prospect.n
+    reason = (
+        f"a measured error of at most {found:.3f} would pass" if found >= 0 else f"nothing can pass on {n:,} labels"
+    )
+    return Forecast(NAME, alpha, n, most, detectable, 0.0, n_needed, f"{reason}{needs(n_needed, 0.0, most)}")
+
+
+def shown_by_chance(accuracy: float, n: float) -> float:
+    """The calibration error that a perfectly calibrated model shows on n labels."""
+    return math.sqrt(2 / math.pi * accuracy * (1 - accuracy) * N_BINS / n)
+
+
 CALIBRATION = Gate(
-    "the calibration error is at most `max_ece`, proven", {"max_ece": Parameter(RATE)}, True, always, judge
+    "the calibration error is at most `max_ece`, proven", {"max_ece": Parameter(RATE)}, True, always, judge, foresee
 )

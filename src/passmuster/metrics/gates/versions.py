@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from passmuster.core.paired import more_labels_for_non_inferiority, non_inferiority
+from passmuster.core.paired import more_labels_for_non_inferiority, n_for_non_inferiority, non_inferiority
 from passmuster.core.ranges import OPEN_RATE, RATE
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.metrics.gates.base import (
@@ -20,6 +20,7 @@ from passmuster.metrics.gates.base import (
     needs_incumbent,
     rate_bounds,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, labels_for_rate, needs, rate_above, spread
 
 COUNTS = ("both_right", "only_candidate", "only_incumbent", "both_wrong")
 
@@ -94,8 +95,8 @@ def worth_of(report: Report, counts: Mapping[str, int]) -> Worth:
     """
     given: Any = report.sections["versions"].get("worth")
     if given is None:
-        n, better, worse = sum(counts.values()), counts["only_candidate"], counts["only_incumbent"]
-        return Worth(n, better, worse, n, worse)
+        n_all, n_worse = sum(counts.values()), counts["only_incumbent"]
+        return Worth(n_all, counts["only_candidate"], n_worse, n_all, n_worse)
     read = given if isinstance(given, dict) else {}
     n, better, worse = (_number(read.get(key)) for key in ("n", "only_candidate", "only_incumbent"))
     n_flips, flips = _number(read.get("n_flips", n)), _number(read.get("flips", worse))
@@ -131,12 +132,45 @@ def counts_of(report: Report) -> dict[str, int] | None:
     return whole if sum(whole.values()) > 0 else None
 
 
+def foresee_non_inferiority(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The smallest loss that an equally good candidate's labels refute."""
+    name, margin, n = "non_inferiority.v1", params["margin"], prospect.n
+    if prospect.differ is None:
+        return Forecast(name, alpha, n, -margin, None, None, None, "not known: how often the two answer differently")
+    differ = prospect.differ
+
+    def needed(loss: float) -> int:
+        return n_for_non_inferiority(differ, loss, alpha=alpha, power=power)
+
+    steps = [step / 1_000 for step in range(1, 1_000)]
+    found = next((loss for loss in steps if needed(loss) <= prospect.n_effective), None)
+    n_needed = spread(needed(margin), prospect.design_effect)
+    least = None if found is None else -found
+    reason = "no loss can be refuted" if found is None else f"a loss of {found:.3f} or more would be refuted"
+    end = f"; {margin:g} needs about {n_needed:,} labels if the two are equally good and differ on {differ:.1%}"
+    return Forecast(name, alpha, n, -margin, least, 0.0, n_needed, reason + end)
+
+
+def foresee_negative_flips(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The largest share of negative flips that passes; if the two are equally good, half of what differs flips so."""
+    name, most = "negative_flips.v1", params["max_rate"]
+    stays = rate_above(1 - most, prospect.n_effective, alpha, power)
+    found = None if stays is None else 1 - stays
+    assumed = None if prospect.differ is None else prospect.differ / 2
+    needed = None if assumed is None else labels_for_rate(1 - assumed, 1 - most, alpha, power)
+    n_needed = spread(needed, prospect.design_effect)
+    n = prospect.n
+    reason = f"nothing can pass on {n:,} labels" if found is None else f"a true share of at most {found:.3f} would pass"
+    return Forecast(name, alpha, n, most, found, assumed, n_needed, f"{reason}{needs(n_needed, assumed, most)}")
+
+
 NON_INFERIORITY = Gate(
     "accuracy is less than `margin` below the live release's, proven on the same items",
     {"margin": Parameter(OPEN_RATE)},
     True,
     needs_incumbent,
     judge_non_inferiority,
+    foresee_non_inferiority,
 )
 NEGATIVE_FLIPS = Gate(
     "at most a share `max_rate` of answers goes from right to wrong, proven",
@@ -144,4 +178,5 @@ NEGATIVE_FLIPS = Gate(
     True,
     needs_incumbent,
     judge_negative_flips,
+    foresee_negative_flips,
 )
