@@ -15,6 +15,7 @@ from scipy import stats
 from passmuster.core.errors import DataError
 
 STRICT = 0.001  # one-sided level at which uncertain variances of clusters are allowed for: gates test near it
+UNSEEN = 0.05  # chance with which a kind of cluster may have escaped every draw
 MAX_MORE = 1_000_000  # beyond this many further labels the answer is: no number of labels will tell
 
 
@@ -77,7 +78,7 @@ def proportion(
     """Mean of 0/1 `values` ``(n,)`` with an interval that respects weights and clusters.
 
     Weights are inverse probabilities of being asked for; the mean is Hájek's (1971): ``sum(w y) / sum(w)``. Wilson's
-    interval is made with `effective_size` (Korn and Graubard 1998 do so with Clopper and Pearson's). With equal
+    interval is made with `rate_size` (Korn and Graubard 1998 do so with Clopper and Pearson's). With equal
     weights and no shared cluster this is `wilson`.
 
     Raises
@@ -97,7 +98,7 @@ def proportion(
     if n_groups == len(y) and (w == w[0]).all():
         return wilson(float(y.sum()), len(y), level=level)
     mean = float((w * y).sum() / w.sum())
-    n_effective = effective_size(y, weights=w, clusters=group, spread=mean * (1 - mean))
+    n_effective = rate_size(y, weights=w, clusters=group)
     found = wilson(mean * n_effective, n_effective, level=level)
     method = "wilson, " + " and ".join(
         part for part, there in (("weighted", not (w == w[0]).all()), ("clustered", n_groups < len(y))) if there
@@ -135,7 +136,7 @@ def effective_size(
         return float(len(y))
     total = float(w.sum())
     mean = float((w * y).sum() / total)
-    kish = total**2 / float((np.bincount(group, weights=w, minlength=n_groups) ** 2).sum())
+    kish = kish_size(w, group)
     residuals = np.bincount(group, weights=w * (y - mean), minlength=n_groups)
     squares = float((residuals**2).sum())
     variance = squares / total**2 * n_groups / max(1, n_groups - 1)
@@ -149,6 +150,55 @@ def effective_size(
     freedom = min(n_groups - 1.0, 2 * squares**2 / unsure) if unsure > 0 else n_groups - 1.0
     smaller = float(stats.norm.isf(STRICT) / stats.t.isf(STRICT, max(1.0, freedom))) ** 2
     return max(linear * smaller, min(linear, kish))
+
+
+def rate_size(
+    values: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    clusters: Sequence[str] | np.ndarray | None = None,
+) -> float:
+    """`effective_size` of a rate: of values between 0 and 1, and with `size_with_unseen_clusters`.
+
+    >>> rate_size(np.array([1.0, 1.0, 0.0, 1.0]))
+    4.0
+    """
+    y = np.asarray(values, dtype=np.float64)
+    w = _checked_weights(weights, len(y))
+    group = _codes(clusters, len(y))
+    rate = float((w * y).sum() / w.sum())
+    size = effective_size(y, weights=w, clusters=group, spread=rate * (1 - rate))
+    if int(group.max()) + 1 == len(y):
+        return size
+    kish = kish_size(w, group)
+    return max(min(kish, size), min(size, size_with_unseen_clusters(rate, kish, len(y))))
+
+
+def kish_size(weights: np.ndarray, clusters: np.ndarray) -> float:
+    """Kish's (1965) number of equally weighted clusters, ``sum(w)^2 / sum(w^2)``; `clusters` are numbers from 0."""
+    return float(weights.sum() ** 2 / (np.bincount(clusters, weights=weights) ** 2).sum())
+
+
+def size_with_unseen_clusters(rate: float, n_clusters: float, n: int) -> float:
+    """The most independent items that a rate of `n` clustered ones may count for, because clusters may be unseen.
+
+    Where every cluster that was seen does alike, their variance says nothing of one that does not. With chance `UNSEEN`
+    a kind of cluster that is all wrong (or all right) escapes `n_clusters` draws though it holds ``1 - UNSEEN ** (1 /
+    n_clusters)`` of all. So exact bounds at `STRICT` must reach as far as such a kind would move the rate: the smallest
+    size at which they do.
+
+    >>> round(size_with_unseen_clusters(0.9, 12, 240)), round(size_with_unseen_clusters(0.9, 200, 240))
+    (47, 240)
+    """
+    seen = UNSEEN ** (1 / n_clusters)
+
+    def reaches(size: int) -> bool:
+        below = stats.beta.ppf(STRICT, rate * size, (1 - rate) * size + 1) if rate > 0 else 0.0
+        above = stats.beta.isf(STRICT, rate * size + 1, (1 - rate) * size) if rate < 1 else 1.0
+        return bool(below <= rate * seen and above >= 1 - (1 - rate) * seen)
+
+    found = smallest(lambda size: not reaches(size + 1), n)
+    return float(n if found is None else max(1, min(n, found)))
 
 
 def horvitz_thompson(values: np.ndarray, weights: np.ndarray, n_population: int) -> float:

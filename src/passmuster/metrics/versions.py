@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.paired import mcnemar_exact, paired_bootstrap, paired_difference
-from passmuster.core.statistics import Interval, effective_size, proportion
+from passmuster.core.statistics import Interval, effective_size, proportion, rate_size
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,19 @@ def worth_of_pairs(
     """The paired counts of as many independent, equally weighted items as would tell as much as these.
 
     Exact tests count items, but the answers to one person's texts change together. `candidate` and `incumbent` say who
-    is right (n,). `n`, `only_candidate` and `only_incumbent` keep the weighted rates and have the effective size of
-    the mean difference; `n_flips` and `flips` that of the share that went from right to wrong.
+    is right (n,). `n_flips` and `flips` keep the weighted share that went from right to wrong and have its effective
+    size; `n`, `only_candidate` and `only_incumbent` that of the mean difference, or the other where it is smaller.
 
     >>> old, new = np.ones(8), np.repeat([0.0, 1.0], 4)
     >>> found = worth_of_pairs(new, old, clusters=["ann"] * 4 + ["bea"] * 4)
     >>> round(found["n"], 2), round(found["only_incumbent"], 2)
-    (2.0, 1.0)
+    (1.0, 0.5)
     """
     new, old = np.asarray(candidate, dtype=np.float64), np.asarray(incumbent, dtype=np.float64)
     w = np.ones(len(new)) if weights is None else np.asarray(weights, dtype=np.float64)
     better, worse = (float((w * mask).sum() / w.sum()) for mask in (new > old, new < old))
-    n = effective_size(new - old, weights=w, clusters=clusters)
-    n_flips = effective_size(new < old, weights=w, clusters=clusters)
+    n_flips = rate_size(new < old, weights=w, clusters=clusters)
+    n = min(n_flips, effective_size(new - old, weights=w, clusters=clusters))
     return {
         "n": n, "only_candidate": n * better, "only_incumbent": n * worse, "n_flips": n_flips, "flips": n_flips * worse,
     }  # fmt: skip

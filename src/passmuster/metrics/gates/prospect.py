@@ -1,7 +1,7 @@
-"""What a gate can promise before the test is opened: how small a difference n labels show, and how many would be needed.
+"""What a gate can tell before the test is opened: how small a difference n labels show, and how many are needed.
 
-Nothing here reads a score. A `Prospect` holds what is known beforehand: how many labels there are, how they cluster, and
-guesses. Each statistical gate turns it into a `Forecast` by the very test with which it will judge.
+Nothing here reads a score. A `Prospect` holds what is known beforehand: how many labels there are, how they cluster,
+and guesses. Each statistical gate turns it into a `Forecast` by the very test with which it will judge.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def rate_above(bound: float, n: int, alpha: float, power: float = POWER) -> floa
     """The smallest true rate that n labels show, by the exact test, to be at least `bound` with probability `power`.
 
     >>> round(rate_above(0.8, 100, 0.05), 3), rate_above(0.8, 10, 0.05)
-    (0.895, None)
+    (0.891, None)
     """
     fewest = quantile(1 - alpha, n, bound) + 1 if n else 1
     while fewest <= n and exact_bounds(fewest / n, n, alpha)[0] < bound:  # the gate itself has the last word
@@ -72,7 +72,7 @@ def labels_for_rate(rate: float, bound: float, alpha: float, power: float = POWE
     """The fewest labels that show a true `rate` to be at least `bound` with probability `power`; None: no number does.
 
     >>> labels_for_rate(0.9, 0.8, 0.05), labels_for_rate(0.8, 0.8, 0.05)
-    (90, None)
+    (88, None)
     """
     if rate <= bound:
         return None
