@@ -31,6 +31,7 @@ VERBS = {
     "check": MORE,
     "import": MORE,
     "evaluate": MORE,
+    "diff": MORE,
     "approve": MORE,
     "predict": MORE,
     "rollback": MORE,
