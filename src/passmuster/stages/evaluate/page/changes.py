@@ -21,9 +21,11 @@ TITLES = {
     "withheld to answered": "Withheld before, answered now",
 }
 STYLE = """
-.changes .cards { list-style: none; padding: 0; display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); }
+.changes .cards {
+  list-style: none; padding: 0; display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr));
+}
 .changes h2 { margin-bottom: 14px; }
-.changes .was { color: var(--soft); text-decoration: line-through; text-decoration-thickness: 1px; }
+.changes .was { color: var(--soft); text-decoration: line-through; }
 .changes .plain-lines { padding-left: 1.1em; }
 """
 
