@@ -19,6 +19,7 @@ from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pick
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
+from passmuster.stages.evaluate.memory import Contamination
 from passmuster.stages.evaluate.powered import Reading
 from passmuster.store.items import read_items
 from passmuster.store.releases import read_bundle, read_channels
@@ -42,14 +43,19 @@ def measure_versions(
     reading: Reading,
     rng: np.random.Generator,
     *,
+    known: Sequence[Contamination] = (),
     progress: Progress,
 ) -> None:
     """Exact McNemar, negative flips and every changed decision, on test items that neither of the two learned from.
 
+    Items of which the live release alone learned a copy (`known`) are left out too: they would flatter it.
+
     Where the labels were drawn, the unlabelled rest says how often the two answer differently, and the counts that
     gates judge by are those of as many random labels as would tell as much.
     """
-    seen = learned_from(store, incumbent)
+    mine: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "candidate"))
+    theirs: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "incumbent"))
+    seen = learned_from(store, incumbent) | (theirs - mine)
     fresh = np.array([item.key not in seen for item in evidence.items], dtype=bool)
     items = pick(evidence.items, fresh)
     section: dict[str, Any] = {

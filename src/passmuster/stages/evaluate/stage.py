@@ -30,6 +30,7 @@ from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
 from passmuster.stages.evaluate.faults import measure_faults
 from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
+from passmuster.stages.evaluate.memory import measure_memory
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
@@ -96,8 +97,9 @@ def evaluate(
     measure_certainty(draft, evidence, answers)
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
+    known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
     if incumbent is not None:
-        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress)
+        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, known=known, progress=progress)
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)

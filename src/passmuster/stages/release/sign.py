@@ -87,6 +87,8 @@ def write_release(
     findings: list[Finding],
 ) -> Release:
     """The act: rows, event and files together. The files are renamed into place just before the commit."""
+    from passmuster.metrics.gates.thresholds import thresholds  # scipy, which approving does not need
+
     with store.act("release.sign") as act, written(loaded.path) as new:
         n_releases = len(read_releases(act.db))
         release = Release(
@@ -121,6 +123,7 @@ def write_release(
         act.payload.update(
             release=release.id, bundle=bundle.digest, snapshot=bundle.snapshot, report=verdict.report,
             verdict=verdict.outcome, policy=verdict.policy, look=verdict.look, signature=sha256_hex(statement.encode()),
+            thresholds=thresholds(store.config.policy, verdict.gates),
         )  # fmt: skip
     return release
 
