@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 def release(
     context: typer.Context,
     bundle: Annotated[str, typer.Argument(help="First digits of a bundle's digest; the latest when left out.")] = "",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Before any look: what each gate can tell, and how many labels would decide.")
+    ] = False,
 ) -> None:
     """Judge a bundle by the policy's gates and sign it with its verdict; exit 4 when held or insufficient."""
     from passmuster.flows.release import release as run
@@ -25,6 +28,13 @@ def release(
 
     session = session_of(context)
     store = session.store()
+    if plan:
+        from passmuster.cli.release_plan import plan_lines, plan_next
+        from passmuster.flows.release_plan import plan_release
+
+        planned = plan_release(store, bundle, progress=session.progress)
+        session.done(planned, plan_lines(planned), plan_next(planned))
+        return
     if session.dry_run:
         lines = what_would_happen(store, bundle)
         session.done({"would": lines}, lines, "muster release")

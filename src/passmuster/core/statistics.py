@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.special import betainccinv, betaincinv
 
 from passmuster.core.errors import DataError
 
@@ -193,8 +194,10 @@ def size_with_unseen_clusters(rate: float, n_clusters: float, n: int) -> float:
     seen = UNSEEN ** (1 / n_clusters)
 
     def reaches(size: int) -> bool:
-        below = stats.beta.ppf(STRICT, rate * size, (1 - rate) * size + 1) if rate > 0 else 0.0
-        above = stats.beta.isf(STRICT, rate * size + 1, (1 - rate) * size) if rate < 1 else 1.0
+        below = (
+            betaincinv(rate * size, (1 - rate) * size + 1, STRICT) if rate > 0 else 0.0
+        )  # beta.ppf, without its checks
+        above = betainccinv(rate * size + 1, (1 - rate) * size, STRICT) if rate < 1 else 1.0
         return bool(below <= rate * seen and above >= 1 - (1 - rate) * seen)
 
     found = smallest(lambda size: not reaches(size + 1), n)

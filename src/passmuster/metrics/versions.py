@@ -40,6 +40,7 @@ def compare(
     rng: np.random.Generator,
     weights: np.ndarray | None = None,
     clusters: Sequence[str] | np.ndarray | None = None,
+    n_resamples: int = 1_000,
 ) -> Comparison:
     """Compare by name of class, so that the two may know different classes.
 
@@ -59,7 +60,9 @@ def compare(
         difference = paired_difference(better, worse, len(truth))
     else:
         groups = None if clusters is None else np.asarray(clusters)
-        difference = paired_bootstrap(new_right, old_right, rng=rng, weights=weights, clusters=groups)
+        difference = paired_bootstrap(
+            new_right, old_right, rng=rng, weights=weights, clusters=groups, n_resamples=n_resamples
+        )
     return Comparison(
         both_right=int((new_right & old_right).sum()),
         only_candidate=better,

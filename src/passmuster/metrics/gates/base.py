@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from scipy.special import bdtr, bdtrik, ndtri
-from scipy.stats import beta, norm
+from scipy.special import bdtr, bdtrik, betainccinv, betaincinv, ndtri
+from scipy.stats import norm
 
 from passmuster.core.errors import UsageError
 from passmuster.core.ranges import Range
@@ -149,8 +149,8 @@ def exact_bounds(rate: float, n: float, alpha: float) -> tuple[float, float]:
     [0.786, 0.965]
     """
     n_right = rate * n
-    low = 0.0 if n_right <= 0 else float(beta.ppf(alpha, n_right, n - n_right + 1))
-    high = 1.0 if n_right >= n else float(beta.isf(alpha, n_right + 1, n - n_right))
+    low = 0.0 if n_right <= 0 else float(betaincinv(n_right, n - n_right + 1, alpha))
+    high = 1.0 if n_right >= n else float(betainccinv(n_right + 1, n - n_right, alpha))
     return low, high
 
 
