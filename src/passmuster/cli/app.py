@@ -37,6 +37,7 @@ VERBS = {
     "rollback": MORE,
     "incidents": MORE,
     "verify": CARE,
+    "audit": CARE,
     "clean": CARE,
     "cost": CARE,
     "doctor": CARE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,8 +22,12 @@ def release(
     plan: Annotated[
         bool, typer.Option("--plan", help="Before any look: what each gate can tell, and how many labels would decide.")
     ] = False,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML for CI.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write a Markdown summary.")] = None,
 ) -> None:
     """Judge a bundle by the policy's gates and sign it with its verdict; exit 4 when held or insufficient."""
+    from passmuster.cli.ci_files import write_ci_files
+    from passmuster.flows.audit import checks_of
     from passmuster.flows.release import release as run
     from passmuster.flows.release import shown_twins, what_would_happen
 
@@ -41,6 +46,9 @@ def release(
         return
     result = run(store, bundle, progress=session.progress)
     lines = [*gate_lines(result.verdict), *shown_twins(store, result.verdict.bundle), *what_was_signed(result)]
+    lines += write_ci_files(
+        "release", checks_of(result.verdict), junit=junit, markdown=markdown, notes=result.verdict.notes
+    )
     if result.shipped:
         session.done(result, lines, f"muster approve {result.release.id}")
     else:

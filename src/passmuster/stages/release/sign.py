@@ -14,6 +14,7 @@ from passmuster.core.config import Policy
 from passmuster.core.digests import canonical_json, file_sha256_hex, sha256_hex
 from passmuster.core.disk import took_no_more
 from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, ResourceError
+from passmuster.core.packages import running_packages
 from passmuster.core.records import Bundle, Finding, Release, Report, Snapshot, Verdict
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.signature import SIGNATURE
@@ -114,6 +115,7 @@ def write_release(
             "policy": verdict.policy,
             "gates_policy": gates_digest(store.config.policy),
             "created": release.created,
+            "packages": running_packages(),
         }
         subjects = {**digests_of(loaded.path), **{name: sha256_hex(data) for name, data in new.items()}}
         statement = dsse.make_statement(store.keys_folder, subjects, signed.PREDICATE_TYPE, predicate)
