@@ -247,15 +247,16 @@ def main() -> None:
     arguments_parser = parser(__doc__ or "")
     arguments_parser.add_argument("--jobs", type=int, default=1)
     arguments_parser.add_argument("--only", default="", help="cells whose name holds this")
+    arguments_parser.add_argument("--releases", type=int, default=200, help="in each cell, of which 24 are A/A")
     arguments = arguments_parser.parse_args()
     results = Results("verdict", arguments)
-    n_releases, n_resamples = (100, 100) if arguments.quick else (1_000, 100)
+    n_releases, n_resamples = (20, 50) if arguments.quick else (arguments.releases, 100)
     cells = [cell for kind in KINDS.values() for cell in kind() if arguments.only in cell.name]
     with ProcessPoolExecutor(arguments.jobs) as workers:
         jobs = [
             workers.submit(run_cell, cell, n_releases // cell.n_candidates, arguments.seed, n_resamples)
             for cell in cells
-        ]  # candidates are what counts: five looks at 200 tests are 1,000 releases
+        ]  # a cell of five looks has as many candidates as the others
         for job in jobs:
             results.run(**job.result())
             print(results.runs[-1], file=sys.stderr, flush=True)
