@@ -15,7 +15,8 @@ one in twenty has 40), as texts of one person do; within a group outcomes correl
 - `small`: good candidates on too few items, or too few people, for any outcome to prove anything: INSUFFICIENT, never
   SHIP.
 
-Each claim has Wilson's interval over releases; its peer is the bar. `worst_cell` is the largest rate of all A/A cells.
+Each cell has 200 releases, 24 of the cells are A/A (4,800 releases); `--releases 1000` takes five times as long. Each
+claim has Wilson's interval over releases; its peer is the bar. `worst_cell` is the largest rate of all A/A cells.
 """
 
 from __future__ import annotations
