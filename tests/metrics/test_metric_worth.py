@@ -83,7 +83,7 @@ def test_gates_judge_by_what_the_labels_are_worth() -> None:
     worth = {"n": 2_000, "only_candidate": 20, "only_incumbent": 20}
     found = gates["non_inferiority.v1"].judge(report_with(worth), {"margin": 0.02}, 0.05)
     assert found.state == "passed"
-    assert "2,000 answers, which 40 chosen labels are worth" in found.reason
+    assert "40 answers (worth 2,000 drawn at random)" in found.reason
 
 
 def test_the_next_look_comes_after_doubling_at_most() -> None:

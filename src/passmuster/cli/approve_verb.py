@@ -54,6 +54,8 @@ def approve(
         lines += how_it_returned(store)
     if override:
         lines.append(f"by override, recorded: {override}")
+    if not pointed.expires and not session.dry_run and pointed.name != "shadow":
+        lines.append(f"approved for {store.config.policy.approval_days:g} days; then muster audit asks for it again")
     if pointed.expires:
         lines.append(f"until {pointed.expires[:19]}, or until the verdict is SHIP")
     session.done(pointed, lines, "muster serve" if pointed.name == "live" else "muster watch")

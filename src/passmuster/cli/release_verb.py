@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,19 +19,36 @@ if TYPE_CHECKING:
 def release(
     context: typer.Context,
     bundle: Annotated[str, typer.Argument(help="First digits of a bundle's digest; the latest when left out.")] = "",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Before any look: what each gate can tell, and how many labels would decide.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML for CI.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write a Markdown summary.")] = None,
 ) -> None:
     """Judge a bundle by the policy's gates and sign it with its verdict; exit 4 when held or insufficient."""
+    from passmuster.cli.ci_files import write_ci_files
+    from passmuster.flows.audit import checks_of
     from passmuster.flows.release import release as run
     from passmuster.flows.release import shown_twins, what_would_happen
 
     session = session_of(context)
     store = session.store()
+    if plan:
+        from passmuster.cli.release_plan import plan_lines, plan_next
+        from passmuster.flows.release_plan import plan_release
+
+        planned = plan_release(store, bundle, progress=session.progress)
+        session.done(planned, plan_lines(planned), plan_next(planned))
+        return
     if session.dry_run:
         lines = what_would_happen(store, bundle)
         session.done({"would": lines}, lines, "muster release")
         return
     result = run(store, bundle, progress=session.progress)
     lines = [*gate_lines(result.verdict), *shown_twins(store, result.verdict.bundle), *what_was_signed(result)]
+    lines += write_ci_files(
+        "release", checks_of(result.verdict), junit=junit, markdown=markdown, notes=result.verdict.notes
+    )
     if result.shipped:
         session.done(result, lines, f"muster approve {result.release.id}")
     else:

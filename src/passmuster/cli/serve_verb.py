@@ -23,6 +23,9 @@ def serve(
     import sys
 
     from passmuster.stages.serve.server import serve as run
+    from passmuster.store.approvals import Approval, read_approvals
+
+    said = Approval.words
 
     session = session_of(context)
     store = session.store()
@@ -39,7 +42,9 @@ def serve(
     logging.getLogger("muster").setLevel(level)
 
     def tell(serving: Serving) -> None:
-        lines = [f"serving {serving.release} ({serving.channel}) on {serving.url}"]
+        with store.read() as db:
+            approvals = read_approvals(db, store.config.policy.approval_days)
+        lines = [f"serving {serving.release} ({serving.channel}) on {serving.url}", *filter(None, map(said, approvals))]
         session.done(serving, lines, "muster watch")
         sys.stdout.flush()  # whoever started this process may be waiting for the address
 

@@ -124,6 +124,7 @@ class Policy:
 
     alpha: Annotated[float, OPEN_RATE] = 0.05
     max_looks: Annotated[int, COUNT] = 5  # evaluations that share `alpha`
+    approval_days: Annotated[float, POSITIVE] = 180.0  # for which an approval holds; answers go on, audits fail
     gates: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: dict(DEFAULT_GATES))
     guard: GuardPolicy = GuardPolicy()
     watch: WatchPolicy = WatchPolicy()

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.special import betainccinv, betaincinv
 
 from passmuster.core.errors import DataError
 
+STRICT = 0.001  # one-sided level at which uncertain variances of clusters are allowed for: gates test near it
+UNSEEN = 0.05  # chance with which a kind of cluster may have escaped every draw
 MAX_MORE = 1_000_000  # beyond this many further labels the answer is: no number of labels will tell
 
 
@@ -75,11 +78,9 @@ def proportion(
 ) -> Interval:
     """Mean of 0/1 `values` ``(n,)`` with an interval that respects weights and clusters.
 
-    Weights are inverse probabilities of being asked for; the mean is Hájek's (1971): ``sum(w y) / sum(w)``. Its
-    linearised variance, over cluster totals where items share a cluster, gives an effective sample size
-    ``p (1 - p) / variance``, at most n, for Wilson's interval (Korn and Graubard 1998, who use it in Clopper and
-    Pearson's). With equal weights and no shared cluster this is `wilson`. When every value is the same the variance
-    tells nothing, and the effective size is Kish's (1965), ``sum(w)^2 / sum(w^2)`` over clusters.
+    Weights are inverse probabilities of being asked for; the mean is Hájek's (1971): ``sum(w y) / sum(w)``. Wilson's
+    interval is made with `rate_size` (Korn and Graubard 1998 do so with Clopper and Pearson's). With equal
+    weights and no shared cluster this is `wilson`.
 
     Raises
     ------
@@ -97,20 +98,110 @@ def proportion(
     n_groups = int(group.max()) + 1
     if n_groups == len(y) and (w == w[0]).all():
         return wilson(float(y.sum()), len(y), level=level)
-    total = float(w.sum())
-    mean = float((w * y).sum() / total)
-    group_weights = np.bincount(group, weights=w, minlength=n_groups)
-    kish = total**2 / float((group_weights**2).sum())
-    n_effective = kish
-    residuals = np.bincount(group, weights=w * (y - mean), minlength=n_groups)
-    variance = float((residuals**2).sum()) / total**2 * n_groups / max(1, n_groups - 1)
-    if variance > 0 and 0 < mean < 1 and n_groups > 1:
-        n_effective = min(float(len(y)), mean * (1 - mean) / variance)
+    mean = float((w * y).sum() / w.sum())
+    n_effective = rate_size(y, weights=w, clusters=group)
     found = wilson(mean * n_effective, n_effective, level=level)
     method = "wilson, " + " and ".join(
         part for part, there in (("weighted", not (w == w[0]).all()), ("clustered", n_groups < len(y))) if there
     )
     return Interval(mean, min(found.low, mean), max(found.high, mean), len(y), method, level)
+
+
+def effective_size(
+    values: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    clusters: Sequence[str] | np.ndarray | None = None,
+    spread: float | None = None,
+) -> float:
+    """How many independent, equally weighted items know the mean of `values` ``(n,)`` as well as these do.
+
+    ``spread / variance``, at most n: `spread` is the variance of one item (that of the values when None), the variance
+    is the linearised one of the weighted mean, over totals of clusters (Korn and Graubard 1998, Survey Methodology 24).
+    A variance that few clusters tell is itself uncertain, so where items share clusters the size is made smaller by
+    ``(z / t)^2`` at the one-sided level `STRICT`, with the degrees of freedom that the residuals' fourth moment leaves
+    (Satterthwaite 1946). Never below Kish's (1965) ``sum(w)^2 / sum(w^2)`` over clusters, as if the items of a cluster
+    were one, unless the weights themselves make it worse; and exactly that when every value is the same, because then
+    the variance tells nothing.
+
+    >>> effective_size(np.array([1.0, 1.0, 0.0, 1.0]))
+    4.0
+    >>> effective_size(np.ones(6), clusters=["a", "a", "a", "b", "b", "b"])
+    2.0
+    """
+    y = np.asarray(values, dtype=np.float64)
+    w = _checked_weights(weights, len(y))
+    group = _codes(clusters, len(y))
+    n_groups = int(group.max()) + 1
+    if n_groups == len(y) and (w == w[0]).all():
+        return float(len(y))
+    total = float(w.sum())
+    mean = float((w * y).sum() / total)
+    kish = kish_size(w, group)
+    residuals = np.bincount(group, weights=w * (y - mean), minlength=n_groups)
+    squares = float((residuals**2).sum())
+    variance = squares / total**2 * n_groups / max(1, n_groups - 1)
+    one = float((w * (y - mean) ** 2).sum() / total) if spread is None else spread
+    if np.ptp(y) == 0 or n_groups == 1 or not (variance > 0 and one > 0):
+        return kish
+    linear = min(float(len(y)), one / variance)
+    if n_groups == len(y):
+        return linear
+    unsure = float((residuals**4).sum()) - squares**2 / n_groups
+    freedom = min(n_groups - 1.0, 2 * squares**2 / unsure) if unsure > 0 else n_groups - 1.0
+    smaller = float(stats.norm.isf(STRICT) / stats.t.isf(STRICT, max(1.0, freedom))) ** 2
+    return max(linear * smaller, min(linear, kish))
+
+
+def rate_size(
+    values: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    clusters: Sequence[str] | np.ndarray | None = None,
+) -> float:
+    """`effective_size` of a rate: of values between 0 and 1, and with `size_with_unseen_clusters`.
+
+    >>> rate_size(np.array([1.0, 1.0, 0.0, 1.0]))
+    4.0
+    """
+    y = np.asarray(values, dtype=np.float64)
+    w = _checked_weights(weights, len(y))
+    group = _codes(clusters, len(y))
+    rate = float((w * y).sum() / w.sum())
+    size = effective_size(y, weights=w, clusters=group, spread=rate * (1 - rate))
+    if int(group.max()) + 1 == len(y):
+        return size
+    kish = kish_size(w, group)
+    return max(min(kish, size), min(size, size_with_unseen_clusters(rate, kish, len(y))))
+
+
+def kish_size(weights: np.ndarray, clusters: np.ndarray) -> float:
+    """Kish's (1965) number of equally weighted clusters, ``sum(w)^2 / sum(w^2)``; `clusters` are numbers from 0."""
+    return float(weights.sum() ** 2 / (np.bincount(clusters, weights=weights) ** 2).sum())
+
+
+def size_with_unseen_clusters(rate: float, n_clusters: float, n: int) -> float:
+    """The most independent items that a rate of `n` clustered ones may count for, because clusters may be unseen.
+
+    Where every cluster that was seen does alike, their variance says nothing of one that does not. With chance `UNSEEN`
+    a kind of cluster that is all wrong (or all right) escapes `n_clusters` draws though it holds ``1 - UNSEEN ** (1 /
+    n_clusters)`` of all. So exact bounds at `STRICT` must reach as far as such a kind would move the rate: the smallest
+    size at which they do.
+
+    >>> round(size_with_unseen_clusters(0.9, 12, 240)), round(size_with_unseen_clusters(0.9, 200, 240))
+    (47, 240)
+    """
+    seen = UNSEEN ** (1 / n_clusters)
+
+    def reaches(size: int) -> bool:
+        below = (
+            betaincinv(rate * size, (1 - rate) * size + 1, STRICT) if rate > 0 else 0.0
+        )  # beta.ppf, without its checks
+        above = betainccinv(rate * size + 1, (1 - rate) * size, STRICT) if rate < 1 else 1.0
+        return bool(below <= rate * seen and above >= 1 - (1 - rate) * seen)
+
+    found = smallest(lambda size: not reaches(size + 1), n)
+    return float(n if found is None else max(1, min(n, found)))
 
 
 def horvitz_thompson(values: np.ndarray, weights: np.ndarray, n_population: int) -> float:
@@ -230,6 +321,29 @@ def smallest(works: Callable[[int], bool], limit: int) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if works(middle) else (middle, high)
     return high
+
+
+def cost_of_looks(n: int, n_looks: float, *, level: float = 0.95) -> tuple[float, float]:
+    """How much more than at one look a rate of `n` labels may lie above the truth, after `n_looks` looks.
+
+    Bounds that hold whatever the rate (Hoeffding 1963), less that of one look. First: candidates that were fixed
+    beforehand, of which the best counts (a union over the looks). Second: each candidate may depend on all scores
+    before it, told to a tenth of a point, so that there are ``1000 ** (looks - 1)`` that might have been (the
+    description length of Dwork et al. 2015, NeurIPS, Theorem 3). The first is the least that looking costs, the second
+    the most; what people do lies between (Blum and Hardt 2015).
+
+    >>> [round(x, 3) for x in cost_of_looks(400, 5)]
+    [0.013, 0.13]
+    """
+    if n <= 0:
+        return 1.0, 1.0
+
+    def reach(nats: float) -> float:
+        return float(np.sqrt((np.log(2 / (1 - level)) + nats) / (2 * n)))
+
+    looks = max(1.0, n_looks)
+    one = reach(0.0)
+    return reach(float(np.log(looks))) - one, min(1.0, reach(float(np.log(1_000) * (looks - 1)))) - one
 
 
 def detectable_drop(rate: float, n: int, *, alpha: float = 0.05, power: float = 0.8) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from passmuster.core.paired import mcnemar_exact, paired_bootstrap, paired_difference
-from passmuster.core.statistics import Interval, proportion
+from passmuster.core.statistics import Interval, effective_size, proportion, rate_size
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Comparison:
 
     `difference` is the candidate's accuracy minus the incumbent's. `negative_flips` is the share of items that the
     incumbent had right and the candidate has wrong (Yan et al. 2021, Positive-congruent training, CVPR, eq. 1).
-    `changed` are positions where the decisions differ, right or wrong.
+    `changed` are positions where the decisions differ, right or wrong. `worth` is what the counts are worth in items of
+    their own where items have weights or share clusters (`worth_of_pairs`); None where each is one.
     """
 
     both_right: int
@@ -28,6 +29,7 @@ class Comparison:
     difference: Interval
     negative_flips: Interval
     changed: tuple[int, ...]
+    worth: Mapping[str, float] | None = None
 
 
 def compare(
@@ -38,6 +40,7 @@ def compare(
     rng: np.random.Generator,
     weights: np.ndarray | None = None,
     clusters: Sequence[str] | np.ndarray | None = None,
+    n_resamples: int = 1_000,
 ) -> Comparison:
     """Compare by name of class, so that the two may know different classes.
 
@@ -57,7 +60,9 @@ def compare(
         difference = paired_difference(better, worse, len(truth))
     else:
         groups = None if clusters is None else np.asarray(clusters)
-        difference = paired_bootstrap(new_right, old_right, rng=rng, weights=weights, clusters=groups)
+        difference = paired_bootstrap(
+            new_right, old_right, rng=rng, weights=weights, clusters=groups, n_resamples=n_resamples
+        )
     return Comparison(
         both_right=int((new_right & old_right).sum()),
         only_candidate=better,
@@ -67,7 +72,36 @@ def compare(
         difference=difference,
         negative_flips=proportion(~new_right & old_right, weights=weights, clusters=clusters),
         changed=tuple(int(i) for i in np.flatnonzero(new != old)),
+        worth=None if plain else worth_of_pairs(new_right, old_right, weights=weights, clusters=clusters),
     )
+
+
+def worth_of_pairs(
+    candidate: np.ndarray,
+    incumbent: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    clusters: Sequence[str] | np.ndarray | None = None,
+) -> dict[str, float]:
+    """The paired counts of as many independent, equally weighted items as would tell as much as these.
+
+    Exact tests count items, but the answers to one person's texts change together. `candidate` and `incumbent` say who
+    is right (n,). `n_flips` and `flips` keep the weighted share that went from right to wrong and have its effective
+    size; `n`, `only_candidate` and `only_incumbent` that of the mean difference, or the other where it is smaller.
+
+    >>> old, new = np.ones(8), np.repeat([0.0, 1.0], 4)
+    >>> found = worth_of_pairs(new, old, clusters=["ann"] * 4 + ["bea"] * 4)
+    >>> round(found["n"], 2), round(found["only_incumbent"], 2)
+    (1.0, 0.5)
+    """
+    new, old = np.asarray(candidate, dtype=np.float64), np.asarray(incumbent, dtype=np.float64)
+    w = np.ones(len(new)) if weights is None else np.asarray(weights, dtype=np.float64)
+    better, worse = (float((w * mask).sum() / w.sum()) for mask in (new > old, new < old))
+    n_flips = rate_size(new < old, weights=w, clusters=clusters)
+    n = min(n_flips, effective_size(new - old, weights=w, clusters=clusters))
+    return {
+        "n": n, "only_candidate": n * better, "only_incumbent": n * worse, "n_flips": n_flips, "flips": n_flips * worse,
+    }  # fmt: skip
 
 
 def worth_of_disagreements(
@@ -78,12 +112,14 @@ def worth_of_disagreements(
     *,
     n_rest: int,
     n_rest_differ: int,
+    clusters: Sequence[str] | np.ndarray | None = None,
 ) -> dict[str, int]:
     """The paired counts of as many random labels as would tell as much as these, which were drawn unequally.
 
     Where both answer alike neither is better, and that is known without a label: of the whole test, labelled or not,
     a known share of items is answered differently. So labels count only there, with Kish's (1965) number of equally
-    weighted ones, ``m = sum(w)^2 / sum(w^2)``; m labels of disagreements are what ``m / share`` random labels bring.
+    weighted ones, ``m = sum(w)^2 / sum(w^2)``, those of one cluster as one; m labels of disagreements are what
+    ``m / share`` random labels bring.
     A wholly labelled test gives its own counts.
 
     Parameters
@@ -91,6 +127,7 @@ def worth_of_disagreements(
     labels, candidate, incumbent : names of classes on the labelled items
     weights : (n,) for how many items each stands
     n_rest, n_rest_differ : unlabelled test items, and on how many of them the two answer differently
+    clusters : (n,) names of what stands and falls together
 
     >>> same, one = ["a"] * 8, ["b"] * 8
     >>> worth_of_disagreements(same, same, same[:4] + one[:4], np.ones(8), n_rest=92, n_rest_differ=4)
@@ -104,7 +141,8 @@ def worth_of_disagreements(
     w = np.asarray(weights, dtype=np.float64)[differ]
     if not len(w):
         return {"n": 0, "only_candidate": 0, "only_incumbent": 0}
-    kish = float(w.sum() ** 2 / (w**2).sum())
+    groups = np.arange(len(truth)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    kish = float(w.sum() ** 2 / (np.bincount(groups[differ], weights=w) ** 2).sum())
     better, worse = (float(w[(said == truth)[differ]].sum() / w.sum()) for said in (new, old))
     return {
         "n": round(kish * n / n_differ),

@@ -15,6 +15,7 @@ from passmuster.metrics.gates.base import (
     more_labels_for_rate,
     rate_bounds,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate
 
 NAME = "accuracy.v1"
 
@@ -37,4 +38,11 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     return GateResult(NAME, "insufficient", reason, metric.value, least, n_more, metric.items)
 
 
-ACCURACY = Gate("the share of right answers is at least `min`, proven", {"min": Parameter(RATE)}, True, always, judge)
+def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The lowest accuracy that passes."""
+    return forecast_rate(NAME, params["min"], prospect, alpha, power, what="accuracy")
+
+
+ACCURACY = Gate(
+    "the share of right answers is at least `min`, proven", {"min": Parameter(RATE)}, True, always, judge, foresee
+)

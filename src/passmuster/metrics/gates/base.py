@@ -10,15 +10,18 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from scipy.special import bdtr, bdtrik, ndtri
-from scipy.stats import beta, norm
+from scipy.special import bdtr, bdtrik, betainccinv, betaincinv, ndtri
+from scipy.stats import norm
 
 from passmuster.core.errors import UsageError
 from passmuster.core.ranges import Range
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.core.statistics import MAX_MORE, smallest
+
+if TYPE_CHECKING:
+    from passmuster.metrics.gates.prospect import Forecast, Prospect
 
 Parameters = Mapping[str, float]
 
@@ -46,6 +49,7 @@ class Gate:
     statistical : whether it spends part of the policy's `alpha`; others read a fact
     applies : "" when it applies to a report, else the reason why it does not
     judge : report, parameters and level to a result; called only where it applies
+    foresee : parameters, what is known before the test is opened, level and power to what can be told; None: nothing
     """
 
     summary: str
@@ -53,6 +57,7 @@ class Gate:
     statistical: bool
     applies: Callable[[Report, Parameters], str]
     judge: Callable[[Report, Parameters, float], GateResult]
+    foresee: Callable[[Parameters, Prospect, float, float], Forecast] | None = None
 
 
 def always(report: Report, params: Parameters) -> str:
@@ -134,10 +139,18 @@ def rate_bounds(metric: Metric, alpha: float) -> tuple[float, float]:
     >>> round(low, 3), round(high, 3)
     (0.786, 0.965)
     """
-    n = effective_n(metric)
-    n_right = metric.value * n
-    low = 0.0 if n_right <= 0 else float(beta.ppf(alpha, n_right, n - n_right + 1))
-    high = 1.0 if n_right >= n else float(beta.isf(alpha, n_right + 1, n - n_right))
+    return exact_bounds(metric.value, effective_n(metric), alpha)
+
+
+def exact_bounds(rate: float, n: float, alpha: float) -> tuple[float, float]:
+    """One-sided bounds of a rate of `n` items, which need not be whole (Clopper and Pearson 1934).
+
+    >>> [round(bound, 3) for bound in exact_bounds(0.9, 40, 0.05)]
+    [0.786, 0.965]
+    """
+    n_right = rate * n
+    low = 0.0 if n_right <= 0 else float(betaincinv(n_right, n - n_right + 1, alpha))
+    high = 1.0 if n_right >= n else float(betainccinv(n_right + 1, n - n_right, alpha))
     return low, high
 
 

@@ -5,6 +5,8 @@ Beside `accuracy.v1`, which asks for the whole set: a set of three of which two 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from passmuster.core.label_sets import MULTI
 from passmuster.core.ranges import RATE
 from passmuster.core.records import GateResult, Report
@@ -18,6 +20,7 @@ from passmuster.metrics.gates.base import (
     more_labels_for_rate,
     rate_bounds,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate
 
 NAME = "item_f1.v1"
 
@@ -49,10 +52,16 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     return GateResult(NAME, "insufficient", reason, metric.value, least, n_more, metric.items)
 
 
+def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The lowest mean F1 that passes; what is assumed of whole sets says nothing of it."""
+    return forecast_rate(NAME, params["min"], replace(prospect, accuracy=None), alpha, power, what="a mean F1")
+
+
 ITEM_F1 = Gate(
     "of items that carry sets of classes, the mean F1 is at least `min`, proven",
     {"min": Parameter(RATE)},
     True,
     needs_sets,
     judge,
+    foresee,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from passmuster.core.ranges import RATE, Range
 from passmuster.core.records import GateResult, Metric, Report
@@ -17,6 +18,7 @@ from passmuster.metrics.gates.base import (
     more_labels_for_rate,
     rate_bounds,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate
 
 NAME = "robustness.v1"
 SLICE = re.compile(r"corruption=(\S+) severity=(\d+)")
@@ -55,10 +57,18 @@ def faults_of(report: Report, severity: float) -> dict[str, Metric]:
     return found
 
 
+def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The lowest accuracy under the worst fault that passes; how far it falls is not known before."""
+    least = max(params["min"], (prospect.accuracy or 0.0) - params["max_drop"])
+    unknown = replace(prospect, accuracy=None)
+    return forecast_rate(NAME, least, unknown, alpha, power, what="accuracy under the worst fault")
+
+
 ROBUSTNESS = Gate(
     "under every natural fault up to `severity`, accuracy is at least `min` and falls by at most `max_drop`, proven",
     {"min": Parameter(RATE, 0.0), "max_drop": Parameter(RATE, 1.0), "severity": Parameter(Range(1, 5), 3)},
     True,
     always,
     judge,
+    foresee,
 )

@@ -22,6 +22,7 @@ from passmuster.metrics.gates.base import (
     more_labels_for_rate,
     rate_bounds,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate
 
 NAME = "worst_class.v1"
 PRIOR_N = 4  # cases at the overall accuracy, added to a class's own before guessing how many more it needs
@@ -81,6 +82,19 @@ def _more_labels(metric: Metric, overall: Metric, least: float, alpha: float) ->
     return None if of_class is None else math.ceil(of_class * overall.n / metric.n)
 
 
+def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The lowest recall of the smallest class that passes; all classes must, so each gets its part of what may miss."""
+    each = 1 - (1 - power) / max(1, prospect.n_classes)
+    share = prospect.smallest_class
+    what = "a recall of the smallest class"
+    return forecast_rate(NAME, params["min"], prospect, alpha, each, what=what, share=share)
+
+
 WORST_CLASS = Gate(
-    "every class is found in at least `min` of its cases, proven", {"min": Parameter(RATE)}, True, always, judge
+    "every class is found in at least `min` of its cases, proven",
+    {"min": Parameter(RATE)},
+    True,
+    always,
+    judge,
+    foresee,
 )

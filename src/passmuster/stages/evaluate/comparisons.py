@@ -19,6 +19,7 @@ from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pick
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
+from passmuster.stages.evaluate.memory import Contamination
 from passmuster.stages.evaluate.powered import Reading
 from passmuster.store.items import read_items
 from passmuster.store.releases import read_bundle, read_channels
@@ -42,14 +43,19 @@ def measure_versions(
     reading: Reading,
     rng: np.random.Generator,
     *,
+    known: Sequence[Contamination] = (),
     progress: Progress,
 ) -> None:
     """Exact McNemar, negative flips and every changed decision, on test items that neither of the two learned from.
 
+    Items of which the live release alone learned a copy (`known`) are left out too: they would flatter it.
+
     Where the labels were drawn, the unlabelled rest says how often the two answer differently, and the counts that
     gates judge by are those of as many random labels as would tell as much.
     """
-    seen = learned_from(store, incumbent)
+    mine: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "candidate"))
+    theirs: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "incumbent"))
+    seen = learned_from(store, incumbent) | (theirs - mine)
     fresh = np.array([item.key not in seen for item in evidence.items], dtype=bool)
     items = pick(evidence.items, fresh)
     section: dict[str, Any] = {
@@ -79,6 +85,7 @@ def measure_versions(
         only_incumbent=found.only_incumbent,
         both_wrong=found.both_wrong,
         p_mcnemar=found.p_mcnemar,
+        worth=found.worth,
         items={"changed": changed, "worse": worse, "better": better},
         changed=[
             {"key": keys[i], **{k: label_in_words(v) for k, v in said.items()}}
@@ -92,8 +99,9 @@ def measure_versions(
         other = predictor.labels(logits)
         n_differ = sum(a != b for (_, a), b in zip(unseen, other, strict=True))
         section["worth"] = worth_of_disagreements(
-            truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=n_differ
-        )
+            truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=n_differ,
+            clusters=evidence.clusters[fresh],
+        )  # fmt: skip
 
 
 def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predictor) -> None:

@@ -37,6 +37,7 @@ from passmuster.stages.evaluate.endpoint import endpoint_in_words, measure_endpo
 from passmuster.stages.evaluate.faults import Incumbent, measure_faults
 from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, learned_from
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
+from passmuster.stages.evaluate.memory import measure_memory
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
@@ -119,8 +120,9 @@ def evaluate(
     fallen = measure_attacks(store, draft, predictor, evidence, answers, beside, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
+    known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
     if incumbent is not None:
-        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress)
+        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, known=known, progress=progress)
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)

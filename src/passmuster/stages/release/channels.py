@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, update
 
-from passmuster.core.clock import age_s
+from passmuster.core.clock import age_s, now
 from passmuster.core.errors import HeldError, IntegrityError, NotFoundError, UsageError
 from passmuster.core.records import Channel, Release, Report
 from passmuster.stages.release.deposed import Deposition, deposition, was_deposed
 from passmuster.stages.release.sign import gates_digest
 from passmuster.stages.release.signature import Signed, check_signed
 from passmuster.store import keys, ledger, schema
+from passmuster.store.approvals import until
 from passmuster.store.releases import point_channel, previous_release, read_channels, read_release, read_report
 from passmuster.store.store import Store
 
@@ -232,6 +233,7 @@ def move(store: Store, wish: Wish, share: float) -> Channel:
         act.payload.update(
             channel=channel, release=chosen.id, bundle=chosen.bundle, verdict=chosen.verdict, mode=mode, share=share,
             expires=expires, override=wish.override, promoted=promoted,
+            approved_until=expires or until(now(), store.config.policy.approval_days),
             returns={"from_event": past.seq, "n_fresh_test_labels": past.n_fresh} if past else {},
         )  # fmt: skip
     return pointed

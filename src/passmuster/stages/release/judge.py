@@ -28,6 +28,7 @@ def judge(store: Store, bundle: str = "") -> Verdict:
         ``report.stale`` when the live release is not the one that the report compares with.
     """
     from passmuster.metrics.gates import decide  # scipy's distributions, which approving does not need
+    from passmuster.metrics.gates.thresholds import decided, loosened
 
     with store.read() as db:
         digest = read_bundle(db, bundle).digest
@@ -38,6 +39,7 @@ def judge(store: Store, bundle: str = "") -> Verdict:
                 "report.none", "this bundle was not evaluated", value=digest[:16], next=f"muster evaluate {digest[:16]}"
             )
         report_digest, report = found
+        history = decided(ledger.read(db, kind="release.sign"))
         n_looks = max(1.0, count_looks(db, report.snapshot, report.created))  # the report itself was one look
     if live is not None and live.bundle not in (report.incumbent, digest):
         raise HeldError(
@@ -48,6 +50,7 @@ def judge(store: Store, bundle: str = "") -> Verdict:
             next=f"muster evaluate {digest[:16]}",
         )
     note = note_policy_change(store, report)
+    notes = [note, *loosened(history, store.config.policy)]
     decision = decide(report, store.config.policy, n_looks=n_looks)
     return Verdict(
         bundle=digest,
@@ -58,7 +61,7 @@ def judge(store: Store, bundle: str = "") -> Verdict:
         created=now(),
         look=whole_looks(n_looks),
         n_more_labels=decision.n_more_labels,
-        notes=(note,) if note else (),
+        notes=tuple(filter(None, notes)),
     )
 
 

@@ -14,6 +14,7 @@ from passmuster.core.config import Policy
 from passmuster.core.digests import canonical_json, file_sha256_hex, sha256_hex
 from passmuster.core.disk import took_no_more
 from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, ResourceError
+from passmuster.core.packages import running_packages
 from passmuster.core.records import Bundle, Finding, Release, Report, Snapshot, Verdict
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.signature import SIGNATURE
@@ -87,6 +88,8 @@ def write_release(
     findings: list[Finding],
 ) -> Release:
     """The act: rows, event and files together. The files are renamed into place just before the commit."""
+    from passmuster.metrics.gates.thresholds import thresholds  # scipy, which approving does not need
+
     with store.act("release.sign") as act, written(loaded.path) as new:
         n_releases = len(read_releases(act.db))
         release = Release(
@@ -112,6 +115,7 @@ def write_release(
             "policy": verdict.policy,
             "gates_policy": gates_digest(store.config.policy),
             "created": release.created,
+            "packages": running_packages(),
         }
         subjects = {**digests_of(loaded.path), **{name: sha256_hex(data) for name, data in new.items()}}
         statement = dsse.make_statement(store.keys_folder, subjects, signed.PREDICATE_TYPE, predicate)
@@ -121,6 +125,7 @@ def write_release(
         act.payload.update(
             release=release.id, bundle=bundle.digest, snapshot=bundle.snapshot, report=verdict.report,
             verdict=verdict.outcome, policy=verdict.policy, look=verdict.look, signature=sha256_hex(statement.encode()),
+            thresholds=thresholds(store.config.policy, verdict.gates),
         )  # fmt: skip
     return release
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from passmuster.core.cost import in_words
 from passmuster.core.records import Report
+from passmuster.stages.evaluate.memory import memory_lines
 from passmuster.stages.evaluate.page import charts
 from passmuster.stages.evaluate.page.cards import Library, escape
 from passmuster.stages.evaluate.page.confusion import mistakes
@@ -200,7 +201,18 @@ def data(report: Report, library: Library) -> str:
         if rows
         else "<p>The checks found nothing to say of this dataset version.</p>"
     )
-    return f"<section><h2>The data behind it</h2>{table}{twins(report, library)}{parity(report, library)}</section>"
+    rest = f"{twins(report, library)}{memory(report)}{parity(report, library)}"
+    return f"<section><h2>The data behind it</h2>{table}{rest}</section>"
+
+
+def memory(report: Report) -> str:
+    """What the test set remembers: who knows copies of it, and what looking at it again costs."""
+    section = report.sections.get("memory")
+    lines = memory_lines(section) if section else []
+    if not lines:
+        return ""
+    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h3>What this test set remembers</h3><ul>{listed}</ul>"
 
 
 def twins(report: Report, library: Library) -> str:

@@ -1,0 +1,73 @@
+"""`muster audit`: is what is live still what was approved, by today's gates and by what is known of its packages?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from passmuster.cli.session import session_of
+from passmuster.core.errors import HeldError, IntegrityError, MusterError
+
+if TYPE_CHECKING:
+    from passmuster.flows.audit import AuditResult
+
+
+def audit(
+    context: typer.Context,
+    advisories: Annotated[
+        Path | None, typer.Option("--advisories", help="A local file of OSV records to hold packages against.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Evaluate once more first, faults included; counts as a look.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML for CI.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write a Markdown summary.")] = None,
+) -> None:
+    """Review the live release: its bytes, its approval, today's gates, its packages; exit 4 when something is open."""
+    from passmuster.cli.ci_files import write_ci_files
+    from passmuster.flows.audit import audit as run
+
+    session = session_of(context)
+    store = session.store()
+    if session.dry_run:
+        what = "evaluate the live release once more, which counts, and " if again else ""
+        lines = [
+            f"would {what}judge it by {', '.join(store.config.policy.gates)} and look at its approval and packages"
+        ]
+        session.done({"would": lines}, lines, "muster audit")
+        return
+    found = run(store, advisories=advisories, again=again, progress=session.progress)
+    written = write_ci_files("audit", found.checks, junit=junit, markdown=markdown)
+    lines = [*lines_of(found), *written]
+    if found.passed:
+        session.done(found, lines, f"muster approve {found.release.id} (which renews its approval)")
+    else:
+        session.failed(found, lines, open_points(found))
+
+
+def lines_of(found: AuditResult) -> Iterator[str]:
+    """The release, then a line for each check."""
+    yield f"audit of {found.release.id}, live: {'passed' if found.passed else 'not passed'}"
+    width = max(len(check.name) for check in found.checks)
+    for check in found.checks:
+        yield f"  {check.state:<14}  {check.name:<{width}}  {check.reason}"
+
+
+def open_points(found: AuditResult) -> MusterError:
+    """The error that ends the command, with the way forward."""
+    names = ", ".join(check.name for check in found.checks if check.state in ("failed", "insufficient"))
+    if not found.whole:
+        return IntegrityError(
+            "audit.bundle", "the live bundle is not what was signed", value=names, next="muster verify"
+        )
+    ended = [check for check in found.checks if check.name.startswith("approval") and check.state == "failed"]
+    renew = f"muster approve {found.release.id}"
+    if len(ended) == names.count(",") + 1:
+        return HeldError("audit.expired", "the approval has ended", value=names, next=renew)
+    return HeldError(
+        "audit.open", "the live release does not pass today's audit", value=names,
+        next="mend what is named, or muster train and muster release a better one; muster rollback puts the last back",
+    )  # fmt: skip

@@ -1,0 +1,43 @@
+"""What `muster release --plan` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from passmuster.flows.release_plan import ReleasePlan
+
+
+def plan_lines(found: ReleasePlan) -> Iterator[str]:
+    """What is known beforehand, a line for each gate, and the labels that would decide all of them."""
+    prospect, plan = found.prospect, found.plan
+    looks = f"{found.n_looks:.3g} of {found.max_looks} looks spent"
+    yield f"bundle {found.bundle[:16]}: {prospect.n:,} test labels, {looks}; no label is read for this"
+    if prospect.design_effect > 1.05:
+        yield (
+            f"  they come from {found.n_clusters:,} people or templates, and are worth about {prospect.n_effective:,} "
+            "if half of what one of them shows goes for its others"
+        )
+    if prospect.accuracy is not None:
+        yield f"  assumed: accuracy {prospect.accuracy:.3f}, as cross-validated in training"
+    if prospect.differ is not None:
+        yield f"  measured: the live release answers {prospect.differ:.1%} of the test items differently"
+    yield f"  each gate is judged at {plan.level:.2g}, and what is said of it holds with {plan.power:.0%}:"
+    width = max((len(forecast.gate) for forecast in plan.forecasts), default=0)
+    for forecast in plan.forecasts:
+        yield f"  {forecast.gate:<{width}}  {forecast.bound:>6.4g}  {forecast.reason}"
+    if plan.n_together is not None:
+        yield f"about {plan.n_together:,} labels bring SHIP with {plan.power:.0%}, if what is assumed is true"
+    elif any(forecast.assumed is not None and forecast.n_needed is None for forecast in plan.forecasts):
+        yield "no number of labels brings SHIP, if what is assumed is true: a better model is needed, or another bound"
+    if plan.unforeseen:
+        yield f"not in that number, because nothing is known of it yet: {', '.join(plan.unforeseen)}"
+
+
+def plan_next(found: ReleasePlan) -> str:
+    """More labels where they are missing, else the release itself."""
+    need = found.plan.n_together
+    if need is None or need <= found.prospect.n:
+        return f"muster release {found.bundle[:16]}"
+    return f"muster label --for test (about {need - found.prospect.n:,} more), then muster release"

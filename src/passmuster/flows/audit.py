@@ -1,0 +1,163 @@
+"""Audit the live release: its bytes, its approval, today's gates, and what is known against its packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from passmuster.core.advisories import Advisory, matching, read_advisories
+from passmuster.core.digests import file_sha256_hex
+from passmuster.core.errors import MusterError, NotFoundError
+from passmuster.core.packages import running_packages
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Release, Verdict
+from passmuster.flows.release import why_evaluate
+from passmuster.stages.release.signature import Signed, check_signed
+from passmuster.store import keys
+from passmuster.store.approvals import WARN_DAYS, read_approvals
+from passmuster.store.releases import read_bundle, read_channels, read_release, read_report
+from passmuster.store.store import Store
+
+State = Literal["passed", "failed", "insufficient", "not applicable", "warning"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at, as a CI system can show it."""
+
+    name: str
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What was found of the release on the live channel. `verdict` is today's, None where there is no report."""
+
+    release: Release
+    checks: tuple[Check, ...]
+    verdict: Verdict | None
+    advisories: tuple[Advisory, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed and nothing stayed open."""
+        return not any(check.state in ("failed", "insufficient") for check in self.checks)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the bundle's bytes are those that were signed."""
+        return self.checks[0].state == "passed"
+
+
+def audit(
+    store: Store, *, advisories: Path | None = None, again: bool = False, progress: Progress | None = None
+) -> AuditResult:
+    """Look at the live release as of today; recorded as one act.
+
+    Parameters
+    ----------
+    advisories : a file of OSV records; None: packages are not looked at, and that is said
+    again : evaluate once more before judging, faults included, which opens the test and counts as a look; otherwise
+        today's gates judge the latest report
+
+    Raises
+    ------
+    NotFoundError
+        ``audit.no_live``, ``advisories.none``.
+    DataError
+        ``advisories.format``.
+    """
+    progress = progress or Silent()
+    records = None if advisories is None else read_advisories(advisories)  # before anything else: it may be wrong
+    with store.read() as db:
+        live = read_channels(db).get("live")
+        if live is None:
+            raise NotFoundError("audit.no_live", "nothing is live, so there is nothing to audit", next="muster approve")
+        release = read_release(db, live.release)
+        approvals = read_approvals(db, store.config.policy.approval_days)
+    signed, whole = bytes_check(store, release)
+    checks = [whole]
+    checks += [approval_check(a.channel, a.days_left, a.until, a.words()) for a in approvals]
+    verdict, judged = gates_checks(store, release, again, progress)
+    checks += judged
+    found, packages = package_checks(records, signed)
+    checks += packages
+    with store.act("audit.done") as act:
+        act.payload.update(
+            release=release.id, bundle=release.bundle, advisories=file_sha256_hex(advisories) if advisories else "",
+            states={check.name: check.state for check in checks}, policy=store.config.policy.digest(),
+        )  # fmt: skip
+    return AuditResult(release, tuple(checks), verdict, tuple(found))
+
+
+def bytes_check(store: Store, release: Release) -> tuple[Signed | None, Check]:
+    """Every byte and signature of the bundle."""
+    try:
+        signed = check_signed(store.bundle_folder(release.path), keys.public_key(store.keys_folder))
+    except MusterError as error:
+        return None, Check("bundle", "failed", f"{error.what}; {error.next or 'muster verify'}")
+    return signed, Check("bundle", "passed", "every byte and signature is as it was signed")
+
+
+def approval_check(channel: str, days_left: float, until: str, words: str) -> Check:
+    """Whether the approval of a channel's release still holds."""
+    if days_left < 0:
+        return Check(f"approval.{channel}", "failed", words)
+    state: State = "warning" if days_left <= WARN_DAYS else "passed"
+    return Check(f"approval.{channel}", state, words or f"holds until {until[:10]}")
+
+
+def gates_checks(
+    store: Store, release: Release, again: bool, progress: Progress
+) -> tuple[Verdict | None, list[Check]]:  # fmt: skip
+    """Today's gates on the latest report, or on a new one."""
+    from passmuster.stages.release import judge
+
+    with store.read() as db:
+        bundle = read_bundle(db, release.bundle)
+        found = read_report(db, release.bundle)
+        stale = why_evaluate(db, bundle)
+    if again:
+        from passmuster.stages.evaluate import evaluate
+
+        evaluate(store, release.bundle, progress=progress)
+    elif found is None:
+        return None, [Check("gates", "failed", "there is no report on the live release: muster audit --again")]
+    verdict = judge(store, release.bundle)
+    checks = checks_of(verdict)
+    if stale and not again:
+        checks.append(Check("report", "warning", f"{stale}; muster audit --again evaluates once more, which counts"))
+    checks += [Check("policy", "warning", note) for note in verdict.notes]
+    return verdict, checks
+
+
+def checks_of(verdict: Verdict) -> list[Check]:
+    """A verdict's gates as checks."""
+    return [Check(gate.gate, gate.state, gate.reason) for gate in verdict.gates]
+
+
+def package_checks(
+    records: list[Mapping[str, Any]] | None, signed: Signed | None
+) -> tuple[list[Advisory], list[Check]]:  # fmt: skip
+    """Advisories on what the bundle was signed with, and on what runs here."""
+    if records is None:
+        return [], [Check("packages", "not applicable", "no advisories were given: --advisories FILE (OSV records)")]
+    recorded = signed.predicate.get("packages") if signed else None
+    here = running_packages()
+    hits = {(one.id, one.package, one.version): one for one in matching(records, here)}
+    hits |= {(one.id, one.package, one.version): one for one in matching(records, recorded or {})}
+    found = list(hits.values())
+    checks = [
+        Check(f"packages.{one.package}", "failed", f"{one.package} {one.version}: {one.id} {one.summary}".strip()
+              + (f"; mended in {one.fixed}" if one.fixed else ""))
+        for one in found
+    ]  # fmt: skip
+    if recorded is None:
+        checks.append(Check("packages.recorded", "warning", "the release was signed before packages were recorded"))
+    if not found:
+        n = len({*here, *(recorded or {})})
+        checks.append(Check("packages", "passed", f"{len(records):,} advisories, none on any of {n:,} packages"))
+    return found, checks

@@ -1,0 +1,161 @@
+"""Compare two bundles before anybody approves: find the two, list what changes, leave a page and a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from passmuster.core.errors import NotFoundError, ResourceError
+from passmuster.core.label_sets import label_in_words
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Bundle
+from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.diff import Diff, diff, payloads_at
+from passmuster.stages.evaluate.page.changes import render_changes
+from passmuster.stages.evaluate.stage import write_whole
+from passmuster.store.items import read_items
+from passmuster.store.releases import read_bundle, read_channels, read_release
+from passmuster.store.store import Store
+
+MAX_SHOWN = 400  # items in the page
+MAX_PREVIEW_BYTES = 6_000_000
+RELEASE = re.compile(r"r\d+(-[0-9a-f]*)?")
+COLUMNS = ("item", "kind", "label", "before", "before_probability", "before_withheld", "after", "after_probability",
+           "after_withheld", "added_cost", "noise")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DiffResult:
+    """What changes, the names of the items for people (id, and the beginning of a text), and where the page lies."""
+
+    diff: Diff
+    names: Mapping[int, str]
+    page: Path
+
+
+def compare_bundles(
+    store: Store,
+    new: str = "",
+    old: str = "",
+    *,
+    items: Path | None = None,
+    labels: bool = False,
+    mapped: Mapping[str, str] | None = None,
+    csv_file: Path | None = None,
+    progress: Progress | None = None,
+) -> DiffResult:
+    """`diff` of two bundles named by digest, release or channel; the latest bundle against the live release when empty.
+
+    The page is left beside the reports; `csv_file` gets one row for each change.
+
+    Raises
+    ------
+    NotFoundError
+        ``diff.no_live`` when nothing is live and no other bundle is named; ``bundle.none``, ``release.none``.
+    UsageError, DataError, IntegrityError
+        As `passmuster.stages.evaluate.diff.diff`.
+    ResourceError
+        ``disk.full``, ``diff.write``.
+    """
+    progress = progress or Silent()
+    after, before = chosen(store, new, old)
+    found = diff(store, after, before, items=items, labels=labels, mapped=mapped, progress=progress)
+    predictor = Predictor(open_bundle(store.bundle_folder(after.path)))
+    positions = [change.position for change in found.changes]
+    payloads = dict(zip(positions, payloads_at(store, predictor, found.asked, positions)))
+    names = item_names(store, found, payloads)
+    page = store.root / "reports" / after.digest[:16] / f"changes-from-{before.digest[:16]}.html"
+    html = render_changes(
+        store.config.project.name, predictor.modality.name, found, previews(predictor, payloads, positions)
+    )
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(page, html.encode())
+        if csv_file is not None:
+            write_whole(csv_file, as_csv(found, names).encode())
+    except OSError as error:
+        full = error.errno == 28
+        raise ResourceError(
+            "disk.full" if full else "diff.write", f"the list of changes could not be written: {error.strerror}",
+            where=error.filename2 or error.filename, next="free some disk" if full else "look at the folder's rights",
+        ) from error  # fmt: skip
+    return DiffResult(found, names, page)
+
+
+def chosen(store: Store, new: str, old: str) -> tuple[Bundle, Bundle]:
+    """The two bundles."""
+    with store.read() as db:
+        after = bundle_named(db, new)
+        if old:
+            return after, bundle_named(db, old)
+        live = read_channels(db).get("live")
+        if live is None:
+            raise NotFoundError(
+                "diff.no_live", "nothing is live to compare with", next="name two bundles: muster diff NEW OLD"
+            )
+        return after, read_bundle(db, live.bundle)
+
+
+def bundle_named(db: Connection, name: str) -> Bundle:
+    """The bundle of that digest, or behind that release or channel."""
+    channel = read_channels(db).get(name)
+    if channel is not None:
+        return read_bundle(db, channel.bundle)
+    return read_bundle(db, read_release(db, name).bundle if RELEASE.fullmatch(name) else name)
+
+
+def item_names(store: Store, found: Diff, payloads: Mapping[int, object]) -> dict[int, str]:
+    """By position of a change: the item's id, and the beginning of a text."""
+    keys = [found.asked.names[position] for position in payloads]
+    ids = dict(zip(keys, keys))
+    if found.asked.items:
+        with store.read() as db:
+            ids = {item.key: item.id for item in read_items(db, keys=keys)}
+    names = {}
+    for position, payload in payloads.items():
+        own = ids[found.asked.names[position]]
+        text = " ".join(payload.split()) if isinstance(payload, str) else ""
+        names[position] = f"{own}: {text[:70]}" if text else own
+    return names
+
+
+def previews(predictor: Predictor, payloads: Mapping[int, object], positions: list[int]) -> dict[int, str]:
+    """HTML of the first changes, as many as the page carries."""
+    shown: dict[int, str] = {}
+    n_bytes = 0
+    for position in positions[:MAX_SHOWN]:
+        html = predictor.modality.preview(payloads[position])  # type: ignore[arg-type]
+        n_bytes += len(html)
+        if n_bytes > MAX_PREVIEW_BYTES:
+            break
+        shown[position] = html
+    return shown
+
+
+def rows(found: Diff, names: Mapping[int, str]) -> list[dict[str, object]]:
+    """One row for each change, for CSV and JSON."""
+    return [
+        dict(zip(COLUMNS, (
+            names[c.position], c.kind, None if c.label is None else label_in_words(c.label),
+            label_in_words(c.before.said), round(c.before.sure, 4), c.before.withheld,
+            label_in_words(c.after.said), round(c.after.sure, 4), c.after.withheld, c.cost,
+            c.position in found.noise.unstable,
+        ), strict=True))
+        for c in found.changes
+    ]  # fmt: skip
+
+
+def as_csv(found: Diff, names: Mapping[int, str]) -> str:
+    """Every change as a row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows(found, names))
+    return text.getvalue()

@@ -1,0 +1,129 @@
+"""Before the test is opened: what each gate can tell with the labels there are, and how many labels would decide."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.clock import now
+from passmuster.core.errors import DataError
+from passmuster.core.label_sets import classes_in
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Bundle, Report
+from passmuster.core.statistics import kish_size
+from passmuster.metrics.gates.plan import Plan, plan
+from passmuster.metrics.gates.prospect import Prospect
+from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.comparisons import find_incumbent
+from passmuster.stages.evaluate.foretell import answered
+from passmuster.stages.evaluate.gather import cluster_names, count_evidence, learned_from
+from passmuster.store.items import read_items, read_labels
+from passmuster.store.releases import read_bundle
+from passmuster.store.seal import count_looks, open_test
+from passmuster.store.snapshots import read_placement, read_snapshot
+from passmuster.store.store import Store
+
+CORRELATION = 0.5  # assumed between items of one person or template, before anything is known of it
+
+
+@dataclass(frozen=True)
+class ReleasePlan:
+    """A plan with what it rests on: labels, people or templates among them, looks so far, and guesses."""
+
+    bundle: str
+    incumbent: str
+    prospect: Prospect
+    n_clusters: int
+    n_looks: float
+    max_looks: int
+    plan: Plan
+
+
+def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = None) -> ReleasePlan:
+    """What `release` could find out about a bundle; reads no test label and counts as no look.
+
+    The share on which candidate and live release answer differently is measured on the test's items alone
+    ("compare-answers"); accuracy is guessed by what training saw in cross-validation.
+
+    Raises
+    ------
+    NotFoundError
+        ``bundle.none``, ``snapshot.none``.
+    UsageError
+        ``gate.unknown``, ``policy.parameter``.
+    """
+    progress = progress or Silent()
+    with store.read() as db:
+        chosen = read_bundle(db, bundle)
+        snapshot = read_snapshot(db)
+        placed = read_placement(db, snapshot)
+        labelled = [k for k in read_labels(db, role="test") if placed.get(k, ("", ""))[0] == "test"]
+        seen = learned_from(store, chosen)
+        items = read_items(db, keys=[key for key in labelled if key not in seen])
+        n_looks = count_looks(db, snapshot.digest, now()) if items else 0.0
+        taught = read_labels(db, role="train")
+    try:
+        n = count_evidence(store, chosen)
+    except DataError:
+        n = 0  # a plan without a label is a plan all the same
+    predictor = Predictor(open_bundle(store.bundle_folder(chosen.path)))
+    incumbent = find_incumbent(store, chosen)
+    numbers = np.unique(cluster_names(items, placed), return_inverse=True)[1] if items else np.zeros(0, np.int64)
+    apart = kish_size(np.ones(len(items)), numbers) if items else 1.0
+    prospect = Prospect(
+        n=n,
+        accuracy=guessed_accuracy(store, chosen, predictor),
+        differ=None if incumbent is None else share_that_differs(store, chosen, incumbent, predictor, progress),
+        smallest_class=smallest_share([fact.label for fact in taught.values()], predictor),
+        n_classes=len(predictor.classes),
+        design_effect=1 + (max(1.0, n / apart) - 1) * CORRELATION if n else 1.0,
+    )
+    task, against = predictor.task, incumbent.digest if incumbent else ""
+    bare = Report(
+        chosen.digest, snapshot.digest, "", snapshot.modality, predictor.classes, n, 0, (), {}, {}, against, task=task
+    )
+    found = plan(bare, store.config.policy, prospect)
+    n_clusters = len(np.unique(numbers))
+    return ReleasePlan(chosen.digest, against, prospect, n_clusters, n_looks, store.config.policy.max_looks, found)
+
+
+def guessed_accuracy(store: Store, bundle: Bundle, predictor: Predictor) -> float | None:
+    """What cross-validation said of the rung that won; None for a bundle that was made elsewhere."""
+    path = store.runs_folder / bundle.run / "rungs.json"
+    if not bundle.run or not path.is_file():
+        return None
+    rungs: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    manifest = predictor.bundle.manifest
+    won = next((rung for rung in rungs if rung.get("rung") == manifest.rung and "accuracy" in rung), None)
+    return None if won is None or won["accuracy"] is None else float(won["accuracy"])
+
+
+def share_that_differs(
+    store: Store, candidate: Bundle, incumbent: Bundle, predictor: Predictor, progress: Progress
+) -> float | None:  # fmt: skip
+    """On what share of the test items the two answer differently; None when there is no item for both."""
+    with store.read() as db:
+        snapshot = read_snapshot(db)
+    view = open_test(store, snapshot, "compare-answers")
+    seen = learned_from(store, candidate) | learned_from(store, incumbent)
+    items = [item for item in view.items if item.key not in seen]
+    if not items:
+        return None
+    other = Predictor(open_bundle(store.bundle_folder(incumbent.path)))
+    said = [
+        model.labels(answered(store, bundle, model, items, progress=progress)[1])
+        for bundle, model in ((candidate, predictor), (incumbent, other))
+    ]
+    return float(np.mean([a != b for a, b in zip(*said, strict=True)]))
+
+
+def smallest_share(labels: list[str], predictor: Predictor) -> float:
+    """The share of the rarest class among training labels; the test is assumed to have no less."""
+    counts = Counter(name for label in labels for name in classes_in(label, predictor.task))
+    present = [counts[name] for name in predictor.classes if counts[name]]
+    return min(present) / max(1, len(labels)) if present else 1 / max(1, len(predictor.classes))

@@ -1,0 +1,285 @@
+"""Which decisions change if one bundle takes the place of another: item by item, before anybody approves.
+
+What is read decides whether it is a look at the test. Answers alone, to test items whose labels stay sealed, are not:
+no score can leak through them, and the opening says so ("compare-answers"). Labels that reports on both bundles have
+already shown are known, and reading them again tells nothing new. Any other test label is a look, which is taken only
+where asked for, and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from passmuster.core.errors import DataError, UsageError
+from passmuster.core.label_sets import join_classes, label_in_words, split_label
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Bundle, Item, Payload, Prediction, Report
+from passmuster.core.statistics import Interval, proportion
+from passmuster.metrics.changes import Change, CostOf, Decision, changes, one_for_each_mistake
+from passmuster.metrics.versions import Comparison, compare
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.foretell import answered
+from passmuster.stages.evaluate.gather import cluster_names, learned_from, read_payloads
+from passmuster.stages.evaluate.named_items import read_named
+from passmuster.stages.evaluate.noise import Noise, measure_noise
+from passmuster.stages.evaluate.stage import open_checked
+from passmuster.store.releases import read_report
+from passmuster.store.seal import open_test
+from passmuster.store.snapshots import read_placement, read_snapshot
+from passmuster.store.store import Store
+
+Labels = Literal["none", "reported", "opened", "given"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What both bundles are asked about. `items` is empty where the items are the user's own."""
+
+    names: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    clusters: np.ndarray
+    items: tuple[Item, ...] = ()
+    payloads: tuple[Payload, ...] = ()
+    n_left_out: int = 0
+    labels_from: Labels = "none"
+    look: int = 0
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Every decision that changes from `before` to `after`, and what it adds up to.
+
+    `comparison` is the paired table over the labelled items, None without any. `changed` is the share of all items
+    whose decision changes. `only_before` and `only_after` are classes that the other does not know. `n_left_out` test
+    items are not here because one of the two learned from them.
+    """
+
+    before: Bundle
+    after: Bundle
+    asked: Asked
+    changes: tuple[Change, ...]
+    changed: Interval
+    comparison: Comparison | None
+    noise: Noise
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    mapped: Mapping[str, str]
+
+    @property
+    def n_labelled(self) -> int:
+        """Items whose label is known."""
+        return sum(label is not None for label in self.asked.labels)
+
+    @property
+    def cost(self) -> float | None:
+        """What all changes together add for the user; None without a label."""
+        return sum(c.cost or 0.0 for c in self.changes) if self.n_labelled else None
+
+    def counts(self) -> dict[str, int]:
+        """How many changes of each kind, those that there are."""
+        kinds = [change.kind for change in self.changes]
+        return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+
+def diff(
+    store: Store,
+    after: Bundle,
+    before: Bundle,
+    *,
+    items: Path | None = None,
+    labels: bool = False,
+    mapped: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Diff:
+    """Compare two bundles' decisions on the test of the latest dataset version, or on a folder or table of the user's.
+
+    Parameters
+    ----------
+    items : a folder of files, a table or a file; None: the test
+    labels : open the test's labels too, which is a look and counts
+    mapped : classes of `before` under the names that `after` has for them
+
+    Raises
+    ------
+    UsageError
+        ``diff.same``, ``diff.modality``, ``diff.task``, ``diff.classes``, ``diff.map``.
+    DataError
+        ``diff.no_items``, and those of `read_named`.
+    IntegrityError
+        When a bundle is not what it should be.
+    """
+    progress, names = progress or Silent(), dict(mapped or {})
+    if after.digest == before.digest:
+        raise UsageError(
+            "diff.same", "a bundle does not differ from itself", value=after.digest[:16],
+            next="muster train, or name two bundles: muster diff NEW OLD",
+        )  # fmt: skip
+    new, old = (Predictor(open_checked(store, bundle)) for bundle in (after, before))
+    check_comparable(new, old, names)
+    asked = (
+        read_named_items(items, new, store, progress) if items else test_items(store, after, before, labels, progress)
+    )
+    if not asked.names:
+        raise DataError(
+            "diff.no_items", "there is no item to compare on", value=f"{asked.n_left_out:,} left out",
+            where=str(items or "the test"), next="muster add PATH, or --items PATH",
+        )  # fmt: skip
+    said = [ask_for(store, asked, bundle, predictor, progress) for bundle, predictor in ((after, new), (before, old))]
+    decided = [decisions(said[0]), [renamed(d, names) for d in decisions(said[1])]]
+    found = changes(decided[1], decided[0], asked.labels, cost_of=cost_of(store))
+    differs = np.zeros(len(asked.names), dtype=bool)
+    differs[[change.position for change in found]] = True
+    noise = measure_noise(
+        store, (after, before), said, differs, lambda positions: payloads_at(store, new, asked, positions), asked.items,
+        progress=progress,
+    )  # fmt: skip
+    known = [i for i, label in enumerate(asked.labels) if label is not None]
+    rng = np.random.default_rng(store.config.train.seed)
+    comparison = None
+    if known:
+        comparison = compare(
+            [str(asked.labels[i]) for i in known], *([part[i].said for i in known] for part in decided), rng=rng,
+            clusters=asked.clusters[known],
+        )  # fmt: skip
+    theirs = tuple(names.get(c, c) for c in old.classes)
+    return Diff(
+        before, after, asked, tuple(found), proportion(differs, clusters=asked.clusters), comparison, noise,
+        tuple(c for c in theirs if c not in new.classes), tuple(c for c in new.classes if c not in theirs), names,
+    )  # fmt: skip
+
+
+def check_comparable(new: Predictor, old: Predictor, mapped: Mapping[str, str]) -> None:
+    """Whether the two give answers that can be the same at all."""
+    for what, a, b in (
+        ("modality", new.bundle.manifest.modality, old.bundle.manifest.modality),
+        ("task", new.task, old.task),
+    ):
+        if a != b:
+            raise UsageError(
+                f"diff.{what}", f"the two have another {what}: no answer could be the same", value=f"{a} and {b}",
+                next="name two bundles of one kind: muster diff NEW OLD",
+            )  # fmt: skip
+    for given, name in mapped.items():
+        if given not in old.classes or name not in new.classes:
+            side, known = ("old", old.classes) if given not in old.classes else ("new", new.classes)
+            raise UsageError(
+                "diff.map", f"the {side} bundle has no class of that name", value=f"{given}={name}",
+                limit=", ".join(known[:20]), next="--map OLD=NEW",
+            )  # fmt: skip
+    if not {mapped.get(c, c) for c in old.classes} & set(new.classes):
+        raise UsageError(
+            "diff.classes", "the two have no class in common, so every answer would differ by name alone",
+            value=f"{', '.join(old.classes[:5])} became {', '.join(new.classes[:5])}",
+            next="say which is which: --map OLD=NEW, once for each class",
+        )  # fmt: skip
+
+
+def test_items(store: Store, after: Bundle, before: Bundle, labels: bool, progress: Progress) -> Asked:
+    """The test items of the latest dataset version from which neither learned, with the labels that may be read."""
+    with store.read() as db:
+        snapshot = read_snapshot(db)
+        placed = read_placement(db, snapshot)
+        reports = [read_report(db, bundle.digest) for bundle in (after, before)]
+    view = open_test(store, snapshot, "evaluate" if labels else "compare-answers")
+    seen = learned_from(store, after) | learned_from(store, before)
+    items = tuple(item for item in view.items if item.key not in seen)
+    shown: Mapping[str, str]
+    if labels:
+        progress.say(f"test labels opened for comparison, look {view.look}")
+        shown = {key: fact.label for key, fact in view.labels.items()}
+    else:
+        words = already_shown(*(found[1] if found else None for found in reports), before=before.digest)
+        facts = {key: fact.label for key, fact in view.labels.items()}
+        shown = {key: facts[key] for key, said in words.items() if key in facts and label_in_words(facts[key]) == said}
+    told = tuple(shown.get(item.key) for item in items)
+    source: Labels = "opened" if labels else "reported" if any(label is not None for label in told) else "none"
+    return Asked(
+        tuple(item.key for item in items), told, cluster_names(items, placed), items, (), len(view.items) - len(items),
+        source, view.look if labels else 0,
+    )  # fmt: skip
+
+
+def already_shown(after: Report | None, other: Report | None, *, before: str) -> dict[str, str]:
+    """Test labels, in words, of which it is known whether either is right: by a report that compares the two, or by
+    one on each. As they were then: a label that was corrected since would be news."""
+    if after is None:
+        return {}
+    labels = labels_in(after)
+    if after.incumbent == before:
+        return {key: labels[key] for key in after.item_sets.get("compared", ()) if key in labels}
+    if other is None:
+        return {}
+    theirs = labels_in(other)
+    return {key: label for key, label in labels.items() if theirs.get(key) == label}
+
+
+def labels_in(report: Report) -> dict[str, str]:
+    """Key to label, in words, of every item of a report."""
+    answers: Any = report.sections.get("answers") or {}
+    names = answers.get("names", report.classes)  # sets of classes have names of their own
+    return {key: names[i] for key, i in zip(answers.get("keys", ()), answers.get("label", ()), strict=True)}
+
+
+def read_named_items(path: Path, predictor: Predictor, store: Store, progress: Progress) -> Asked:
+    """The items at `path`, each its own cluster; labels where a table has a column of them."""
+    found = read_named(path, predictor.modality, store.config.data, task=predictor.task)
+    for problem in found.problems:
+        progress.say(f"left out, because it cannot be read: {problem}")
+    source: Labels = "given" if any(label is not None for label in found.labels) else "none"
+    return Asked(
+        found.names, found.labels, np.array(found.names, dtype=np.str_), (), found.payloads, len(found.problems), source
+    )
+
+
+def ask_for(
+    store: Store, asked: Asked, bundle: Bundle, predictor: Predictor, progress: Progress
+) -> list[Prediction]:  # fmt: skip
+    """What a bundle answers, in the batches in which it always does."""
+    if not asked.items:
+        return predictor.predict(list(asked.payloads))
+    embeddings, logits = answered(store, bundle, predictor, asked.items, progress=progress)
+    return predictor.decide(embeddings, logits)
+
+
+def decisions(predictions: Sequence[Prediction]) -> list[Decision]:
+    """What the user gets."""
+    return [Decision(p.label, float(p.probability), p.abstained) for p in predictions]
+
+
+def renamed(decision: Decision, names: Mapping[str, str]) -> Decision:
+    """The same decision under the other bundle's names of classes."""
+    if not names:
+        return decision
+    members = split_label(decision.said)
+    if len(members) == 1 and members[0] == decision.said:
+        return replace(decision, said=names.get(decision.said, decision.said))
+    return replace(decision, said=join_classes(names.get(name, name) for name in members))
+
+
+def cost_of(store: Store) -> CostOf:
+    """What an answer costs by the policy's `[policy.costs]`, where it has any; else 1 for each mistake.
+
+    A withheld answer whose cost is not stated costs what it would have said.
+    """
+    costs: Any = getattr(store.config.policy, "costs", None)
+    if costs is None or not costs.declared:
+        return one_for_each_mistake
+
+    def cost(label: str, said: str, withheld: bool) -> float:
+        if withheld and costs.abstain:
+            return float(costs.abstain)
+        return float(costs.when.get(label, {}).get(said, 0.0 if label == said else costs.wrong))
+
+    return cost
+
+
+def payloads_at(store: Store, predictor: Predictor, asked: Asked, positions: Sequence[int]) -> list[Payload]:
+    """The decoded items at some positions."""
+    if not asked.items:
+        return [asked.payloads[i] for i in positions]
+    return list(read_payloads(store, predictor, [asked.items[i] for i in positions]))

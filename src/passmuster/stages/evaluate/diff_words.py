@@ -1,0 +1,94 @@
+"""A diff in plain words: what it comes down to, and one line for each change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from passmuster.core.label_sets import label_in_words
+from passmuster.metrics.changes import Change, Decision
+from passmuster.stages.evaluate.diff import Diff
+from passmuster.stages.evaluate.words import percent
+
+LABELS = {
+    "none": "no label was read, so this is no look at the test; --labels tells right from wrong, and counts as a look",
+    "reported": "right and wrong as reports on both have shown already: no further look at the test",
+    "opened": "the test labels were opened for this: look {look} at them",
+    "given": "right and wrong by the labels that came with the items; the test was not opened",
+}
+
+
+def summary_lines(found: Diff) -> Iterator[str]:
+    """How many decisions change, for better or worse, beside what chance and the engine do by themselves."""
+    share = found.changed
+    n = len(found.changes)
+    yield (
+        f"{n:,} of {share.n:,} decisions change ({percent(share.value)}; between {percent(share.low)} and "
+        f"{percent(share.high)} on items like these)"
+    )
+    if n:
+        yield ", ".join(f"{count:,} {kind}" for kind, count in found.counts().items())
+    yield from compared(found)
+    yield LABELS[found.asked.labels_from].format(look=found.asked.look)
+    if found.n_labelled and found.n_labelled < share.n:
+        yield f"{found.n_labelled:,} of {share.n:,} items have a label that may be read"
+    if found.asked.n_left_out:
+        yield f"{found.asked.n_left_out:,} items are left out: one of the two learned from them, or they cannot be read"
+    yield from noise(found)
+    if found.mapped:
+        yield "names of classes mapped: " + ", ".join(f"{old} is now {new}" for old, new in found.mapped.items())
+    if found.only_before:
+        yield f"classes that only the old bundle knows: {', '.join(found.only_before)}"
+    if found.only_after:
+        yield f"classes that only the new bundle knows: {', '.join(found.only_after)}"
+
+
+def compared(found: Diff) -> Iterator[str]:
+    """The paired table over the labelled items."""
+    table = found.comparison
+    if table is None:
+        return
+    gain, flips = table.difference, table.negative_flips
+    yield (
+        f"{table.only_candidate:,} answers got better and {table.only_incumbent:,} worse: {100 * gain.value:+.1f} "
+        f"points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), exact McNemar p = {table.p_mcnemar:.2g}"
+    )
+    yield (
+        f"negative flips: {percent(flips.value)} of answers go from right to wrong ({percent(flips.low)} to "
+        f"{percent(flips.high)})"
+    )
+    cost = found.cost
+    if cost is not None:
+        yield f"the changes add {cost:+,.4g} to what mistakes cost on these {found.n_labelled:,} items"
+
+
+def noise(found: Diff) -> Iterator[str]:
+    """What the same bundle does not repeat, and what learning again changes."""
+    said = found.noise
+    positions = [change.position for change in found.changes]
+    if said.n_changed_asked:
+        yield (
+            f"{said.of(positions):,} of {said.n_changed_asked:,} changes are noise: asked item by item, a bundle does "
+            "not repeat its answer"
+        )
+    yield (
+        f"of {said.rate.n:,} items drawn from all, {round(said.rate.value * said.rate.n):,} are not repeated (at most "
+        f"{percent(said.rate.high)})"
+    )
+    for other in said.retrained:
+        yield (
+            f"the same recipe learnt again ({other.bundle[:8]}) decides {percent(other.differ.value)} of the items "
+            f"otherwise ({percent(other.differ.low)} to {percent(other.differ.high)}): that much is the draw of a seed"
+        )
+
+
+def change_line(change: Change, name: str, *, noisy: bool) -> str:
+    """One change: its kind, the item, what was said and what is said now."""
+    label = "" if change.label is None else f" [{label_in_words(change.label)}]"
+    edge = "  (noise)" if noisy else ""
+    return f"  {change.kind:<20}  {said(change.before)} -> {said(change.after)}{label}  {name}{edge}"
+
+
+def said(decision: Decision) -> str:
+    """An answer with its probability; in brackets where it is withheld."""
+    words = f"{label_in_words(decision.said)} {decision.sure:.2f}"
+    return f"({words})" if decision.withheld else words

@@ -1,0 +1,117 @@
+"""How much answers differ by nothing: the same bundle asked item by item, and the same recipe learnt again.
+
+Engines add numbers in another order when a batch has another size or another number of threads, so an answer near the
+edge between two classes may tip. What tips so is no change of the model, and is said beside the changes that are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from passmuster.core.progress import Progress
+from passmuster.core.records import Bundle, Item, Payload, Prediction
+from passmuster.core.statistics import Interval, proportion
+from passmuster.runtime.bundle import read_manifest
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.foretell import answered
+from passmuster.stages.evaluate.stage import open_checked
+from passmuster.store.releases import read_bundles
+from passmuster.store.store import Store
+
+N_SAMPLED = 200  # items drawn from all of them, and as many of those that change at most, that are asked again
+MAX_RETRAINED = 2
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """Another bundle of the same recipe and data: on what share of the items the two decide differently."""
+
+    bundle: str
+    differ: Interval
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the same model gives twice.
+
+    `rate` is the share of items, of `rate.n` drawn at random, whose decision one of the two bundles does not repeat
+    when it is asked item by item on one thread. `unstable` are the positions of all that were found so, and
+    `n_changed_asked` changed items were asked again.
+    """
+
+    rate: Interval
+    unstable: frozenset[int]
+    n_changed_asked: int
+    retrained: tuple[Retrained, ...] = ()
+
+    def of(self, positions: Sequence[int]) -> int:
+        """How many of some items are unstable."""
+        return sum(position in self.unstable for position in positions)
+
+
+def measure_noise(
+    store: Store,
+    bundles: Sequence[Bundle],
+    said: Sequence[Sequence[Prediction]],
+    differs: np.ndarray,
+    payloads_at: Callable[[Sequence[int]], list[Payload]],
+    items: Sequence[Item],
+    *,
+    progress: Progress,
+) -> Noise:
+    """Ask each of `bundles` again, item by item on one thread, and hold it against what it `said` in batches.
+
+    `differs` (n,) are the items whose decision changes between the two. `items` is empty where they are the user's own.
+    The first bundle is held against others of its recipe and data, too.
+    """
+    rng = np.random.default_rng(store.config.train.seed)
+    n = len(differs)
+    sample = set(rng.choice(n, min(n, N_SAMPLED), replace=False).tolist())
+    changed = np.flatnonzero(differs)
+    if len(changed) > N_SAMPLED:
+        changed = rng.choice(changed, N_SAMPLED, replace=False)
+    positions = sorted(sample | {int(i) for i in changed})
+    payloads = payloads_at(positions)
+    unstable: set[int] = set()
+    for bundle, answers in zip(bundles, said, strict=True):
+        alone = Predictor(open_checked(store, bundle), threads=1)
+        what = f"asking {bundle.digest[:8]} item by item"
+        for i, payload in progress.track(list(zip(positions, payloads, strict=True)), what, total=len(positions)):
+            again = alone.predict([payload])[0]
+            if decision(again) != decision(answers[i]):
+                unstable.add(i)
+    tipped = np.array([i in unstable for i in sorted(sample)], dtype=bool)
+    again_learnt = retrained(store, bundles[0], said[0], items, progress=progress) if items else ()
+    return Noise(proportion(tipped), frozenset(unstable), len(changed), again_learnt)
+
+
+def decision(prediction: Prediction) -> tuple[str, bool]:
+    """What the user gets."""
+    return ("" if prediction.abstained else prediction.label, prediction.abstained)
+
+
+def retrained(
+    store: Store, bundle: Bundle, said: Sequence[Prediction], items: Sequence[Item], *, progress: Progress
+) -> tuple[Retrained, ...]:
+    """The latest other bundles that were trained on the same dataset version by the same rung and head."""
+    if bundle.origin != "trained" or not bundle.snapshot:
+        return ()
+    own = read_manifest(store.bundle_folder(bundle.path))
+    with store.read() as db:
+        others = [b for b in read_bundles(db) if b.snapshot == bundle.snapshot and b.digest != bundle.digest]
+    found: list[Retrained] = []
+    for other in others:
+        folder = store.bundle_folder(other.path)
+        if len(found) == MAX_RETRAINED or other.origin != "trained" or not folder.is_dir():
+            continue
+        manifest = read_manifest(folder)
+        if (manifest.rung, manifest.head, manifest.classes) != (own.rung, own.head, own.classes):
+            continue
+        predictor = Predictor(open_checked(store, other))
+        theirs = predictor.decide(*answered(store, other, predictor, items, progress=progress))
+        differ = np.array([decision(a) != decision(b) for a, b in zip(said, theirs, strict=True)], dtype=bool)
+        found.append(Retrained(other.digest, proportion(differ)))
+    return tuple(found)

@@ -1,0 +1,163 @@
+"""An audit of the live release: whole, approved, good by today's gates, and nothing known against its packages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import release_case as case
+from passmuster.cli.audit_verb import lines_of, open_points
+from passmuster.cli.ci_files import write_ci_files
+from passmuster.core.config import Policy
+from passmuster.core.errors import NotFoundError
+from passmuster.core.packages import running_packages
+from passmuster.flows.audit import AuditResult, audit
+from passmuster.stages.release import approve, judge, sign
+from passmuster.stages.watch import read_status
+from passmuster.store import approvals, ledger
+from passmuster.store.approvals import read_approvals
+from passmuster.store.releases import read_channels
+from passmuster.store.store import Store
+
+GATES = {"accuracy.v1": {"min": 0.8}, "leakage.v1": {"max_twins": 0}}
+
+
+@pytest.fixture
+def live(new_store: Callable[..., Store]) -> case.Case:
+    made = case.ready(new_store())
+    store = case.with_policy(made.store, Policy(gates=GATES))
+    sign(store, judge(store))
+    approve(store)
+    return replace(made, store=store)
+
+
+def states(found: AuditResult) -> dict[str, str]:
+    return {check.name: check.state for check in found.checks}
+
+
+def days_on(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
+    """As if it were so many days later for whoever asks how old something is."""
+
+    def age_s(then: str) -> float:
+        return (datetime.now(UTC) + timedelta(days=days) - datetime.fromisoformat(then)).total_seconds()
+
+    monkeypatch.setattr(approvals, "age_s", age_s)
+
+
+def test_a_good_release_passes_and_it_is_recorded(live: case.Case) -> None:
+    found = audit(live.store)
+    assert found.passed
+    assert states(found)["accuracy.v1"] == states(found)["approval.live"] == states(found)["bundle"] == "passed"
+    assert states(found)["packages"] == "not applicable"
+    with live.store.read() as db:
+        *_, last = ledger.read(db, kind="audit.done")
+    assert last.payload["states"]["accuracy.v1"] == "passed"
+
+
+def test_stricter_gates_hold_what_is_live(live: case.Case) -> None:
+    strict = case.with_policy(live.store, Policy(gates={"accuracy.v1": {"min": 0.99}}))
+    found = audit(strict)
+    assert states(found)["accuracy.v1"] == "failed"
+    assert open_points(found).exit_code == 4
+
+
+def test_a_changed_byte_is_an_integrity_error(live: case.Case) -> None:
+    folder = live.store.bundle_folder(live.bundle.path)
+    (folder / "card.md").write_text("another card")
+    found = audit(live.store)
+    assert states(found)["bundle"] == "failed"
+    assert open_points(found).exit_code == 9
+
+
+def test_an_approval_warns_ahead_and_ends_without_stopping_answers(
+    live: case.Case, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    assert read_status(live.store).approvals == ()
+    days_on(monkeypatch, 170)
+    found = audit(live.store)
+    assert states(found)["approval.live"] == "warning"
+    assert found.passed
+    days_on(monkeypatch, 181)
+    found = audit(live.store)
+    assert states(found)["approval.live"] == "failed"
+    assert "answers go on" in next(check.reason for check in found.checks if check.name == "approval.live")
+    error = open_points(found)
+    assert (error.code, error.exit_code) == ("audit.expired", 4)
+    assert "ended on" in read_status(live.store).approvals[0]
+    with live.store.read() as db:
+        assert read_channels(db)["live"].release == found.release.id  # nothing was taken off
+
+
+def test_approving_again_renews(live: case.Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    with live.store.read() as db:
+        before = read_approvals(db, 180)[0]
+    approve(live.store)
+    with live.store.read() as db:
+        after = read_approvals(db, 180)[0]
+    assert after.until > before.until
+
+
+def test_the_policy_says_for_how_long(live: case.Case) -> None:
+    short = case.with_policy(live.store, Policy(gates=GATES, approval_days=3.0))
+    approve(short)
+    with short.read() as db:
+        assert 2.9 < read_approvals(db, 180)[0].days_left <= 3.0
+
+
+def osv(path: Path, package: str, **event: str) -> Path:
+    affected = {
+        "package": {"ecosystem": "PyPI", "name": package},
+        "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, event]}],
+    }
+    path.write_text(json.dumps({"vulns": [{"id": "A-1", "summary": "made up", "affected": [affected]}]}))
+    return path
+
+
+def test_an_advisory_on_a_package_fails(live: case.Case, tmp_path: Path) -> None:
+    found = audit(live.store, advisories=osv(tmp_path / "osv.json", "NumPy", fixed="99"))
+    assert states(found)["packages.numpy"] == "failed"
+    assert [(one.id, one.fixed) for one in found.advisories] == [("A-1", "99")]
+    assert audit(live.store, advisories=osv(tmp_path / "osv.json", "numpy", fixed="0.1")).passed
+
+
+def test_what_the_release_was_signed_with_counts_too(
+    new_store: Callable[..., Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """The package was mended here since, but the release was made with the weak one."""
+    made = case.ready(new_store())
+    store = case.with_policy(made.store, Policy(gates=GATES))
+    weak = {**running_packages(), "numpy": "0.0.1"}
+    monkeypatch.setattr(import_module("passmuster.stages.release.sign"), "running_packages", lambda: weak)
+    sign(store, judge(store))
+    approve(store)
+    found = audit(store, advisories=osv(tmp_path / "osv.json", "numpy", fixed="0.5"))
+    assert [one.version for one in found.advisories] == ["0.0.1"]
+
+
+def test_nothing_live_is_said(new_store: Callable[..., Store]) -> None:
+    with pytest.raises(NotFoundError, match="nothing is live"):
+        audit(new_store())
+
+
+def test_files_for_ci(live: case.Case, tmp_path: Path) -> None:
+    strict = case.with_policy(live.store, Policy(gates={"accuracy.v1": {"min": 0.99}}))
+    found = audit(strict)
+    written = write_ci_files(
+        "audit", found.checks, junit=tmp_path / "out" / "j.xml", markdown=tmp_path / "m.md", notes=["see | this"]
+    )
+    assert len(written) == 2
+    suite = ElementTree.parse(tmp_path / "out" / "j.xml").getroot()[0]
+    n_failed = sum(check.state in ("failed", "insufficient") for check in found.checks)
+    assert suite.attrib["failures"] == str(n_failed) == str(len(suite.findall("testcase/failure")))
+    assert int(suite.attrib["tests"]) == len(suite.findall("testcase")) == len(found.checks)
+    text = (tmp_path / "m.md").read_text()
+    assert f"{n_failed} of {len(found.checks)} checks do not pass" in text
+    assert "> see \\| this" in text
+    assert len(list(lines_of(found))) == len(found.checks) + 1

@@ -1,0 +1,56 @@
+"""A plan before the test is opened: no look, measured disagreement, and honest words where there are no labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+
+from evaluate_case import Digits, add_model, go_live, make_digits
+from passmuster.cli.release_plan import plan_lines, plan_next
+from passmuster.flows.release_plan import plan_release
+from passmuster.stages.evaluate import evaluate
+from passmuster.stages.evaluate.draft import Scope
+from passmuster.store.schema import seal_openings
+from passmuster.store.store import Store
+
+QUICK = Scope(n_corrupted=5, n_fit=50, n_classes_left_out=1, n_resamples=20)
+
+
+@pytest.fixture
+def digits(new_store: Callable[..., Store]) -> Digits:
+    return make_digits(new_store("image"))
+
+
+def test_it_is_no_look_and_measures_how_often_the_two_differ(digits: Digits) -> None:
+    old, new = add_model(digits, n_fit=60), add_model(digits, run="run-2")
+    go_live(digits.store, old)
+    (digits.store.runs_folder / "run-2" / "rungs.json").write_text(
+        json.dumps([{"rung": "pixels.v1", "accuracy": 0.93}])
+    )
+    found = plan_release(digits.store, new.digest)
+    with digits.store.read() as db:
+        assert [row.counted for row in db.execute(select(seal_openings))] == [0]
+    report = evaluate(digits.store, new.digest, scope=QUICK).report
+    section = report.sections["versions"]
+    assert found.prospect.differ == pytest.approx(len(section["changed"]) / section["n"])
+    assert (found.prospect.n, found.prospect.accuracy, found.n_looks) == (200, 0.93, 0.0)
+    assert [forecast.gate for forecast in found.plan.forecasts] == [
+        "accuracy.v1", "non_inferiority.v1", "calibration.v1"
+    ]  # fmt: skip
+    lines = list(plan_lines(found))
+    assert "200 test labels, 0 of 5 looks spent; no label is read" in lines[0]
+    assert any(line.startswith("about ") and "bring SHIP with 80%" in line for line in lines)
+    assert "muster label --for test" in plan_next(found)
+    assert plan_release(digits.store, new.digest).n_looks == 1.0
+
+
+def test_without_labels_it_says_what_would_be_needed(new_store: Callable[..., Store]) -> None:
+    digits = make_digits(new_store("image"), n_labelled=0)
+    new = add_model(digits)
+    found = plan_release(digits.store, new.digest)
+    assert found.prospect.n == 0
+    assert all(forecast.detectable is None for forecast in found.plan.forecasts)
+    assert found.plan.unforeseen == ("accuracy.v1",)  # nothing was cross-validated
