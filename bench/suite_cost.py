@@ -3,8 +3,8 @@
 A model is trained by the commands a user types (Banking77 with the local pretrained encoder; Fashion-MNIST, 10 labels
 per class), then evaluated with every natural fault that the modality has on 1,000 items, behaviour tests, novelty,
 classes, calibration and the page. Counted apart: the seconds in which faults were made (`generation`), and the forward
-passes. Overhead is what is left of the wall clock over the **bare** forward passes: as many items as the suite asked, at the
-speed at which the same bundle answers untouched items in one go, timed before and after in the same process.
+passes. Overhead is what is left of the wall clock over the **bare** forward passes: as many items as the suite asked,
+at the speed at which the same bundle answers untouched items in one go, timed before and after in the same process.
 """
 
 from __future__ import annotations

@@ -1,0 +1,209 @@
+"""How accurate a model is on a batch without labels: three published estimators, and one taught by natural faults.
+
+Published: average confidence; difference of confidences (Guillory et al. 2021, "Predicting with confidence on unseen
+distributions"); average thresholded confidence (Garg et al. 2022, "Leveraging unlabeled data to predict
+out-of-distribution performance"). Each reads one number off the probabilities, and none says how far off it may be.
+
+`BankEstimator` is taught by a bank: batches of the labelled test under natural faults, whose accuracy is known. It
+learns how several such numbers fall together with accuracy, and takes its interval from how wrong it is on faults
+that it was not taught by. None of them sees concept drift: where the inputs stay and their meaning changes, only labels
+tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from passmuster.core.statistics import Interval
+
+N_NEIGHBOURS = 5
+RIDGES = (0.01, 0.1, 1.0, 10.0)
+FEWEST_FAMILIES = 3
+BLOCK = 1_024
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A labelled test as the model answers it: probabilities (n, k), embeddings (n, d), and which are right (n,)."""
+
+    probabilities: np.ndarray
+    embeddings: np.ndarray
+    right: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        return float(np.mean(self.right))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Answers to items of one kind; `family` names the fault, so that its severities are left out together."""
+
+    probabilities: np.ndarray  # (m, k)
+    embeddings: np.ndarray  # (m, d)
+    family: str = ""
+    accuracy: float = math.nan  # where it is known
+
+
+def average_confidence(probabilities: np.ndarray) -> float:
+    """Mean of the largest probability (n, k).
+
+    >>> average_confidence(np.array([[0.9, 0.1], [0.3, 0.7]]))
+    0.8
+    """
+    return float(np.mean(probabilities.max(axis=1)))
+
+
+def difference_of_confidences(reference: Reference, probabilities: np.ndarray) -> float:
+    """The reference's accuracy, less by how much confidence fell (Guillory et al. 2021, equation 4)."""
+    fall = average_confidence(reference.probabilities) - average_confidence(probabilities)
+    return float(np.clip(reference.accuracy - fall, 0, 1))
+
+
+def average_thresholded_confidence(reference: Reference, probabilities: np.ndarray, *, entropy: bool = True) -> float:
+    """Share above the score that as many of the reference lie above as are right (Garg et al. 2022, equation 1).
+
+    The score is the negative entropy, or the largest probability.
+    """
+    score = negative_entropy if entropy else _largest
+    known = np.sort(score(reference.probabilities))
+    n_wrong = round(len(known) * (1 - reference.accuracy))
+    threshold = -math.inf if n_wrong == 0 else known[n_wrong - 1]
+    return float(np.mean(score(probabilities) > threshold))
+
+
+def negative_entropy(p: np.ndarray) -> np.ndarray:
+    """``sum p log p`` of each row, in nats."""
+    return np.asarray((p * np.log(np.maximum(p, 1e-12))).sum(axis=1))
+
+
+def _largest(p: np.ndarray) -> np.ndarray:
+    return np.asarray(p.max(axis=1))
+
+
+@dataclass(frozen=True)
+class BankEstimator:
+    """What was learnt of a reference and a bank; `estimate` reads a batch.
+
+    `weights` (f,) turn falls of the features, each divided by its `spread`, into a fall of accuracy. `factor` times the
+    scale of a batch is the half-width that covers as many held-out faults as the level says.
+    """
+
+    reference: Reference
+    weights: np.ndarray
+    spread: np.ndarray
+    at_reference: np.ndarray
+    factor: float
+    level: float
+
+    def estimate(self, batch: Batch) -> Interval:
+        """Accuracy of a batch of the same model's answers, with an interval of `level`."""
+        falls = self.at_reference - features(self.reference, batch)
+        value = _bounded(self.reference.accuracy - float(falls / self.spread @ self.weights), batch)
+        half = self.factor * scale(self.reference, falls, value, len(batch.probabilities))
+        low, high = max(0.0, value - half), min(1.0, value + half)
+        return Interval(value, low, high, len(batch.probabilities), "label-free, faults held out", self.level)
+
+
+def teach(reference: Reference, bank: Sequence[Batch], *, level: float = 0.9) -> BankEstimator:
+    """Learn from batches of known accuracy how accuracy falls with what can be seen.
+
+    Ridge regression without a constant (no fall of what is seen, no fall of accuracy). Its strength, and the interval's
+    factor, come from leaving one fault out after the other, all of its severities together; the factor is the
+    conformal quantile over faults (Vovk et al. 2005), each fault weighing the same.
+
+    Raises
+    ------
+    ValueError
+        With fewer than three faults there is nothing to hold out.
+    """
+    families = np.array([batch.family for batch in bank])
+    names = sorted(set(families))
+    if len(names) < FEWEST_FAMILIES:
+        raise ValueError(f"{len(names)} faults in the bank; at least {FEWEST_FAMILIES} are needed")
+    own = Batch(reference.probabilities, reference.embeddings)
+    at_reference = features(reference, own, leave_self_out=True)
+    falls = np.stack([at_reference - features(reference, batch) for batch in bank])
+    spread = np.maximum(np.sqrt((falls**2).mean(axis=0)), 1e-6)
+    x, y = falls / spread, reference.accuracy - np.array([batch.accuracy for batch in bank])
+    held_out = {ridge: _left_out(x, y, families, ridge) for ridge in RIDGES}
+    ridge = min(RIDGES, key=lambda r: float(np.mean(np.abs(held_out[r] - y))))
+    values = [_bounded(reference.accuracy - fall, batch) for fall, batch in zip(held_out[ridge], bank)]
+    ratios = np.array(
+        [
+            abs(value - batch.accuracy) / scale(reference, fall, value, len(batch.probabilities))
+            for value, batch, fall in zip(values, bank, falls)
+        ]
+    )
+    weight = np.array([1 / (families == family).sum() for family in families])
+    order = np.argsort(ratios)
+    reached = np.cumsum(weight[order]) / (len(names) + 1)  # one more fault is to come
+    factor = float(ratios[order][min(int(np.searchsorted(reached, level)), len(order) - 1)])
+    return BankEstimator(reference, _ridge(x, y, ridge), spread, at_reference, factor, level)
+
+
+def features(reference: Reference, batch: Batch, *, leave_self_out: bool = False) -> np.ndarray:
+    """What falls when accuracy does (6,): confidences three ways, agreement with neighbours, nearness, class shares."""
+    p = batch.probabilities
+    said, near = _neighbours(reference, batch, leave_self_out)
+    shares, usual = p.mean(axis=0), reference.probabilities.mean(axis=0)
+    return np.array(
+        [
+            average_confidence(p),
+            average_thresholded_confidence(reference, p, entropy=True),
+            average_thresholded_confidence(reference, p, entropy=False),
+            said,
+            near,
+            -0.5 * float(np.abs(shares - usual).sum()),
+        ]
+    )
+
+
+def scale(reference: Reference, falls: np.ndarray, value: float, n: int) -> float:
+    """How uncertain an estimate is, up to a factor: chance in both samples, and how far and how disunited all fell."""
+    chance = math.sqrt(0.25 / n + 0.25 / len(reference.right)) / 2
+    published = np.array([falls[0], falls[1], falls[2], reference.accuracy - value])
+    return float(chance + 0.01 + 0.25 * abs(reference.accuracy - value) + 0.5 * published.std())
+
+
+def _neighbours(reference: Reference, batch: Batch, leave_self_out: bool) -> tuple[float, float]:
+    """Mean probability that an item's nearest reference items give to its class, and their mean cosine."""
+    known, new = _units(reference.embeddings), _units(batch.embeddings)
+    said = batch.probabilities.argmax(axis=1)
+    k = min(N_NEIGHBOURS, len(known) - 1)
+    agree, near = np.empty(len(new)), np.empty(len(new))
+    for start in range(0, len(new), BLOCK):
+        cosine = new[start : start + BLOCK] @ known.T
+        rows = np.arange(len(cosine))
+        if leave_self_out:
+            cosine[rows, start + rows] = -np.inf
+        nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        agree[start + rows] = reference.probabilities[nearest, said[start + rows][:, None]].mean(axis=1)
+        near[start + rows] = np.take_along_axis(cosine, nearest, axis=1).mean(axis=1)
+    return float(agree.mean()), float(near.mean())
+
+
+def _units(x: np.ndarray) -> np.ndarray:
+    y = np.asarray(x, dtype=np.float32)
+    return np.asarray(y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-12))
+
+
+def _left_out(x: np.ndarray, y: np.ndarray, families: np.ndarray, ridge: float) -> np.ndarray:
+    found = np.empty(len(y))
+    for family in set(families.tolist()):
+        out = families == family
+        found[out] = x[out] @ _ridge(x[~out], y[~out], ridge)
+    return found
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
+    return np.asarray(np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y))
+
+
+def _bounded(value: float, batch: Batch) -> float:
+    """No worse than guessing one class, no better than 1."""
+    return min(1.0, max(0.5 / batch.probabilities.shape[1], value))
