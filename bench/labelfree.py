@@ -16,7 +16,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch as a model answered it, and what is known of it."""
+    """What was seen of a batch as a model answered it, what is so, and what the peers say."""
 
     batch: Any
     kind: str  # a fault's name, or a domain's
     severity: int
+    peers: dict[str, float]
 
     @property
     def severe(self) -> bool:
@@ -115,8 +116,8 @@ def with_faults(
     known, new = ([*range(half)], [*range(half, 2 * half)])
     reference = reference_of(predictor, test, known)
     faults = names_of(predictor, test, arguments)
-    bank = under_faults(predictor, test, known, faults)
-    batches = under_faults(predictor, test, new, faults)
+    bank = under_faults(predictor, reference, test, known, faults)
+    batches = under_faults(predictor, reference, test, new, faults)
     rows = []
     for fault in faults:
         taught = [seen.batch for seen in bank if seen.kind != fault]
@@ -134,12 +135,14 @@ def with_domains(
     predictor = trained("text", Part(own.items[n_test:], own.labels[n_test:]), folder, arguments)
     places = [*range(n_test)]
     reference = reference_of(predictor, test, places)
-    bank = [seen.batch for seen in under_faults(predictor, test, places, names_of(predictor, test, arguments))]
+    faults = names_of(predictor, test, arguments)
+    bank = [seen.batch for seen in under_faults(predictor, reference, test, places, faults)]
     batches = []
     for target, part in domains.items():
         for start in range(0, len(part.items) if target != source else 0, N_BATCH):
             places = [*range(start, min(start + N_BATCH, len(part.items)))]
-            batches.append(Seen(answered(predictor, part, places, [part.items[i] for i in places]), target, 1))
+            items = [part.items[i] for i in places]
+            batches.append(answered(predictor, reference, part, places, items, target, 1))
     return judged(f"amazon, {source}", DOMAIN, reference, bank, batches)
 
 
@@ -153,14 +156,12 @@ def judged(
     rows = []
     for seen in batches:
         found = estimator.estimate(seen.batch)
-        p = seen.batch.probabilities
         rows.append(
             {
                 "set": name, "of": of, "kind": seen.kind, "severity": seen.severity, "severe": seen.severe,
-                "n": len(p), "reference": reference.accuracy, "accuracy": seen.batch.accuracy,
+                "n": seen.batch.n, "reference": reference.accuracy, "accuracy": seen.batch.accuracy,
                 "estimate": found.value, "low": found.low, "high": found.high,
-                "average_confidence": lf.average_confidence(p), "doc": lf.difference_of_confidences(reference, p),
-                "atc": lf.average_thresholded_confidence(reference, p),
+                **seen.peers,
             }
         )  # fmt: skip
     return rows
@@ -208,7 +209,9 @@ def names_of(predictor: Any, test: Part, arguments: argparse.Namespace) -> list[
     return fit
 
 
-def under_faults(predictor: Any, test: Part, places: Sequence[int], faults: Sequence[str]) -> list[Seen]:
+def under_faults(
+    predictor: Any, reference: Any, test: Part, places: Sequence[int], faults: Sequence[str]
+) -> list[Seen]:
     """The items under each fault and severity; those that a fault leaves alone stay out."""
     found = []
     for fault in faults:
@@ -216,19 +219,29 @@ def under_faults(predictor: Any, test: Part, places: Sequence[int], faults: Sequ
         for severity in range(1, 6):
             after = {i: corrupt(test.items[i], severity, rng_of(fault, i)) for i in places}
             changed = [i for i in places if not same(after[i], test.items[i])]
-            batch = answered(predictor, test, changed, [after[i] for i in changed])
-            found.append(Seen(replace(batch, family=fault), fault, severity))
+            if changed:
+                items = [after[i] for i in changed]
+                found.append(answered(predictor, reference, test, changed, items, fault, severity))
     return found
 
 
-def answered(predictor: Any, part: Part, places: Sequence[int], items: Sequence[Any]) -> Any:
-    """A batch with its accuracy."""
+def answered(
+    predictor: Any, reference: Any, part: Part, places: Sequence[int], items: Sequence[Any], kind: str, severity: int
+) -> Seen:
+    """A batch, what can be seen of it and its accuracy."""
     from passmuster.runtime.guard import softmax
-    from passmuster.signals.label_free import Batch
+    from passmuster.signals import label_free as lf
 
     embeddings, logits = predictor.embed(items)
     right = np.array(predictor.labels(logits), dtype=object) == part.labels[list(places)].astype(object)
-    return Batch(softmax(logits.astype(np.float64)), embeddings, "", float(right.mean()))
+    p = softmax(logits.astype(np.float64))
+    peers = {
+        "average_confidence": lf.average_confidence(p),
+        "doc": lf.difference_of_confidences(reference, p),
+        "atc": lf.average_thresholded_confidence(reference, p),
+    }
+    seen = lf.observe(reference, p, embeddings, family=kind, accuracy=float(right.mean()))
+    return Seen(seen, kind, severity, peers)
 
 
 def reference_of(predictor: Any, test: Part, places: Sequence[int]) -> Any:

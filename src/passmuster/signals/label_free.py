@@ -40,13 +40,14 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Answers to items of one kind; `family` names the fault, so that its severities are left out together."""
+class Observation:
+    """What can be seen of a batch of n items (`observe`); `family` names its fault, `accuracy` where it is known."""
 
-    probabilities: np.ndarray  # (m, k)
-    embeddings: np.ndarray  # (m, d)
+    features: np.ndarray  # (6,)
+    n: int
+    n_classes: int
     family: str = ""
-    accuracy: float = math.nan  # where it is known
+    accuracy: float = math.nan
 
 
 def average_confidence(probabilities: np.ndarray) -> float:
@@ -85,6 +86,30 @@ def _largest(p: np.ndarray) -> np.ndarray:
     return np.asarray(p.max(axis=1))
 
 
+def observe(
+    reference: Reference, probabilities: np.ndarray, embeddings: np.ndarray, *, family: str = "",
+    accuracy: float = math.nan,
+) -> Observation:  # fmt: skip
+    """What falls when accuracy does: confidence three ways, agreement with neighbours, nearness, and usual classes.
+
+    `probabilities` (m, k) and `embeddings` (m, d) are the model's answers to a batch. The six are average confidence,
+    thresholded confidence by negative entropy and by the largest probability, the mean probability that the nearest
+    reference items give to an item's class, their mean cosine, and how alike the shares of classes are.
+    """
+    own = embeddings is reference.embeddings
+    said, near = _neighbours(reference, probabilities, embeddings, leave_self_out=own)
+    shares, usual = probabilities.mean(axis=0), reference.probabilities.mean(axis=0)
+    seen = [
+        average_confidence(probabilities),
+        average_thresholded_confidence(reference, probabilities, entropy=True),
+        average_thresholded_confidence(reference, probabilities, entropy=False),
+        said,
+        near,
+        -0.5 * float(np.abs(shares - usual).sum()),
+    ]
+    return Observation(np.array(seen), len(probabilities), probabilities.shape[1], family, accuracy)
+
+
 @dataclass(frozen=True)
 class BankEstimator:
     """What was learnt of a reference and a bank; `estimate` reads a batch.
@@ -93,23 +118,24 @@ class BankEstimator:
     scale of a batch is the half-width that covers as many held-out faults as the level says.
     """
 
-    reference: Reference
+    accuracy: float
+    n_reference: int
     weights: np.ndarray
     spread: np.ndarray
     at_reference: np.ndarray
     factor: float
     level: float
 
-    def estimate(self, batch: Batch) -> Interval:
+    def estimate(self, seen: Observation) -> Interval:
         """Accuracy of a batch of the same model's answers, with an interval of `level`."""
-        falls = self.at_reference - features(self.reference, batch)
-        value = _bounded(self.reference.accuracy - float(falls / self.spread @ self.weights), batch)
-        half = self.factor * scale(self.reference, falls, value, len(batch.probabilities))
+        falls = self.at_reference - seen.features
+        value = _bounded(self.accuracy - float(falls / self.spread @ self.weights), seen.n_classes)
+        half = self.factor * scale(falls, self.accuracy - value, seen.n, self.n_reference)
         low, high = max(0.0, value - half), min(1.0, value + half)
-        return Interval(value, low, high, len(batch.probabilities), "label-free, faults held out", self.level)
+        return Interval(value, low, high, seen.n, "label-free, faults held out", self.level)
 
 
-def teach(reference: Reference, bank: Sequence[Batch], *, level: float = 0.9) -> BankEstimator:
+def teach(reference: Reference, bank: Sequence[Observation], *, level: float = 0.9) -> BankEstimator:
     """Learn from batches of known accuracy how accuracy falls with what can be seen.
 
     Ridge regression without a constant (no fall of what is seen, no fall of accuracy). Its strength, and the interval's
@@ -121,59 +147,43 @@ def teach(reference: Reference, bank: Sequence[Batch], *, level: float = 0.9) ->
     ValueError
         With fewer than three faults there is nothing to hold out.
     """
-    families = np.array([batch.family for batch in bank])
-    names = sorted(set(families))
+    families = np.array([seen.family for seen in bank])
+    names = sorted(set(families.tolist()))
     if len(names) < FEWEST_FAMILIES:
         raise ValueError(f"{len(names)} faults in the bank; at least {FEWEST_FAMILIES} are needed")
-    own = Batch(reference.probabilities, reference.embeddings)
-    at_reference = features(reference, own, leave_self_out=True)
-    falls = np.stack([at_reference - features(reference, batch) for batch in bank])
+    at_reference = observe(reference, reference.probabilities, reference.embeddings).features
+    falls = np.stack([at_reference - seen.features for seen in bank])
     spread = np.maximum(np.sqrt((falls**2).mean(axis=0)), 1e-6)
-    x, y = falls / spread, reference.accuracy - np.array([batch.accuracy for batch in bank])
+    x, y = falls / spread, reference.accuracy - np.array([seen.accuracy for seen in bank])
     held_out = {ridge: _left_out(x, y, families, ridge) for ridge in RIDGES}
     ridge = min(RIDGES, key=lambda r: float(np.mean(np.abs(held_out[r] - y))))
-    values = [_bounded(reference.accuracy - fall, batch) for fall, batch in zip(held_out[ridge], bank)]
+    values = [_bounded(reference.accuracy - fall, seen.n_classes) for fall, seen in zip(held_out[ridge], bank)]
+    n = len(reference.right)
     ratios = np.array(
         [
-            abs(value - batch.accuracy) / scale(reference, fall, value, len(batch.probabilities))
-            for value, batch, fall in zip(values, bank, falls)
+            abs(value - seen.accuracy) / scale(fall, reference.accuracy - value, seen.n, n)
+            for value, seen, fall in zip(values, bank, falls)
         ]
     )
     weight = np.array([1 / (families == family).sum() for family in families])
     order = np.argsort(ratios)
     reached = np.cumsum(weight[order]) / (len(names) + 1)  # one more fault is to come
     factor = float(ratios[order][min(int(np.searchsorted(reached, level)), len(order) - 1)])
-    return BankEstimator(reference, _ridge(x, y, ridge), spread, at_reference, factor, level)
+    return BankEstimator(reference.accuracy, n, _ridge(x, y, ridge), spread, at_reference, factor, level)
 
 
-def features(reference: Reference, batch: Batch, *, leave_self_out: bool = False) -> np.ndarray:
-    """What falls when accuracy does (6,): confidences three ways, agreement with neighbours, nearness, class shares."""
-    p = batch.probabilities
-    said, near = _neighbours(reference, batch, leave_self_out)
-    shares, usual = p.mean(axis=0), reference.probabilities.mean(axis=0)
-    return np.array(
-        [
-            average_confidence(p),
-            average_thresholded_confidence(reference, p, entropy=True),
-            average_thresholded_confidence(reference, p, entropy=False),
-            said,
-            near,
-            -0.5 * float(np.abs(shares - usual).sum()),
-        ]
-    )
+def scale(falls: np.ndarray, fall: float, n: int, n_reference: int) -> float:
+    """How uncertain an estimated `fall` is, up to a factor: chance in both samples, how far, and how disunited."""
+    chance = math.sqrt(0.25 / n + 0.25 / n_reference) / 2
+    return float(chance + 0.01 + 0.25 * abs(fall) + 0.5 * np.std([*falls[:3], fall]))
 
 
-def scale(reference: Reference, falls: np.ndarray, value: float, n: int) -> float:
-    """How uncertain an estimate is, up to a factor: chance in both samples, and how far and how disunited all fell."""
-    chance = math.sqrt(0.25 / n + 0.25 / len(reference.right)) / 2
-    published = np.array([falls[0], falls[1], falls[2], reference.accuracy - value])
-    return float(chance + 0.01 + 0.25 * abs(reference.accuracy - value) + 0.5 * published.std())
-
-
-def _neighbours(reference: Reference, batch: Batch, leave_self_out: bool) -> tuple[float, float]:
+def _neighbours(
+    reference: Reference, probabilities: np.ndarray, embeddings: np.ndarray, *, leave_self_out: bool
+) -> tuple[float, float]:
     """Mean probability that an item's nearest reference items give to its class, and their mean cosine."""
-    known, new = _units(reference.embeddings), _units(batch.embeddings)
-    said = batch.probabilities.argmax(axis=1)
+    known, new = _units(reference.embeddings), _units(embeddings)
+    said = probabilities.argmax(axis=1)
     k = min(N_NEIGHBOURS, len(known) - 1)
     agree, near = np.empty(len(new)), np.empty(len(new))
     for start in range(0, len(new), BLOCK):
@@ -204,6 +214,6 @@ def _ridge(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
     return np.asarray(np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y))
 
 
-def _bounded(value: float, batch: Batch) -> float:
-    """No worse than guessing one class, no better than 1."""
-    return min(1.0, max(0.5 / batch.probabilities.shape[1], value))
+def _bounded(value: float, n_classes: int) -> float:
+    """No worse than half of guessing, no better than 1."""
+    return min(1.0, max(0.5 / n_classes, value))
