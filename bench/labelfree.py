@@ -116,7 +116,7 @@ def with_faults(
     known, new = ([*range(half)], [*range(half, 2 * half)])
     reference = reference_of(predictor, test, known)
     faults = names_of(predictor, test, arguments)
-    bank = under_faults(predictor, reference, test, known, faults)
+    bank = under_faults(predictor, reference, test, known, faults, are_copies=True)
     batches = under_faults(predictor, reference, test, new, faults)
     rows = []
     for fault in faults:
@@ -136,7 +136,7 @@ def with_domains(
     places = [*range(n_test)]
     reference = reference_of(predictor, test, places)
     faults = names_of(predictor, test, arguments)
-    bank = [seen.batch for seen in under_faults(predictor, reference, test, places, faults)]
+    bank = [seen.batch for seen in under_faults(predictor, reference, test, places, faults, are_copies=True)]
     batches = []
     for target, part in domains.items():
         for start in range(0, len(part.items) if target != source else 0, N_BATCH):
@@ -210,9 +210,18 @@ def names_of(predictor: Any, test: Part, arguments: argparse.Namespace) -> list[
 
 
 def under_faults(
-    predictor: Any, reference: Any, test: Part, places: Sequence[int], faults: Sequence[str]
+    predictor: Any,
+    reference: Any,
+    test: Part,
+    places: Sequence[int],
+    faults: Sequence[str],
+    *,
+    are_copies: bool = False,
 ) -> list[Seen]:
-    """The items under each fault and severity; those that a fault leaves alone stay out."""
+    """The items under each fault and severity; those that a fault leaves alone stay out.
+
+    `are_copies`: the items are the reference's own, from the first on.
+    """
     found = []
     for fault in faults:
         corrupt = predictor.modality.corruptions[fault]
@@ -221,12 +230,22 @@ def under_faults(
             changed = [i for i in places if not same(after[i], test.items[i])]
             if changed:
                 items = [after[i] for i in changed]
-                found.append(answered(predictor, reference, test, changed, items, fault, severity))
+                found.append(
+                    answered(predictor, reference, test, changed, items, fault, severity, are_copies=are_copies)
+                )
     return found
 
 
 def answered(
-    predictor: Any, reference: Any, part: Part, places: Sequence[int], items: Sequence[Any], kind: str, severity: int
+    predictor: Any,
+    reference: Any,
+    part: Part,
+    places: Sequence[int],
+    items: Sequence[Any],
+    kind: str,
+    severity: int,
+    *,
+    are_copies: bool = False,
 ) -> Seen:
     """A batch, what can be seen of it and its accuracy."""
     from passmuster.runtime.guard import softmax
@@ -240,7 +259,8 @@ def answered(
         "doc": lf.difference_of_confidences(reference, p),
         "atc": lf.average_thresholded_confidence(reference, p),
     }
-    seen = lf.observe(reference, p, embeddings, family=kind, accuracy=float(right.mean()))
+    copies = np.array(places) if are_copies else None
+    seen = lf.observe(reference, p, embeddings, family=kind, accuracy=float(right.mean()), copies_of=copies)
     return Seen(seen, kind, severity, peers)
 
 

@@ -88,16 +88,16 @@ def _largest(p: np.ndarray) -> np.ndarray:
 
 def observe(
     reference: Reference, probabilities: np.ndarray, embeddings: np.ndarray, *, family: str = "",
-    accuracy: float = math.nan,
+    accuracy: float = math.nan, copies_of: np.ndarray | None = None,
 ) -> Observation:  # fmt: skip
     """What falls when accuracy does: confidence three ways, agreement with neighbours, nearness, and usual classes.
 
     `probabilities` (m, k) and `embeddings` (m, d) are the model's answers to a batch. The six are average confidence,
     thresholded confidence by negative entropy and by the largest probability, the mean probability that the nearest
-    reference items give to an item's class, their mean cosine, and how alike the shares of classes are.
+    reference items give to an item's class, their mean cosine, and how alike the shares of classes are. For a bank,
+    `copies_of` (m,) are the positions of the reference items that were spoilt: an item's original is no neighbour of it.
     """
-    own = embeddings is reference.embeddings
-    said, near = _neighbours(reference, probabilities, embeddings, leave_self_out=own)
+    said, near = _neighbours(reference, probabilities, embeddings, copies_of)
     shares, usual = probabilities.mean(axis=0), reference.probabilities.mean(axis=0)
     seen = [
         average_confidence(probabilities),
@@ -151,14 +151,15 @@ def teach(reference: Reference, bank: Sequence[Observation], *, level: float = 0
     names = sorted(set(families.tolist()))
     if len(names) < FEWEST_FAMILIES:
         raise ValueError(f"{len(names)} faults in the bank; at least {FEWEST_FAMILIES} are needed")
-    at_reference = observe(reference, reference.probabilities, reference.embeddings).features
+    n = len(reference.right)
+    itself = observe(reference, reference.probabilities, reference.embeddings, copies_of=np.arange(n))
+    at_reference = itself.features
     falls = np.stack([at_reference - seen.features for seen in bank])
     spread = np.maximum(np.sqrt((falls**2).mean(axis=0)), 1e-6)
     x, y = falls / spread, reference.accuracy - np.array([seen.accuracy for seen in bank])
     held_out = {ridge: _left_out(x, y, families, ridge) for ridge in RIDGES}
     ridge = min(RIDGES, key=lambda r: float(np.mean(np.abs(held_out[r] - y))))
     values = [_bounded(reference.accuracy - fall, seen.n_classes) for fall, seen in zip(held_out[ridge], bank)]
-    n = len(reference.right)
     ratios = np.array(
         [
             abs(value - seen.accuracy) / scale(fall, reference.accuracy - value, seen.n, n)
@@ -179,7 +180,7 @@ def scale(falls: np.ndarray, fall: float, n: int, n_reference: int) -> float:
 
 
 def _neighbours(
-    reference: Reference, probabilities: np.ndarray, embeddings: np.ndarray, *, leave_self_out: bool
+    reference: Reference, probabilities: np.ndarray, embeddings: np.ndarray, copies_of: np.ndarray | None
 ) -> tuple[float, float]:
     """Mean probability that an item's nearest reference items give to its class, and their mean cosine."""
     known, new = _units(reference.embeddings), _units(embeddings)
@@ -189,8 +190,8 @@ def _neighbours(
     for start in range(0, len(new), BLOCK):
         cosine = new[start : start + BLOCK] @ known.T
         rows = np.arange(len(cosine))
-        if leave_self_out:
-            cosine[rows, start + rows] = -np.inf
+        if copies_of is not None:
+            cosine[rows, copies_of[start + rows]] = -np.inf
         nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
         agree[start + rows] = reference.probabilities[nearest, said[start + rows][:, None]].mean(axis=1)
         near[start + rows] = np.take_along_axis(cosine, nearest, axis=1).mean(axis=1)
