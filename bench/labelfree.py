@@ -177,7 +177,7 @@ def trained(modality: str, train: Part, folder: Path, arguments: argparse.Namesp
     project = folder / "project"
     muster(folder, "init", str(project), "--modality", modality)
     muster(project, "add", *words)
-    muster(project, "train", "--time", "40s" if arguments.quick else "3m", "--seed", str(arguments.seed))
+    muster(project, "train", "--time", "3m" if arguments.quick else "4m", "--seed", str(arguments.seed))
     return Predictor(open_bundle(next((project / ".muster" / "bundles").iterdir())))
 
 

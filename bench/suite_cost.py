@@ -67,7 +67,7 @@ def measure(
     words = prepare(scratch, data, small)
     muster(scratch, "init", str(folder), "--modality", name.removesuffix("s"))
     muster(folder, "add", *words)
-    trained, _, _ = muster(folder, "train", "--time", "60s" if small > 1 else "4m")
+    trained, _, _ = muster(folder, "train", "--time", "3m" if small > 1 else "4m")
     store = Store.open(folder)
     assert read_config(folder) == store.config
     bundle = next((store.root / "bundles").iterdir())

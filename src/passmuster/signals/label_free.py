@@ -17,11 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import nnls
 
 from passmuster.core.statistics import Interval
 
 N_NEIGHBOURS = 5
-RIDGES = (0.01, 0.1, 1.0, 10.0)
+RIDGES = (1.0, 3.0, 10.0, 30.0)
 FEWEST_FAMILIES = 3
 BLOCK = 1_024
 
@@ -95,7 +96,7 @@ def observe(
     `probabilities` (m, k) and `embeddings` (m, d) are the model's answers to a batch. The six are average confidence,
     thresholded confidence by negative entropy and by the largest probability, the mean probability that the nearest
     reference items give to an item's class, their mean cosine, and how alike the shares of classes are. For a bank,
-    `copies_of` (m,) are the positions of the reference items that were spoilt: an item's original is no neighbour of it.
+    `copies_of` (m,) are the reference items that were spoilt: an item's own original is not its neighbour.
     """
     said, near = _neighbours(reference, probabilities, embeddings, copies_of)
     shares, usual = probabilities.mean(axis=0), reference.probabilities.mean(axis=0)
@@ -138,7 +139,8 @@ class BankEstimator:
 def teach(reference: Reference, bank: Sequence[Observation], *, level: float = 0.9) -> BankEstimator:
     """Learn from batches of known accuracy how accuracy falls with what can be seen.
 
-    Ridge regression without a constant (no fall of what is seen, no fall of accuracy). Its strength, and the interval's
+    Ridge regression without a constant (no fall of what is seen, no fall of accuracy) and with weights that are not
+    negative (it extrapolates more soberly: docs/log.md). Its strength, and the interval's
     factor, come from leaving one fault out after the other, all of its severities together; the factor is the
     conformal quantile over faults (Vovk et al. 2005), each fault weighing the same.
 
@@ -212,7 +214,10 @@ def _left_out(x: np.ndarray, y: np.ndarray, families: np.ndarray, ridge: float) 
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
-    return np.asarray(np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y))
+    """Ridge regression whose weights are not negative: where what is seen falls, accuracy is not taken to rise."""
+    n = x.shape[1]
+    rows, values = np.vstack([x, math.sqrt(ridge) * np.eye(n)]), np.concatenate([y, np.zeros(n)])
+    return np.asarray(nnls(rows, values)[0])
 
 
 def _bounded(value: float, n_classes: int) -> float:
