@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
+from scipy.stats import norm
 
 from passmuster.core.statistics import Interval
 
@@ -131,7 +132,8 @@ class BankEstimator:
         """Accuracy of a batch of the same model's answers, with an interval of `level`."""
         falls = self.at_reference - seen.features
         value = _bounded(self.accuracy - float(falls / self.spread @ self.weights), seen.n_classes)
-        half = self.factor * scale(falls, self.accuracy - value, seen.n, self.n_reference)
+        chance = math.sqrt(value * (1 - value) / seen.n + self.accuracy * (1 - self.accuracy) / self.n_reference)
+        half = math.hypot(self.factor * scale(falls, self.accuracy - value), norm.isf((1 - self.level) / 2) * chance)
         low, high = max(0.0, value - half), min(1.0, value + half)
         return Interval(value, low, high, seen.n, "label-free, faults held out", self.level)
 
@@ -142,7 +144,8 @@ def teach(reference: Reference, bank: Sequence[Observation], *, level: float = 0
     Ridge regression without a constant (no fall of what is seen, no fall of accuracy) and with weights that are not
     negative (it extrapolates more soberly: docs/log.md). Its strength, and the interval's
     factor, come from leaving one fault out after the other, all of its severities together; the factor is the
-    conformal quantile over faults (Vovk et al. 2005), each fault weighing the same.
+    conformal quantile over faults (Vovk et al. 2005), each fault weighing the same. A bank spoils the reference's own
+    items, so it does not show the chance in drawing others: that is added when a batch is read.
 
     Raises
     ------
@@ -164,7 +167,7 @@ def teach(reference: Reference, bank: Sequence[Observation], *, level: float = 0
     values = [_bounded(reference.accuracy - fall, seen.n_classes) for fall, seen in zip(held_out[ridge], bank)]
     ratios = np.array(
         [
-            abs(value - seen.accuracy) / scale(fall, reference.accuracy - value, seen.n, n)
+            abs(value - seen.accuracy) / scale(fall, reference.accuracy - value)
             for value, seen, fall in zip(values, bank, falls)
         ]
     )
@@ -175,10 +178,9 @@ def teach(reference: Reference, bank: Sequence[Observation], *, level: float = 0
     return BankEstimator(reference.accuracy, n, _ridge(x, y, ridge), spread, at_reference, factor, level)
 
 
-def scale(falls: np.ndarray, fall: float, n: int, n_reference: int) -> float:
-    """How uncertain an estimated `fall` is, up to a factor: chance in both samples, how far, and how disunited."""
-    chance = math.sqrt(0.25 / n + 0.25 / n_reference) / 2
-    return float(chance + 0.01 + 0.25 * abs(fall) + 0.5 * np.std([*falls[:3], fall]))
+def scale(falls: np.ndarray, fall: float) -> float:
+    """How uncertain an estimated `fall` is, up to a factor: how far it is, and how disunited what it rests on."""
+    return float(0.01 + 0.25 * abs(fall) + 0.5 * np.std([*falls[:3], fall]))
 
 
 def _neighbours(
