@@ -173,3 +173,16 @@ def test_unchanged_items_do_not_count_as_survived() -> None:
     assert (found.accuracy["x", 1].value, found.accuracy["x", 1].n) == (0.5, 2)
     assert found.clean_of["x", 1] == 1
     assert found.mean.value == 0.5
+
+
+def test_an_item_is_spoilt_by_its_key_whichever_others_are_tried(digits: Digits) -> None:
+    """Forty items drawn, or all of the test: noise falls on each alike, so shared items are answered alike."""
+    add_model(digits)
+    few, many = (
+        evaluate(digits.store, corruptions=["gaussian_noise.v1"], scope=Scope(n_corrupted=n, n_fit=150)).report
+        for n in (40, 200)
+    )
+    shared = set(few.item_sets["corrupted"])
+    for severity in (3, 5):
+        name = f"corruption=gaussian_noise.v1 severity={severity} broken"
+        assert set(few.item_sets.get(name, ())) == set(many.item_sets.get(name, ())) & shared

@@ -121,10 +121,15 @@ def try_fault(
     """One fault on a block of items: what it changes is asked, once where two severities come to the same."""
     name, corrupt = fault
     before: list[Payload] = list(payloads)
+    items = [evidence.items[int(i)] for i in places]
+    generators = [generator_of(name, item, store.config.train.seed) for item in items]
+    beginnings = [rng.bit_generator.state for rng in generators]  # going back to one is cheaper than seeding again
     for severity in SEVERITIES:
+        for rng, beginning in zip(generators, beginnings):
+            rng.bit_generator.state = beginning
         after = [
-            spoil(name, corrupt, payload, severity, evidence.items[int(i)], store.config.train.seed)
-            for i, payload in zip(places, payloads)
+            spoil(name, corrupt, payload, severity, item, rng)
+            for payload, item, rng in zip(payloads, items, generators)
         ]
         changed = np.array([not same(a, b) for a, b in zip(after, payloads)], dtype=bool)
         fresh = np.array([not same(a, b) for a, b in zip(after, before)], dtype=bool) & changed
@@ -170,9 +175,15 @@ def show(
     tally.spoilt.append(Spoilt(*fault, preview, words, answer == evidence.labels[example]))
 
 
-def spoil(name: str, corrupt: Corruption, payload: Payload, severity: int, item: Item, seed: int) -> Payload:
-    """`payload` under a fault, always the same for an item, a fault and a seed."""
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(item.key.encode())])
+def generator_of(name: str, item: Item, seed: int) -> np.random.Generator:
+    """Chance that is always the same for an item, a fault and a seed."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(item.key.encode())])
+
+
+def spoil(
+    name: str, corrupt: Corruption, payload: Payload, severity: int, item: Item, rng: np.random.Generator
+) -> Payload:
+    """`payload` under a fault; an own fault that fails names the item."""
     try:
         return corrupt(payload, severity, rng)
     except UsageError as error:
