@@ -225,7 +225,8 @@ def schema_of(kind: Any) -> dict[str, Any]:
         properties = {}
         for f in dataclasses.fields(kind):
             properties[f.name] = schema_of(hints[f.name])
-            if allowed := range_of(kind, f.name):
+            allowed = range_of(kind, f.name)
+            if allowed and properties[f.name]["type"] != "object":
                 properties[f.name] |= allowed.as_schema()
             if f.default is not dataclasses.MISSING and not dataclasses.is_dataclass(f.default):
                 properties[f.name]["default"] = to_plain(f.default)

@@ -17,6 +17,7 @@ from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
+from passmuster.runtime.answers import task_of
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.comparisons import (
@@ -26,6 +27,7 @@ from passmuster.stages.evaluate.comparisons import (
     measure_parity,
     measure_versions,
 )
+from passmuster.stages.evaluate.costs import measure_costs, refuse_strange_costs
 from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
 from passmuster.stages.evaluate.faults import measure_faults
 from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence
@@ -81,6 +83,7 @@ def evaluate(
     named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
     if named is not None:
         progress.say(f"{len(named.payloads):,} strange items read, {len(named.problems):,} could not be")
+    refuse_strange_costs(store, predictor.classes, predictor.task)
     evidence = gather_evidence(store, chosen, predictor.classes, predictor.task)
     progress.say(f"test opened for evaluation, look {evidence.look}: {len(evidence.items):,} labelled items")
     rng = np.random.default_rng(store.config.train.seed)
@@ -93,6 +96,7 @@ def evaluate(
     evidence = replace(evidence, weights=reading.weights)
     measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
     measure_classes(draft, evidence, answers)
+    measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
     measure_certainty(draft, evidence, answers)
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
@@ -114,7 +118,8 @@ def foresee(store: Store, bundle: str = "") -> list[str]:
     """What `evaluate` would do, without opening the test; the errors are the same."""
     with store.read() as db:
         chosen = read_bundle(db, bundle)
-    open_checked(store, chosen)
+    loaded = open_checked(store, chosen)
+    refuse_strange_costs(store, loaded.manifest.classes, task_of(loaded.head))
     n = count_evidence(store, chosen)
     incumbent = find_incumbent(store, chosen)
     against = f" and compare with the live bundle {incumbent.digest[:16]}" if incumbent else ""

@@ -9,6 +9,7 @@ import numpy as np
 
 from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, wilson
+from passmuster.stages.evaluate.cost_words import cost_lines
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
 
 UNIT = "\u00a0%"
@@ -64,6 +65,8 @@ def write_summary(
     (good if is_borne_out else bad).extend(sure)
     if evidence.targets is not None:
         (good if is_enough else bad).append(in_part(draft, evidence, metrics))
+    saves, costs = ([said(line, "test") for line in lines] for lines in cost_lines(draft.sections.get("costs")))
+    good, bad = [*saves, *good], [*costs, *bad]
     draft.sections["summary"] = {
         "good": [*good, *good_at(draft, evidence, metrics)] or [said("Nothing that this test shows.", "")],
         "breaks": [*bad, *breaks_at(draft, evidence, answers, metrics)]

@@ -23,6 +23,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.learn.calibration import fit_temperature
 from passmuster.learn.checkpoint import write_atomic
+from passmuster.metrics.costs import refuse_unknown
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
 from passmuster.runtime.bundle import encoder_key, write_bundle
@@ -147,6 +148,7 @@ def import_model(
             progress.say(note)
         if dry_run:
             return result
+        refuse_unknown([*classes, *snapshot.classes], store.config.policy.costs.when)
         run = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         digest, where = write_bundle(
             store.bundles_folder,

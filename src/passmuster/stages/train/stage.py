@@ -24,6 +24,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.meter import Meter, resident_bytes
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Snapshot
+from passmuster.metrics.costs import refuse_unknown
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
 from passmuster.runtime.label_sets import refuse_detector
@@ -110,6 +111,7 @@ def train(
             version = read_snapshot(db, snapshot)
         if version.task == MULTI:
             refuse_detector(store.config.policy.guard)
+        refuse_unknown(version.classes, store.config.policy.costs.when)
         arguments = _arguments(config, version)
         left = unfinished_run(store, arguments)
         before = used_before(store.runs_folder / left) if left else None

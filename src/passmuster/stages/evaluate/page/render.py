@@ -16,6 +16,7 @@ from passmuster.stages.evaluate.faults import Spoilt
 from passmuster.stages.evaluate.novelty import Strange
 from passmuster.stages.evaluate.page import sections
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
+from passmuster.stages.evaluate.page.costs import costs
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
@@ -37,6 +38,7 @@ def render_page(
         part
         for part in (
             masthead(store.config.project.name, report, library),
+            costs(report, library),
             in_words(report, library),
             numbers(report, library),
             sections.versions(report, library),
@@ -136,6 +138,8 @@ def in_words(report: Report, library: Library) -> str:
 
 
 TILES = (
+    ("expected_cost", "", "What an answer costs", "by your own costs, lower is better"),
+    ("cost_difference", "against=live", "More than the live release", "difference of mean costs"),
     ("accuracy", "", "Right answers", "share of test items, right as a whole"),
     ("accuracy", "leakage=clean", "Without copies", "right, where training held no copy"),
     ("item_f1", "", "F1 of an item", "sets of classes that are half right count for something"),
@@ -222,6 +226,12 @@ def method_lines(report: Report) -> Iterator[str]:
     if clustered:
         yield "Items of one person, and copies of one item, are counted and resampled together."
     yield "Calibration error: 15 bins of equal width (Guo et al. 2017). Risk over coverage: Geifman and El-Yaniv 2017."
+    if (report.sections.get("costs") or {}).get("applies"):
+        yield (
+            "Costs: the cheapest answer has the lowest expected cost at the model’s own probabilities (Elkan 2001). "
+            "The interval of a mean cost allows for dear mistakes that were not seen: it is that of a coin between nothing "
+            "and the largest cost. Differences have a bootstrap interval on the same items."
+        )
     if report.incumbent:
         yield "Versions: exact McNemar test, Tango’s interval (1998) for the difference, on the same items."
     yield "Novelty: strange items are the positive class; the false-positive rate is printed under both conventions."
