@@ -11,6 +11,8 @@ import pytest
 from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.core.config import Config, CostsPolicy, render_config
 from passmuster.core.errors import UsageError
+from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import EvaluateResult, Scope, evaluate, foresee
 from passmuster.store.schema import seal_openings
 from passmuster.store.store import Store
@@ -122,3 +124,42 @@ def test_a_withheld_answer_has_its_price(tmp_path: Path) -> None:
     assert found
     assert found.value == pytest.approx(0.25)
     assert report.sections["costs"]["constant"] == "withheld"
+
+
+def test_a_bundle_may_answer_the_cheapest_class(tmp_path: Path, priced: tuple[Digits, EvaluateResult]) -> None:
+    """Served, judged and counted as answered: each answer has the least expected cost, and its own probability."""
+    digits = digits_with(tmp_path / "project", replace(COSTS, answer="cheapest", abstain=0.7))
+    bundle = add_model(digits)
+    predictor = Predictor(open_bundle(digits.store.bundle_folder(bundle.path)))
+    images = [np.uint8(row.reshape(8, 8, 1) * 255) for row in digits.pixels["test"]]
+    logits = predictor.embed(images)[1]
+    found = predictor.predict(images)
+    assert [p.label for p in found] == predictor.labels(logits)
+    matrix = np.array([[cost(a, b) for b in predictor.classes] for a in predictor.classes])
+    unlike = 0
+    for p in found:
+        expected = np.array(p.probabilities) @ matrix
+        place = predictor.classes.index(p.label)
+        assert expected[place] == pytest.approx(expected.min())
+        assert p.probability == p.probabilities[place]
+        assert p.label in p.prediction_set
+        assert ("costly" in p.reasons) == (expected.min() > 0.7)
+        unlike += p.probabilities[place] < max(p.probabilities)
+    assert unlike  # else nothing was tried
+    report = evaluate(digits.store, scope=SMALL).report
+    served, least, likeliest = (
+        report.metric("expected_cost", where) for where in ("", "decision=cheapest", "decision=likeliest")
+    )
+    assert served
+    assert least
+    assert likeliest
+    assert served.value == pytest.approx(least.value)
+    assert served.value != likeliest.value
+    told = report.sections["answers"]
+    said = [report.classes[i] for i in told["predicted"]]
+    assert said == [p.label for key in told["keys"] for p in [dict(zip(keys_of(digits), found, strict=True))[key]]]
+    assert not any("cheapest, not the likeliest" in line["text"] for line in report.sections["summary"]["breaks"])
+
+
+def keys_of(digits: Digits) -> list[str]:
+    return [item.key for item in digits.items["test"]]

@@ -15,7 +15,7 @@ import numpy as np
 
 from passmuster.core.config import GuardPolicy
 from passmuster.metrics.novelty import detectors
-from passmuster.runtime.answers import DECIDE_AT, answers_of, softmax
+from passmuster.runtime.answers import DECIDE_AT, Prices, answers_of, softmax
 
 DETECTOR_PREFIX = "detector."
 GUARD_ARRAYS = ("detector_name", "novelty_threshold", "set_threshold")  # without these nothing can be judged
@@ -102,15 +102,17 @@ def apply_guard(
     policy: GuardPolicy,
     *,
     degraded: bool = False,
+    prices: Prices | None = None,
 ) -> Guarded:
     """Judge answers: probabilities, novelty, prediction sets and the reasons to withhold.
 
     Reasons are ``"novel"``, ``"low_confidence"`` (below ``policy.min_confidence``) and, while `degraded`,
-    ``"degraded"`` (below ``policy.degraded_min_confidence``); both thresholds are of the whole answer being right. A
-    set always holds what is answered: the most probable label, or, of a guard with ``decide_at``, every class said.
+    ``"degraded"`` (below ``policy.degraded_min_confidence``); both thresholds are of the whole answer being right. With
+    `prices` the cheapest class is answered, and ``"costly"`` says that withholding costs less than any. A set always
+    holds what is answered: the label, or, of a guard with ``decide_at``, every class said.
     """
     broken = ~np.isfinite(logits).all(axis=1)
-    answers = answers_of(np.where(broken[:, None], 0.0, logits), guard.get(DECIDE_AT))
+    answers = answers_of(np.where(broken[:, None], 0.0, logits), guard.get(DECIDE_AT), prices)
     probabilities, said, best = answers.probabilities, answers.said, answers.sure
     if not len(probabilities):
         return Guarded(probabilities, said, best, np.zeros(0), np.zeros(0, bool), said, ())
@@ -127,7 +129,8 @@ def apply_guard(
     sets = (1.0 - probabilities <= float(guard["set_threshold"]) + 1e-12) | said
     if DECIDE_AT not in guard:
         sets |= probabilities == best[:, None]
-    named = (("novel", novel), ("low_confidence", low), ("degraded", unsure))
+    dear = np.zeros(len(best), bool) if prices is None else prices.too_dear(probabilities)
+    named = (("novel", novel), ("low_confidence", low), ("degraded", unsure), ("costly", dear))
     reasons = tuple(tuple(name for name, mask in named if mask[i]) for i in range(len(best)))
     return Guarded(probabilities, said, best, novelty, novel, sets, reasons)
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from passmuster.core.config import GuardPolicy
+from passmuster.core.config import CostsPolicy, GuardPolicy
 from passmuster.core.errors import UsageError
 from passmuster.metrics.novelty import detectors
 from passmuster.runtime.answers import DECIDE_AT, class_probabilities
@@ -32,6 +32,22 @@ def refuse_detector(policy: GuardPolicy) -> None:
             "guard.novelty", "this novelty detector is for single-label tasks: classes of a multi-label one do not "
             "exclude each other", value=policy.novelty, limit=", ".join(able), where="policy.guard.novelty",
             next=f'set policy.guard.novelty = "{able[0]}" in muster.toml',
+        )  # fmt: skip
+
+
+def refuse_cheapest(policy: CostsPolicy) -> None:
+    """Refuse to answer by costs, which are of one class taken for another, where answers are sets.
+
+    Raises
+    ------
+    UsageError
+        ``costs.multi_label``.
+    """
+    if policy.answer == "cheapest":
+        raise UsageError(
+            "costs.multi_label", "costs are of one class taken for another, and answers are sets of classes here",
+            value=policy.answer, limit="likeliest", where="policy.costs.answer",
+            next='set policy.costs.answer = "likeliest" in muster.toml',
         )  # fmt: skip
 
 

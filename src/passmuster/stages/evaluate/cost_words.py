@@ -13,12 +13,12 @@ WAYS = {
 SWITCH = 'set answer = "cheapest" in [policy.costs] and train again'
 
 
-def amount(value: float, unit: str) -> str:
+def amount(value: float, unit: str, digits: int = 3) -> str:
     """
     >>> amount(0.21349, "EUR"), amount(1234.5, "")
     ('0.213 EUR', '1,230')
     """
-    rounded = float(f"{value:.3g}")
+    rounded = float(f"{value:.{digits}g}")
     return f"{rounded:,g}\u00a0{unit}" if unit else f"{rounded:,g}"
 
 
@@ -28,7 +28,7 @@ def spread(found: Mapping[str, Any], unit: str) -> str:
     >>> spread({"value": 0.5, "low": 0.25, "high": 1.0, "n": 40}, "EUR")
     '0.5\\xa0EUR (0.25 to 1\\xa0EUR, 40 items)'
     """
-    low, high = amount(found["low"], ""), amount(found["high"], unit)
+    low, high = amount(found["low"], "", 2), amount(found["high"], unit, 2)
     return f"{amount(found['value'], unit)} ({low} to {high}, {found['n']:,} items)"
 
 

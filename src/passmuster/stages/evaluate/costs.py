@@ -26,7 +26,7 @@ from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
 BY_COST = "costly"  # the reason of an answer that is withheld because that is cheaper than any class
-MISTAKES_SHOWN = 10
+MISTAKES_SHOWN = 6
 OF_SETS = (
     "Costs are stated for one class taken for another. Here an item carries a set of classes, so that they do not "
     "apply; item_f1 and the classes' own numbers say how wrong answers are."

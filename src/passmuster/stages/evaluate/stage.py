@@ -88,7 +88,7 @@ def evaluate(
     progress.say(f"test opened for evaluation, look {evidence.look}: {len(evidence.items):,} labelled items")
     rng = np.random.default_rng(store.config.train.seed)
     answers = ask(store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle")
-    if answers.said is not None:
+    if answers.said is not None or predictor.prices is not None:  # what is said is not the likeliest class alone
         answers = replace(answers, numbers=evidence.number(p.label for p in answers.predictions))
 
     draft = Draft()

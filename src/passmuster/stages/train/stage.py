@@ -27,7 +27,7 @@ from passmuster.core.records import Bundle, Snapshot
 from passmuster.metrics.costs import refuse_unknown
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
-from passmuster.runtime.label_sets import refuse_detector
+from passmuster.runtime.label_sets import refuse_cheapest, refuse_detector
 from passmuster.stages.train.account import Account, used_before
 from passmuster.stages.train.failures import accounted, closing, disk_errors, memory_errors, refuse_spent
 from passmuster.stages.train.finish import finish
@@ -111,6 +111,7 @@ def train(
             version = read_snapshot(db, snapshot)
         if version.task == MULTI:
             refuse_detector(store.config.policy.guard)
+            refuse_cheapest(store.config.policy.costs)
         refuse_unknown(version.classes, store.config.policy.costs.when)
         arguments = _arguments(config, version)
         left = unfinished_run(store, arguments)

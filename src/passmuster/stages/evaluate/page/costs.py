@@ -24,13 +24,13 @@ def costs(report: Report, library: Library) -> str:
         rows += way_row(found, unit, library, title="The live release")
     served = section["decisions"][0]["cost"]
     withheld = (
-        f"A withheld answer costs {amount(section['abstain'], unit)}. "
+        f"A withheld answer costs {amount(section['abstain'], unit)}."
         if section["abstain"]
-        else "What a withheld answer costs is not stated; it counts as what it would have said. "
+        else "What a withheld answer costs is not stated; it counts as what it would have said."
     )
     return f"""<section><h2>What an answer costs</h2>
 <p class="lead">By your own costs, an answer costs {library.link("test", escape(spread(served, unit)))} on average; at
-most {amount(section["largest"], unit)}. {withheld}Bars are drawn from nothing to the most that an answer can cost.</p>
+most {amount(section["largest"], unit)}. {withheld}</p>
 <div class="scroll"><table class="classes"><thead><tr><th scope="col">Way of answering</th>
 <th scope="col">Mean cost</th><th scope="col">This model costs</th></tr></thead><tbody>{rows}</tbody></table></div>
 {mistakes(section, library)}</section>"""

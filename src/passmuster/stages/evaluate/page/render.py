@@ -229,8 +229,8 @@ def method_lines(report: Report) -> Iterator[str]:
     if (report.sections.get("costs") or {}).get("applies"):
         yield (
             "Costs: the cheapest answer has the lowest expected cost at the model’s own probabilities (Elkan 2001). "
-            "The interval of a mean cost allows for dear mistakes that were not seen: it is that of a coin between nothing "
-            "and the largest cost. Differences have a bootstrap interval on the same items."
+            "The interval of a mean cost allows for dear mistakes that were not seen: it is that of a coin between "
+            "nothing and the largest cost. Differences have a bootstrap interval on the same items."
         )
     if report.incumbent:
         yield "Versions: exact McNemar test, Tango’s interval (1998) for the difference, on the same items."
