@@ -145,15 +145,19 @@ TILES = (
     ("item_f1", "", "F1 of an item", "sets of classes that are half right count for something"),
     ("micro_f1", "", "Micro-F1", "every yes counts the same"),
     ("macro_f1", "", "Macro-F1", "every class counts the same"),
+    ("macro_accuracy", "", "Macro accuracy", "found, every class counts the same"),
     ("hamming_loss", "", "Wrong decisions", "of all items and classes (Hamming loss), lower is better"),
     ("ranking_precision", "", "Ranking precision", "true classes among those ranked as high"),
     ("accuracy_difference", "", "Against the live release", "difference of right answers"),
     ("negative_flip_rate", "", "Became wrong", "right in the live release, wrong now"),
     ("ece", "", "Calibration error", "mean gap between sure and right"),
+    ("ece_equal_mass", "", "Calibration error, equal bins", "bins that hold as many items each"),
+    ("ece_classwise", "", "Calibration error by class", "each class’s own probability, mean over classes"),
     ("abstention_rate", "", "Withheld", "answers not given"),
     ("accuracy_answered", "", "Right when answering", "among answers given"),
     ("accuracy_under_faults", "", "Under natural faults", "mean over faults and severities"),
     ("aurc", "", "Risk over coverage", "area under the curve, lower is better"),
+    ("augrc", "", "Undetected errors", "mean share over coverages (AUGRC), lower is better"),
     ("nll", "", "Log loss", "nats, lower is better"),
     ("brier", "", "Brier score", "squared distance from the truth, lower is better"),
 )
@@ -225,7 +229,10 @@ def method_lines(report: Report) -> Iterator[str]:
         yield "Test labels carry weights, because some items were asked for more often; shares are Hájek’s (1971)."
     if clustered:
         yield "Items of one person, and copies of one item, are counted and resampled together."
-    yield "Calibration error: 15 bins of equal width (Guo et al. 2017). Risk over coverage: Geifman and El-Yaniv 2017."
+    yield (
+        "Calibration error: 15 bins of equal width (Guo et al. 2017), of equal mass (Nixon et al. 2019), and by class "
+        "(Kull et al. 2019). Risk over coverage: Geifman and El-Yaniv 2017; undetected errors: Traub et al. 2024."
+    )
     if (report.sections.get("costs") or {}).get("applies"):
         yield (
             "Costs: the cheapest answer has the lowest expected cost at the model’s own probabilities (Elkan 2001). "
