@@ -72,6 +72,7 @@ class GuardPolicy:
     novelty: str = "knn.v1"
     novelty_rate: Annotated[float, OPEN_RATE] = 0.01  # share of ordinary items that may be called novel
     min_confidence: Annotated[float, RATE] = 0.0  # abstain below this probability
+    sets: str = "lac.v1"  # how prediction sets are made
     set_coverage: Annotated[float, OPEN_RATE] = 0.9  # of conformal prediction sets
     degraded_min_confidence: Annotated[float, RATE] = 0.9  # while degraded or provisional
 

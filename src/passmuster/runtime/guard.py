@@ -1,8 +1,8 @@
 """The guard: when an answer is withheld, and which labels remain possible. Thresholds come from data, at given rates.
 
 Novelty: an item is novel when its score lies above the conformal quantile of held-out unlabelled items (Bates et al.
-2023, "Testing for outliers with conformal p-values"). Prediction sets: least ambiguous set-valued classifiers on
-out-of-fold probabilities (Sadinle, Lei and Wasserman 2019).
+2023, "Testing for outliers with conformal p-values"). Prediction sets: split conformal (`passmuster.metrics.conformal`)
+on out-of-fold logits, by heads that did not learn from the label in question.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.config import GuardPolicy
+from passmuster.metrics.conformal import calibrate_sets, set_methods, sets_of, uniform_of
 from passmuster.metrics.novelty import detectors
 from passmuster.runtime.answers import DECIDE_AT, Prices, answers_of, softmax
 
-DETECTOR_PREFIX = "detector."
+DETECTOR_PREFIX, SETS_PREFIX = "detector.", "sets."
+SET_METHOD, FIRST_METHOD = "set_method", "lac.v1"  # bundles without the name of a method have the first there was
 GUARD_ARRAYS = ("detector_name", "novelty_threshold", "set_threshold")  # without these nothing can be judged
 LARGEST = float(np.finfo(np.float32).max)  # instead of infinity, which JSON does not have
 
@@ -61,16 +63,18 @@ def fit_guard(
     -------
     dict
         ``detector.*`` arrays, ``detector_name``, ``novelty_threshold``, ``novelty_rate`` (expected share of ordinary
-        items above it), ``set_threshold`` (largest 1 - p that stays in a set), ``n_held``, ``n_oof``.
+        items above it), ``set_method`` and ``set_threshold`` (largest score that stays in a set), ``sets.*`` (threshold
+        of every method, for reports), ``n_held``, ``n_oof``.
     """
-    oof = softmax(np.asarray(oof_logits))
-    misfit = 1.0 - oof[np.arange(len(oof)), np.asarray(oof_labels, dtype=int)] if len(oof) else np.zeros(0)
-    rank = math.ceil((len(misfit) + 1) * policy.set_coverage)
-    set_threshold = float(np.sort(misfit)[rank - 1]) if 0 < rank <= len(misfit) else 1.0
+    logits, labels = np.asarray(oof_logits), np.asarray(oof_labels, dtype=int)
+    oof, uniform = softmax(logits), uniform_of(logits)
+    thresholds = {name: calibrate_sets(name, oof, uniform, labels, policy.set_coverage) for name in set_methods}
     return {
         **fit_novelty(fit_embeddings, fit_logits, held_embeddings, held_logits, policy),
-        "set_threshold": np.asarray(set_threshold),
-        "n_oof": np.asarray(len(misfit)),
+        SET_METHOD: np.asarray(policy.sets),
+        "set_threshold": np.asarray(thresholds[policy.sets]),
+        **{f"{SETS_PREFIX}{name}": np.asarray(threshold) for name, threshold in thresholds.items()},
+        "n_oof": np.asarray(len(labels)),
     }
 
 
@@ -126,7 +130,9 @@ def apply_guard(
     novel |= novelty == LARGEST
     low = best < policy.min_confidence
     unsure = best < policy.degraded_min_confidence if degraded else np.zeros(len(best), bool)
-    sets = (1.0 - probabilities <= float(guard["set_threshold"]) + 1e-12) | said
+    method = str(guard.get(SET_METHOD, FIRST_METHOD))
+    uniform = uniform_of(logits) if set_methods[method].randomised else np.zeros(len(logits))
+    sets = sets_of(method, probabilities, uniform, float(guard["set_threshold"])) | said
     if DECIDE_AT not in guard:
         sets |= probabilities == best[:, None]
     dear = np.zeros(len(best), bool) if prices is None else prices.too_dear(probabilities)

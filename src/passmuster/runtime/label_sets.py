@@ -11,11 +11,11 @@ import math
 
 import numpy as np
 
-from passmuster.core.config import CostsPolicy, GuardPolicy
+from passmuster.core.config import GuardPolicy, Policy
 from passmuster.core.errors import UsageError
 from passmuster.metrics.novelty import detectors
 from passmuster.runtime.answers import DECIDE_AT, class_probabilities
-from passmuster.runtime.guard import fit_novelty
+from passmuster.runtime.guard import FIRST_METHOD, fit_novelty
 
 
 def refuse_detector(policy: GuardPolicy) -> None:
@@ -35,18 +35,23 @@ def refuse_detector(policy: GuardPolicy) -> None:
         )  # fmt: skip
 
 
-def refuse_cheapest(policy: CostsPolicy) -> None:
-    """Refuse to answer by costs, which are of one class taken for another, where answers are sets.
+def refuse_single_label(policy: Policy) -> None:
+    """Refuse what is made for answers of one class: a way to choose it by costs, adaptive sets around it.
 
     Raises
     ------
     UsageError
-        ``costs.multi_label``.
+        ``costs.multi_label``, ``guard.sets``.
     """
-    if policy.answer == "cheapest":
+    if policy.guard.sets != FIRST_METHOD:
+        raise UsageError(
+            "guard.sets", "this way to make prediction sets is for single-label tasks", value=policy.guard.sets,
+            limit=FIRST_METHOD, where="policy.guard.sets", next=f'set policy.guard.sets = "{FIRST_METHOD}"',
+        )  # fmt: skip
+    if policy.costs.answer == "cheapest":
         raise UsageError(
             "costs.multi_label", "costs are of one class taken for another, and answers are sets of classes here",
-            value=policy.answer, limit="likeliest", where="policy.costs.answer",
+            value=policy.costs.answer, limit="likeliest", where="policy.costs.answer",
             next='set policy.costs.answer = "likeliest" in muster.toml',
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, wilson
 from passmuster.stages.evaluate.cost_words import cost_lines
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
+from passmuster.stages.evaluate.sets import set_lines
 
 UNIT = "\u00a0%"
 FEW = 10  # labelled test items below which little is said of a class
@@ -167,6 +168,8 @@ def breaks_at(
                 broken,
             )
         )
+    for line in set_lines(draft.sections.get("prediction_sets")):
+        lines.append(said(line, "outside its set"))
     sure_wrong = (answers.predicted != evidence.y) & (answers.confidence >= SURE)
     if sure_wrong.any():
         n = int(sure_wrong.sum())

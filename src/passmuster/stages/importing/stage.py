@@ -23,6 +23,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.learn.calibration import fit_temperature
 from passmuster.learn.checkpoint import write_atomic
+from passmuster.metrics.conformal import set_methods
 from passmuster.metrics.costs import refuse_unknown
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
@@ -98,6 +99,7 @@ def import_model(
                 "import.multi_label", "models for multi-label tasks are not imported yet",
                 next="muster train learns one in this project",
             )  # fmt: skip
+        set_methods[store.config.policy.guard.sets]
         detectors[store.config.policy.guard.novelty]  # an unknown name is told now
         modality = modalities[snapshot.modality]
         given = read_names(labels)

@@ -186,6 +186,7 @@ TITLES = {
     "novel": "The strange items you named",
     "parity_differs": "Answered differently from the trained model",
     "partly right": "Some of the classes right, not all",
+    "outside its set": "Not among the classes left open",
     "sure": "Answers with at least 90 % confidence",
     "sure and wrong": "Sure and wrong",
 }

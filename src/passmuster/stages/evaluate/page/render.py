@@ -17,6 +17,7 @@ from passmuster.stages.evaluate.novelty import Strange
 from passmuster.stages.evaluate.page import sections
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
 from passmuster.stages.evaluate.page.costs import costs
+from passmuster.stages.evaluate.page.sets import prediction_sets
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
@@ -44,6 +45,7 @@ def render_page(
             sections.versions(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
+            prediction_sets(report, library),
             sections.faults(report, library, extras.spoilt),
             sections.novelty(report, library),
             sections.data(report, library),
@@ -158,6 +160,8 @@ TILES = (
     ("accuracy_under_faults", "", "Under natural faults", "mean over faults and severities"),
     ("aurc", "", "Risk over coverage", "area under the curve, lower is better"),
     ("augrc", "", "Undetected errors", "mean share over coverages (AUGRC), lower is better"),
+    ("set_coverage", "", "Right class stays possible", "in the set beside the answer"),
+    ("set_size", "", "Classes that stay possible", "mean length of that set"),
     ("nll", "", "Log loss", "nats, lower is better"),
     ("brier", "", "Brier score", "squared distance from the truth, lower is better"),
 )
