@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from evaluate_case import Digits, add_model, make_digits
 from passmuster.core.config import Config, GuardPolicy, render_config
+from passmuster.runtime.answers import softmax
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import EvaluateResult, Scope, evaluate
@@ -108,3 +110,49 @@ def test_a_bundle_from_before_the_methods_is_still_judged(tmp_path: Path, monkey
     assert section["served"] == "lac.v1"
     assert section["methods"] == []
     assert section["coverage"]["n"] == 200
+
+
+def promised(folder: Path, max_risk: float) -> tuple[Predictor, Digits, EvaluateResult]:
+    digits = digits_with(folder, GuardPolicy(max_risk=max_risk))
+    bundle = add_model(digits)
+    predictor = Predictor(open_bundle(digits.store.bundle_folder(bundle.path)))
+    return predictor, digits, evaluate(digits.store, scope=SMALL)
+
+
+def test_a_promised_risk_is_obeyed_in_serving_and_checked_on_the_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import evaluate_case
+
+    whole = evaluate_case.fit_guard
+
+    def fit_guard(*, oof_logits: np.ndarray, oof_labels: np.ndarray, **given: Any) -> dict[str, np.ndarray]:
+        """As if a third of the least sure held-out labels had been answered wrongly."""
+        unsure = np.argsort(softmax(oof_logits).max(axis=1))[:90:3]
+        labels = oof_labels.copy()
+        labels[unsure] = (labels[unsure] + 1) % 10
+        return whole(oof_logits=oof_logits, oof_labels=labels, **given)
+
+    monkeypatch.setattr(evaluate_case, "fit_guard", fit_guard)
+    predictor, digits, result = promised(tmp_path / "project", 0.03)
+    threshold = float(predictor.bundle.guard["risk.threshold"])
+    assert 0 < threshold < 1
+    said = predictor.predict([np.uint8(row.reshape(8, 8, 1) * 255) for row in digits.pixels["test"]])
+    assert [("risk" in p.reasons) for p in said] == [p.probability < threshold for p in said]
+    assert all(p.abstained for p in said if "risk" in p.reasons)
+    given = [(p, truth) for p, truth in zip(said, digits.shown["test"], strict=True) if p.probability >= threshold]
+    section = result.report.sections["promised_risk"]
+    assert section["risk"]["value"] == pytest.approx(np.mean([p.label != truth for p, truth in given]))
+    assert section["share"]["value"] == pytest.approx(len(given) / 200)
+    lines = [row["text"] for part in ("good", "breaks") for row in result.report.sections["summary"][part]]
+    assert any("wrong at most 3" in line and "on this test" in line for line in lines)
+
+
+def test_a_risk_that_cannot_be_shown_withholds_everything_and_says_what_would_help(tmp_path: Path) -> None:
+    predictor, digits, result = promised(tmp_path / "project", 0.001)
+    said = predictor.predict([np.uint8(row.reshape(8, 8, 1) * 255) for row in digits.pixels["test"][:20]])
+    assert all("risk" in p.reasons for p in said)
+    lines = [row["text"] for row in result.report.sections["summary"]["breaks"]]
+    assert any("could not be shown from 300 labels" in line and "more training labels" in line for line in lines)
+    assert result.report.metric("promised_risk") is None
+    assert result.report.sections["promised_risk"]["kept"] is None

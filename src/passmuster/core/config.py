@@ -74,6 +74,8 @@ class GuardPolicy:
     min_confidence: Annotated[float, RATE] = 0.0  # abstain below this probability
     sets: str = "lac.v1"  # how prediction sets are made
     set_coverage: Annotated[float, OPEN_RATE] = 0.9  # of conformal prediction sets
+    max_risk: Annotated[float, Range(0, 1, high_open=True)] = 0.0  # of wrong answers among those given; 0: none
+    risk_confidence: Annotated[float, OPEN_RATE] = 0.95  # with which `max_risk` is kept
     degraded_min_confidence: Annotated[float, RATE] = 0.9  # while degraded or provisional
 
 

@@ -17,6 +17,7 @@ from passmuster.core.config import GuardPolicy
 from passmuster.metrics.conformal import calibrate_sets, set_methods, sets_of, uniform_of
 from passmuster.metrics.novelty import detectors
 from passmuster.runtime.answers import DECIDE_AT, Prices, answers_of, softmax
+from passmuster.runtime.risk import fit_risk, too_risky
 
 DETECTOR_PREFIX, SETS_PREFIX = "detector.", "sets."
 SET_METHOD, FIRST_METHOD = "set_method", "lac.v1"  # bundles without the name of a method have the first there was
@@ -46,6 +47,7 @@ def fit_guard(
     oof_logits: np.ndarray,
     oof_labels: np.ndarray,
     policy: GuardPolicy,
+    prices: Prices | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays of a guard.
 
@@ -57,22 +59,27 @@ def fit_guard(
         Held-out unlabelled items; they set the novelty threshold. With fewer than ``1 / novelty_rate - 1`` of them the
         rate cannot be kept; the threshold is then their maximum, and `novelty_rate` says what is expected of it.
     oof_logits, oof_labels : (k, c), (k,) int
-        Out-of-fold logits of labelled items; they set the prediction sets.
+        Out-of-fold logits of labelled items; they set the prediction sets and the promised risk.
+    prices
+        Where the cheapest class is answered: then the promised risk is of those answers.
 
     Returns
     -------
     dict
         ``detector.*`` arrays, ``detector_name``, ``novelty_threshold``, ``novelty_rate`` (expected share of ordinary
         items above it), ``set_method`` and ``set_threshold`` (largest score that stays in a set), ``sets.*`` (threshold
-        of every method, for reports), ``n_held``, ``n_oof``.
+        of every method, for reports), ``n_held``, ``n_oof``; ``risk.*`` where the policy bounds the risk.
     """
     logits, labels = np.asarray(oof_logits), np.asarray(oof_labels, dtype=int)
     oof, uniform = softmax(logits), uniform_of(logits)
+    answers = answers_of(logits, None, prices)
+    wrong = ~answers.said[np.arange(len(labels)), labels]
     thresholds = {name: calibrate_sets(name, oof, uniform, labels, policy.set_coverage) for name in set_methods}
     return {
         **fit_novelty(fit_embeddings, fit_logits, held_embeddings, held_logits, policy),
         SET_METHOD: np.asarray(policy.sets),
         "set_threshold": np.asarray(thresholds[policy.sets]),
+        **fit_risk(policy, answers_of(np.asarray(held_logits), None, prices).sure, answers.sure, wrong),
         **{f"{SETS_PREFIX}{name}": np.asarray(threshold) for name, threshold in thresholds.items()},
         "n_oof": np.asarray(len(labels)),
     }
@@ -112,8 +119,9 @@ def apply_guard(
 
     Reasons are ``"novel"``, ``"low_confidence"`` (below ``policy.min_confidence``) and, while `degraded`,
     ``"degraded"`` (below ``policy.degraded_min_confidence``); both thresholds are of the whole answer being right. With
-    `prices` the cheapest class is answered, and ``"costly"`` says that withholding costs less than any. A set always
-    holds what is answered: the label, or, of a guard with ``decide_at``, every class said.
+    `prices` the cheapest class is answered, and ``"costly"`` says that withholding costs less than any. ``"risk"``:
+    less sure than the promised risk allows, as the guard was fitted. A set always holds what is answered: the label,
+    or, of a guard with ``decide_at``, every class said.
     """
     broken = ~np.isfinite(logits).all(axis=1)
     answers = answers_of(np.where(broken[:, None], 0.0, logits), guard.get(DECIDE_AT), prices)
@@ -137,6 +145,7 @@ def apply_guard(
         sets |= probabilities == best[:, None]
     dear = np.zeros(len(best), bool) if prices is None else prices.too_dear(probabilities)
     named = (("novel", novel), ("low_confidence", low), ("degraded", unsure), ("costly", dear))
+    named = (*named, ("risk", too_risky(guard, best)))
     reasons = tuple(tuple(name for name, mask in named if mask[i]) for i in range(len(best)))
     return Guarded(probabilities, said, best, novelty, novel, sets, reasons)
 

@@ -14,8 +14,9 @@ import numpy as np
 from passmuster.core.config import GuardPolicy, Policy
 from passmuster.core.errors import UsageError
 from passmuster.metrics.novelty import detectors
-from passmuster.runtime.answers import DECIDE_AT, class_probabilities
+from passmuster.runtime.answers import DECIDE_AT, answers_of, class_probabilities
 from passmuster.runtime.guard import FIRST_METHOD, fit_novelty
+from passmuster.runtime.risk import fit_risk
 
 
 def refuse_detector(policy: GuardPolicy) -> None:
@@ -79,9 +80,13 @@ def fit_label_sets_guard(
     misfit = 1.0 - np.where(np.asarray(oof_targets) > 0, probabilities, 1.0).min(axis=1)  # of the least likely true one
     rank = math.ceil((len(misfit) + 1) * policy.set_coverage)
     set_threshold = float(np.sort(misfit)[rank - 1]) if 0 < rank <= len(misfit) else 1.0
+    at = np.full(oof_logits.shape[1], decide_at)
+    answers, held = answers_of(oof_logits, at), answers_of(np.asarray(held_logits), at)
+    wrong = (answers.said != (np.asarray(oof_targets) > 0)).any(axis=1)  # the whole set
     return {
+        **fit_risk(policy, held.sure, answers.sure, wrong),
         **fit_novelty(fit_embeddings, fit_logits, held_embeddings, held_logits, policy),
         "set_threshold": np.asarray(set_threshold),
         "n_oof": np.asarray(len(misfit)),
-        DECIDE_AT: np.full(oof_logits.shape[1], decide_at),
+        DECIDE_AT: at,
     }

@@ -36,6 +36,7 @@ from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
 from passmuster.stages.evaluate.powered import read_with_rest
+from passmuster.stages.evaluate.promised_risk import measure_promised_risk
 from passmuster.stages.evaluate.sets import measure_prediction_sets
 from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle
@@ -99,6 +100,7 @@ def evaluate(
     measure_classes(draft, evidence, answers)
     measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
     measure_certainty(draft, evidence, answers)
+    measure_promised_risk(draft, predictor, evidence, answers)
     measure_prediction_sets(draft, predictor, evidence, answers, scope, rng)
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)

@@ -11,6 +11,7 @@ from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, wilson
 from passmuster.stages.evaluate.cost_words import cost_lines
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
+from passmuster.stages.evaluate.promised_risk import risk_lines
 from passmuster.stages.evaluate.sets import set_lines
 
 UNIT = "\u00a0%"
@@ -67,7 +68,9 @@ def write_summary(
     if evidence.targets is not None:
         (good if is_enough else bad).append(in_part(draft, evidence, metrics))
     saves, costs = ([said(line, "test") for line in lines] for lines in cost_lines(draft.sections.get("costs")))
-    good, bad = [*saves, *good], [*costs, *bad]
+    kept, broken = ([said(s, "given at the promised risk") for s in p]
+                    for p in risk_lines(draft.sections.get("promised_risk")))  # fmt: skip
+    good, bad = [*saves, *good, *kept], [*costs, *broken, *bad]
     draft.sections["summary"] = {
         "good": [*good, *good_at(draft, evidence, metrics)] or [said("Nothing that this test shows.", "")],
         "breaks": [*bad, *breaks_at(draft, evidence, answers, metrics)]

@@ -27,9 +27,11 @@ from passmuster.metrics.conformal import set_methods
 from passmuster.metrics.costs import refuse_unknown
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
+from passmuster.runtime.answers import prices_of
 from passmuster.runtime.bundle import encoder_key, write_bundle
 from passmuster.runtime.engine import Engine, EngineChoice
 from passmuster.runtime.guard import fit_guard
+from passmuster.runtime.risk import risk_in_words, risk_of
 from passmuster.stages.importing.asking import Calibration, Sample, open_as_it_came, read_calibration, read_sample
 from passmuster.stages.importing.brought import Brought, bring_onnx
 from passmuster.stages.importing.classes import match_classes, name_classes, read_names
@@ -132,9 +134,11 @@ def import_model(
             embeds=bool(brought.embedding), temperature=temperature,
         )  # fmt: skip
         answered = ask(Engine(graph), asked.prepare, sample.payloads, sample.where)
-        guard, novelty = fit_the_guard(store, brought, sample, answered, calibration, temperature)
+        guard, novelty = fit_the_guard(store, brought, sample, answered, calibration, temperature, classes)
         if not brought.embedding:
             notes.append(f"the model gives no embedding: novelty is judged by its scores alone ({novelty})")
+        if risk := risk_of(guard):
+            notes.append(risk_in_words(risk))
         if not calibrate:
             notes.append("prediction sets hold every class: no labels were given to fit them (--calibrate)")
 
@@ -192,6 +196,7 @@ def fit_the_guard(
     answered: Mapping[str, np.ndarray],
     calibration: Calibration,
     temperature: float,
+    classes: Sequence[str],
 ) -> tuple[dict[str, np.ndarray], str]:
     """The guard's arrays and the name of its detector: the policy's, or one that looks at scores alone."""
     policy = store.config.policy.guard
@@ -207,6 +212,6 @@ def fit_the_guard(
     guard = fit_guard(
         fit_embeddings=embeddings[fit], fit_logits=logits[fit], held_embeddings=embeddings[held],
         held_logits=logits[held], oof_logits=calibration.logits / temperature, oof_labels=calibration.labels,
-        policy=policy,
+        policy=policy, prices=prices_of(store.config.policy.costs, classes),
     )  # fmt: skip
     return guard, policy.novelty

@@ -22,11 +22,13 @@ from passmuster.learn.one_vs_rest import fit_one_vs_rest, sigmoid
 from passmuster.learn.pool_heads import fit_judged
 from passmuster.learn.shares import label_shares, share_shift
 from passmuster.learn.vector_scaling import VectorScaling, choose_vector_scaling
+from passmuster.runtime.answers import prices_of
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
 from passmuster.runtime.label_sets import fit_label_sets_guard
 from passmuster.runtime.reference import payload_statistics
+from passmuster.runtime.risk import risk_in_words, risk_of
 from passmuster.stages.train.distilling import fit_student
 from passmuster.stages.train.embedding import BATCH, batches_of, embed, embed_seen, speed_of
 from passmuster.stages.train.step import Climb, Climbed, Judged
@@ -179,7 +181,11 @@ def _guard(
     if isinstance(best, LabelSetsCrossValidated):
         guard = fit_label_sets_guard(**shared, oof_targets=best.targets, decide_at=best.decide_at)
     else:
-        guard = fit_guard(**shared, oof_labels=best.labels)
+        prices = prices_of(step.store.config.policy.costs, step.task.classes)
+        guard = fit_guard(**shared, oof_labels=best.labels, prices=prices)
+    if risk := risk_of(guard):
+        facts["risk"] = {**to_plain(risk), "reached": risk.reached}
+        step.progress.say(risk_in_words(risk))
     return guard, {**facts, "n_fit": len(fit), "n_held": len(held), "n_oof": len(best.items)}
 
 

@@ -186,6 +186,7 @@ TITLES = {
     "novel": "The strange items you named",
     "parity_differs": "Answered differently from the trained model",
     "partly right": "Some of the classes right, not all",
+    "given at the promised risk": "Answers sure enough for the promised risk",
     "outside its set": "Not among the classes left open",
     "sure": "Answers with at least 90 % confidence",
     "sure and wrong": "Sure and wrong",

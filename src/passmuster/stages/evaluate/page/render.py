@@ -157,6 +157,8 @@ TILES = (
     ("ece_classwise", "", "Calibration error by class", "each class’s own probability, mean over classes"),
     ("abstention_rate", "", "Withheld", "answers not given"),
     ("accuracy_answered", "", "Right when answering", "among answers given"),
+    ("promised_risk", "", "Wrong at the promised risk", "among answers as sure as the policy’s max_risk needs"),
+    ("promised_share", "", "Answered at that risk", "share of items with such an answer"),
     ("accuracy_under_faults", "", "Under natural faults", "mean over faults and severities"),
     ("aurc", "", "Risk over coverage", "area under the curve, lower is better"),
     ("augrc", "", "Undetected errors", "mean share over coverages (AUGRC), lower is better"),
@@ -242,6 +244,12 @@ def method_lines(report: Report) -> Iterator[str]:
             "Costs: the cheapest answer has the lowest expected cost at the model’s own probabilities (Elkan 2001). "
             "The interval of a mean cost allows for dear mistakes that were not seen: it is that of a coin between "
             "nothing and the largest cost. Differences have a bootstrap interval on the same items."
+        )
+    if report.sections.get("promised_risk"):
+        yield (
+            "Promised risk: exact binomial tests, from the threshold that is likeliest to pass to lower ones until one "
+            "fails (Angelopoulos et al. 2021), on held-out training labels; items count as independent, and traffic as "
+            "like them. Checked here on labels that took no part."
         )
     if report.incumbent:
         yield "Versions: exact McNemar test, Tango’s interval (1998) for the difference, on the same items."
