@@ -143,11 +143,14 @@ def more_labels(
 ) -> int | None:
     """About how many further labels would probably let one of the thresholds pass; None where none looks good enough.
 
-    If risks are what was seen so far (Laplace's ``(wrong + 1) / (n + 2)``, and as foretold where no label lies).
+    If risks are what was seen so far (Laplace's ``(wrong + 1) / (n + 2)``, as foretold where no label lies, and halfway
+    to the bound where so few labels lie that Laplace's is above it).
     """
     found: int | None = None
     for n, k, share, foretold in zip(above, bad, grid.shares, grid.foretold, strict=True):
         rate = (k + 1) / (n + 2) if n else foretold
+        if rate >= max_risk and n and k / n < max_risk:  # too few to say more than that it may be
+            rate = (k / n + max_risk) / 2
         if rate >= max_risk:
             continue
 
