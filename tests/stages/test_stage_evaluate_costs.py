@@ -124,6 +124,9 @@ def test_a_withheld_answer_has_its_price(tmp_path: Path) -> None:
     assert found
     assert found.value == pytest.approx(0.25)
     assert report.sections["costs"]["constant"] == "withheld"
+    mistakes = report.sections["costs"]["mistakes"]
+    assert {row["predicted"] for row in mistakes} == {""}
+    assert all(row["each"] == 0.25 for row in mistakes)
 
 
 def test_a_bundle_may_answer_the_cheapest_class(tmp_path: Path, priced: tuple[Digits, EvaluateResult]) -> None:

@@ -122,24 +122,36 @@ def measure_costs(
         "answer": policy.answer,
         "constant": always,
         "decisions": rows,
-        "mistakes": dearest(draft, evidence, answers, served),
+        "mistakes": dearest(draft, evidence, answers.predicted, (withheld | by_cost) & (policy.abstain > 0), served),
     }
 
 
-def dearest(draft: Draft, evidence: Evidence, answers: Answers, served: np.ndarray) -> list[dict[str, Any]]:
-    """Which class taken for which costs most in all: how often, what one costs, and its share of everything."""
+def dearest(
+    draft: Draft, evidence: Evidence, predicted: np.ndarray, off: np.ndarray, served: np.ndarray
+) -> list[dict[str, Any]]:
+    """Which class taken for which costs most in all: how often, what one costs, and its share of everything.
+
+    `off` (n,) are answers that were withheld at a price: "" is then what was predicted.
+    """
     weighed = served * evidence.weights
     whole = float(weighed.sum())
+    at = np.where(off, WITHHELD, predicted)
     rows = []
-    for i, j in {(int(i), int(j)) for i, j in zip(evidence.y, answers.predicted, strict=True)}:
-        mask = (evidence.y == i) & (answers.predicted == j) & (served > 0)
+    for i, j in {(int(i), int(j)) for i, j in zip(evidence.y, at, strict=True)}:
+        mask = (evidence.y == i) & (at == j) & (served > 0)
         if mask.any():
-            names = {"label": evidence.classes[i], "predicted": evidence.classes[j]}
-            name = "label={label} predicted={predicted}".format(**names)
-            items = name if name in draft.item_sets else draft.add_set(f"costly {name}", pick(evidence.keys, mask))
-            share = float(weighed[mask].sum()) / whole
-            rows.append({**names, "n": int(mask.sum()), "each": float(served[mask].mean()), "share": share,
-                         "items": items})  # fmt: skip
+            label, said = evidence.classes[i], "" if j == WITHHELD else evidence.classes[j]
+            name = f"withheld label={label}" if j == WITHHELD else f"costly label={label} predicted={said}"
+            rows.append(
+                {
+                    "label": label,
+                    "predicted": said,
+                    "n": int(mask.sum()),
+                    "each": float(served[mask].mean()),
+                    "share": float(weighed[mask].sum()) / whole,
+                    "items": draft.add_set(name, pick(evidence.keys, mask)),
+                }
+            )
     rows.sort(key=lambda row: (-row["share"], row["label"], row["predicted"]))
     return rows[:MISTAKES_SHOWN]
 

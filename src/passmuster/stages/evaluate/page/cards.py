@@ -158,6 +158,9 @@ def set_title(name: str) -> str:
         return f"{name.removeprefix('added=')}, wrongly said"
     if name.startswith("predicted="):
         return f"Taken for {name.removeprefix('predicted=')}"
+    if name.startswith("withheld label="):
+        return f"{name.removeprefix('withheld label=')}, withheld"
+    name = name.removeprefix("costly ")
     if name.startswith("label=") and " predicted=" in name:
         label, _, said = name.removeprefix("label=").partition(" predicted=")
         return f"{label}, rightly so" if label == said else f"{label} taken for {said}"

@@ -69,14 +69,15 @@ def mistakes(section: dict[str, Any], library: Library) -> str:
         return "<p>No answer on this test cost anything.</p>"
     rows = ""
     for row in section["mistakes"]:
-        name = library.link(row["items"], f"{escape(row['label'])} taken for <b>{escape(row['predicted'])}</b>")
+        said = f"taken for <b>{escape(row['predicted'])}</b>" if row["predicted"] else "<b>withheld</b>"
+        name = library.link(row["items"], f"{escape(row['label'])} {said}")
         rows += (
             f'<tr><th scope="row">{name}</th><td class="number">{row["n"]:,}</td>'
             f'<td class="number">{escape(amount(row["each"], section["unit"]))}</td>'
             f'<td class="number">{percent(row["share"])}</td></tr>'
         )
     return (
-        '<h3>What costs most</h3><div class="scroll"><table class="plain"><thead><tr><th scope="col">Mistake</th>'
+        '<h3>What costs most</h3><div class="scroll"><table class="plain"><thead><tr><th scope="col">What happens</th>'
         '<th scope="col">Times</th><th scope="col">Each</th><th scope="col">Of all costs</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
