@@ -109,6 +109,7 @@ def _configuration_table(record: Any, prefix: str, lines: list[str]) -> None:
 
 def tables_page() -> str:
     """Every table of named entries."""
+    from passmuster.metrics.conformal import set_methods
     from passmuster.metrics.gates import gates
     from passmuster.metrics.novelty import detectors
     from passmuster.modality.find import modalities
@@ -121,7 +122,7 @@ def tables_page() -> str:
         "name.",
         "",
     ]
-    rows = {"gate": gates, "novelty detector": detectors, "watched signal": signals}
+    rows = {"gate": gates, "novelty detector": detectors, "prediction set": set_methods, "watched signal": signals}
     for kind, table in rows.items():
         lines += [f"- **{kind}**: {', '.join(f'`{n}`' for n in table)}"]
     lines += ["", "## Gates and their parameters", "", "| gate | parameter | default | allowed |"]
@@ -225,7 +226,8 @@ def schema_of(kind: Any) -> dict[str, Any]:
         properties = {}
         for f in dataclasses.fields(kind):
             properties[f.name] = schema_of(hints[f.name])
-            if allowed := range_of(kind, f.name):
+            allowed = range_of(kind, f.name)
+            if allowed and properties[f.name]["type"] != "object":
                 properties[f.name] |= allowed.as_schema()
             if f.default is not dataclasses.MISSING and not dataclasses.is_dataclass(f.default):
                 properties[f.name]["default"] = to_plain(f.default)

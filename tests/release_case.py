@@ -112,6 +112,9 @@ def make_report(
         "parity": {"n": n_parity, "agreement": agreement, "max_abs_difference": 0.0},
         "unknown": ["how it does on other texts"],
     }
+    dear = n - n_right  # a wrong answer costs 2
+    paid = [priced("expected_cost", dear, n)]
+    sections["costs"] = {"applies": True, "largest": 2.0}
     if incumbent:
         both = max(0, n_right - better)
         counts = {"both_right": both, "only_candidate": better, "only_incumbent": worse}
@@ -119,10 +122,11 @@ def make_report(
             "incumbent": incumbent, "n": n, **counts, "both_wrong": n - both - better - worse, "p_mcnemar": 1.0,
             "changed": [],
         }  # fmt: skip
+        paid += [priced(name, k, n, "against=live") for name, k in (("cost_added", worse), ("cost_saved", better))]
     return Report(
         bundle="b" * 64, snapshot="s" * 64, created="2026-01-01T00:00:00.000000+00:00", modality="text",
         classes=CLASSES, n_test=n, look=1, item_sets={},
-        metrics=(accuracy, of_sets, *recalls, calibration, beside, behaviour, attacked, *corrupted),
+        metrics=(accuracy, of_sets, *recalls, calibration, beside, behaviour, attacked, *corrupted, *paid),
         sections=sections, incumbent=incumbent,
     )  # fmt: skip
 
@@ -131,6 +135,13 @@ def rate(name: str, n_right: int, n: int) -> Metric:
     """A rate with Wilson's interval, as evaluate writes it."""
     found = wilson(n_right, n)
     return Metric(name, found.value if n else 0.0, found.low, found.high, n, "rate", "", "", found.method)
+
+
+def priced(name: str, n_paid: int, n: int, where: str = "") -> Metric:
+    """A mean cost, where `n_paid` items cost 2 and the others nothing."""
+    found = rate(name, n_paid, n)
+    doubled = {"value": 2 * found.value, "low": 2 * found.low, "high": 2 * found.high}
+    return replace(found, **doubled, unit="EUR per item", slice=where)
 
 
 @dataclass(frozen=True)

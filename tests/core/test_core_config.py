@@ -15,6 +15,7 @@ from passmuster.core.codec import to_plain
 from passmuster.core.config import (
     FILE_NAME,
     Config,
+    CostsPolicy,
     Policy,
     ProjectConfig,
     find_project,
@@ -22,6 +23,7 @@ from passmuster.core.config import (
     range_of,
     read_config,
     render_config,
+    render_policy,
 )
 from passmuster.core.errors import NotFoundError, UsageError
 
@@ -53,6 +55,28 @@ def test_what_is_rendered_reads_back_the_same(project: Path) -> None:
 def test_any_name_survives_rendering(name: str) -> None:
     config = replace(Config(), project=ProjectConfig(name=name))
     assert parse_config(tomllib.loads(render_config(config))).project.name == name
+
+
+@given(names=st.lists(st.text(st.characters(blacklist_categories=("Cs",)), max_size=20), min_size=2, unique=True))
+def test_any_class_survives_in_a_table_of_costs(names: list[str]) -> None:
+    costs = CostsPolicy(unit="EUR", abstain=0.5, when={names[0]: dict.fromkeys(names[1:], 3.0)})
+    config = replace(Config(), policy=replace(Policy(), costs=costs))
+    assert parse_config(tomllib.loads(render_config(config))) == config
+    assert parse_config(tomllib.loads(render_policy(config))) == config
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_a_cost_is_a_number_from_zero_on(value: float) -> None:
+    with pytest.raises(UsageError, match=r"policy\.costs\.when\.spam\.ham is out of range") as caught:
+        parse_config({"policy": {"costs": {"when": {"spam": {"ham": value}}}}})
+    assert caught.value.code == "config.range"
+    with pytest.raises(UsageError, match=r"policy\.costs\.abstain is out of range"):
+        parse_config({"policy": {"costs": {"abstain": value}}})
+
+
+def test_costs_are_declared_by_saying_anything_of_them() -> None:
+    assert not parse_config({}).policy.costs.declared
+    assert parse_config({"policy": {"costs": {"wrong": 2}}}).policy.costs.declared
 
 
 def test_every_key_is_written_out() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from passmuster.core.config import GuardPolicy
+from passmuster.metrics.conformal import set_methods
 from passmuster.metrics.novelty import detectors
 from passmuster.runtime.guard import LARGEST, apply_guard, fit_guard, softmax, upper_quantile
 
@@ -116,3 +117,30 @@ def test_the_quantile_is_conformal(n: int, rate: float) -> None:
     ranks_above = sum(new > threshold for new in np.arange(n + 1) - 0.5)
     assert ranks_above / (n + 1) <= max(expected, 0) + 1e-9
     assert expected <= max(rate, 1 / (n + 1)) + 1e-9
+
+
+@pytest.mark.parametrize("name", set_methods.names())
+def test_every_way_to_make_sets_covers_and_repeats_itself(name: str) -> None:
+    policy = GuardPolicy(sets=name)
+    guard = fitted(policy)
+    embeddings, logits, labels = world(4_000, 11)
+    found = apply_guard(guard, embeddings, logits, policy)
+    assert 0.87 < found.sets[np.arange(len(labels)), labels].mean() < 0.96
+    assert found.sets[found.said].all()
+    again = apply_guard(guard, embeddings[::-1], logits[::-1], policy)
+    assert (again.sets[::-1] == found.sets).all()
+
+
+def test_a_promised_risk_is_kept_and_withholds_the_rest() -> None:
+    policy = GuardPolicy(max_risk=0.2)
+    guard = fitted(policy)
+    embeddings, logits, labels = world(4_000, 12)
+    found = apply_guard(guard, embeddings, logits, policy)
+    wrong = found.said.argmax(axis=1) != labels
+    given = np.array(["risk" not in reasons for reasons in found.reasons])
+    assert wrong[given].mean() <= 0.2 < wrong.mean()
+    assert 0.2 < given.mean() < 1
+    assert not any(name.startswith("risk.") for name in fitted(GuardPolicy()))
+    assert not any(
+        "risk" in reasons for reasons in apply_guard(fitted(GuardPolicy()), embeddings, logits, policy).reasons
+    )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from passmuster.core.config import GuardPolicy
+from passmuster.core.config import CostsPolicy, GuardPolicy, Policy
 from passmuster.core.errors import UsageError
 from passmuster.metrics.novelty import detectors
 from passmuster.runtime.answers import answers_of
 from passmuster.runtime.guard import apply_guard
-from passmuster.runtime.label_sets import fit_label_sets_guard, refuse_detector
+from passmuster.runtime.label_sets import fit_label_sets_guard, refuse_detector, refuse_single_label
+from passmuster.runtime.risk import risk_of
 
 
 def world(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,3 +76,31 @@ def test_detectors_that_read_exclusive_logits_are_refused() -> None:
         with pytest.raises(UsageError) as caught:
             refuse_detector(GuardPolicy(novelty=name))
         assert caught.value.code == "guard.novelty"
+
+
+def test_a_promised_risk_is_of_the_whole_set() -> None:
+    policy = GuardPolicy(max_risk=0.3, risk_confidence=0.9)
+    guard = fitted(policy, n_oof=800)
+    promised = risk_of(guard)
+    assert promised
+    assert promised.reached
+    embeddings, logits, targets = world(4_000, 5)
+    found = apply_guard(guard, embeddings, logits, policy)
+    given = np.array(["risk" not in reasons for reasons in found.reasons])
+    assert given.tolist() == (found.sure >= promised.threshold).tolist()
+    wrong = (found.said != targets).any(axis=1)
+    assert wrong[given].mean() <= 0.3 < wrong.mean()
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [
+        (Policy(costs=CostsPolicy(answer="cheapest")), "costs.multi_label"),
+        (Policy(guard=GuardPolicy(sets="aps.v1")), "guard.sets"),
+    ],
+)
+def test_what_is_made_for_one_class_is_refused(policy: Policy, code: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        refuse_single_label(policy)
+    assert caught.value.code == code
+    refuse_single_label(Policy())

@@ -11,9 +11,10 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -71,8 +72,32 @@ class GuardPolicy:
     novelty: str = "knn.v1"
     novelty_rate: Annotated[float, OPEN_RATE] = 0.01  # share of ordinary items that may be called novel
     min_confidence: Annotated[float, RATE] = 0.0  # abstain below this probability
+    sets: str = "lac.v1"  # how prediction sets are made
     set_coverage: Annotated[float, OPEN_RATE] = 0.9  # of conformal prediction sets
+    max_risk: Annotated[float, Range(0, 1, high_open=True)] = 0.0  # of wrong answers among those given; 0: none
+    risk_confidence: Annotated[float, OPEN_RATE] = 0.95  # with which `max_risk` is kept
     degraded_min_confidence: Annotated[float, RATE] = 0.9  # while degraded or provisional
+
+
+@dataclass(frozen=True)
+class CostsPolicy:
+    """What an answer costs: `wrong` where it is wrong, 0 where it is right, unless `[policy.costs.when]` says more.
+
+    There, ``"spam" = { "ham" = 10 }`` reads: when it is spam, saying ham costs 10.
+    """
+
+    unit: str = ""  # of every cost, in words: "EUR", "minutes"
+    wrong: Annotated[float, NOT_NEGATIVE] = 1.0
+    abstain: Annotated[float, NOT_NEGATIVE] = (
+        0.0  # of a withheld answer; 0: not stated, it costs what it would have said
+    )
+    answer: Literal["likeliest", "cheapest"] = "likeliest"  # class that is answered; cheapest: by expected cost
+    when: Annotated[Mapping[str, Mapping[str, float]], NOT_NEGATIVE] = field(default_factory=dict)
+
+    @property
+    def declared(self) -> bool:
+        """Whether the team said anything of costs at all."""
+        return self != CostsPolicy()
 
 
 @dataclass(frozen=True)
@@ -127,6 +152,7 @@ class Policy:
     approval_days: Annotated[float, POSITIVE] = 180.0  # for which an approval holds; answers go on, audits fail
     gates: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: dict(DEFAULT_GATES))
     guard: GuardPolicy = GuardPolicy()
+    costs: CostsPolicy = CostsPolicy()
     watch: WatchPolicy = WatchPolicy()
     canary: CanaryPolicy = CanaryPolicy()
     traffic: TrafficPolicy = TrafficPolicy()
@@ -301,10 +327,21 @@ def _refuse_outside(record: Any, prefix: str, where: str) -> None:
         value, allowed = getattr(record, f.name), range_of(type(record), f.name)
         if dataclasses.is_dataclass(value):
             _refuse_outside(value, f"{prefix}{f.name}.", where)
-        elif allowed is not None and not allowed.holds(value):
-            raise UsageError(
-                "config.range", f"{prefix}{f.name} is out of range", value=value, limit=allowed, where=where
-            )
+        elif allowed is not None:
+            for name, number in _numbers(value, f"{prefix}{f.name}"):
+                if not allowed.holds(number):
+                    raise UsageError(
+                        "config.range", f"{name} is out of range", value=number, limit=allowed, where=where
+                    )
+
+
+def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    """A number, or every number of a table, with its name."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{name}.{key}")
+    else:
+        yield name, value
 
 
 def _refuse_unknown(kind: type, raw: Mapping[str, Any], prefix: str, where: str) -> None:
@@ -358,19 +395,24 @@ def render_policy(config: Config) -> str:
     return text[text.index("[policy]") :].split("\n[serve]")[0].strip() + "\n"
 
 
+INLINE = ("policy.gates", "policy.costs.when")  # tables whose keys are names, one line each
+
+
 def _render_table(table: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
     plain = {k: v for k, v in table.items() if not isinstance(v, Mapping)}
-    if plain and prefix:
+    if (plain and prefix) or prefix in INLINE:
         lines += ["", f"[{prefix}]"]
     lines += [f"{k} = {_render_value(v)}" for k, v in plain.items()]
     for key, value in table.items():
-        if prefix.endswith("gates"):
-            inner = ", ".join(f"{k} = {_render_value(v)}" for k, v in value.items())
-            if key == next(iter(table)):
-                lines += ["", f"[{prefix}]"]
-            lines.append(f'"{key}" = {{ {inner} }}')
+        if prefix in INLINE:
+            inner = ", ".join(f"{_render_key(k)} = {_render_value(v)}" for k, v in value.items())
+            lines.append(f"{_render_key(key)} = {{ {inner} }}")
         elif isinstance(value, Mapping):
             _render_table(value, f"{prefix}.{key}" if prefix else key, lines)
+
+
+def _render_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _render_value(key)
 
 
 def _render_value(value: Any) -> str:

@@ -224,7 +224,8 @@ class Prediction:
     """One answer of a bundle. `probabilities` follow the bundle's classes; `novelty` grows with strangeness.
 
     Of a multi-label bundle, `label` stands for a set of classes, each class has a probability of its own, and
-    `whole` is the probability that the whole set is right; None otherwise.
+    `whole` is the probability that the whole set is right; None otherwise. `said` is the probability of the label where
+    that need not be the largest, because the cheapest class is answered; None otherwise.
     """
 
     label: str
@@ -234,10 +235,13 @@ class Prediction:
     reasons: tuple[str, ...]
     novelty: float
     whole: float | None = None
+    said: float | None = None
 
     @property
     def probability(self) -> float:
         """That this answer is right, as the bundle says."""
+        if self.said is not None:
+            return self.said
         return max(self.probabilities) if self.whole is None else self.whole
 
 

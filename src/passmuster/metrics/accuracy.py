@@ -64,6 +64,39 @@ def macro_f1(
     return bootstrap(score, len(labels), rng=rng, clusters=clusters, n_resamples=n_resamples)
 
 
+def macro_accuracy(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    n_classes: int,
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+    clusters: Clusters | None = None,
+    n_resamples: int = 1_000,
+) -> Interval:
+    """Mean recall of the classes that are labelled (balanced accuracy), with a bootstrap interval.
+
+    Brodersen et al. 2010 (The balanced accuracy and its posterior distribution, ICPR). A resample without a class
+    means the rest.
+
+    >>> found = macro_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]), 2, rng=np.random.default_rng(0))
+    >>> found.value
+    0.5
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    w = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+    right = labels == np.asarray(predicted)
+
+    def score(times: np.ndarray) -> float:
+        mass = times * w
+        both = np.bincount(labels, weights=mass, minlength=n_classes)
+        found = np.bincount(labels[right], weights=mass[right], minlength=n_classes)
+        seen = both > 0
+        return float((found[seen] / both[seen]).mean()) if seen.any() else float("nan")
+
+    return bootstrap(score, len(labels), rng=rng, clusters=clusters, n_resamples=n_resamples)
+
+
 @dataclass(frozen=True)
 class ClassResult:
     """One class: of its items, how many were found (recall); of what was called so, how much was right (precision).

@@ -25,12 +25,14 @@ def ece(
     weights: np.ndarray | None = None,
     clusters: Clusters | None = None,
     n_bins: int = N_BINS,
+    equal_mass: bool = False,
     n_resamples: int = 1_000,
 ) -> Interval:
     """Expected calibration error, ``sum_b n_b / n |accuracy_b - confidence_b|``, with a bootstrap interval.
 
-    Guo et al. 2017 (On calibration of modern neural networks, ICML, eq. 3): bins of equal width, closed above. On few
-    items it is biased upwards.
+    Guo et al. 2017 (On calibration of modern neural networks, ICML, eq. 3): bins of equal width, closed above; or of
+    equal mass (Nixon et al. 2019, Measuring calibration in deep learning), where items of equal confidence stay
+    together. On few items it is biased upwards.
 
     >>> sure = np.array([[0.9, 0.1]] * 10)
     >>> round(ece(sure, np.zeros(10, int), rng=np.random.default_rng(0)).value, 2)
@@ -38,8 +40,9 @@ def ece(
     """
     confidence, right = _sure_and_right(probabilities, labels)
     return calibration_error(
-        confidence, right, rng=rng, weights=weights, clusters=clusters, n_bins=n_bins, n_resamples=n_resamples
-    )
+        confidence, right, rng=rng, weights=weights, clusters=clusters, n_bins=n_bins, equal_mass=equal_mass,
+        n_resamples=n_resamples,
+    )  # fmt: skip
 
 
 def calibration_error(
@@ -50,6 +53,7 @@ def calibration_error(
     weights: np.ndarray | None = None,
     clusters: Clusters | None = None,
     n_bins: int = N_BINS,
+    equal_mass: bool = False,
     n_resamples: int = 1_000,
 ) -> Interval:
     """`ece` of answers of any kind: how sure each was (n,), and whether it was right (n,), 0 or 1.
@@ -58,8 +62,8 @@ def calibration_error(
     >>> round(calibration_error(np.full(10, 0.9), np.ones(10), rng=rng).value, 2)
     0.1
     """
-    bins = _bins(confidence, n_bins)
     w = np.ones(len(right)) if weights is None else np.asarray(weights, dtype=np.float64)
+    bins = _equal_mass_bins(confidence, w, n_bins) if equal_mass else _bins(confidence, n_bins)
     gap = np.asarray(right, dtype=np.float64) - confidence
 
     def error(times: np.ndarray) -> float:
@@ -67,6 +71,43 @@ def calibration_error(
         return float(np.abs(np.bincount(bins, weights=mass * gap, minlength=n_bins)).sum() / mass.sum())
 
     return bootstrap(error, len(right), rng=rng, clusters=clusters, n_resamples=n_resamples)
+
+
+def classwise_error(
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+    clusters: Clusters | None = None,
+    n_bins: int = N_BINS,
+    n_resamples: int = 1_000,
+) -> Interval:
+    """Mean over classes of the calibration error of each class's own probability, with a bootstrap interval.
+
+    Kull et al. 2019 (Beyond temperature scaling, NeurIPS, eq. 4): bins of equal width, closed above. `targets`
+    (n, c) say which classes are true, one for each item or several.
+
+    >>> found = classwise_error(np.array([[0.8, 0.2]]), np.array([[1, 0]]), rng=np.random.default_rng(0))
+    >>> round(found.value, 4)
+    0.2
+    """
+    from scipy import sparse
+
+    p = np.asarray(probabilities, dtype=np.float64)
+    n, c = p.shape
+    w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    cells = _bins(p.ravel(), n_bins) + n_bins * np.tile(np.arange(c), n)
+    gaps = sparse.csr_matrix(
+        ((np.asarray(targets, dtype=np.float64) - p).ravel(), (cells, np.repeat(np.arange(n), c))),
+        shape=(n_bins * c, n),
+    )
+
+    def error(times: np.ndarray) -> float:
+        mass = times * w
+        return float(np.abs(gaps @ mass).sum() / mass.sum() / c)
+
+    return bootstrap(error, n, rng=rng, clusters=clusters, n_resamples=n_resamples)
 
 
 @dataclass(frozen=True)
@@ -177,3 +218,13 @@ def _bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
     """Bin number of every item."""
     edges = np.linspace(0.0, 1.0, n_bins + 1)
     return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
+
+
+def _equal_mass_bins(confidence: np.ndarray, weights: np.ndarray, n_bins: int) -> np.ndarray:
+    """Bin number of every item, by where the middle of its tie lies among all the weight, in rising confidence."""
+    if not len(confidence):
+        return np.zeros(0, dtype=np.int64)
+    tie = np.unique(confidence, return_inverse=True)[1]
+    mass = np.bincount(tie, weights=weights)
+    middle = (np.cumsum(mass) - mass / 2) / mass.sum()
+    return np.asarray(np.minimum((middle * n_bins).astype(np.int64), n_bins - 1)[tie])

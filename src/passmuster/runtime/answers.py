@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from passmuster.core.config import CostsPolicy
 from passmuster.core.label_sets import MULTI, SINGLE, Task
+from passmuster.metrics.costs import cheapest, cost_matrix
 
 DECIDE_AT = "decide_at"  # the array of a guard whose answers are sets: probability (c,) from which a class is said
 
@@ -24,13 +26,34 @@ class Said:
     sure: np.ndarray
 
 
+@dataclass(frozen=True)
+class Prices:
+    """What each class costs to say by true class (c, c), and what a withheld answer costs; 0: not stated."""
+
+    matrix: np.ndarray
+    abstain: float = 0.0
+
+    def too_dear(self, probabilities: np.ndarray) -> np.ndarray:
+        """Whether withholding costs less than any class is expected to (n,)."""
+        if not self.abstain or not probabilities.size:
+            return np.zeros(len(probabilities), bool)
+        return np.asarray((probabilities @ self.matrix).min(axis=1) > self.abstain)
+
+
+def prices_of(policy: CostsPolicy, classes: Sequence[str]) -> Prices | None:
+    """Prices by which answers are chosen; None where the policy says the likeliest class."""
+    if policy.answer != "cheapest":
+        return None
+    return Prices(cost_matrix(classes, policy.when, policy.wrong), policy.abstain)
+
+
 def task_of(head: Mapping[str, object]) -> Task:
     """What a bundle's ``head.json`` says its answers are: one class, or a set of them."""
     return MULTI if head.get("task") == MULTI else SINGLE
 
 
-def answers_of(logits: np.ndarray, decide_at: np.ndarray | None = None) -> Said:
-    """Answers from logits (n, c); sets of classes where `decide_at` (c,) is given.
+def answers_of(logits: np.ndarray, decide_at: np.ndarray | None = None, prices: Prices | None = None) -> Said:
+    """Answers from logits (n, c): the likeliest class, the cheapest by `prices`, or sets by `decide_at` (c,).
 
     The probability of a set is that of every yes and no in it being right, classes taken as independent.
 
@@ -41,9 +64,12 @@ def answers_of(logits: np.ndarray, decide_at: np.ndarray | None = None) -> Said:
     if decide_at is None:
         probabilities = softmax(logits)
         said = np.zeros(probabilities.shape, bool)
-        if probabilities.size:
-            said[np.arange(len(said)), probabilities.argmax(axis=1)] = True
-        return Said(probabilities, said, probabilities.max(axis=1) if probabilities.size else np.zeros(len(said)))
+        if not probabilities.size:
+            return Said(probabilities, said, np.zeros(len(said)))
+        best = probabilities.argmax(axis=1) if prices is None else cheapest(prices.matrix, probabilities)
+        at = np.arange(len(said))
+        said[at, best] = True
+        return Said(probabilities, said, probabilities[at, best])
     probabilities = class_probabilities(logits)
     said = probabilities >= decide_at
     return Said(probabilities, said, np.where(said, probabilities, 1.0 - probabilities).prod(axis=1))

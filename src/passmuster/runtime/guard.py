@@ -1,8 +1,8 @@
 """The guard: when an answer is withheld, and which labels remain possible. Thresholds come from data, at given rates.
 
 Novelty: an item is novel when its score lies above the conformal quantile of held-out unlabelled items (Bates et al.
-2023, "Testing for outliers with conformal p-values"). Prediction sets: least ambiguous set-valued classifiers on
-out-of-fold probabilities (Sadinle, Lei and Wasserman 2019).
+2023, "Testing for outliers with conformal p-values"). Prediction sets: split conformal (`passmuster.metrics.conformal`)
+on out-of-fold logits, by heads that did not learn from the label in question.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.config import GuardPolicy
+from passmuster.metrics.conformal import calibrate_sets, set_methods, sets_of, uniform_of
 from passmuster.metrics.novelty import detectors
-from passmuster.runtime.answers import DECIDE_AT, answers_of, softmax
+from passmuster.runtime.answers import DECIDE_AT, Prices, answers_of, softmax
+from passmuster.runtime.risk import fit_risk, too_risky
 
-DETECTOR_PREFIX = "detector."
+DETECTOR_PREFIX, SETS_PREFIX = "detector.", "sets."
+SET_METHOD, FIRST_METHOD = "set_method", "lac.v1"  # bundles without the name of a method have the first there was
 GUARD_ARRAYS = ("detector_name", "novelty_threshold", "set_threshold")  # without these nothing can be judged
 # Scores of one item differ by this much between batches and precisions; where many are tied (a model that names a class
 # and no probability), rounding must not make half of them novel.
@@ -47,6 +50,7 @@ def fit_guard(
     oof_logits: np.ndarray,
     oof_labels: np.ndarray,
     policy: GuardPolicy,
+    prices: Prices | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays of a guard.
 
@@ -58,22 +62,29 @@ def fit_guard(
         Held-out unlabelled items; they set the novelty threshold. With fewer than ``1 / novelty_rate - 1`` of them the
         rate cannot be kept; the threshold is then their maximum, and `novelty_rate` says what is expected of it.
     oof_logits, oof_labels : (k, c), (k,) int
-        Out-of-fold logits of labelled items; they set the prediction sets.
+        Out-of-fold logits of labelled items; they set the prediction sets and the promised risk.
+    prices
+        Where the cheapest class is answered: then the promised risk is of those answers.
 
     Returns
     -------
     dict
         ``detector.*`` arrays, ``detector_name``, ``novelty_threshold``, ``novelty_rate`` (expected share of ordinary
-        items above it), ``set_threshold`` (largest 1 - p that stays in a set), ``n_held``, ``n_oof``.
+        items above it), ``set_method`` and ``set_threshold`` (largest score that stays in a set), ``sets.*`` (threshold
+        of every method, for reports), ``n_held``, ``n_oof``; ``risk.*`` where the policy bounds the risk.
     """
-    oof = softmax(np.asarray(oof_logits))
-    misfit = 1.0 - oof[np.arange(len(oof)), np.asarray(oof_labels, dtype=int)] if len(oof) else np.zeros(0)
-    rank = math.ceil((len(misfit) + 1) * policy.set_coverage)
-    set_threshold = float(np.sort(misfit)[rank - 1]) if 0 < rank <= len(misfit) else 1.0
+    logits, labels = np.asarray(oof_logits), np.asarray(oof_labels, dtype=int)
+    oof, uniform = softmax(logits), uniform_of(logits)
+    answers = answers_of(logits, None, prices)
+    wrong = ~answers.said[np.arange(len(labels)), labels]
+    thresholds = {name: calibrate_sets(name, oof, uniform, labels, policy.set_coverage) for name in set_methods}
     return {
         **fit_novelty(fit_embeddings, fit_logits, held_embeddings, held_logits, policy),
-        "set_threshold": np.asarray(set_threshold),
-        "n_oof": np.asarray(len(misfit)),
+        SET_METHOD: np.asarray(policy.sets),
+        "set_threshold": np.asarray(thresholds[policy.sets]),
+        **fit_risk(policy, answers_of(np.asarray(held_logits), None, prices).sure, answers.sure, wrong),
+        **{f"{SETS_PREFIX}{name}": np.asarray(threshold) for name, threshold in thresholds.items()},
+        "n_oof": np.asarray(len(labels)),
     }
 
 
@@ -105,15 +116,18 @@ def apply_guard(
     policy: GuardPolicy,
     *,
     degraded: bool = False,
+    prices: Prices | None = None,
 ) -> Guarded:
     """Judge answers: probabilities, novelty, prediction sets and the reasons to withhold.
 
     Reasons are ``"novel"``, ``"low_confidence"`` (below ``policy.min_confidence``) and, while `degraded`,
-    ``"degraded"`` (below ``policy.degraded_min_confidence``); both thresholds are of the whole answer being right. A
-    set always holds what is answered: the most probable label, or, of a guard with ``decide_at``, every class said.
+    ``"degraded"`` (below ``policy.degraded_min_confidence``); both thresholds are of the whole answer being right. With
+    `prices` the cheapest class is answered, and ``"costly"`` says that withholding costs less than any. ``"risk"``:
+    less sure than the promised risk allows, as the guard was fitted. A set always holds what is answered: the label,
+    or, of a guard with ``decide_at``, every class said.
     """
     broken = ~np.isfinite(logits).all(axis=1)
-    answers = answers_of(np.where(broken[:, None], 0.0, logits), guard.get(DECIDE_AT))
+    answers = answers_of(np.where(broken[:, None], 0.0, logits), guard.get(DECIDE_AT), prices)
     probabilities, said, best = answers.probabilities, answers.said, answers.sure
     if not len(probabilities):
         return Guarded(probabilities, said, best, np.zeros(0), np.zeros(0, bool), said, ())
@@ -128,10 +142,14 @@ def apply_guard(
     novel |= novelty == LARGEST
     low = best < policy.min_confidence
     unsure = best < policy.degraded_min_confidence if degraded else np.zeros(len(best), bool)
-    sets = (1.0 - probabilities <= float(guard["set_threshold"]) + 1e-12) | said
+    method = str(guard.get(SET_METHOD, FIRST_METHOD))
+    uniform = uniform_of(logits) if set_methods[method].randomised else np.zeros(len(logits))
+    sets = sets_of(method, probabilities, uniform, float(guard["set_threshold"])) | said
     if DECIDE_AT not in guard:
         sets |= probabilities == best[:, None]
-    named = (("novel", novel), ("low_confidence", low), ("degraded", unsure))
+    dear = np.zeros(len(best), bool) if prices is None else prices.too_dear(probabilities)
+    named = (("novel", novel), ("low_confidence", low), ("degraded", unsure), ("costly", dear))
+    named = (*named, ("risk", too_risky(guard, best)))
     reasons = tuple(tuple(name for name, mask in named if mask[i]) for i in range(len(best)))
     return Guarded(probabilities, said, best, novelty, novel, sets, reasons)
 

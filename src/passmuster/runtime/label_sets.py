@@ -11,11 +11,12 @@ import math
 
 import numpy as np
 
-from passmuster.core.config import GuardPolicy
+from passmuster.core.config import GuardPolicy, Policy
 from passmuster.core.errors import UsageError
 from passmuster.metrics.novelty import detectors
-from passmuster.runtime.answers import DECIDE_AT, class_probabilities
-from passmuster.runtime.guard import fit_novelty
+from passmuster.runtime.answers import DECIDE_AT, answers_of, class_probabilities
+from passmuster.runtime.guard import FIRST_METHOD, fit_novelty
+from passmuster.runtime.risk import fit_risk
 
 
 def refuse_detector(policy: GuardPolicy) -> None:
@@ -32,6 +33,27 @@ def refuse_detector(policy: GuardPolicy) -> None:
             "guard.novelty", "this novelty detector is for single-label tasks: classes of a multi-label one do not "
             "exclude each other", value=policy.novelty, limit=", ".join(able), where="policy.guard.novelty",
             next=f'set policy.guard.novelty = "{able[0]}" in muster.toml',
+        )  # fmt: skip
+
+
+def refuse_single_label(policy: Policy) -> None:
+    """Refuse what is made for answers of one class: a way to choose it by costs, adaptive sets around it.
+
+    Raises
+    ------
+    UsageError
+        ``costs.multi_label``, ``guard.sets``.
+    """
+    if policy.guard.sets != FIRST_METHOD:
+        raise UsageError(
+            "guard.sets", "this way to make prediction sets is for single-label tasks", value=policy.guard.sets,
+            limit=FIRST_METHOD, where="policy.guard.sets", next=f'set policy.guard.sets = "{FIRST_METHOD}"',
+        )  # fmt: skip
+    if policy.costs.answer == "cheapest":
+        raise UsageError(
+            "costs.multi_label", "costs are of one class taken for another, and answers are sets of classes here",
+            value=policy.costs.answer, limit="likeliest", where="policy.costs.answer",
+            next='set policy.costs.answer = "likeliest" in muster.toml',
         )  # fmt: skip
 
 
@@ -58,9 +80,13 @@ def fit_label_sets_guard(
     misfit = 1.0 - np.where(np.asarray(oof_targets) > 0, probabilities, 1.0).min(axis=1)  # of the least likely true one
     rank = math.ceil((len(misfit) + 1) * policy.set_coverage)
     set_threshold = float(np.sort(misfit)[rank - 1]) if 0 < rank <= len(misfit) else 1.0
+    at = np.full(oof_logits.shape[1], decide_at)
+    answers, held = answers_of(oof_logits, at), answers_of(np.asarray(held_logits), at)
+    wrong = (answers.said != (np.asarray(oof_targets) > 0)).any(axis=1)  # the whole set
     return {
+        **fit_risk(policy, held.sure, answers.sure, wrong),
         **fit_novelty(fit_embeddings, fit_logits, held_embeddings, held_logits, policy),
         "set_threshold": np.asarray(set_threshold),
         "n_oof": np.asarray(len(misfit)),
-        DECIDE_AT: np.full(oof_logits.shape[1], decide_at),
+        DECIDE_AT: at,
     }

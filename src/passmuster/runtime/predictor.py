@@ -12,7 +12,7 @@ from passmuster.core.records import Payload, Prediction
 from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
 from passmuster.runtime.account import Account
-from passmuster.runtime.answers import DECIDE_AT, answers_of, task_of
+from passmuster.runtime.answers import DECIDE_AT, answers_of, prices_of, task_of
 from passmuster.runtime.bundle import LoadedBundle
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.engine import Engine
@@ -43,6 +43,7 @@ class Predictor:
         if self.task == MULTI and np.shape(bundle.guard.get(DECIDE_AT)) != (len(self.classes),):
             raise IntegrityError("bundle.guard", "the guard lacks an array", value=DECIDE_AT, where=bundle.path)
         self._decide_at = bundle.guard[DECIDE_AT] if self.task == MULTI else None
+        self.prices = prices_of(bundle.policy.costs, self.classes) if self.task != MULTI else None
         self.novelty_threshold = float(bundle.guard["novelty_threshold"])
         self._prepare = self.modality.preparer(bundle.preprocess, bundle.path)
         self.account = Account()  # what asking took, of a model that is elsewhere
@@ -80,10 +81,11 @@ class Predictor:
     def decide(self, embeddings: np.ndarray, logits: np.ndarray, *, degraded: bool = False) -> list[Prediction]:
         """Answers from embeddings and logits; the bundle's own policy governs when one is withheld.
 
-        `Prediction.label` is the most probable class even where `abstained`: a suggestion, not an answer. Of a
-        multi-label bundle it stands for the set of classes that are said.
+        `Prediction.label` is the most probable class, or the cheapest where the bundle's policy says so, even where
+        `abstained`: a suggestion, not an answer. Of a multi-label bundle it stands for the set of classes said.
         """
-        found = apply_guard(self.bundle.guard, embeddings, logits, self.bundle.policy.guard, degraded=degraded)
+        policy = self.bundle.policy.guard
+        found = apply_guard(self.bundle.guard, embeddings, logits, policy, degraded=degraded, prices=self.prices)
         names = self._names(found.said)
         reasons = [
             (*found.reasons[i], UNREAD) if name == NO_ANSWER else found.reasons[i] for i, name in enumerate(names)
@@ -97,13 +99,14 @@ class Predictor:
                 reasons=reasons[i],
                 novelty=float(found.novelty[i]),
                 whole=float(found.sure[i]) if self.task == MULTI else None,
+                said=float(found.sure[i]) if self.prices is not None else None,
             )
             for i, row in enumerate(found.probabilities.tolist())
         ]
 
     def labels(self, logits: np.ndarray) -> list[str]:
         """The answers alone, (n,): the label of each, without the guard."""
-        return self._names(answers_of(logits, self._decide_at).said)
+        return self._names(answers_of(logits, self._decide_at, self.prices).said)
 
     def _names(self, said: np.ndarray) -> list[str]:
         if self.task == MULTI:

@@ -18,3 +18,5 @@ gates.add_lazy("robustness.v1", "passmuster.metrics.gates.robustness:ROBUSTNESS"
 gates.add_lazy("adversarial.v1", "passmuster.metrics.gates.adversarial:ADVERSARIAL")
 gates.add_lazy("behaviour.v1", "passmuster.metrics.gates.behaviour:BEHAVIOUR")
 gates.add_lazy("mce.v1", "passmuster.metrics.gates.corruption_error:MCE")
+gates.add_lazy("expected_cost.v1", "passmuster.metrics.gates.costs:EXPECTED_COST")
+gates.add_lazy("cost_non_inferiority.v1", "passmuster.metrics.gates.costs:COST_NON_INFERIORITY")

@@ -16,6 +16,7 @@ from passmuster.metrics.accuracy import accuracy
 from passmuster.metrics.versions import compare, worth_of_disagreements
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.costs import compare_costs
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pick
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
@@ -93,6 +94,7 @@ def measure_versions(
             for said in ({"label": truth[i], "candidate": new[i], "incumbent": old[i]},)
         ],
     )
+    compare_costs(draft, store.config.policy.costs, evidence, fresh, answers, parts, rng)
     if reading.rest:
         unseen = [(item, said) for item, said in zip(reading.rest, reading.said, strict=True) if item.key not in seen]
         _, logits = answered(store, incumbent, predictor, [item for item, _ in unseen], progress=progress)

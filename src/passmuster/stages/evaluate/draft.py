@@ -74,7 +74,8 @@ class Evidence:
 class Answers:
     """What a bundle answers to items. `probabilities` (n, classes of the evidence) hold 0 for classes it lacks.
 
-    Where it says sets, `said` (n, classes) are they, and `numbers` (n,) what the evidence's `y` would say of them.
+    Where it says sets, `said` (n, classes) are they. Where it says sets, or the cheapest class rather than the
+    likeliest, `numbers` (n,) are what the evidence's `y` would say of its answers.
     """
 
     embeddings: np.ndarray
@@ -86,13 +87,13 @@ class Answers:
 
     @property
     def predicted(self) -> np.ndarray:
-        """Class numbers (n,); of sets, their numbers."""
+        """Class numbers (n,) as answered; of sets, their numbers."""
         return np.asarray(self.probabilities.argmax(axis=1)) if self.numbers is None else self.numbers
 
     @property
     def confidence(self) -> np.ndarray:
-        """Largest probability (n,); of sets, the probability that all of it is right."""
-        if self.said is not None:
+        """Probability (n,) of what is answered; of sets, that all of it is right."""
+        if self.numbers is not None:
             return np.array([p.probability for p in self.predictions], dtype=np.float64)
         return np.asarray(self.probabilities.max(axis=1))
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.statistics import Interval, proportion
-from passmuster.metrics.accuracy import accuracy, macro_f1, per_class
-from passmuster.metrics.calibration import brier, ece, nll, reliability
+from passmuster.metrics.accuracy import accuracy, macro_accuracy, macro_f1, per_class
+from passmuster.metrics.calibration import brier, classwise_error, ece, nll, reliability
 from passmuster.metrics.confusion import confusion, confusion_cells, most_confused
-from passmuster.metrics.selective import aurc, risk_coverage
+from passmuster.metrics.selective import augrc, aurc, risk_coverage
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
 from passmuster.stages.evaluate.label_sets import bins_of_sets, measure_classes_of_sets, measure_sets
@@ -46,15 +46,16 @@ def measure_headline(
         no_class = evidence.classes.index(NO_ANSWER) if NO_ANSWER in evidence.classes else None
         macro = macro_f1(y, predicted, len(evidence.classes), no_class=no_class, **resampled)
         draft.add("macro_f1", macro, items=test)
+        draft.add("macro_accuracy", macro_accuracy(y, predicted, len(evidence.classes), **resampled), items=test)
         draft.add("ece", ece(answers.probabilities, y, **resampled), items=test)
+        draft.add("ece_equal_mass", ece(answers.probabilities, y, equal_mass=True, **resampled), items=test)
         draft.add("nll", nll(answers.probabilities, y, **resampled), unit="nats", items=test)
         draft.add("brier", brier(answers.probabilities, y, **resampled), unit="squared distance", items=test)
+    truth = np.eye(len(evidence.classes))[y] if evidence.targets is None else evidence.targets
+    draft.add("ece_classwise", classwise_error(answers.probabilities, truth, **resampled), items=test)
     wrong = (predicted != y).astype(np.float64)
-    draft.add(
-        "aurc",
-        aurc(answers.confidence, wrong, rng=rng, clusters=evidence.clusters, n_resamples=scope.n_resamples),
-        items=test,
-    )
+    draft.add("aurc", aurc(answers.confidence, wrong, **resampled), items=test)
+    draft.add("augrc", augrc(answers.confidence, wrong, **resampled), items=test)
     abstained = np.array([p.abstained for p in answers.predictions], dtype=bool)
     withheld = draft.add_set("abstained", pick(evidence.keys, abstained))
     draft.add("abstention_rate", proportion(abstained, **how), items=withheld or test)

@@ -44,6 +44,8 @@ def measure_sets(
     draft.add("hamming_loss", hamming_loss(targets, said, **resampled), items=test)
     draft.add("ranking_precision", ranking_precision(targets, answers.probabilities, **resampled), items=test)
     draft.add("ece", calibration_error(answers.confidence, right, **resampled), items=test)
+    by_mass = calibration_error(answers.confidence, right, equal_mass=True, **resampled)
+    draft.add("ece_equal_mass", by_mass, items=test)
     draft.add("nll", set_log_loss(targets, answers.probabilities, **resampled), unit="nats", items=test)
     draft.add("brier", set_brier(targets, answers.probabilities, **resampled), unit="squared distance", items=test)
 

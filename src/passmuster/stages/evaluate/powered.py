@@ -70,7 +70,8 @@ def read_with_rest(
     probabilities, foreteller = foretell(store, bundle, predictor, pool, progress=progress)
     at = np.arange(len(evidence.items))
     known = np.where(evidence.y < evidence.n_known, evidence.y, -1)
-    wrong = (probabilities[at].argmax(axis=1) != evidence.y).astype(np.float64)
+    names = predictor.labels(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)))
+    wrong = (evidence.number(names[: len(at)]) != evidence.y).astype(np.float64)
     found = powered_rate(
         wrong, at, foreteller.features(at, known), PRIOR, rounds, clusters=cluster_names(pool, placed)
     )  # fmt: skip
@@ -78,7 +79,7 @@ def read_with_rest(
     progress.say(f"{len(at):,} test labels are worth about {found.worth:,.0f} that were drawn at random")
     e = found.interval
     method = f"{e.method}, {len(at):,} labels worth about {found.worth:,.0f}"
-    said = tuple(predictor.classes[int(i)] for i in probabilities[len(at) :].argmax(axis=1))
+    said = tuple(names[len(at) :])
     accuracy = Interval(1 - e.value, 1 - e.high, 1 - e.low, e.n, method, e.level)
     return Reading(weights, accuracy, tuple(rest), said)
 

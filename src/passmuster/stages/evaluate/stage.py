@@ -19,6 +19,7 @@ from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
+from passmuster.runtime.answers import task_of
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.attacked import measure_attacks
@@ -32,6 +33,7 @@ from passmuster.stages.evaluate.comparisons import (
     measure_parity,
     measure_versions,
 )
+from passmuster.stages.evaluate.costs import measure_costs, refuse_strange_costs
 from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
 from passmuster.stages.evaluate.endpoint import endpoint_in_words, measure_endpoint, spare
 from passmuster.stages.evaluate.faults import Incumbent, measure_faults
@@ -42,6 +44,8 @@ from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
 from passmuster.stages.evaluate.powered import read_with_rest
+from passmuster.stages.evaluate.promised_risk import measure_promised_risk
+from passmuster.stages.evaluate.sets import measure_prediction_sets
 from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle
 from passmuster.store.store import Store
@@ -99,11 +103,12 @@ def evaluate(
     named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
     if named is not None:
         progress.say(f"{len(named.payloads):,} strange items read, {len(named.problems):,} could not be")
+    refuse_strange_costs(store, predictor.classes, predictor.task)
     evidence = gather_evidence(store, chosen, predictor.classes, predictor.task)
     progress.say(f"test opened for evaluation, look {evidence.look}: {len(evidence.items):,} labelled items")
     rng = np.random.default_rng(store.config.train.seed)
     answers = ask(store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle")
-    if answers.said is not None:
+    if answers.said is not None or predictor.prices is not None:  # what is said is not the likeliest class alone
         answers = replace(answers, numbers=evidence.number(p.label for p in answers.predictions))
 
     draft = Draft()
@@ -111,7 +116,10 @@ def evaluate(
     evidence = replace(evidence, weights=reading.weights)
     measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
     measure_classes(draft, evidence, answers)
+    measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
     measure_certainty(draft, evidence, answers)
+    measure_promised_risk(draft, predictor, evidence, answers)
+    measure_prediction_sets(draft, predictor, evidence, answers, scope, rng)
     beside = as_asked(store, incumbent, evidence) if incumbent else None
     spoilt = measure_faults(
         store, draft, predictor, evidence, answers, faults, scope, rng,
@@ -164,7 +172,8 @@ def foresee(store: Store, bundle: str = "") -> list[str]:
     """What `evaluate` would do, without opening the test; the errors are the same."""
     with store.read() as db:
         chosen = read_bundle(db, bundle)
-    open_checked(store, chosen)
+    loaded = open_checked(store, chosen)
+    refuse_strange_costs(store, loaded.manifest.classes, task_of(loaded.head))
     n = count_evidence(store, chosen)
     incumbent = find_incumbent(store, chosen)
     against = f" and compare with the live bundle {incumbent.digest[:16]}" if incumbent else ""

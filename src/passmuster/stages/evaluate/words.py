@@ -10,7 +10,10 @@ import numpy as np
 from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, wilson
 from passmuster.runtime.endpoint import NO_ANSWER
+from passmuster.stages.evaluate.cost_words import cost_lines
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
+from passmuster.stages.evaluate.promised_risk import risk_lines
+from passmuster.stages.evaluate.sets import set_lines
 
 UNIT = "\u00a0%"
 FEW = 10  # labelled test items below which little is said of a class
@@ -65,6 +68,10 @@ def write_summary(
     (good if is_borne_out else bad).extend(sure)
     if evidence.targets is not None:
         (good if is_enough else bad).append(in_part(draft, evidence, metrics))
+    saves, costs = ([said(line, "test") for line in lines] for lines in cost_lines(draft.sections.get("costs")))
+    kept, broken = ([said(s, "given at the promised risk") for s in p]
+                    for p in risk_lines(draft.sections.get("promised_risk")))  # fmt: skip
+    good, bad = [*saves, *good, *kept], [*costs, *broken, *bad]
     draft.sections["summary"] = {
         "good": [*good, *good_at(draft, evidence, metrics)] or [said("Nothing that this test shows.", "")],
         "breaks": [*bad, *breaks_at(draft, evidence, answers, metrics)]
@@ -165,6 +172,8 @@ def breaks_at(
                 row["broken"],
             )
         )
+    for line in set_lines(draft.sections.get("prediction_sets")):
+        lines.append(said(line, "outside its set"))
     sure_wrong = (answers.predicted != evidence.y) & (answers.confidence >= SURE)
     if sure_wrong.any():
         n = int(sure_wrong.sum())

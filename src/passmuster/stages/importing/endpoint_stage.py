@@ -23,6 +23,7 @@ from passmuster.runtime.account import Account
 from passmuster.runtime.endpoint import NO_ANSWER, Asking, write_asking
 from passmuster.runtime.endpoint_calls import ITEM
 from passmuster.runtime.engine import HTTP, Engine, EngineChoice
+from passmuster.runtime.risk import risk_in_words, risk_of
 from passmuster.stages.importing.asking import Calibration, read_calibration, read_sample
 from passmuster.stages.importing.classes import match_classes, read_names
 from passmuster.stages.importing.endpoint_named import read_endpoint
@@ -151,7 +152,9 @@ def import_endpoint(
             return result
         logits = logits / temperature
         answered = {"logits": logits, "embedding": logits - logits.mean(axis=1, keepdims=True)}
-        guard, novelty = fit_the_guard(store, False, sample, answered, calibration, temperature)
+        guard, novelty = fit_the_guard(store, False, sample, answered, calibration, temperature, classes)
+        if risk := risk_of(guard):
+            progress.say(risk_in_words(risk))
         return keep(
             store, snapshot, replace(result, novelty=novelty), sample, learnt, answered=answered, as_it_came=logits,
             engine=EngineChoice(HTTP), graph=write_asking(replace(asking, temperature=temperature)), preprocess=STEPS,

@@ -17,6 +17,7 @@ from passmuster.core.codec import to_plain
 from passmuster.core.config import render_policy
 from passmuster.core.records import Bundle, Snapshot
 from passmuster.learn.checkpoint import write_atomic
+from passmuster.metrics.costs import refuse_unknown
 from passmuster.runtime.bundle import encoder_key, write_bundle
 from passmuster.runtime.engine import EngineChoice
 from passmuster.runtime.reference import payload_statistics
@@ -106,6 +107,7 @@ def keep(
 
     `answered` is what the bundle says of the sample, and `as_it_came` (n, c) the logits that it should be.
     """
+    refuse_unknown([*result.classes, *snapshot.classes], store.config.policy.costs.when)
     run = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     prepared = {"schema": 1, "modality": snapshot.modality, **preprocess}
     digest, where = write_bundle(

@@ -20,10 +20,13 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Snapshot
 from passmuster.learn.calibration import fit_temperature
+from passmuster.metrics.conformal import set_methods
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
+from passmuster.runtime.answers import prices_of
 from passmuster.runtime.engine import Engine, EngineChoice
 from passmuster.runtime.guard import fit_guard
+from passmuster.runtime.risk import risk_in_words, risk_of
 from passmuster.stages.importing.asking import Calibration, Sample, open_as_it_came, read_calibration, read_sample
 from passmuster.stages.importing.brought import bring_onnx
 from passmuster.stages.importing.classes import match_classes, name_classes, read_names
@@ -117,9 +120,13 @@ def import_model(
             embeds=bool(brought.embedding), temperature=temperature,
         )  # fmt: skip
         answered = ask(Engine(graph), asked.prepare, sample.payloads, sample.where)
-        guard, novelty = fit_the_guard(store, bool(brought.embedding), sample, answered, calibration, temperature)
+        guard, novelty = fit_the_guard(
+            store, bool(brought.embedding), sample, answered, calibration, temperature, classes
+        )
         if not brought.embedding:
             notes.append(f"the model gives no embedding: novelty is judged by its scores alone ({novelty})")
+        if risk := risk_of(guard):
+            notes.append(risk_in_words(risk))
         if not calibrate:
             notes.append("prediction sets hold every class: no labels were given to fit them (--calibrate)")
 
@@ -149,6 +156,7 @@ def latest_snapshot(store: Store) -> Snapshot:
             "import.multi_label", "models for multi-label tasks are not imported yet",
             next="muster train learns one in this project",
         )  # fmt: skip
+    set_methods[store.config.policy.guard.sets]
     detectors[store.config.policy.guard.novelty]  # an unknown name is told now
     return snapshot
 
@@ -168,6 +176,7 @@ def fit_the_guard(
     answered: Mapping[str, np.ndarray],
     calibration: Calibration,
     temperature: float,
+    classes: Sequence[str],
 ) -> tuple[dict[str, np.ndarray], str]:
     """The guard's arrays and the name of its detector: the policy's, or one that looks at scores alone."""
     policy = store.config.policy.guard
@@ -183,6 +192,6 @@ def fit_the_guard(
     guard = fit_guard(
         fit_embeddings=embeddings[fit], fit_logits=logits[fit], held_embeddings=embeddings[held],
         held_logits=logits[held], oof_logits=calibration.logits / temperature, oof_labels=calibration.labels,
-        policy=policy,
+        policy=policy, prices=prices_of(store.config.policy.costs, classes),
     )  # fmt: skip
     return guard, policy.novelty

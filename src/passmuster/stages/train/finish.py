@@ -21,11 +21,14 @@ from passmuster.learn.label_set_heads import LabelSetsCrossValidated
 from passmuster.learn.one_vs_rest import fit_one_vs_rest, sigmoid
 from passmuster.learn.pool_heads import fit_judged
 from passmuster.learn.shares import label_shares, share_shift
+from passmuster.learn.vector_scaling import VectorScaling, choose_vector_scaling
+from passmuster.runtime.answers import prices_of
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import apply_guard, fit_guard
 from passmuster.runtime.label_sets import fit_label_sets_guard
 from passmuster.runtime.reference import payload_statistics
+from passmuster.runtime.risk import risk_in_words, risk_of
 from passmuster.stages.train.distilling import fit_student
 from passmuster.stages.train.embedding import BATCH, batches_of, embed, embed_seen, speed_of
 from passmuster.stages.train.step import Climb, Climbed, Judged
@@ -50,11 +53,16 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
         taught = embed_seen(step, chosen.teacher)
         head = fit_student(task, chosen, pool, fit_head(task, chosen.teacher, taught), taught)
     shift = np.zeros(len(task.classes), np.float32)
+    oof, vector = chosen.best.calibrated, None
+    if not isinstance(chosen.best, LabelSetsCrossValidated):
+        vector = choose_vector_scaling(oof, chosen.best.labels, step.rng("calibration"))
+    if vector is not None:
+        head, oof = vector.folded(head), vector.apply(oof)
     if task.targets is None:
         answered = pool[_sample(step, "shares", len(pool), MAX_SHARE_ITEMS)]
         shift = share_shift(head.logits(answered), label_shares(task.labels[task.labelled], len(task.classes)))
         head = replace(head, bias=head.bias + shift)  # classes as large as in the pool, not as among the labels
-    guard, guard_facts = _guard(step, chosen, head, shift, pool, held)
+    guard, guard_facts = _guard(step, chosen, head, oof + shift, pool, held)  # out of fold, as served
     digest, path = write_bundle(
         step.store.bundles_folder,
         modality=task.modality.name,
@@ -62,7 +70,7 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
         snapshot=task.snapshot.digest,
         run=step.run.id,
         rung=chosen.rung.name,
-        head=describe_head(chosen),
+        head={**describe_head(chosen), "calibration": describe_calibration(vector)},
         engine=chosen.choice,
         encoder_key=chosen.key,
         graph=append_head(chosen.graph.onnx, head.weight, head.bias),
@@ -125,6 +133,19 @@ def describe_head(chosen: Climbed) -> dict[str, Any]:
     }
 
 
+def describe_calibration(vector: VectorScaling | None) -> dict[str, Any]:
+    """What ``head.json`` says of what was laid over the temperature."""
+    if vector is None:
+        return {"kind": "temperature"}
+    return {
+        "kind": "vector",
+        "slope": [round(float(x), 6) for x in vector.slope],
+        "shift": [round(float(x), 6) for x in vector.shift],
+        "held_out_gain": round(vector.gain, 6),
+        "held_out_gain_se": round(vector.gain_se, 6),
+    }
+
+
 def _parts(judged: Judged) -> dict[str, Any]:
     """Of which heads a blend is made, and how much each weighs."""
     if not isinstance(judged, Blended):
@@ -138,7 +159,7 @@ def _parts(judged: Judged) -> dict[str, Any]:
 
 
 def _guard(
-    step: Climb, chosen: Climbed, head: Head, shift: np.ndarray, pool: Matrix, held: Matrix
+    step: Climb, chosen: Climbed, head: Head, oof: np.ndarray, pool: Matrix, held: Matrix
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The guard's arrays; thresholds from the reference, or from a part of the pool when the reference is too small."""
     order = step.rng("guard").permutation(len(pool))
@@ -154,13 +175,17 @@ def _guard(
         "fit_logits": head.logits(fit),
         "held_embeddings": held[:],
         "held_logits": head.logits(held),
-        "oof_logits": best.calibrated + shift,  # as served
+        "oof_logits": oof,
         "policy": step.store.config.policy.guard,
     }
     if isinstance(best, LabelSetsCrossValidated):
         guard = fit_label_sets_guard(**shared, oof_targets=best.targets, decide_at=best.decide_at)
     else:
-        guard = fit_guard(**shared, oof_labels=best.labels)
+        prices = prices_of(step.store.config.policy.costs, step.task.classes)
+        guard = fit_guard(**shared, oof_labels=best.labels, prices=prices)
+    if risk := risk_of(guard):
+        facts["risk"] = {**to_plain(risk), "reached": risk.reached}
+        step.progress.say(risk_in_words(risk))
     return guard, {**facts, "n_fit": len(fit), "n_held": len(held), "n_oof": len(best.items)}
 
 

@@ -24,9 +24,11 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.meter import Meter, resident_bytes
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Snapshot
+from passmuster.metrics.conformal import set_methods
+from passmuster.metrics.costs import refuse_unknown
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
-from passmuster.runtime.label_sets import refuse_detector
+from passmuster.runtime.label_sets import refuse_detector, refuse_single_label
 from passmuster.stages.train.account import Account, used_before
 from passmuster.stages.train.failures import accounted, closing, disk_errors, memory_errors, refuse_spent
 from passmuster.stages.train.finish import finish
@@ -99,6 +101,7 @@ def train(
     seed = config.seed if seed is None else seed
     if seed < 0:
         raise UsageError("train.seed", "a seed is not negative", value=seed, next="muster train --seed 0")
+    set_methods[store.config.policy.guard.sets]
     detectors[store.config.policy.guard.novelty]  # an unknown name is told now, not when the guard is fitted
     started = time.monotonic() - started_s_ago
     progress = progress or Silent()
@@ -110,6 +113,8 @@ def train(
             version = read_snapshot(db, snapshot)
         if version.task == MULTI:
             refuse_detector(store.config.policy.guard)
+            refuse_single_label(store.config.policy)
+        refuse_unknown(version.classes, store.config.policy.costs.when)
         arguments = _arguments(config, version)
         left = unfinished_run(store, arguments)
         before = used_before(store.runs_folder / left) if left else None

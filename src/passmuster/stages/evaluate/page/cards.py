@@ -158,6 +158,9 @@ def set_title(name: str) -> str:
         return f"{name.removeprefix('added=')}, wrongly said"
     if name.startswith("predicted="):
         return f"Taken for {name.removeprefix('predicted=')}"
+    if name.startswith("withheld label="):
+        return f"{name.removeprefix('withheld label=')}, withheld"
+    name = name.removeprefix("costly ")
     if name.startswith("label=") and " predicted=" in name:
         label, _, said = name.removeprefix("label=").partition(" predicted=")
         return f"{label}, rightly so" if label == said else f"{label} taken for {said}"
@@ -186,6 +189,8 @@ TITLES = {
     "novel": "The strange items you named",
     "parity_differs": "Answered differently from the trained model",
     "partly right": "Some of the classes right, not all",
+    "given at the promised risk": "Answers sure enough for the promised risk",
+    "outside its set": "Not among the classes left open",
     "sure": "Answers with at least 90 % confidence",
     "sure and wrong": "Sure and wrong",
 }

@@ -20,7 +20,9 @@ from passmuster.stages.evaluate.page import sections
 from passmuster.stages.evaluate.page.attacks import attacks
 from passmuster.stages.evaluate.page.behaviour import behaviour
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
+from passmuster.stages.evaluate.page.costs import costs
 from passmuster.stages.evaluate.page.faults import faults
+from passmuster.stages.evaluate.page.sets import prediction_sets
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
@@ -45,11 +47,13 @@ def render_page(
         part
         for part in (
             masthead(store.config.project.name, report, library),
+            costs(report, library),
             in_words(report, library),
             numbers(report, library),
             sections.versions(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
+            prediction_sets(report, library),
             faults(report, library, extras.spoilt),
             behaviour(report, extras.broken),
             attacks(report, extras.fallen),
@@ -146,21 +150,31 @@ def in_words(report: Report, library: Library) -> str:
 
 
 TILES = (
+    ("expected_cost", "", "What an answer costs", "by your own costs, lower is better"),
+    ("cost_difference", "against=live", "More than the live release", "difference of mean costs"),
     ("accuracy", "", "Right answers", "share of test items, right as a whole"),
     ("accuracy", "leakage=clean", "Without copies", "right, where training held no copy"),
     ("item_f1", "", "F1 of an item", "sets of classes that are half right count for something"),
     ("micro_f1", "", "Micro-F1", "every yes counts the same"),
     ("macro_f1", "", "Macro-F1", "every class counts the same"),
+    ("macro_accuracy", "", "Macro accuracy", "found, every class counts the same"),
     ("hamming_loss", "", "Wrong decisions", "of all items and classes (Hamming loss), lower is better"),
     ("ranking_precision", "", "Ranking precision", "true classes among those ranked as high"),
     ("accuracy_difference", "", "Against the live release", "difference of right answers"),
     ("negative_flip_rate", "", "Became wrong", "right in the live release, wrong now"),
     ("ece", "", "Calibration error", "mean gap between sure and right"),
+    ("ece_equal_mass", "", "Calibration error, equal bins", "bins that hold as many items each"),
+    ("ece_classwise", "", "Calibration error by class", "each class’s own probability, mean over classes"),
     ("abstention_rate", "", "Withheld", "answers not given"),
     ("accuracy_answered", "", "Right when answering", "among answers given"),
+    ("promised_risk", "", "Wrong at the promised risk", "among answers as sure as the policy’s max_risk needs"),
+    ("promised_share", "", "Answered at that risk", "share of items with such an answer"),
     ("accuracy_under_faults", "", "Under natural faults", "mean over faults and severities"),
     ("mce", "", "Errors under faults", "times those of the live release (mean corruption error)"),
     ("aurc", "", "Risk over coverage", "area under the curve, lower is better"),
+    ("augrc", "", "Undetected errors", "mean share over coverages (AUGRC), lower is better"),
+    ("set_coverage", "", "Right class stays possible", "in the set beside the answer"),
+    ("set_size", "", "Classes that stay possible", "mean length of that set"),
     ("nll", "", "Log loss", "nats, lower is better"),
     ("brier", "", "Brier score", "squared distance from the truth, lower is better"),
 )
@@ -232,7 +246,22 @@ def method_lines(report: Report) -> Iterator[str]:
         yield "Test labels carry weights, because some items were asked for more often; shares are Hájek’s (1971)."
     if clustered:
         yield "Items of one person, and copies of one item, are counted and resampled together."
-    yield "Calibration error: 15 bins of equal width (Guo et al. 2017). Risk over coverage: Geifman and El-Yaniv 2017."
+    yield (
+        "Calibration error: 15 bins of equal width (Guo et al. 2017), of equal mass (Nixon et al. 2019), and by class "
+        "(Kull et al. 2019). Risk over coverage: Geifman and El-Yaniv 2017; undetected errors: Traub et al. 2024."
+    )
+    if (report.sections.get("costs") or {}).get("applies"):
+        yield (
+            "Costs: the cheapest answer has the lowest expected cost at the model’s own probabilities (Elkan 2001). "
+            "The interval of a mean cost allows for dear mistakes that were not seen: it is that of a coin between "
+            "nothing and the largest cost. Differences have a bootstrap interval on the same items."
+        )
+    if report.sections.get("promised_risk"):
+        yield (
+            "Promised risk: exact binomial tests, from the threshold that is likeliest to pass to lower ones until one "
+            "fails (Angelopoulos et al. 2021), on held-out training labels; items count as independent, and traffic as "
+            "like them. Checked here on labels that took no part."
+        )
     if report.incumbent:
         yield "Versions: exact McNemar test, Tango’s interval (1998) for the difference, on the same items."
     yield "Novelty: strange items are the positive class; the false-positive rate is printed under both conventions."

@@ -1,0 +1,91 @@
+"""The promised risk: exact bounds against scipy, and by simulation the promise is broken no more often than stated."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from passmuster.metrics.risk_control import NOTHING, allowed, choose_threshold, grid_of, upper
+
+
+def test_how_many_may_be_wrong_by_scipy() -> None:
+    """A thousand random cases against the binomial test, and the bound against Clopper and Pearson's interval."""
+    rng = np.random.default_rng(0)
+    for _ in range(1_000):
+        n, risk, tail = int(rng.integers(1, 400)), float(rng.uniform(0.005, 0.6)), float(rng.choice([0.01, 0.05, 0.1]))
+        k = allowed(n, risk, tail)
+        if k >= 0:
+            assert stats.binom.cdf(k, n, risk) <= tail + 1e-12
+            assert upper(k, n, tail) <= risk + 1e-9
+        if k + 1 < n:
+            assert stats.binom.cdf(k + 1, n, risk) > tail - 1e-12
+        seen = int(rng.integers(0, n + 1))
+        exact = stats.binomtest(seen, n).proportion_ci(1 - 2 * tail, "exact").high
+        assert upper(seen, n, tail) == pytest.approx(exact, abs=1e-6)
+
+
+def broken_and_reached(n: int, max_risk: float, level: float, honesty: float, n_runs: int) -> tuple[float, float]:
+    """Shares of runs in which the promise was false, and in which one was made; chance of being right: sure^honesty."""
+    rng = np.random.default_rng(n)
+    x = (np.arange(20_000) + 0.5) / 20_000
+    weight = 4 * x**3  # of beta(4, 1)
+    above = np.cumsum((weight * (1 - x**honesty))[::-1])[::-1] / np.cumsum(weight[::-1])[::-1]  # true selective risk
+    broken = reached = 0
+    for _ in range(n_runs):
+        sure = rng.beta(4, 1, n)
+        wrong = rng.random(n) > sure**honesty
+        found = choose_threshold(sure, wrong, grid_of(rng.beta(4, 1, 300)), max_risk, level)
+        if found.reached:
+            reached += 1
+            broken += float(np.interp(found.threshold, x, above)) > max_risk
+            assert found.n == int((sure >= found.threshold).sum())
+            assert found.bound <= max_risk + 1e-9
+    return broken / n_runs, reached / n_runs
+
+
+@pytest.mark.parametrize("honesty", [0.5, 1.0, 1.5])  # less sure than right, as sure, and surer than right
+@pytest.mark.parametrize(("n", "max_risk"), [(120, 0.1), (600, 0.06)])
+def test_the_promise_is_broken_no_more_often_than_stated(n: int, max_risk: float, honesty: float) -> None:
+    level, n_runs = 0.9, 150
+    broken, reached = broken_and_reached(n, max_risk, level, honesty, n_runs)
+    assert broken <= 1 - level + 3 * math.sqrt(level * (1 - level) / n_runs)
+    assert reached > 0.1
+
+
+def test_a_useless_model_is_promised_nothing() -> None:
+    """Confidence that says nothing, errors at exactly the bound: a promise would be false."""
+    rng = np.random.default_rng(3)
+    made = [
+        choose_threshold(rng.random(300), rng.random(300) < 0.1, grid_of(rng.random(200)), 0.1, 0.9).reached
+        for _ in range(150)
+    ]
+    assert np.mean(made) <= 0.1 + 3 * math.sqrt(0.09 / 150)
+
+
+def test_what_would_help_is_about_right() -> None:
+    """So many more labels as it asks for, of the same kind: a promise is then made more often than not."""
+    rng = np.random.default_rng(8)
+    sure = rng.beta(8, 1, 60)
+    found = choose_threshold(sure, rng.random(60) > sure, grid_of(rng.beta(8, 1, 300)), 0.05, 0.95)
+    assert found.threshold == NOTHING
+    assert found.n_more
+    made = 0
+    for _ in range(40):
+        more = rng.beta(8, 1, 60 + found.n_more)
+        again = choose_threshold(more, rng.random(len(more)) > more, grid_of(rng.beta(8, 1, 300)), 0.05, 0.95)
+        made += again.reached
+    assert made >= 16
+
+
+def test_no_labels_one_class_or_ties() -> None:
+    none = choose_threshold(np.zeros(0), np.zeros(0), grid_of(np.zeros(0)), 0.05, 0.95)
+    assert (none.threshold, none.n_labels, none.bound) == (NOTHING, 0, 1.0)
+    tied = choose_threshold(np.ones(100), np.zeros(100), grid_of(np.ones(50)), 0.05, 0.95)
+    assert tied.reached
+    assert tied.n == 100
+    always_wrong = choose_threshold(np.ones(500), np.ones(500), grid_of(np.ones(50)), 0.05, 0.95)
+    assert not always_wrong.reached
+    assert always_wrong.n_more is None
