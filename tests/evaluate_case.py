@@ -121,7 +121,8 @@ def add_model(digits: Digits, *, n_fit: int = N_TRAIN, without: str = "", run: s
     folder = digits.store.runs_folder / run
     folder.mkdir(parents=True, exist_ok=True)
     keys = [item.key for item in digits.items["train"][:50]]
-    np.savez(folder / "parity.npz", keys=np.array(keys), logits=digits.pixels["train"][:50] @ weight + bias)
+    logits = digits.pixels["train"][:50] @ weight + bias
+    np.savez(folder / "parity.npz", keys=np.array(keys), logits=logits, classes=np.array(model.classes_))
     return bundle
 
 

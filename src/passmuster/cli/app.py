@@ -37,6 +37,7 @@ VERBS = {
     "incidents": MORE,
     "verify": CARE,
     "clean": CARE,
+    "drill": CARE,
     "cost": CARE,
     "doctor": CARE,
     "demo": CARE,

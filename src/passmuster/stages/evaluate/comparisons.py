@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.errors import IntegrityError
-from passmuster.core.label_sets import label_in_words
+from passmuster.core.label_sets import MULTI, label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Finding
 from passmuster.metrics.accuracy import accuracy
 from passmuster.metrics.versions import compare, worth_of_disagreements
+from passmuster.runtime.answers import class_probabilities, softmax
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
-from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pick
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, pick
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
 from passmuster.stages.evaluate.powered import Reading
@@ -43,6 +44,7 @@ def measure_versions(
     rng: np.random.Generator,
     *,
     progress: Progress,
+    scope: Scope = Scope(),
 ) -> None:
     """Exact McNemar, negative flips and every changed decision, on test items that neither of the two learned from.
 
@@ -60,7 +62,7 @@ def measure_versions(
     draft.sections["versions"] = section
     if not items:
         return
-    predictor = Predictor(open_bundle(store.bundle_folder(incumbent.path)))
+    predictor = scope.open(open_bundle(store.bundle_folder(incumbent.path)))
     parts = ask(store, predictor, items, predictor.classes, progress=progress, what="asking the live release")
     old = [p.label for p in parts.predictions]
     new = [p.label for p in pick(answers.predictions, fresh)]
@@ -104,6 +106,8 @@ def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predic
     try:
         with np.load(path, allow_pickle=False) as kept:
             keys, expected = [str(key) for key in kept["keys"]], np.asarray(kept["logits"], dtype=np.float64)
+            # Runs from before the classes were written down had the bundle's.
+            trained = tuple(map(str, kept["classes"])) if "classes" in kept else predictor.classes
     except (ValueError, KeyError, OSError) as error:
         raise IntegrityError(
             "run.parity", f"the trained model's answers cannot be read: {error}", where=path
@@ -113,13 +117,17 @@ def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predic
     place = {key: i for i, key in enumerate(keys)}
     expected = expected[[place[item.key] for item in items]]
     logits = predictor.embed(list(read_payloads(store, predictor, items)))[1].astype(np.float64)
-    if not items or logits.shape != expected.shape:
+    if not items or set(trained) != set(predictor.classes) or expected.shape != (len(items), len(trained)):
         return
+    expected = expected[:, [trained.index(name) for name in predictor.classes]]
+    probabilities = softmax if predictor.task != MULTI else class_probabilities
+    shift = np.abs(probabilities(logits) - probabilities(expected)).max(axis=1)
     same = np.array(predictor.labels(logits), dtype=object) == np.array(predictor.labels(expected), dtype=object)
     draft.sections["parity"] = {
         "n": len(items),
         "agreement": float(same.mean()),
         "max_abs_difference": float(np.abs(logits - expected).max()),
+        "mean_shift": float(np.where(np.isfinite(shift), shift, 1.0).mean()),
         "items": draft.add_set("parity_differs", pick([item.key for item in items], ~same)),
     }
 

@@ -18,7 +18,6 @@ from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
-from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.comparisons import (
     describe_training,
     find_incumbent,
@@ -76,7 +75,7 @@ def evaluate(
     meter = Meter()
     with store.read() as db:
         chosen = read_bundle(db, bundle)
-    predictor = Predictor(open_checked(store, chosen))
+    predictor = scope.open(open_checked(store, chosen))
     incumbent = find_incumbent(store, chosen)
     named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
     if named is not None:
@@ -97,7 +96,7 @@ def evaluate(
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     if incumbent is not None:
-        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress)
+        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress, scope=scope)
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)
@@ -106,7 +105,8 @@ def evaluate(
 
     report = as_report(draft, chosen, evidence, incumbent)
     progress.say("writing the report")
-    page = render_page(store, predictor.modality, report, answers, Extras(tuple(spoilt), tuple(strange)), scope)
+    extras = Extras(tuple(spoilt), tuple(strange))
+    page = render_page(store, predictor.modality, report, answers, extras, scope) if scope.page else ""
     return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
 
 

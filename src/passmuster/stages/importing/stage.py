@@ -166,7 +166,7 @@ def import_model(
             policy_toml=render_policy(store.config),
         )
         result = replace(result, bundle=digest, path=str(where), run=run)
-        keep_parity(store, run, sample, logits / temperature)
+        keep_parity(store, run, sample, logits / temperature, classes)
         if learnt.digests:
             write_atomic(store.runs_folder / run / LEARNT, learnt.data)
         record(store, result)

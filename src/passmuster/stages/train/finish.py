@@ -190,7 +190,8 @@ def _write_parity(step: Climb, chosen: Climbed, head: Head) -> None:
     rows = [engine.run(prepare(batch))["embedding"] for batch in batches_of(payloads)]
     keys = np.array([task.pool[i].key for i in positions])
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, keys=keys, logits=head.logits(np.concatenate(rows)).astype(np.float32))
+    logits, classes = head.logits(np.concatenate(rows)).astype(np.float32), np.array(task.classes, dtype=np.str_)
+    np.savez(buffer, allow_pickle=False, keys=keys, logits=logits, classes=classes)
     write_atomic(step.run.path / "parity.npz", buffer.getvalue())
 
 
