@@ -26,6 +26,11 @@ PARAMETERS = {
     "calibration.v1": {"max_ece": 0.15},
     "parity.v1": {"min_agreement": 0.99},
     "robustness.v1": {"min": 0.6, "max_drop": 0.2},
+    "score_parity.v1": {"max_shift": 0.02},
+    "class_loss.v1": {"max_loss": 0.05},
+    "log_loss.v1": {"max_rise": 0.05},
+    "guard.v1": {"max_change": 0.05},
+    "test_labels.v1": {"max_gap": 0.03},
 }
 GREEN = case.make_report(n=2000, n_right=1900, incumbent="i" * 64, versions=(30, 20))
 GREEN_SETS = replace(GREEN, task="multi-label")

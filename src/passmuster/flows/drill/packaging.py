@@ -218,12 +218,12 @@ def guard_eager(scene: Scene) -> Parts:
 
 
 @fault(
-    "sets_empty.v1", "the threshold of prediction sets was lost: each holds the first guess alone", group="packaging",
+    "sets_full.v1", "the threshold of prediction sets was lost: each holds every class", group="packaging",
     touches="guard",
 )  # fmt: skip
-def sets_empty(scene: Scene) -> Parts:
-    """The sets say nothing of what else is possible."""
-    return scene.parts.with_(guard={**scene.parts.guard, "set_threshold": np.asarray(0.0)})
+def sets_full(scene: Scene) -> Parts:
+    """The sets say nothing of what is possible."""
+    return scene.parts.with_(guard={**scene.parts.guard, "set_threshold": np.asarray(1.0)})
 
 
 @fault(

@@ -17,6 +17,7 @@ from passmuster.metrics.versions import compare, worth_of_disagreements
 from passmuster.runtime.answers import class_probabilities, softmax
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.closely import Compared
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, pick
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
@@ -45,7 +46,7 @@ def measure_versions(
     *,
     progress: Progress,
     scope: Scope = Scope(),
-) -> None:
+) -> Compared | None:
     """Exact McNemar, negative flips and every changed decision, on test items that neither of the two learned from.
 
     Where the labels were drawn, the unlabelled rest says how often the two answer differently, and the counts that
@@ -61,7 +62,7 @@ def measure_versions(
     }
     draft.sections["versions"] = section
     if not items:
-        return
+        return None
     predictor = scope.open(open_bundle(store.bundle_folder(incumbent.path)))
     parts = ask(store, predictor, items, predictor.classes, progress=progress, what="asking the live release")
     old = [p.label for p in parts.predictions]
@@ -96,6 +97,7 @@ def measure_versions(
         section["worth"] = worth_of_disagreements(
             truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=n_differ
         )
+    return Compared(predictor, fresh, items, parts)
 
 
 def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predictor) -> None:

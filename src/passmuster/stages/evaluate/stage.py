@@ -18,6 +18,7 @@ from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
+from passmuster.stages.evaluate.closely import measure_closely, measure_test_labels
 from passmuster.stages.evaluate.comparisons import (
     describe_training,
     find_incumbent,
@@ -96,7 +97,12 @@ def evaluate(
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     if incumbent is not None:
-        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, progress=progress, scope=scope)
+        compared = measure_versions(
+            store, draft, incumbent, evidence, answers, reading, rng, progress=progress, scope=scope
+        )
+        if compared is not None:
+            measure_closely(store, draft, predictor, evidence, answers, compared, rng)
+    measure_test_labels(store, draft, chosen, predictor, evidence, answers, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)
