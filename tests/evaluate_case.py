@@ -122,7 +122,7 @@ def add_model(digits: Digits, *, n_fit: int = N_TRAIN, without: str = "", run: s
     folder.mkdir(parents=True, exist_ok=True)
     keys = [item.key for item in digits.items["train"][:50]]
     logits = digits.pixels["train"][:50] @ weight + bias
-    np.savez(folder / "parity.npz", keys=np.array(keys), logits=logits, classes=np.array(model.classes_))
+    np.savez(folder / "parity.npz", keys=np.array(keys), logits=logits, classes=np.array(model.classes_), served=logits)
     return bundle
 
 

@@ -168,14 +168,15 @@ def older_head(scene: Scene) -> Parts:
 
 
 @fault(
-    "embedding_scaled.v1", "the graph gives embeddings ten times as long as those the guard was fitted on",
+    "embedding_not_centred.v1", "the graph gives embeddings around another centre than those the guard was fitted on",
     group="packaging", touches="guard",
 )  # fmt: skip
-def embedding_scaled(scene: Scene) -> Parts:
-    """Every answer is right, and all of them are withheld as novel."""
-    graph = embedding_said(
-        scene.parts.graph, lambda a, b: ([node("Mul", [a, "ten"], b)], {"ten": np.float32([10.0])})
-    )  # fmt: skip
+def embedding_not_centred(scene: Scene) -> Parts:
+    """Every answer is right; what the guard compares is not."""
+    pool = scene.pool.embeddings
+    size = np.float32(3.0 * np.sqrt((pool**2).sum(axis=1).mean()) / np.sqrt(pool.shape[1]))
+    centre = size * np.float32(scene.rng.choice([-1.0, 1.0], pool.shape[1]))
+    graph = embedding_said(scene.parts.graph, lambda a, b: ([node("Add", [a, "centre"], b)], {"centre": centre}))
     return scene.parts.with_(graph=graph)
 
 

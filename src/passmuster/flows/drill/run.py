@@ -72,7 +72,7 @@ def drill_gates(
         base.remember(store)
         scope = scope_of(store.config.policy, memo)
         progress.say(f"the healthy copy of {healthy.digest[:16]} first: what it does not pass itself stops nothing")
-        first = judged(base, base.write(as_it_is(base), taught=False), scope, progress=Silent())
+        first = judged(base, base.write(base.parts, "healthy", taught=False), scope, progress=Silent())
         base.n_test = first.report.n_test
         trials = []
         for name, fault in progress.track(chosen.items(), "planting faults", total=len(chosen)):
@@ -110,11 +110,6 @@ def prepare(copy: Store, healthy: Bundle, memo: Memo) -> Scene:
     return Scene(copy, healthy, loaded, take_apart(loaded), memo, n_test=0)
 
 
-def as_it_is(scene: Scene) -> object:
-    """The healthy bundle under another digest: a file more, which nothing reads."""
-    return scene.parts.with_(head={**scene.parts.head, "drill": "healthy"})
-
-
 def scope_of(policy: Policy, memo: Memo) -> Scope:
     """What must be measured for this policy."""
     from passmuster.flows.drill.advice import CHEAP_GATES
@@ -150,12 +145,14 @@ def spoilt(scene: Scene, fault: Fault, first: Judged, scope: Scope, trial: Trial
     parts = fault.plant(scene)
     assert parts is not None
     try:
-        bundle = scene.write(parts, taught=fault.taught)
+        bundle = scene.write(parts, trial.fault, taught=fault.taught)
         found = judged(scene, bundle, scope, progress=Silent())
     except MusterError as error:
         return replace(trial, state="stopped", stopped_by=(words_of(error),), reasons=(str(error),))
     if bundle.digest != scene.bundle.digest:
         scene.drop(bundle)
+    if fault.group in ("packaging", "training") and same(found.report, first.report):
+        raise NotHereError("it changes no answer here, nor how sure it is, nor what is withheld")
     stopped = newly_held(first.decision, found.decision)
     change = None if found.accuracy is None or first.accuracy is None else found.accuracy - first.accuracy
     return replace(
@@ -167,6 +164,12 @@ def spoilt(scene: Scene, fault: Fault, first: Judged, scope: Scope, trial: Trial
         reasons=tuple(gate.reason for gate in stopped),
         would_stop=None if stopped else would_stop(first.report, found.report, scene.store.config.policy),
     )
+
+
+def same(report: Report, healthy: Report) -> bool:
+    """Whether two reports tell of the same answers, probabilities (to four digits) and abstentions."""
+    guards = [r.sections["versions"].get("guard") for r in (report, healthy)]
+    return bool(report.sections["answers"] == healthy.sections["answers"] and guards[0] == guards[1])
 
 
 def newly_held(healthy: Decision, faulty: Decision) -> list[GateResult]:

@@ -111,21 +111,27 @@ class Scene:
         payloads = self.read([items[int(i)] for i in found])
         self.memo.rows |= {name_of(payload): row for payload, row in zip(payloads, rows, strict=True)}
 
-    def write(self, parts: Parts, *, taught: bool) -> Bundle:
-        """Write a bundle as an honest builder would, and tell the catalog.
+    def write(self, parts: Parts, name: str, *, taught: bool) -> Bundle:
+        """Write a bundle as an honest builder would, and tell the catalog; `name` keeps its digest its own.
 
-        Where the fault was `taught`, the trained model has it too: its answers are written beside the run anew.
+        Where the fault was `taught`, the trained model has it too: its answers are written beside the run anew, and it
+        has learnt from the latest data.
         """
         manifest = self.healthy.manifest
-        run = f"drill-{len(list(self.store.bundles_folder.iterdir()))}" if taught else self.bundle.run
+        run = f"drill-{name}" if taught else self.bundle.run
+        snapshot = self.bundle.snapshot
+        if taught and snapshot:
+            with self.store.read() as db:
+                latest = read_snapshot(db)
+            snapshot = latest.digest if latest.parent == snapshot or latest.digest == snapshot else snapshot
         digest, path = write_bundle(
             self.store.bundles_folder, modality=manifest.modality, classes=parts.classes,
-            snapshot=self.bundle.snapshot, run=run, rung=manifest.rung, head=parts.head, engine=parts.engine,
+            snapshot=snapshot, run=run, rung=manifest.rung, head={**parts.head, "drill": name}, engine=parts.engine,
             encoder_key=encoder_key(parts.graph, parts.engine, parts.preprocess, parts.assets), graph=parts.graph,
             preprocess=parts.preprocess, assets=parts.assets, guard=parts.guard, reference=parts.reference,
             policy_toml=parts.policy_toml,
         )  # fmt: skip
-        bundle = Bundle(digest, self.bundle.snapshot, run, f".muster/bundles/{path.name}", now(), self.bundle.origin)
+        bundle = Bundle(digest, snapshot, run, f".muster/bundles/{path.name}", now(), self.bundle.origin)
         with self.store.act("train.done") as act:
             add_bundle(act.db, bundle)
         if taught:
@@ -145,7 +151,9 @@ class Scene:
         folder = self.store.runs_folder / bundle.run
         folder.mkdir(parents=True, exist_ok=True)
         held, classes = np.array([item.key for item in items]), np.array(faulty.classes, dtype=np.str_)
-        np.savez(folder / "parity.npz", allow_pickle=False, keys=held, logits=logits, classes=classes)
+        np.savez(
+            folder / "parity.npz", allow_pickle=False, keys=held, logits=logits, classes=classes, served=logits
+        )  # fmt: skip
 
     def drop(self, bundle: Bundle) -> None:
         """Remove a bundle's folder: it may be large."""

@@ -110,6 +110,7 @@ def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predic
             keys, expected = [str(key) for key in kept["keys"]], np.asarray(kept["logits"], dtype=np.float64)
             # Runs from before the classes were written down had the bundle's.
             trained = tuple(map(str, kept["classes"])) if "classes" in kept else predictor.classes
+            served = np.asarray(kept["served"], dtype=np.float64) if "served" in kept else None
     except (ValueError, KeyError, OSError) as error:
         raise IntegrityError(
             "run.parity", f"the trained model's answers cannot be read: {error}", where=path
@@ -121,17 +122,34 @@ def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predic
     logits = predictor.embed(list(read_payloads(store, predictor, items)))[1].astype(np.float64)
     if not items or set(trained) != set(predictor.classes) or expected.shape != (len(items), len(trained)):
         return
-    expected = expected[:, [trained.index(name) for name in predictor.classes]]
-    probabilities = softmax if predictor.task != MULTI else class_probabilities
-    shift = np.abs(probabilities(logits) - probabilities(expected)).max(axis=1)
+    order = [place[item.key] for item in items]
+    columns = [trained.index(name) for name in predictor.classes]
+    expected = expected[:, columns]
+    packed = {} if served is None else packed_shift(logits, served[order][:, columns], predictor.task)
     same = np.array(predictor.labels(logits), dtype=object) == np.array(predictor.labels(expected), dtype=object)
     draft.sections["parity"] = {
         "n": len(items),
         "agreement": float(same.mean()),
         "max_abs_difference": float(np.abs(logits - expected).max()),
-        "mean_shift": float(np.where(np.isfinite(shift), shift, 1.0).mean()),
+        "mean_shift": float(shift_of(logits, expected, predictor.task).mean()),
+        **packed,
         "items": draft.add_set("parity_differs", pick([item.key for item in items], ~same)),
     }
+
+
+def packed_shift(logits: np.ndarray, served: np.ndarray, task: str) -> dict[str, float]:
+    """How far probabilities are from those of the graph, engine and precision that training packed, where it asked."""
+    asked = np.isfinite(served).all(axis=1)
+    if not asked.any():
+        return {}
+    return {"n_packed": int(asked.sum()), "packed_shift": float(shift_of(logits[asked], served[asked], task).mean())}
+
+
+def shift_of(logits: np.ndarray, expected: np.ndarray, task: str) -> np.ndarray:
+    """Largest change (n,) of any class's probability; 1 where one is not a number."""
+    probabilities = class_probabilities if task == MULTI else softmax
+    shift = np.abs(probabilities(logits) - probabilities(expected)).max(axis=1)
+    return np.where(np.isfinite(shift), shift, 1.0)
 
 
 def measure_data(store: Store, draft: Draft, evidence: Evidence, answers: Answers) -> None:
