@@ -47,7 +47,7 @@ def drill(
         lines = ["would open the test, which does not count, and plant faults in a copy; nothing is kept"]
         session.done({"would": lines}, lines, "muster drill gates")
         return
-    result = drill_gates(store, bundle, only=only or (), progress=session.progress)
+    result = drill_gates(store, bundle, only=only or (), seed=store.config.train.seed, progress=session.progress)
     data = {**vars(result), "n_unstopped": len(result.unstopped), "n_false_stops": len(result.false_stops)}
     n_wrong = len(result.unstopped) + len(result.false_stops)
     if not n_wrong:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from passmuster.core.config import Policy
@@ -46,7 +47,7 @@ class Judged:
 
 
 def drill_gates(
-    store: Store, bundle: str = "", *, only: Sequence[str] = (), progress: Progress | None = None
+    store: Store, bundle: str = "", *, only: Sequence[str] = (), seed: int = 0, progress: Progress | None = None
 ) -> DrillResult:
     """Plant every fault of the table, or those named, into copies of the live bundle (else the latest evaluated one).
 
@@ -59,8 +60,40 @@ def drill_gates(
     UsageError
         ``fault.unknown``, ``drill.label_sets``, and those of the policy.
     """
+    chosen = list(only) or faults.names()
+    for name in chosen:
+        faults[name]
     progress = progress or Silent()
-    chosen = {name: faults[name] for name in only or faults}
+    with rehearsal(store, bundle, progress=progress) as drill:
+        healthy = drill.healthy.decision
+        trials = tuple(
+            drill.trial(name, seed=seed) for name in progress.track(chosen, "planting faults", total=len(chosen))
+        )
+        return DrillResult(drill.bundle.digest, drill.base.n_test, healthy.outcome, healthy.gates, trials)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A copy of the project in which faults are planted, one after the other, and the healthy copy's verdict."""
+
+    project: Store
+    bundle: Bundle
+    base: Scene
+    scope: Scope
+    healthy: Judged
+
+    def trial(self, name: str, *, seed: int = 0) -> Trial:
+        """Plant one fault, and see what holds."""
+        start = time.monotonic()
+        self.base.seed = seed
+        found = try_fault(self.project, self.base, name, faults[name], self.healthy, self.scope)
+        return replace(found, seconds=round(time.monotonic() - start, 2))
+
+
+@contextmanager
+def rehearsal(store: Store, bundle: str = "", *, progress: Progress | None = None) -> Iterator[Rehearsal]:
+    """The copy of a project, its healthy bundle live and judged; gone afterwards. Raises as `drill_gates` does."""
+    progress = progress or Silent()
     chosen_gates(store.config.policy)
     healthy = healthy_bundle(store, bundle)
     with store.read() as db:
@@ -74,12 +107,7 @@ def drill_gates(
         progress.say(f"the healthy copy of {healthy.digest[:16]} first: what it does not pass itself stops nothing")
         first = judged(base, base.write(base.parts, "healthy", taught=False), scope, progress=Silent())
         base.n_test = first.report.n_test
-        trials = []
-        for name, fault in progress.track(chosen.items(), "planting faults", total=len(chosen)):
-            start = time.monotonic()
-            trial = try_fault(store, base, name, fault, first, scope)
-            trials.append(replace(trial, seconds=round(time.monotonic() - start, 2)))
-    return DrillResult(healthy.digest, first.report.n_test, first.decision.outcome, first.decision.gates, tuple(trials))
+        yield Rehearsal(store, healthy, base, scope, first)
 
 
 def healthy_bundle(store: Store, name: str) -> Bundle:
@@ -133,7 +161,7 @@ def try_fault(project: Store, base: Scene, name: str, fault: Fault, first: Judge
         if fault.group == "evidence":  # it changes the data: in a copy of its own
             with scratch_copy(project, [base.bundle]) as copy:
                 scene = prepare(copy, base.bundle, base.memo)
-                scene.n_test = base.n_test
+                scene.n_test, scene.seed = base.n_test, base.seed
                 return spoilt(scene, fault, first, scope, trial)
         return spoilt(base, fault, first, scope, trial)
     except NotHereError as reason:

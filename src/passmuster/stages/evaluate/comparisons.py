@@ -119,13 +119,18 @@ def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predic
         items = read_items(db, keys=keys)
     place = {key: i for i, key in enumerate(keys)}
     expected = expected[[place[item.key] for item in items]]
-    logits = predictor.embed(list(read_payloads(store, predictor, items)))[1].astype(np.float64)
+    payloads = list(read_payloads(store, predictor, items))
+    logits = predictor.embed(payloads)[1].astype(np.float64)
     if not items or set(trained) != set(predictor.classes) or expected.shape != (len(items), len(trained)):
         return
     order = [place[item.key] for item in items]
     columns = [trained.index(name) for name in predictor.classes]
     expected = expected[:, columns]
     packed = {} if served is None else packed_shift(logits, served[order][:, columns], predictor.task)
+    if packed and predictor.bundle.manifest.engine.precision != "float32":  # then an answer depends on its batch
+        mixed = np.random.default_rng(0).permutation(len(items))
+        again = Predictor(predictor.bundle).embed([payloads[int(i)] for i in mixed])[1].astype(np.float64)
+        packed["batch_shift"] = float(shift_of(again, logits[mixed], predictor.task).mean())
     same = np.array(predictor.labels(logits), dtype=object) == np.array(predictor.labels(expected), dtype=object)
     draft.sections["parity"] = {
         "n": len(items),
