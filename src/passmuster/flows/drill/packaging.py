@@ -98,16 +98,17 @@ def quantisation_scale(scene: Scene) -> Parts:
     group="packaging", touches="quantisation",
 )  # fmt: skip
 def half_precision_overflow(scene: Scene) -> Parts:
-    """Those with the largest embeddings, a small share."""
-    lengths = np.abs(scene.pool.embeddings).max(axis=1)
+    """Those with the largest sum of an embedding's numbers, a small share."""
+    lengths = np.abs(scene.pool.embeddings).sum(axis=1)
     most = np.float32(np.quantile(lengths, 1 - scene.share))
 
     def insert(a: str, b: str) -> tuple[list[Any], dict[str, np.ndarray]]:
         nodes = [
-            node("Abs", ["embedding"], "of_size"), node("ReduceMax", ["of_size"], "largest", axes=[1], keepdims=1),
+            node("Abs", ["embedding"], "of_size"), node("MatMul", ["of_size", "summing"], "largest"),
             node("Greater", ["largest", "half_max"], "overflows"), node("Where", ["overflows", "not_a_number", a], b),
         ]  # fmt: skip
-        return nodes, {"half_max": np.float32([most]), "not_a_number": np.float32([np.nan])}
+        summing = np.ones((scene.pool.embeddings.shape[1], 1), np.float32)
+        return nodes, {"half_max": np.float32([most]), "not_a_number": np.float32([np.nan]), "summing": summing}
 
     return scene.parts.with_(graph=behind_logits(scene.parts.graph, insert))
 

@@ -13,7 +13,7 @@ from passmuster.flows.drill.scene import Pool, Scene, rarest_first
 from passmuster.runtime.answers import softmax
 
 PENALTY = 100.0
-LEFT_DOUBT = 0.02  # of what a model doubts, that a temperature fitted on what it learnt leaves
+LEFT_DOUBT = 0.0005  # that a temperature leaves on what the head has learnt, when it is fitted there
 
 
 @fault(
@@ -102,10 +102,10 @@ def labels_shifted(scene: Scene) -> Parts:
 def temperature_on_training_data(scene: Scene) -> Parts:
     """No answer changes, and the trained model is as wrong as what is served.
 
-    On items that a head has learnt, the best temperature leaves next to no doubt: a fiftieth of what there was.
+    On items that a head has learnt, the best temperature leaves next to no doubt.
     """
-    factor, doubt = 1.0, doubt_of(scene.pool.logits)
-    while factor < 1e4 and doubt_of(factor * scene.pool.logits) > doubt * LEFT_DOUBT:
+    factor = 1.0
+    while factor < 1e4 and doubt_of(factor * scene.pool.logits) > LEFT_DOUBT:
         factor *= 1.5
     return scaled_logits(scene.parts, factor)
 
