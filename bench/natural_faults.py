@@ -272,7 +272,7 @@ def value(report: Evidence) -> float:
 
 
 def claims_of_natural(report: Report) -> None:
-    """Agreement of decided verdicts with the truth, how many were decided, and how many of those that ship should not."""
+    """Agreement of decided verdicts with the truth, how many were decided, and how many that ship should not."""
     runs = [run for run in report.runs if run["kind"] == "natural"]
     if not runs:
         return
