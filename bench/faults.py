@@ -36,7 +36,7 @@ from passmuster.flows.project import Project
 from passmuster.stages.evaluate import Scope, evaluate
 
 QUIET = 0.005  # of the headline
-HARMLESS_SEEDS = 10
+HARMLESS_SEEDS = {"banking77": 5, "fashion_mnist": 20}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def drilled(report: Report, setting: Setting, project: Project, quick: bool) -> 
         for name in faults:
             if name not in harmless:
                 keep(report, setting, drill.trial(name))
-        for seed in range(2 if quick else HARMLESS_SEEDS):
+        for seed in range(2 if quick else HARMLESS_SEEDS[setting.name]):
             for name in harmless:
                 keep(report, setting, drill.trial(name, seed=seed), seed=seed)
 
@@ -150,18 +150,18 @@ def shares(report: Report, name: str, trials: Sequence[dict[str, Any]]) -> None:
 
 
 def write_banking77(data: Path, folder: Path, seed: int, quick: bool) -> Path:
-    """16 labels of each class, 3,000 texts of the pool, the whole official test with its labels."""
+    """16 labels of each class, 2,000 texts of the pool, and every second text of the official test with its label."""
     texts = text_sets.SETS["banking77"](data)
     labelled = text_sets.draw_labels(texts.labels, 16, seed)
     others = np.setdiff1d(np.arange(len(texts.pool)), labelled)
-    pool = [*labelled, *np.random.default_rng(seed).choice(others, 3_000 - len(labelled), replace=False)]
+    pool = [*labelled, *np.random.default_rng(seed).choice(others, 2_000 - len(labelled), replace=False)]
     known = set(labelled.tolist())
     path = folder / "banking77.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "text", "label", "split"])
         rows.writerows([f"p{i}", texts.pool[i], texts.labels[i] if i in known else "", "train"] for i in map(int, pool))
-        rows.writerows([f"t{i}", text, texts.test_labels[i], "test"] for i, text in enumerate(texts.test))
+        rows.writerows([f"t{i}", text, texts.test_labels[i], "test"] for i, text in enumerate(texts.test) if i % 2 == 0)
     return path
 
 
@@ -195,7 +195,7 @@ def write_fashion_mnist(data: Path, folder: Path, seed: int, quick: bool) -> Pat
 
 
 SETTINGS = (
-    Setting("banking77", "text", write_banking77, ("static.v1", "pretrained.v1"), "4m", 0.75),
+    Setting("banking77", "text", write_banking77, ("pretrained.v1",), "15m", 0.7),
     Setting("fashion_mnist", "image", write_fashion_mnist, ("gradients.v1", "patches.v1", "conv.v1"), "4m", 0.7),
 )
 

@@ -30,6 +30,7 @@ from passmuster.store.store import Store
 
 # Gates that read what is cheap to measure; with another in the policy everything is measured, which takes longer.
 WORSE = {"passed": 0, "not applicable": 0, "insufficient": 1, "failed": 2}
+BY_A_TENTH = 1.1
 CHEAP = Scope(n_corrupted=1, n_fit=1, n_classes_left_out=0, n_resamples=200, page=False)
 
 
@@ -201,10 +202,22 @@ def same(report: Report, healthy: Report) -> bool:
 
 
 def newly_held(healthy: Decision, faulty: Decision) -> list[GateResult]:
-    """Gates that hold the faulty copy, and hold it more than the healthy one."""
-    before = {gate.gate: WORSE[gate.state] for gate in healthy.gates}
-    worse = [gate for gate in faulty.gates if WORSE[gate.state] > before[gate.gate]]
+    """Gates that hold the faulty copy, and hold it more than the healthy one.
+
+    A gate that holds both counts when it holds the faulty one by a tenth more: a test with some copies that leak hides
+    further ones from the outcome, and not from the gate.
+    """
+    before = {gate.gate: gate for gate in healthy.gates}
+    worse = [gate for gate in faulty.gates if holds_more(gate, before[gate.gate])]
     return sorted(worse, key=lambda gate: -WORSE[gate.state])
+
+
+def holds_more(faulty: GateResult, healthy: GateResult) -> bool:
+    """Whether a gate holds the one more than the other."""
+    if faulty.state != "failed" or healthy.state != "failed":
+        return WORSE[faulty.state] > WORSE[healthy.state]
+    far = [abs(g.value - g.bound) if g.value is not None and g.bound is not None else 0.0 for g in (faulty, healthy)]
+    return far[0] > BY_A_TENTH * far[1] > 0
 
 
 def tampered(project: Store, base: Scene, fault: Fault, trial: Trial) -> Trial:
