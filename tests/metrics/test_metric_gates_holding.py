@@ -58,7 +58,10 @@ HARM = {
     ),
 }  # fmt: skip
 NO_HARM = {
-    "another batch moves as much": ("score_parity.v1", changed("parity", n_packed=9, packed_shift=0.004, batch_shift=0.002)),
+    "another batch moves as much": (
+        "score_parity.v1",
+        changed("parity", n_packed=9, packed_shift=0.004, batch_shift=0.002),
+    ),
     "few changes may be chance": ("class_loss.v1", one_class(20, 4, 0)),
     "sure, but small": ("class_loss.v1", one_class(2_000, 60, 10)),
     "a rise that may be chance": ("log_loss.v1", in_versions("log_loss", rise=0.2, p=0.05)),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from passmuster.core.config import Policy
 from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, UsageError
@@ -13,7 +14,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, GateResult, Release, Report
 from passmuster.flows.drill.advice import would_stop
-from passmuster.flows.drill.base import DrillResult, Fault, NotHereError, Trial, words_of
+from passmuster.flows.drill.base import DrillResult, Fault, Group, NotHereError, Trial, words_of
 from passmuster.flows.drill.find import faults
 from passmuster.flows.drill.memo import Memo
 from passmuster.flows.drill.scene import Scene, take_apart
@@ -31,6 +32,7 @@ from passmuster.store.store import Store
 # Gates that read what is cheap to measure; with another in the policy everything is measured, which takes longer.
 WORSE = {"passed": 0, "not applicable": 0, "insufficient": 1, "failed": 2}
 BY_A_TENTH = 1.1
+GROUPS = get_args(Group)
 CHEAP = Scope(n_corrupted=1, n_fit=1, n_classes_left_out=0, n_resamples=200, page=False)
 
 
@@ -61,9 +63,7 @@ def drill_gates(
     UsageError
         ``fault.unknown``, ``drill.label_sets``, and those of the policy.
     """
-    chosen = list(only) or faults.names()
-    for name in chosen:
-        faults[name]
+    chosen = sorted(only or faults, key=lambda name: GROUPS.index(faults[name].group))
     progress = progress or Silent()
     with rehearsal(store, bundle, progress=progress) as drill:
         healthy = drill.healthy.decision
