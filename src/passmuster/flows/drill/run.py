@@ -33,7 +33,7 @@ from passmuster.store.store import Store
 WORSE = {"passed": 0, "not applicable": 0, "insufficient": 1, "failed": 2}
 BY_A_TENTH = 1.1
 GROUPS = get_args(Group)
-CHEAP = Scope(n_corrupted=1, n_fit=1, n_classes_left_out=0, n_resamples=200, page=False)
+CHEAP = Scope(n_corrupted=1, n_fit=1, n_classes_left_out=0, n_resamples=100, page=False)
 
 
 @dataclass(frozen=True)
