@@ -91,6 +91,17 @@ def test_a_class_that_is_never_found_holds_without_a_live_release() -> None:
     assert "“yes”" in judged("class_found.v1", first).reason
 
 
+def test_two_classes_whose_names_were_exchanged_are_seen_together() -> None:
+    """Twenty cases each, one right: too few for one class among eighty, and enough for the two."""
+    cells = [[0, 0, 1], [0, 1, 19], [1, 1, 1], [1, 0, 19], *([i, i, 20] for i in range(2, 80))]
+    report = replace(GREEN, sections={**GREEN.sections, "confusion": {"cells": cells}})
+    found = judged("class_found.v1", report)
+    assert found.state == "failed"
+    assert "taken for each other" in found.reason
+    alone = {**GREEN.sections, "confusion": {"cells": [[0, 0, 19], [0, 1, 1], [1, 1, 20]]}}
+    assert judged("class_found.v1", replace(GREEN, sections=alone)).state == "passed"
+
+
 @pytest.mark.parametrize("name", ONLY_HOLD)
 def test_they_spend_nothing_of_alpha(name: str) -> None:
     assert not gates[name].statistical
