@@ -122,7 +122,8 @@ def add_model(digits: Digits, *, n_fit: int = N_TRAIN, without: str = "", run: s
         snapshot=digits.snapshot.digest, run=run, rung="pixels.v1", head={"kind": "logistic.v1"},
         engine=EngineChoice(), encoder_key="0" * 32, graph=append_head(flatten(), weight, bias),
         preprocess={"schema": 1, "modality": "image", "steps": [{"op": "stack.v1"}]}, assets={}, guard=guard,
-        reference={"n": N_REFERENCE}, policy_toml=render_config(digits.store.config),
+        reference={"n": N_REFERENCE, "answers_per_class": {str(c): int((y == c).sum()) for c in model.classes_}},
+        policy_toml=render_config(digits.store.config),
     )  # fmt: skip
     bundle = Bundle(digest, digits.snapshot.digest, run, f".muster/bundles/{path.name}", now())
     with digits.store.act("train.done") as act:
@@ -130,7 +131,8 @@ def add_model(digits: Digits, *, n_fit: int = N_TRAIN, without: str = "", run: s
     folder = digits.store.runs_folder / run
     folder.mkdir(parents=True, exist_ok=True)
     keys = [item.key for item in digits.items["train"][:50]]
-    np.savez(folder / "parity.npz", keys=np.array(keys), logits=digits.pixels["train"][:50] @ weight + bias)
+    logits = digits.pixels["train"][:50] @ weight + bias
+    np.savez(folder / "parity.npz", keys=np.array(keys), logits=logits, classes=np.array(model.classes_), served=logits)
     return bundle
 
 

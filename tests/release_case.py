@@ -109,7 +109,17 @@ def make_report(
     better, worse = versions
     sections: dict[str, Any] = {
         "data": {"findings": [], "leakage": list(twins)},
-        "parity": {"n": n_parity, "agreement": agreement, "max_abs_difference": 0.0},
+        "parity": {"n": n_parity, "agreement": agreement, "max_abs_difference": 0.0, "mean_shift": 1 - agreement},
+        "test_labels": {
+            "n": n,
+            "n_wrong": n - n_right,
+            "log_chance": 0.0,
+            "confidence": 0.9,
+            "confidence_rest": 0.9,
+            "n_rest": 0,
+            "p_easier": 1.0,
+            "absent": [],
+        },
         "unknown": ["how it does on other texts"],
     }
     dear = n - n_right  # a wrong answer costs 2
@@ -121,6 +131,14 @@ def make_report(
         sections["versions"] = {
             "incumbent": incumbent, "n": n, **counts, "both_wrong": n - both - better - worse, "p_mcnemar": 1.0,
             "changed": [],
+            "classes": [
+                {"class": name, "n": n - n // 2, "worse": worse - worse // 2, "better": better // 2} for name in CLASSES
+            ],
+            "log_loss": {"n": n, "rise": 0.0, "p": 0.5},
+            "guard": {
+                "n": n, "withheld_more": 0, "withheld_less": 0, "n_strange": 60, "missed": 0, "noticed": 0,
+                "set_size": 1.0, "set_size_live": 1.0, "p_size": 0.5,
+            },
         }  # fmt: skip
         paid += [priced(name, k, n, "against=live") for name, k in (("cost_added", worse), ("cost_saved", better))]
     return Report(

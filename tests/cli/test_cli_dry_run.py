@@ -34,6 +34,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "clean": ("--yes",),
     "verify": (),
     "doctor": (),
+    "drill": ("gates",),
     "cost": (),
     "demo": (),
 }

@@ -31,6 +31,13 @@ PARAMETERS = {
     "behaviour.v1": {"max_rate": 0.2},
     "expected_cost.v1": {"max": 0.4},
     "cost_non_inferiority.v1": {"margin": 0.1},
+    "score_parity.v1": {"max_shift": 0.02},
+    "class_loss.v1": {"max_loss": 0.05},
+    "class_found.v1": {"min": 0.4},
+    "log_loss.v1": {"max_rise": 0.05},
+    "overconfidence.v1": {"max_ratio": 2.0},
+    "guard.v1": {"max_change": 0.05},
+    "test_labels.v1": {"max_gap": 0.03},
 }
 GREEN = case.make_report(n=2000, n_right=1900, incumbent="i" * 64, versions=(30, 20))
 GREEN_SETS = replace(GREEN, task="multi-label")

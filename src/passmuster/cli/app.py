@@ -39,6 +39,7 @@ VERBS = {
     "verify": CARE,
     "audit": CARE,
     "clean": CARE,
+    "drill": CARE,
     "cost": CARE,
     "doctor": CARE,
     "demo": CARE,

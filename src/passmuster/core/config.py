@@ -135,6 +135,13 @@ DEFAULT_GATES: Mapping[str, Mapping[str, Any]] = {
     "leakage.v1": {"max_twins": 0},
     "calibration.v1": {"max_ece": 0.15},
     "parity.v1": {"min_agreement": 0.99},
+    "score_parity.v1": {"max_shift": 0.02},
+    "class_loss.v1": {"max_loss": 0.05},
+    "class_found.v1": {"min": 0.4},
+    "log_loss.v1": {"max_rise": 0.05},
+    "overconfidence.v1": {"max_ratio": 2.0},
+    "guard.v1": {"max_change": 0.05},
+    "test_labels.v1": {"max_gap": 0.03},
 }
 # Of a new multi-label project: that whole sets are right four times of five is more than most such tasks allow.
 MULTI_LABEL_GATES: Mapping[str, Mapping[str, Any]] = {

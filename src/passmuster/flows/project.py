@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from passmuster.core.records import Channel, Finding, Incident, Payload, Prediction, Role
     from passmuster.flows.clean import Leftover
     from passmuster.flows.cost import Lifetime, RunCost
+    from passmuster.flows.drill import DrillResult
     from passmuster.flows.release import ReleaseResult
     from passmuster.flows.verify import Verification
     from passmuster.stages.evaluate import EvaluateResult
@@ -299,6 +300,12 @@ class Project:
         from passmuster.flows.clean import clean, find_leftovers
 
         return clean(self.store) if remove else find_leftovers(self.store)
+
+    def drill(self, bundle: str = "", *, only: Sequence[str] = ()) -> DrillResult:
+        """Plant faults in copies of a bundle (the live one when empty): which gate of the policy stops which."""
+        from passmuster.flows.drill import drill_gates
+
+        return drill_gates(self.store, bundle, only=only, progress=self.progress)
 
     def verify(self, *paths: str | Path) -> Verification:
         """Whether ledger, data versions, bundles and signatures are what they were; or those of copies."""

@@ -42,11 +42,11 @@ class Blobs:
     b'hello'
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._reserve = path.with_suffix(".reserve")
         self._begun = path.with_suffix(".begun")  # there while contents are put in that no item refers to yet
-        self._read_only = is_read_only(path)
+        self._read_only = read_only or is_read_only(path)
 
     @classmethod
     def create(cls, path: Path) -> Blobs:

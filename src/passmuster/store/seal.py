@@ -20,7 +20,7 @@ from passmuster.store.schema import labels, seal_openings, snapshot_items
 from passmuster.store.snapshots import read_split
 from passmuster.store.store import Store
 
-Purpose = Literal["evaluate", "leakage-check", "choose-test-labels", "prediction-powered", "compare-answers"]
+Purpose = Literal["evaluate", "leakage-check", "choose-test-labels", "prediction-powered", "compare-answers", "drill"]
 COUNTED: frozenset[Purpose] = frozenset({"evaluate"})
 
 

@@ -18,12 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from passmuster.core.config import FILE_NAME, Config, read_config, render_config
+from passmuster.core.config import DEFAULT_GATES, FILE_NAME, Config, read_config, render_config
 from passmuster.flows.demo.story import Client, Story, open_store
 from passmuster.store.incidents import read_incidents
 from passmuster.store.releases import read_bundle, read_channels, read_report, read_verdict
 
 N_POOL, N_REFERENCE, N_TEST = 850, 150, 400
+ONLY_HOLD = (
+    "score_parity.v1", "class_loss.v1", "class_found.v1", "log_loss.v1", "overconfidence.v1", "guard.v1",
+    "test_labels.v1",
+)  # fmt: skip
 LIMIT_S, LIMIT_BYTES = 180.0, 2 * 2**30
 
 
@@ -159,6 +163,7 @@ def state_policy(project: Path) -> None:
         "non_inferiority.v1": {"margin": 0.03},
         "leakage.v1": {"max_twins": 0},
         "parity.v1": {"min_agreement": 0.99},
+        **{name: DEFAULT_GATES[name] for name in ONLY_HOLD},
     }
     data = replace(config.data, reference_share=N_REFERENCE / (N_POOL + N_REFERENCE - 40))
     stated: Config = replace(config, data=data, policy=replace(config.policy, gates=gates))

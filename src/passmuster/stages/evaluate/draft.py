@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from passmuster.core.records import Item, Metric, Prediction, Snapshot
 from passmuster.core.statistics import Interval
+from passmuster.runtime.bundle import LoadedBundle
+from passmuster.runtime.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Scope:
 
     `n_corrupted` test items suffer every fault. `n_fit` training items fit the novelty detectors; at most
     `n_classes_left_out` classes, each of at least `n_smallest_left_out` test items, play the unknown. `n_previews`
-    items are shown in the page, `n_shown` of each set, `n_pairs_shown` pairs of copies.
+    items are shown in the page, `n_shown` of each set, `n_pairs_shown` pairs of copies; without `page` none is made.
+    `open` makes the predictor of a bundle.
     """
 
     n_corrupted: int = 200
@@ -32,6 +35,8 @@ class Scope:
     n_shown: int = 24
     n_pairs_shown: int = 30
     max_preview_bytes: int = 6_000_000
+    page: bool = True
+    open: Callable[[LoadedBundle], Predictor] = Predictor
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from passmuster.stages.evaluate.attacked import measure_attacks
 from passmuster.stages.evaluate.behaviour import measure_behaviour
 from passmuster.stages.evaluate.behaviour_file import Behaviour, read_behaviour
 from passmuster.stages.evaluate.choose_faults import choose_faults
+from passmuster.stages.evaluate.closely import measure_closely, measure_test_labels
 from passmuster.stages.evaluate.comparisons import (
     describe_training,
     find_incumbent,
@@ -93,7 +94,7 @@ def evaluate(
     meter = Meter()
     with store.read() as db:
         chosen = read_bundle(db, bundle)
-    predictor = Predictor(open_checked(store, chosen))
+    predictor = scope.open(open_checked(store, chosen))
     scope = spare(scope, predictor, progress)
     faults = choose_faults(
         predictor.modality, store.config.evaluate.corruptions if corruptions is None else corruptions, store.folder
@@ -130,7 +131,12 @@ def evaluate(
     broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
     known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
     if incumbent is not None:
-        measure_versions(store, draft, incumbent, evidence, answers, reading, rng, known=known, progress=progress)
+        compared = measure_versions(
+            store, draft, incumbent, evidence, answers, reading, rng, known=known, progress=progress, scope=scope
+        )
+        if compared is not None:
+            measure_closely(store, draft, predictor, evidence, answers, compared, rng)
+    measure_test_labels(store, draft, chosen, predictor, evidence, answers, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)
@@ -142,7 +148,7 @@ def evaluate(
     report = as_report(draft, chosen, evidence, incumbent)
     progress.say("writing the report")
     extras = Extras(tuple(spoilt), tuple(strange), tuple(broken), tuple(fallen))
-    page = render_page(store, predictor.modality, report, answers, extras, scope)
+    page = render_page(store, predictor.modality, report, answers, extras, scope) if scope.page else ""
     return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
 
 

@@ -128,20 +128,21 @@ def keep(
         policy_toml=render_policy(store.config),
     )
     result = replace(result, bundle=digest, path=str(where), run=run)
-    keep_parity(store, run, sample, as_it_came)
+    keep_parity(store, run, sample, as_it_came, result.classes)
     if learnt.digests:
         write_atomic(store.runs_folder / run / LEARNT, learnt.data)
     record(store, result)
     return result
 
 
-def keep_parity(store: Store, run: str, sample: Sample, logits: np.ndarray) -> None:
+def keep_parity(store: Store, run: str, sample: Sample, logits: np.ndarray, classes: Sequence[str]) -> None:
     """Keys and logits of the model as it came, in the run folder: evaluation compares what the bundle answers."""
     rng = np.random.default_rng([store.config.train.seed, 4])
     chosen = np.sort(rng.permutation(len(sample.items))[:N_PARITY])
     buffer = io.BytesIO()
     keys = np.array([sample.items[int(i)].key for i in chosen])
-    np.savez(buffer, allow_pickle=False, keys=keys, logits=logits[chosen].astype(np.float32))
+    named = np.array(classes, dtype=np.str_)
+    np.savez(buffer, allow_pickle=False, keys=keys, logits=logits[chosen].astype(np.float32), classes=named)
     write_atomic(store.runs_folder / run / "parity.npz", buffer.getvalue())
 
 

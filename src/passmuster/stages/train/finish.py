@@ -80,7 +80,7 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
         reference=describe_reference(task, pool, head, step.store.config.train.decide_at),
         policy_toml=render_policy(step.store.config),
     )
-    _write_parity(step, chosen, head)
+    _write_parity(step, chosen, head, pool)
     return digest, path, {"guard": guard_facts, "decide": _decide_speed(guard, step, pool[:BATCH], head)}
 
 
@@ -201,8 +201,12 @@ def _decide_speed(guard: dict[str, np.ndarray], step: Climb, some: np.ndarray, h
     return speed_of(decide, [rows], [rows[i : i + 1] for i in rows], DECIDE_S)
 
 
-def _write_parity(step: Climb, chosen: Climbed, head: Head) -> None:
-    """Keys and logits of the trained model (the encoder as exported, in float32) for some of the pool."""
+def _write_parity(step: Climb, chosen: Climbed, head: Head, pool: Matrix) -> None:
+    """Keys and logits of the trained model (the encoder as exported, in float32) for some of the pool.
+
+    `served` are the logits of the engine and precision that were chosen, so that a later change of the bundle shows;
+    not a number for items that this rung did not embed.
+    """
     import io
 
     task = step.task
@@ -215,7 +219,13 @@ def _write_parity(step: Climb, chosen: Climbed, head: Head) -> None:
     rows = [engine.run(prepare(batch))["embedding"] for batch in batches_of(payloads)]
     keys = np.array([task.pool[i].key for i in positions])
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, keys=keys, logits=head.logits(np.concatenate(rows)).astype(np.float32))
+    logits, classes = head.logits(np.concatenate(rows)).astype(np.float32), np.array(task.classes, dtype=np.str_)
+    served = np.full_like(logits, np.nan)
+    row = {int(position): i for i, position in enumerate(chosen.seen)}
+    known = [i for i, position in enumerate(positions.tolist()) if position in row]
+    if known:
+        served[known] = head.logits(pool[np.array([row[int(positions[i])] for i in known])])
+    np.savez(buffer, allow_pickle=False, keys=keys, logits=logits, classes=classes, served=served)
     write_atomic(step.run.path / "parity.npz", buffer.getvalue())
 
 

@@ -1,0 +1,30 @@
+"""Which gate to add: every gate that the policy lacks is tried on what went through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from passmuster.core.config import DEFAULT_GATES, Policy
+from passmuster.core.records import Report
+from passmuster.metrics.gates import decide
+
+# As a policy would write them, in the order in which they are named; those that read what every evaluation measures.
+SUGGESTED: Mapping[str, Mapping[str, float]] = {
+    **DEFAULT_GATES,
+    "worst_class.v1": {"min": 0.5},
+    "negative_flips.v1": {"max_rate": 0.02},
+}
+CHEAP_GATES = frozenset(SUGGESTED) | {"item_f1.v1"}
+
+
+def would_stop(healthy: Report, faulty: Report, policy: Policy) -> dict[str, Mapping[str, float]]:
+    """Gates outside of the policy that pass the healthy report and hold the faulty one, with their numbers."""
+    found: dict[str, Mapping[str, float]] = {}
+    for name, given in SUGGESTED.items():
+        if name in policy.gates:
+            continue
+        alone = Policy(alpha=policy.alpha, max_looks=policy.max_looks, gates={name: given})
+        before, after = (decide(report, alone).gates[0].state for report in (healthy, faulty))
+        if before == "passed" and after in ("failed", "insufficient"):
+            found[name] = given
+    return found

@@ -1,0 +1,8 @@
+"""The table of faults, filled."""
+
+from __future__ import annotations
+
+from passmuster.flows.drill import evidence, harmless, images, packaging, tampering, texts, training
+from passmuster.flows.drill.base import faults
+
+__all__ = ["evidence", "faults", "harmless", "images", "packaging", "tampering", "texts", "training"]

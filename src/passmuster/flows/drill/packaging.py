@@ -1,0 +1,253 @@
+"""Faults of packaging: the trained model is right, and what is served is not. The run folder stays as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from passmuster.core.config import parse_config, render_policy
+from passmuster.flows.drill.base import NotHereError, Parts, fault
+from passmuster.flows.drill.graphs import (
+    before_head,
+    behind_logits,
+    embedding_said,
+    head_of,
+    node,
+    with_head,
+)
+from passmuster.flows.drill.scene import Scene, rarest_first
+
+OVERCONFIDENT, UNSURE = 4.0, 0.2  # factors of logits
+
+
+@fault(
+    "class_order.v1", "two classes stand in the wrong order in the list of classes", group="packaging",
+    touches="class order",
+)  # fmt: skip
+def class_order(scene: Scene) -> Parts:
+    """The two rarest, so that the headline moves least."""
+    names = list(scene.parts.classes)
+    a, b = rarest_first(scene.pool, len(names))[:2]
+    names[a], names[b] = names[b], names[a]
+    return scene.parts.with_(classes=tuple(names))
+
+
+@fault(
+    "class_list_shifted.v1", "the list of classes begins one place too late", group="packaging", touches="class order"
+)
+def class_list_shifted(scene: Scene) -> Parts:
+    """An off-by-one, as where a background class was dropped on one side only."""
+    names = scene.parts.classes
+    return scene.parts.with_(classes=(*names[1:], names[0]))
+
+
+@fault(
+    "temperature_lost.v1", "the temperature was left out of the export: every answer is far too sure",
+    group="packaging", touches="temperature",
+)  # fmt: skip
+def temperature_lost(scene: Scene) -> Parts:
+    """No answer changes, so accuracy cannot tell."""
+    return scaled_logits(scene.parts, OVERCONFIDENT)
+
+
+@fault(
+    "temperature_twice.v1", "the temperature was applied twice: every answer is far too unsure", group="packaging",
+    touches="temperature",
+)  # fmt: skip
+def temperature_twice(scene: Scene) -> Parts:
+    """No answer changes, so accuracy cannot tell."""
+    return scaled_logits(scene.parts, UNSURE)
+
+
+@fault(
+    "softmax_twice.v1", "the graph gives probabilities where logits are read, so that softmax is taken twice",
+    group="packaging", touches="graph",
+)  # fmt: skip
+def softmax_twice(scene: Scene) -> Parts:
+    """No answer changes; every class looks about as likely as any other."""
+    graph = behind_logits(scene.parts.graph, lambda a, b: ([node("Softmax", [a], b, axis=-1)], {}))
+    return scene.parts.with_(graph=graph)
+
+
+@fault(
+    "quantisation_coarse.v1", "the head's weights were rounded to three bits with one scale for all classes",
+    group="packaging", touches="quantisation",
+)  # fmt: skip
+def quantisation_coarse(scene: Scene) -> Parts:
+    """Per tensor instead of per class."""
+    weight, bias = head_of(scene.parts.graph)
+    step = np.abs(weight).max() / 3
+    return scene.parts.with_(graph=with_head(scene.parts.graph, np.round(weight / step) * step, bias))
+
+
+@fault(
+    "quantisation_scale.v1", "one class's weights were multiplied by its neighbour's scale", group="packaging",
+    touches="quantisation",
+)  # fmt: skip
+def quantisation_scale(scene: Scene) -> Parts:
+    """As where a table of scales per class is read one place off; the rarest class, by half."""
+    weight, bias = (array.copy() for array in head_of(scene.parts.graph))
+    rarest = rarest_first(scene.pool, weight.shape[1])[0]
+    weight[:, rarest] *= 0.5
+    return scene.parts.with_(graph=with_head(scene.parts.graph, weight, bias))
+
+
+@fault(
+    "half_precision_overflow.v1", "numbers of a few items overflow in half precision and become not a number",
+    group="packaging", touches="quantisation",
+)  # fmt: skip
+def half_precision_overflow(scene: Scene) -> Parts:
+    """Those with the largest sum of an embedding's numbers, a small share."""
+    lengths = np.abs(scene.pool.embeddings).sum(axis=1)
+    most = np.float32(np.quantile(lengths, 1 - scene.share))
+
+    def insert(a: str, b: str) -> tuple[list[Any], dict[str, np.ndarray]]:
+        nodes = [
+            node("Abs", ["embedding"], "of_size"), node("MatMul", ["of_size", "summing"], "largest"),
+            node("Greater", ["largest", "half_max"], "overflows"), node("Where", ["overflows", "not_a_number", a], b),
+        ]  # fmt: skip
+        summing = np.ones((scene.pool.embeddings.shape[1], 1), np.float32)
+        return nodes, {"half_max": np.float32([most]), "not_a_number": np.float32([np.nan]), "summing": summing}
+
+    return scene.parts.with_(graph=behind_logits(scene.parts.graph, insert))
+
+
+@fault("bias_lost.v1", "the conversion dropped the bias of the last layer", group="packaging", touches="head weights")
+def bias_lost(scene: Scene) -> Parts:
+    """Weights as they were."""
+    weight, bias = head_of(scene.parts.graph)
+    return scene.parts.with_(graph=with_head(scene.parts.graph, weight, np.zeros_like(bias)))
+
+
+@fault(
+    "scaling_forgotten.v1", "embeddings were centred in training and are not when served", group="packaging",
+    touches="head weights",
+)  # fmt: skip
+def scaling_forgotten(scene: Scene) -> Parts:
+    """The bias lacks what the pool's mean takes off."""
+    weight, bias = head_of(scene.parts.graph)
+    mean = scene.pool.embeddings.mean(axis=0)
+    return scene.parts.with_(graph=with_head(scene.parts.graph, weight, bias + mean @ weight))
+
+
+@fault(
+    "features_reordered.v1", "the halves of the embedding reach the head in the wrong order", group="packaging",
+    touches="graph",
+)  # fmt: skip
+def features_reordered(scene: Scene) -> Parts:
+    """As where two encoders stand side by side."""
+    d = scene.pool.embeddings.shape[1]
+    order = np.roll(np.arange(d), d // 2)
+    graph = before_head(
+        scene.parts.graph, lambda a, b: ([node("Gather", [a, "order"], b, axis=1)], {"order": np.int64(order)})
+    )
+    return scene.parts.with_(graph=graph)
+
+
+@fault(
+    "features_cut.v1", "a tenth of the embedding's numbers is zero", group="packaging", touches="graph"
+)  # fmt: skip
+def features_cut(scene: Scene) -> Parts:
+    """As where one view's file was not found and zeros took its place; the tenth that varies most."""
+    spread = scene.pool.embeddings.std(axis=0)
+    kept = np.ones(len(spread), np.float32)
+    kept[np.argsort(-spread, kind="stable")[: max(1, len(spread) // 10)]] = 0.0
+    graph = before_head(scene.parts.graph, lambda a, b: ([node("Mul", [a, "kept"], b)], {"kept": kept}))
+    return scene.parts.with_(graph=graph)
+
+
+@fault(
+    "older_head.v1", "the weights of an earlier training, with half of the labels, were packed", group="packaging",
+    touches="head weights",
+)  # fmt: skip
+def older_head(scene: Scene) -> Parts:
+    """The difference that half of the labels make to a plain logistic head, added to the head that there is."""
+    from passmuster.flows.drill.training import shifted_head
+
+    half = scene.rng.permutation(len(scene.pool.labels))[: len(scene.pool.labels) // 2]
+    return shifted_head(scene, scene.pool.labels, half)
+
+
+@fault(
+    "embedding_not_centred.v1", "the graph gives embeddings around another centre than those the guard was fitted on",
+    group="packaging", touches="guard",
+)  # fmt: skip
+def embedding_not_centred(scene: Scene) -> Parts:
+    """Every answer is right; what the guard compares is not."""
+    pool = scene.pool.embeddings
+    size = np.float32(3.0 * np.sqrt((pool**2).sum(axis=1).mean()) / np.sqrt(pool.shape[1]))
+    centre = size * np.float32(scene.rng.choice([-1.0, 1.0], pool.shape[1]))
+    graph = embedding_said(scene.parts.graph, lambda a, b: ([node("Add", [a, "centre"], b)], {"centre": centre}))
+    return scene.parts.with_(graph=graph)
+
+
+@fault(
+    "guard_of_another_model.v1", "the guard was fitted on the embeddings of another model", group="packaging",
+    touches="guard",
+)  # fmt: skip
+def guard_of_another_model(scene: Scene) -> Parts:
+    """Embeddings of the right size whose numbers mean something else."""
+    guard = dict(scene.parts.guard)
+    d = scene.pool.embeddings.shape[1]
+    order = scene.rng.permutation(d)
+    changed = {n: a[..., order] for n, a in guard.items() if n.startswith("detector.") and a.shape[-1:] == (d,)}
+    if not changed:
+        raise NotHereError("the guard keeps no embeddings")
+    return scene.parts.with_(guard={**guard, **changed})
+
+
+@fault(
+    "guard_silent.v1", "the threshold of novelty was written in another unit: nothing is ever called novel",
+    group="packaging", touches="guard",
+)  # fmt: skip
+def guard_silent(scene: Scene) -> Parts:
+    """A thousand times too high."""
+    high = 1_000 * (1 + abs(float(scene.parts.guard["novelty_threshold"])))
+    return scene.parts.with_(guard={**scene.parts.guard, "novelty_threshold": np.asarray(high)})
+
+
+@fault(
+    "guard_eager.v1", "the threshold of novelty was set on the wrong side: ordinary items are withheld",
+    group="packaging", touches="guard",
+)  # fmt: skip
+def guard_eager(scene: Scene) -> Parts:
+    """At the middle of what ordinary items score."""
+    from passmuster.runtime.guard import apply_guard
+
+    found = apply_guard(scene.parts.guard, scene.pool.embeddings, scene.pool.logits, scene.store.config.policy.guard)
+    middle = np.asarray(float(np.median(found.novelty)))
+    return scene.parts.with_(guard={**scene.parts.guard, "novelty_threshold": middle})
+
+
+@fault(
+    "sets_full.v1", "the threshold of prediction sets was lost: each holds every class", group="packaging",
+    touches="guard",
+)  # fmt: skip
+def sets_full(scene: Scene) -> Parts:
+    """The sets say nothing of what is possible."""
+    return scene.parts.with_(guard={**scene.parts.guard, "set_threshold": np.asarray(1.0)})
+
+
+@fault(
+    "policy_of_another_project.v1", "the bundle was packed with a policy that withholds nearly every answer",
+    group="packaging", touches="served policy",
+)  # fmt: skip
+def policy_of_another_project(scene: Scene) -> Parts:
+    """`min_confidence` of 0.999."""
+    import dataclasses
+    import tomllib
+
+    raw = tomllib.loads(scene.parts.policy_toml)
+    config = parse_config({"policy": raw["policy"]})
+    guard = dataclasses.replace(config.policy.guard, min_confidence=0.999)
+    strict = dataclasses.replace(config, policy=dataclasses.replace(config.policy, guard=guard))
+    return scene.parts.with_(policy_toml=render_policy(strict))
+
+
+def scaled_logits(parts: Parts, factor: float) -> Parts:
+    """Every logit times `factor`."""
+    graph = behind_logits(
+        parts.graph, lambda a, b: ([node("Mul", [a, "factor"], b)], {"factor": np.float32([factor])})
+    )  # fmt: skip
+    return parts.with_(graph=graph)

@@ -1,0 +1,240 @@
+"""The drill: plant each fault in a copy of the project, evaluate and judge it like any candidate, tell what held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from passmuster.core.config import Policy
+from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, UsageError
+from passmuster.core.label_sets import MULTI
+from passmuster.core.progress import Progress, Silent
+from passmuster.core.records import Bundle, GateResult, Release, Report
+from passmuster.flows.drill.advice import would_stop
+from passmuster.flows.drill.base import DrillResult, Fault, Group, NotHereError, Trial, words_of
+from passmuster.flows.drill.find import faults
+from passmuster.flows.drill.memo import Memo
+from passmuster.flows.drill.scene import Scene, take_apart
+from passmuster.flows.drill.scratch import copy_bundle, scratch_copy
+from passmuster.metrics.gates import Decision, chosen_gates, decide
+from passmuster.runtime.answers import task_of
+from passmuster.runtime.bundle import open_bundle
+from passmuster.stages.evaluate import evaluate
+from passmuster.stages.evaluate.draft import Scope
+from passmuster.store.releases import add_release, point_channel, read_bundle, read_channels, read_report
+from passmuster.store.seal import open_test
+from passmuster.store.snapshots import read_snapshot
+from passmuster.store.store import Store
+
+# Gates that read what is cheap to measure; with another in the policy everything is measured, which takes longer.
+WORSE = {"passed": 0, "not applicable": 0, "insufficient": 1, "failed": 2}
+BY_A_TENTH = 1.1
+GROUPS = get_args(Group)
+CHEAP = Scope(n_corrupted=1, n_fit=1, n_classes_left_out=0, n_resamples=100, page=False)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A report and what the policy says of it."""
+
+    report: Report
+    decision: Decision
+
+    @property
+    def accuracy(self) -> float | None:
+        metric = self.report.metric("accuracy")
+        return None if metric is None else metric.value
+
+
+def drill_gates(
+    store: Store, bundle: str = "", *, only: Sequence[str] = (), seed: int = 0, progress: Progress | None = None
+) -> DrillResult:
+    """Plant every fault of the table, or those named, into copies of the live bundle (else the latest evaluated one).
+
+    The project is only read, but for one event: that the test was opened, for a drill, which does not count as a look.
+
+    Raises
+    ------
+    NotFoundError
+        ``bundle.none``; ``report.none`` where the bundle was never evaluated.
+    UsageError
+        ``fault.unknown``, ``drill.label_sets``, and those of the policy.
+    """
+    chosen = sorted(only or faults, key=lambda name: GROUPS.index(faults[name].group))
+    progress = progress or Silent()
+    with rehearsal(store, bundle, progress=progress) as drill:
+        healthy = drill.healthy.decision
+        trials = tuple(
+            drill.trial(name, seed=seed) for name in progress.track(chosen, "planting faults", total=len(chosen))
+        )
+        return DrillResult(drill.bundle.digest, drill.base.n_test, healthy.outcome, healthy.gates, trials)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A copy of the project in which faults are planted, one after the other, and the healthy copy's verdict."""
+
+    project: Store
+    bundle: Bundle
+    base: Scene
+    scope: Scope
+    healthy: Judged
+
+    def trial(self, name: str, *, seed: int = 0) -> Trial:
+        """Plant one fault, and see what holds."""
+        start = time.monotonic()
+        self.base.seed = seed
+        found = try_fault(self.project, self.base, name, faults[name], self.healthy, self.scope)
+        return replace(found, seconds=round(time.monotonic() - start, 2))
+
+
+@contextmanager
+def rehearsal(store: Store, bundle: str = "", *, progress: Progress | None = None) -> Iterator[Rehearsal]:
+    """The copy of a project, its healthy bundle live and judged; gone afterwards. Raises as `drill_gates` does."""
+    progress = progress or Silent()
+    chosen_gates(store.config.policy)
+    healthy = healthy_bundle(store, bundle)
+    with store.read() as db:
+        snapshot = read_snapshot(db)
+    open_test(store, snapshot, "drill")
+    memo = Memo()
+    with scratch_copy(store, [healthy]) as copy:
+        base = prepare(copy, healthy, memo)
+        base.remember(store)
+        scope = scope_of(store.config.policy, memo)
+        progress.say(f"the healthy copy of {healthy.digest[:16]} first: what it does not pass itself stops nothing")
+        first = judged(base, base.write(base.parts, "healthy", taught=False), scope, progress=Silent())
+        base.n_test = first.report.n_test
+        yield Rehearsal(store, healthy, base, scope, first)
+
+
+def healthy_bundle(store: Store, name: str) -> Bundle:
+    """The bundle to spoil: the one named, else the live one, else the latest; it must have been evaluated before.
+
+    Otherwise a drill would say of an untested candidate how it does on the test, without counting.
+    """
+    with store.read() as db:
+        live = read_channels(db).get("live")
+        found = read_bundle(db, name or (live.bundle if live else ""))
+        if read_report(db, found.digest) is None:
+            raise NotFoundError(
+                "report.none", "a drill spoils a bundle that was evaluated, and this one was not",
+                value=found.digest[:16], next=f"muster evaluate {found.digest[:16]}",
+            )  # fmt: skip
+    return found
+
+
+def prepare(copy: Store, healthy: Bundle, memo: Memo) -> Scene:
+    """The scene, with the healthy bundle live in the copy."""
+    loaded = open_bundle(copy.bundle_folder(healthy.path))
+    if task_of(loaded.head) == MULTI:
+        raise UsageError("drill.label_sets", "faults are planted in models that say one class; this one says sets")
+    release = Release("drill-healthy", healthy.digest, "SHIP", healthy.path, healthy.created)
+    with copy.act("release.approve") as act:
+        add_release(act.db, release)
+        point_channel(act, "live", release)
+    return Scene(copy, healthy, loaded, take_apart(loaded), memo, n_test=0)
+
+
+def scope_of(policy: Policy, memo: Memo) -> Scope:
+    """What must be measured for this policy."""
+    from passmuster.flows.drill.advice import CHEAP_GATES
+
+    cheap = set(policy.gates) <= CHEAP_GATES
+    return replace(CHEAP, open=memo.open) if cheap else Scope(page=False, open=memo.open)
+
+
+def judged(scene: Scene, bundle: Bundle, scope: Scope, *, progress: Progress) -> Judged:
+    """Evaluate a bundle of the copy, and judge it as if this were the first look."""
+    report = evaluate(scene.store, bundle.digest, progress=progress, scope=scope).report
+    return Judged(report, decide(report, scene.store.config.policy, n_looks=1.0))
+
+
+def try_fault(project: Store, base: Scene, name: str, fault: Fault, first: Judged, scope: Scope) -> Trial:
+    """Plant one fault, and see what holds."""
+    trial = Trial(name, fault.summary, fault.group, fault.touches, "not here")
+    try:
+        if fault.group == "tampering":
+            return tampered(project, base, fault, trial)
+        if fault.group == "evidence":  # it changes the data: in a copy of its own
+            with scratch_copy(project, [base.bundle]) as copy:
+                scene = prepare(copy, base.bundle, base.memo)
+                scene.n_test, scene.seed = base.n_test, base.seed
+                return spoilt(scene, fault, first, scope, trial)
+        return spoilt(base, fault, first, scope, trial)
+    except NotHereError as reason:
+        return replace(trial, reasons=(str(reason),))
+
+
+def spoilt(scene: Scene, fault: Fault, first: Judged, scope: Scope, trial: Trial) -> Trial:
+    """Write what the fault makes of the bundle, and judge it."""
+    parts = fault.plant(scene)
+    assert parts is not None
+    try:
+        bundle = scene.write(parts, trial.fault, taught=fault.taught)
+        found = judged(scene, bundle, scope, progress=Silent())
+    except MusterError as error:
+        return replace(trial, state="stopped", stopped_by=(words_of(error),), reasons=(str(error),))
+    if bundle.digest != scene.bundle.digest:
+        scene.drop(bundle)
+    if fault.group in ("packaging", "training") and same(found.report, first.report):
+        raise NotHereError("it changes no answer here, nor how sure it is, nor what is withheld")
+    stopped = newly_held(first.decision, found.decision)
+    change = None if found.accuracy is None or first.accuracy is None else found.accuracy - first.accuracy
+    return replace(
+        trial,
+        state="stopped" if stopped else "unstopped",
+        stopped_by=tuple(gate.gate for gate in stopped),
+        outcome=found.decision.outcome,
+        accuracy_change=change,
+        reasons=tuple(gate.reason for gate in stopped),
+        would_stop=None if stopped else would_stop(first.report, found.report, scene.store.config.policy),
+    )
+
+
+def same(report: Report, healthy: Report) -> bool:
+    """Whether two reports tell of the same answers, probabilities (to four digits) and abstentions."""
+    guards = [r.sections["versions"].get("guard") for r in (report, healthy)]
+    return bool(report.sections["answers"] == healthy.sections["answers"] and guards[0] == guards[1])
+
+
+def newly_held(healthy: Decision, faulty: Decision) -> list[GateResult]:
+    """Gates that hold the faulty copy, and hold it more than the healthy one.
+
+    A gate that holds both counts when it holds the faulty one by a tenth more: a test with some copies that leak hides
+    further ones from the outcome, and not from the gate.
+    """
+    before = {gate.gate: gate for gate in healthy.gates}
+    worse = [gate for gate in faulty.gates if holds_more(gate, before[gate.gate])]
+    return sorted(worse, key=lambda gate: -WORSE[gate.state])
+
+
+def holds_more(faulty: GateResult, healthy: GateResult) -> bool:
+    """Whether a gate holds the one more than the other."""
+    if faulty.state != "failed" or healthy.state != "failed":
+        return WORSE[faulty.state] > WORSE[healthy.state]
+    far = [abs(g.value - g.bound) if g.value is not None and g.bound is not None else 0.0 for g in (faulty, healthy)]
+    return far[0] > BY_A_TENTH * far[1] > 0
+
+
+def tampered(project: Store, base: Scene, fault: Fault, trial: Trial) -> Trial:
+    """Change bytes in a copy on the disk, and ask `verify` about it."""
+    from passmuster.flows.verify import verify
+
+    with scratch_copy(project, [base.bundle]) as copy:
+        copy_bundle(project, copy, base.bundle)
+        folder, catalog = copy.bundle_folder(base.bundle.path), copy.root / "catalog.db"
+        copy.close()
+        before = set(verify(project, [folder, catalog]).problems)
+        scene = Scene(copy, base.bundle, base.healthy, base.parts, base.memo, base.n_test)
+        fault.plant(scene)
+        copy.close()
+        try:
+            new = [p for p in verify(project, [folder, catalog]).problems if p not in before]
+        except IntegrityError as error:
+            new = [str(error)]
+    state = "stopped" if new else "unstopped"
+    return replace(trial, state=state, stopped_by=("verify",) if new else (), reasons=tuple(new[:3]))

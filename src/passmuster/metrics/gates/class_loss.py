@@ -1,0 +1,50 @@
+"""`class_loss.v1`: no class is surely found less often than by the live release.
+
+A margin on the headline lets a fault through that ruins one class of eighty. This looks at each class for itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from passmuster.core.ranges import OPEN_RATE
+from passmuster.core.records import GateResult, Report
+from passmuster.metrics.gates.base import Gate, Parameter, Parameters, missing, needs_incumbent
+from passmuster.metrics.gates.holding import ALPHA, against_live, numbers_of
+from passmuster.metrics.regressions import sign_test
+
+NAME = "class_loss.v1"
+
+
+def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
+    """Exact one-sided sign tests, one per class, sharing the gate's own `alpha` (Bonferroni); holds, never proves."""
+    rows: Any = against_live(report, "classes")
+    found = {row["class"]: numbers_of(row, "n", "worse", "better") for row in rows or () if isinstance(row, dict)}
+    if not found or any(numbers is None for numbers in found.values()):
+        return missing(NAME, "the comparison of every class with the live release")
+    counts = {name: numbers for name, numbers in found.items() if numbers is not None and numbers[0] > 0}
+    level, most = params["alpha"] / max(1, len(counts)), params["max_loss"]
+    losses = {name: (worse - better) / n for name, (n, worse, better) in counts.items()}
+    proven = [
+        name
+        for name, (_, worse, better) in counts.items()
+        if losses[name] >= most and sign_test(int(worse), int(better)) <= level
+    ]
+    if not proven:
+        return GateResult(NAME, "passed", f"no class of {len(counts):,} is surely worse by {most:g}", None, most)
+    name = max(proven, key=lambda c: (losses[c], c))
+    n, worse, better = counts[name]
+    more = f", and {len(proven) - 1:,} more classes" if len(proven) > 1 else ""
+    seen = f"“{name}”: {worse:.0f} of its {n:.0f} cases got worse and {better:.0f} better{more}"
+    return GateResult(
+        NAME, "failed", f"{seen}; surely worse than the live release", losses[name], most, None, "changed"
+    )
+
+
+CLASS_LOSS = Gate(
+    "no class surely loses `max_loss` or more of its cases against the live release",
+    {"max_loss": Parameter(OPEN_RATE, 0.05), "alpha": ALPHA},
+    False,
+    needs_incumbent,
+    judge,
+)

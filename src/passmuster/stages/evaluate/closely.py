@@ -1,0 +1,200 @@
+"""Where a headline does not look: each class against the live release, log-loss, the guard, and the test labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from passmuster.core.label_sets import classes_in
+from passmuster.core.progress import Progress
+from passmuster.core.records import Bundle, Item, Payload
+from passmuster.metrics.regressions import class_losses, log_chance_all_right, log_losses, mean_rise
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pad_classes, pick
+from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
+from passmuster.store.draws import read_draws
+from passmuster.store.seal import open_test
+from passmuster.store.store import Store
+
+N_STRANGE = 60  # test items that are scrambled and shown to both guards
+MAX_REST = 1_000  # unlabelled test items whose certainty is compared with that of the labelled ones
+FEWEST_REST = 30
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The live release's answers `old` to the items that neither it nor the candidate learnt from: `fresh` (n,)."""
+
+    live: Predictor
+    fresh: np.ndarray
+    items: tuple[Item, ...]
+    old: Answers
+
+
+def measure_closely(
+    store: Store,
+    draft: Draft,
+    predictor: Predictor,
+    evidence: Evidence,
+    answers: Answers,
+    compared: Compared,
+    rng: np.random.Generator,
+) -> None:
+    """Classes, log-loss and guard, into the section of the comparison with the live release."""
+    section = draft.sections["versions"]
+    labels = pick(evidence.labels, compared.fresh)
+    new = pick(answers.predictions, compared.fresh)
+    old = compared.old.predictions
+    names = evidence.classes
+    if evidence.targets is None:
+        y = evidence.y[compared.fresh]
+        members = y[:, None] == np.arange(len(names))
+        new_right = np.array([[p.label == label] for p, label in zip(new, labels, strict=True)], dtype=bool)
+        old_right = np.array([[p.label == label] for p, label in zip(old, labels, strict=True)], dtype=bool)
+        losses = [
+            log_losses(
+                np.array([probability_of(p.probabilities, who.classes, label) for p, label in zip(said, labels)])
+            )
+            for said, who in ((new, predictor), (old, compared.live))
+        ]
+    else:
+        members = evidence.targets[compared.fresh]
+        new_right, old_right = (said_of(said, names) == members for said in (new, old))
+        losses = [
+            log_losses(np.where(members, p, 1.0 - p)).sum(axis=1)
+            for p in (
+                answers.probabilities[compared.fresh],
+                pad_known(compared.old.probabilities, compared.live.classes, names),
+            )
+        ]
+    rows = class_losses(new_right, old_right, members, names)
+    section["classes"] = [{"class": r.name, "n": r.n, "worse": r.worse, "better": r.better} for r in rows]
+    section["log_loss"] = asdict(mean_rise(*losses))
+    section["guard"] = guards_compared(store, draft, predictor, new, compared, rng)
+
+
+def probability_of(probabilities: Sequence[float], classes: Sequence[str], label: str) -> float:
+    """What was given to `label`; 0 by a model that does not know it."""
+    return probabilities[classes.index(label)] if label in classes else 0.0
+
+
+def said_of(predictions: Sequence[Any], names: Sequence[str]) -> np.ndarray:
+    """Which classes (n, k) were said."""
+    members = [classes_in(p.label, "multi-label") for p in predictions]
+    return np.array([[name in said for name in names] for said in members], dtype=bool).reshape(len(members), -1)
+
+
+def pad_known(probabilities: np.ndarray, own: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Columns of `names`, 0 for one that is not known; others are left out."""
+    kept = [i for i, name in enumerate(own) if name in names]
+    return pad_classes(probabilities[:, kept], [own[i] for i in kept], names)
+
+
+def guards_compared(
+    store: Store,
+    draft: Draft,
+    predictor: Predictor,
+    new: Sequence[Any],
+    compared: Compared,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """What each of the two withholds of the test, notices of scrambled items, and keeps possible."""
+    held_new = np.array([p.abstained for p in new], dtype=bool)
+    held_old = np.array([p.abstained for p in compared.old.predictions], dtype=bool)
+    keys = [item.key for item in compared.items]
+    draft.add_set("withheld_more", [k for k, more in zip(keys, held_new & ~held_old) if more])
+    chosen = np.sort(rng.permutation(len(keys))[:N_STRANGE])
+    strange = [scrambled(p, rng) for p in read_payloads(store, predictor, [compared.items[int(i)] for i in chosen])]
+    noticed_new, noticed_old = (
+        np.array(["novel" in p.reasons for p in who.predict(strange)], dtype=bool) for who in (predictor, compared.live)
+    )
+    sizes = [np.array([len(p.prediction_set) for p in said], dtype=float) for said in (new, compared.old.predictions)]
+    return {
+        "n": len(keys),
+        "withheld_more": int((held_new & ~held_old).sum()),
+        "withheld_less": int((~held_new & held_old).sum()),
+        "n_strange": len(strange),
+        "missed": int((noticed_old & ~noticed_new).sum()),
+        "noticed": int((noticed_new & ~noticed_old).sum()),
+        "set_size": float(sizes[0].mean()),
+        "set_size_live": float(sizes[1].mean()),
+        "p_size": mean_rise(*sizes).p,
+    }
+
+
+def scrambled(payload: Payload, rng: np.random.Generator) -> Payload:
+    """The same characters, or pixels, in another order: of the right sort, and like nothing that was learnt."""
+    if isinstance(payload, str):
+        return "".join(rng.permutation(list(payload))) if payload else payload
+    flat = payload.reshape(-1, payload.shape[-1])
+    return flat[rng.permutation(len(flat))].reshape(payload.shape)
+
+
+def measure_test_labels(
+    store: Store,
+    draft: Draft,
+    bundle: Bundle,
+    predictor: Predictor,
+    evidence: Evidence,
+    answers: Answers,
+    rng: np.random.Generator,
+    *,
+    progress: Progress,
+) -> None:
+    """Whether test labels can be what they seem: wrong where the model doubts, no easier than the rest, complete."""
+    right = answers.predicted == evidence.y
+    rest = confidence_of_rest(store, bundle, predictor, evidence, rng, progress=progress)
+    sure = answers.confidence
+    comparable = len(rest) >= FEWEST_REST and len(sure) >= FEWEST_REST
+    draft.sections["test_labels"] = {
+        "n": len(evidence.items),
+        "n_wrong": int((~right).sum()),
+        "log_chance": log_chance_all_right(sure),
+        "confidence": float(sure.mean()),
+        "confidence_rest": float(rest.mean()) if comparable else float(sure.mean()),
+        "n_rest": len(rest),
+        "p_easier": float(stats.mannwhitneyu(sure, rest, alternative="greater").pvalue) if comparable else 1.0,
+        "absent": absent_classes(predictor, evidence),
+    }
+
+
+def confidence_of_rest(
+    store: Store,
+    bundle: Bundle,
+    predictor: Predictor,
+    evidence: Evidence,
+    rng: np.random.Generator,
+    *,
+    progress: Progress,
+) -> np.ndarray:
+    """How sure the bundle is of unlabelled test items; none where labels were drawn: their chances are known."""
+    with store.read() as db:
+        drawn = bool(read_draws(db))
+    if drawn or evidence.n_unlabelled < FEWEST_REST or len(evidence.items) < FEWEST_REST:
+        return np.zeros(0)
+    view = open_test(store, evidence.snapshot, "prediction-powered")
+    seen = learned_from(store, bundle)
+    items = [item for item in view.items if item.key not in view.labels and item.key not in seen]
+    chosen = [items[int(i)] for i in np.sort(rng.permutation(len(items))[:MAX_REST])]
+    said = ask(store, predictor, chosen, predictor.classes, progress=progress, what="asking about the rest of the test")
+    return said.confidence
+
+
+def absent_classes(predictor: Predictor, evidence: Evidence) -> list[dict[str, Any]]:
+    """Classes without a test label that the model answers in its pool: how many were due, the chance of none."""
+    shares = predictor.bundle.reference.get("answers_per_class")
+    if not isinstance(shares, dict) or not sum(shares.values()) or evidence.targets is not None:
+        return []
+    n, total = len(evidence.items), sum(shares.values())
+    there = set(evidence.labels)
+    found = []
+    for name, count in shares.items():
+        if name not in there and count:
+            share = count / total
+            p = min(1.0, float(np.exp(n * np.log1p(-share))) * len(shares)) if share < 1 else 0.0
+            found.append({"class": name, "expected": n * share, "p": p})
+    return sorted(found, key=lambda row: row["p"])

@@ -1,0 +1,99 @@
+"""The drill: faults planted in copies of a project of real digits, and which gate stops which."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import evaluate_case as case
+from passmuster.core.config import Policy
+from passmuster.core.errors import NotFoundError
+from passmuster.flows.drill import drill_gates, faults
+from passmuster.stages.evaluate import Scope, evaluate
+from passmuster.store.store import Store
+
+QUICK = Scope(n_corrupted=1, n_fit=1, n_classes_left_out=0, n_resamples=50, page=False)
+
+
+@pytest.fixture
+def project(new_store: Callable[[str], Store]) -> Store:
+    """Digits with a live bundle that was evaluated, under the default gates."""
+    store = new_store("image")
+    digits = case.make_digits(store)
+    bundle = case.add_model(digits)
+    evaluate(store, bundle.digest, scope=QUICK)
+    case.go_live(store, bundle)
+    return store
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Every file and what it holds, but for the database that one event goes into and SQLite's side files."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith("catalog.db") and not path.name.endswith(("-wal", "-shm"))
+    }
+
+
+def rows_of(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of the catalog but events and openings of the test."""
+    with store.read() as db:
+        names = [n for (n,) in db.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        kept = [n for n in names if n not in ("events", "seal_openings")]
+        return {n: [tuple(row) for row in db.exec_driver_sql(f"SELECT * FROM {n}")] for n in kept}
+
+
+def with_gates(store: Store, **gates: dict[str, float]) -> None:
+    """Judge by these gates alone: names with an underscore where the dot is."""
+    named = {name.replace("_v", ".v"): given for name, given in gates.items()}
+    store.config = replace(store.config, policy=replace(Policy(), gates=named))
+
+
+def test_a_drill_leaves_the_project_as_it_was_but_for_one_event(project: Store) -> None:
+    before, rows = files_of(project.folder), rows_of(project)
+    with project.read() as db:
+        n_events = db.exec_driver_sql("SELECT count(*) FROM events").scalar()
+    drill_gates(project, only=["class_order.v1", "written_again.v1"])
+    assert files_of(project.folder) == before
+    assert rows_of(project) == rows
+    with project.read() as db:
+        new = db.exec_driver_sql("SELECT kind, payload FROM events ORDER BY seq").fetchall()[n_events:]
+    assert [kind for kind, _ in new] == ["test.open"]
+    assert '"counted":0' in new[0][1]
+    assert '"purpose":"drill"' in new[0][1]
+
+
+def test_an_interrupted_drill_leaves_the_project_as_it_was(project: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(scene: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(faults._entries, "class_order.v1", replace(faults["class_order.v1"], plant=interrupted))
+    before, rows = files_of(project.folder), rows_of(project)
+    with pytest.raises(KeyboardInterrupt):
+        drill_gates(project, only=["class_order.v1"])
+    assert files_of(project.folder) == before
+    assert rows_of(project) == rows
+
+
+def test_a_fault_is_stopped_by_the_gate_made_for_it_and_passes_without(project: Store) -> None:
+    with_gates(project, parity_v1={"min_agreement": 0.99}, leakage_v1={"max_twins": 0})
+    (held,) = drill_gates(project, only=["class_order.v1"]).trials
+    assert (held.state, held.stopped_by) == ("stopped", ("parity.v1",))
+    with_gates(project, leakage_v1={"max_twins": 0})
+    result = drill_gates(project, only=["class_order.v1"])
+    (passed,) = result.trials
+    assert passed.state == "unstopped"
+    assert result.unstopped == (passed,)
+    assert passed.would_stop is not None
+    assert passed.would_stop["parity.v1"] == {"min_agreement": 0.99}
+
+
+def test_a_bundle_that_was_never_evaluated_is_not_drilled(new_store: Callable[[str], Store]) -> None:
+    store = new_store("image")
+    case.add_model(case.make_digits(store))
+    with pytest.raises(NotFoundError, match="was evaluated"):
+        drill_gates(store)

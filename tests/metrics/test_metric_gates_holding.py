@@ -1,0 +1,135 @@
+"""Gates that only hold: each fails on the harm that it is for, passes without, and keeps its own alpha."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import release_case as case
+from passmuster.core.config import DEFAULT_GATES, Policy
+from passmuster.core.records import GateResult, Report
+from passmuster.metrics.gates import decide, gates
+from passmuster.metrics.regressions import class_losses, log_chance_all_right, mean_rise, sign_test
+
+GREEN = case.make_report(n=2_000, n_right=1_900, incumbent="i" * 64, versions=(30, 20))
+ONLY_HOLD = (
+    "score_parity.v1", "class_loss.v1", "class_found.v1", "log_loss.v1", "overconfidence.v1", "guard.v1",
+    "test_labels.v1",
+)  # fmt: skip
+
+
+def judged(name: str, report: Report) -> GateResult:
+    return decide(report, Policy(gates={name: DEFAULT_GATES[name]})).gates[0]
+
+
+def changed(section: str, **values: Any) -> Report:
+    return replace(GREEN, sections={**GREEN.sections, section: {**GREEN.sections[section], **values}})
+
+
+def in_versions(part: str, **values: Any) -> Report:
+    return changed("versions", **{part: {**GREEN.sections["versions"][part], **values}})
+
+
+def one_class(n: int, worse: int, better: int) -> Report:
+    return changed("versions", classes=[{"class": "yes", "n": n, "worse": worse, "better": better}])
+
+
+HARM = {
+    "probabilities moved": ("score_parity.v1", changed("parity", mean_shift=0.03)),
+    "not what was packed": ("score_parity.v1", changed("parity", n_packed=200, packed_shift=0.002)),
+    "a class got lost": ("class_loss.v1", one_class(100, 20, 1)),
+    "log-loss rose": ("log_loss.v1", in_versions("log_loss", rise=0.2, p=1e-5)),
+    "far too sure": ("overconfidence.v1", changed("test_labels", confidence=0.999)),
+    "all is withheld": ("guard.v1", in_versions("guard", withheld_more=900)),
+    "nothing is strange": ("guard.v1", in_versions("guard", missed=50)),
+    "sets hold everything": ("guard.v1", in_versions("guard", set_size=9.0, p_size=1e-9)),
+    "labels are the model's": ("test_labels.v1", changed("test_labels", n_wrong=0, log_chance=-40.0)),
+    "only easy ones": (
+        "test_labels.v1",
+        changed("test_labels", confidence_rest=0.8, n_rest=500, p_easier=1e-9),
+    ),
+    "a class is absent": (
+        "test_labels.v1",
+        changed("test_labels", absent=[{"class": "x", "expected": 40.0, "p": 1e-9}]),
+    ),
+}  # fmt: skip
+NO_HARM = {
+    "another batch moves as much": (
+        "score_parity.v1",
+        changed("parity", n_packed=9, packed_shift=0.004, batch_shift=0.002),
+    ),
+    "few changes may be chance": ("class_loss.v1", one_class(20, 4, 0)),
+    "sure, but small": ("class_loss.v1", one_class(2_000, 60, 10)),
+    "a rise that may be chance": ("log_loss.v1", in_versions("log_loss", rise=0.2, p=0.05)),
+    "a sure rise that is small": ("log_loss.v1", in_versions("log_loss", rise=0.01, p=1e-9)),
+    "a doubter that is right": ("test_labels.v1", changed("test_labels", n_wrong=0, log_chance=-3.0)),
+    "modest": ("overconfidence.v1", changed("test_labels", confidence=0.7)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HARM)
+def test_harm_holds(what: str) -> None:
+    name, report = HARM[what]
+    assert judged(name, GREEN).state == "passed"
+    assert judged(name, report).state == "failed"
+
+
+@pytest.mark.parametrize("what", NO_HARM)
+def test_what_may_be_chance_does_not_hold(what: str) -> None:
+    name, report = NO_HARM[what]
+    assert judged(name, report).state == "passed"
+
+
+def test_a_class_that_is_never_found_holds_without_a_live_release() -> None:
+    lost = [replace(m, value=0.0, low=0.0, high=0.01) if m.slice == "class=yes" else m for m in GREEN.metrics]
+    first = replace(GREEN, metrics=tuple(lost), incumbent="")
+    assert judged("class_found.v1", first).state == "failed"
+    assert "“yes”" in judged("class_found.v1", first).reason
+
+
+def test_two_classes_whose_names_were_exchanged_are_seen_together() -> None:
+    """Twenty cases each, one right: too few for one class among eighty, and enough for the two."""
+    cells = [[0, 0, 1], [0, 1, 19], [1, 1, 1], [1, 0, 19], *([i, i, 20] for i in range(2, 80))]
+    report = replace(GREEN, sections={**GREEN.sections, "confusion": {"cells": cells}})
+    found = judged("class_found.v1", report)
+    assert found.state == "failed"
+    assert "taken for each other" in found.reason
+    alone = {**GREEN.sections, "confusion": {"cells": [[0, 0, 19], [0, 1, 1], [1, 1, 20]]}}
+    assert judged("class_found.v1", replace(GREEN, sections=alone)).state == "passed"
+
+
+@pytest.mark.parametrize("name", ONLY_HOLD)
+def test_they_spend_nothing_of_alpha(name: str) -> None:
+    assert not gates[name].statistical
+    assert name in DEFAULT_GATES
+
+
+def test_equal_models_are_hardly_ever_stopped_by_a_class() -> None:
+    """400 comparisons of models that err equally often, by chance on other items: at most two in a thousand allowed."""
+    rng = np.random.default_rng(0)
+    stopped = 0
+    for _ in range(400):
+        y = rng.integers(20, size=800)
+        old, new = (rng.random(800) < 0.85 for _ in range(2))
+        rows = class_losses(new[:, None], old[:, None], y[:, None] == np.arange(20), tuple(map(str, range(20))))
+        classes = [{"class": r.name, "n": r.n, "worse": r.worse, "better": r.better} for r in rows]
+        stopped += judged("class_loss.v1", changed("versions", classes=classes)).state == "failed"
+    assert stopped <= 3  # 0.8 expected at most; more than 3 has a chance of one in a hundred
+
+
+def test_the_sign_test_is_the_binomial_tail() -> None:
+    by_hand = sum(math.comb(9, k) for k in (7, 8, 9)) / 2**9
+    assert sign_test(7, 2) == pytest.approx(by_hand)
+
+
+def test_a_mean_that_rises_alike_everywhere_is_sure() -> None:
+    assert mean_rise(np.full(5, 2.0), np.full(5, 1.0)).p == 0.0
+    assert mean_rise(np.full(5, 1.0), np.full(5, 1.0)).p == 1.0
+
+
+def test_more_doubt_makes_a_clean_sheet_less_likely() -> None:
+    assert log_chance_all_right(np.full(50, 0.5)) < log_chance_all_right(np.full(50, 0.9)) < 0
