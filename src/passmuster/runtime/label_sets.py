@@ -26,8 +26,8 @@ def refuse_detector(policy: GuardPolicy) -> None:
     UsageError
         ``guard.novelty``.
     """
-    if detectors[policy.novelty].uses == "logits":
-        able = [name for name in detectors if detectors[name].uses != "logits"]
+    if detectors[policy.novelty].needs_exclusive_classes:
+        able = [name for name in detectors if not detectors[name].needs_exclusive_classes]
         raise UsageError(
             "guard.novelty", "this novelty detector is for single-label tasks: classes of a multi-label one do not "
             "exclude each other", value=policy.novelty, limit=", ".join(able), where="policy.guard.novelty",

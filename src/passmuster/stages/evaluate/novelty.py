@@ -104,7 +104,7 @@ def against_named(
     raised = draft.add_set("flagged as novel", pick(evidence.keys, ordinary))
     draft.add("novelty_flagged", proportion(ordinary), slice="set=test", items=raised or "test")
     rows = []
-    able = [n for n in detectors if predictor.task != MULTI or detectors[n].uses != "logits"]
+    able = [n for n in detectors if predictor.task != MULTI or not detectors[n].needs_exclusive_classes]
     for name in able:
         arrays = detector_arrays(predictor, name, fit)
         if arrays is None:

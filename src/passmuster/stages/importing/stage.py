@@ -191,7 +191,7 @@ def fit_the_guard(
 ) -> tuple[dict[str, np.ndarray], str]:
     """The guard's arrays and the name of its detector: the policy's, or one that looks at scores alone."""
     policy = store.config.policy.guard
-    if not brought.embedding and detectors[policy.novelty].uses == "embeddings":
+    if not brought.embedding and detectors[policy.novelty].needs_embeddings:
         policy = replace(policy, novelty=WITHOUT_EMBEDDING)
     fit, held = np.arange(sample.n_pool), np.arange(sample.n_pool, len(sample.items))
     if len(held) < MIN_HELD or not len(fit):

@@ -1,0 +1,6 @@
+"""Novelty: how unlike the reference an item is. `detectors` is the table; each is fitted once and scored by numpy."""
+
+from passmuster.metrics.novelty.base import MAX_BANK, Arrays, Detector, Work
+from passmuster.metrics.novelty.find import detectors
+
+__all__ = ["MAX_BANK", "Arrays", "Detector", "Work", "detectors"]
