@@ -103,7 +103,7 @@ def head(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Weight (d, c) and bias (c,) by the pseudo-inverse."""
     x, logits, _, _ = case
     mean, middle = x.mean(axis=0), logits.mean(axis=0)
-    weight = np.linalg.pinv(x - mean, rcond=1e-6) @ (logits - middle)
+    weight = np.linalg.pinv(x - mean, rcond=1e-5) @ (logits - middle)
     return weight, middle - mean @ weight
 
 
@@ -127,10 +127,10 @@ def vim(case: Case) -> list[float]:
     x, logits, new, new_logits = case
     weight, bias = head(case)
     mean = x.mean(axis=0)  # where the head reads nothing, the origin is the mean item
-    origin = mean - np.linalg.pinv(weight.T, rcond=1e-6) @ (bias + mean @ weight)
+    origin = mean - np.linalg.pinv(weight.T, rcond=1e-5) @ (bias + mean @ weight)
     moved = x - origin
     _, lengths, rows = np.linalg.svd(moved, full_matrices=True)
-    n_principal = min(x.shape[1] // 2, int((lengths > 1e-6 * lengths[0]).sum()))
+    n_principal = min(x.shape[1] // 2, int((lengths > 1e-5 * lengths[0]).sum()))
     residual = rows[n_principal:]
 
     def outside(row: np.ndarray) -> float:
