@@ -22,6 +22,12 @@ PER_TENFOLD = 0.001  # AUROC that a detector must bring for every tenfold of mul
 FREE = 1_000.0  # multiplications for one item: about a head's
 
 
+def refuse_unknown(name: str) -> None:
+    """An unknown detector says so now, with the nearest name, and not when a guard is fitted."""
+    if name != AUTO:
+        detectors[name]
+
+
 @dataclass(frozen=True)
 class Trial:
     """One draw of classes left out: AUROC of each detector, and multiplications for one item."""
@@ -32,7 +38,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Standing:
-    """A detector over all trials. `area` is the mean AUROC, `behind` how far it is behind the chosen one, costs counted.
+    """A detector over all trials. `area` is the mean AUROC, `behind` how far it is behind the first, costs counted.
 
     `behind_se` is that difference's standard error over the trials; 0 of the chosen one, and with one trial.
     """

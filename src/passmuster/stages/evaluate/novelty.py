@@ -56,10 +56,18 @@ def measure_novelty(
     a class is left out, are fitted on a draw of the items that training saw.
     """
     fit = fit_answers(store, predictor, scope, rng, progress=progress)
+    strange: list[Strange] = []
     if novel is not None:
-        return against_named(store, draft, predictor, evidence, answers, fit, novel)
-    leave_classes_out(draft, evidence, answers, fit, scope, rng)
-    return []
+        strange = against_named(store, draft, predictor, evidence, answers, fit, novel)
+    else:
+        leave_classes_out(draft, evidence, answers, fit, scope, rng)
+    head = predictor.bundle.head
+    draft.sections["novelty"] |= {
+        "guard": predictor_detector(predictor),
+        "chosen": head.get("guard"),
+        "lacks_embedding": "embedding" in (head.get("lacks") or ()),
+    }
+    return strange
 
 
 def fit_answers(
@@ -118,7 +126,6 @@ def against_named(
         "n_strange": len(payloads),
         "n_unreadable": len(problems),
         "problems": problems[:20],
-        "guard": predictor_detector(predictor),
         "rows": rows,
     }
     return [

@@ -23,7 +23,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.learn.calibration import fit_temperature
 from passmuster.learn.checkpoint import write_atomic
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import AUTO, FALLBACK, detectors, refuse_unknown
 from passmuster.modality.find import modalities
 from passmuster.runtime.bundle import encoder_key, write_bundle
 from passmuster.runtime.engine import Engine, EngineChoice
@@ -97,7 +97,7 @@ def import_model(
                 "import.multi_label", "models for multi-label tasks are not imported yet",
                 next="muster train learns one in this project",
             )  # fmt: skip
-        detectors[store.config.policy.guard.novelty]  # an unknown name is told now
+        refuse_unknown(store.config.policy.guard.novelty)
         modality = modalities[snapshot.modality]
         given = read_names(labels)
         if path.is_dir():
@@ -191,6 +191,8 @@ def fit_the_guard(
 ) -> tuple[dict[str, np.ndarray], str]:
     """The guard's arrays and the name of its detector: the policy's, or one that looks at scores alone."""
     policy = store.config.policy.guard
+    if policy.novelty == AUTO:  # the model has learnt all its classes: none can be left out of it to choose by
+        policy = replace(policy, novelty=FALLBACK)
     if not brought.embedding and detectors[policy.novelty].needs_embeddings:
         policy = replace(policy, novelty=WITHOUT_EMBEDDING)
     fit, held = np.arange(sample.n_pool), np.arange(sample.n_pool, len(sample.items))

@@ -1,8 +1,9 @@
-"""Which novelty detector guards the bundle, where the policy says "auto": classes of the training part play the unknown.
+"""Which novelty detector guards the bundle, where the policy says "auto": classes left out play the unknown.
 
-In each trial a draw of classes is left out of everything: a head learns the others from three quarters of their labels,
-the detectors learn what is ordinary from the pool without what the final head takes for those classes, and each must
-tell the labelled items of the classes left out from the last quarter of the others.
+In each trial a draw of classes is left out of everything: a head learns the others from three quarters of their
+labels, the detectors learn what is ordinary from the pool without what the final head takes for those classes, and each
+must tell the labelled items of the classes left out from the last quarter of the others. An encoder that has read
+labels has read those of the classes left out too.
 """
 
 from __future__ import annotations
@@ -13,12 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from passmuster.learn.heads import Head, Scaling
+from passmuster.core.budget import Machine
+from passmuster.core.label_sets import MULTI
+from passmuster.core.matrix import Matrix
+from passmuster.learn.heads import PENALTIES, Head, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot
 from passmuster.metrics.novelty import detectors
-from passmuster.metrics.novelty.choose import FALLBACK, Standing, Trial, rank_detectors, try_detectors
+from passmuster.metrics.novelty.choose import AUTO, FALLBACK, Standing, Trial, rank_detectors, try_detectors
+from passmuster.stages.train.plan import FINISH_S, HEAD_EFFICIENCY, HEAD_EVALUATIONS
+from passmuster.stages.train.step import Climb, Climbed
 
 N_TRIALS = 5
+FEWEST_FOR_NEIGHBOURHOODS = 10  # classes
 FEWEST_CLASSES = 3  # one to leave out, and two for a head
 FEWEST_ITEMS = 8  # strange, and ordinary, in a trial
 MAX_LABELLED = 4_000  # that the heads of the trials learn from, and are judged on
@@ -69,6 +76,55 @@ class Chosen:
         }  # fmt: skip
 
 
+def choose_guard(
+    step: Climb, chosen: Climbed, head: Head, pool: Matrix, ordinary: np.ndarray, ordinary_rows: np.ndarray
+) -> dict[str, Any]:
+    """The facts of a choice, ``detector`` among them; one choice in a run, whatever interrupts it.
+
+    Parameters
+    ----------
+    pool : embeddings of what the rung has seen
+    ordinary, ordinary_rows : rows of `pool` that the detector is to learn from, and their embeddings
+    """
+    task, stated = step.task, step.store.config.policy.guard.novelty
+    if stated != AUTO:
+        return Chosen(stated, "named in the policy").facts()
+    if step.store.config.project.task == MULTI or task.targets is not None:
+        why = "an item that carries a class left out carries others too, so that no class can play the unknown"
+        return Chosen(FALLBACK, why).facts()
+
+    def choose() -> dict[str, Any]:
+        known = chosen.rows(task.labelled)
+        place = np.full(len(pool), -1)
+        place[known] = np.arange(len(known))
+        labelled = Labelled(np.asarray(pool[known]), task.labels[task.labelled], task.folds[0])
+        rows = Ordinary(ordinary_rows, head.logits(ordinary_rows).argmax(axis=1), place[ordinary])
+        penalties = [tried.c for tried in chosen.tried if tried.kind == "logistic"]
+        needed = trial_s(step.machine, len(known), pool.shape[1], len(task.classes))
+        return choose_detector(
+            labelled, rows, penalties[0] if penalties else PENALTIES[1], step.rng("guard detector"),
+            in_time=lambda: step.deadline.left_s > needed + FINISH_S,
+        ).facts()  # fmt: skip
+
+    return dict(step.run.decide("guard", choose))
+
+
+def choosing_s(step: Climb, d: int) -> float:
+    """Seconds that choosing is expected to take, where the policy leaves the choice."""
+    task = step.task
+    if step.store.config.policy.guard.novelty != AUTO or task.targets is not None:
+        return 0.0
+    return N_TRIALS * trial_s(step.machine, len(task.labelled), d, len(task.classes))
+
+
+def trial_s(machine: Machine, n_labels: int, d: int, n_classes: int) -> float:
+    """Seconds of one trial: the head, and the covariances, subspaces and neighbours of the detectors."""
+    n = min(n_labels, MAX_LABELLED)
+    of_head = HEAD_EVALUATIONS * 4.0 * n * min(n, d) * n_classes
+    of_detectors = 8.0 * MAX_ORDINARY * d * d + 60.0 * d**3 + 2.0 * n * MAX_ORDINARY * d
+    return 0.05 + (of_head + of_detectors) / (machine.matmul_gflops * 1e9 * HEAD_EFFICIENCY)
+
+
 def choose_detector(
     labelled: Labelled,
     ordinary: Ordinary,
@@ -89,8 +145,7 @@ def choose_detector(
         return Chosen(FALLBACK, f"leaving a class out needs {FEWEST_CLASSES} classes, and {len(present)} have labels")
     some = rng.permutation(len(labelled.labels))[:MAX_LABELLED]
     trials: list[Trial] = []
-    n_trials = min(N_TRIALS, len(present))
-    for number, unknown in enumerate(np.array_split(rng.permutation(present), n_trials)):
+    for number, unknown in enumerate(draws_of_classes(labelled, present, rng)):
         if not in_time():
             break
         trial = try_without(labelled, some, ordinary, unknown, number, c)
@@ -100,6 +155,26 @@ def choose_detector(
         return Chosen(FALLBACK, "there are too few labels, or there was no time, to leave classes out and see")
     standings = rank_detectors(trials)
     return Chosen(standings[0].name, in_words(standings, len(trials)), tuple(standings), len(trials))
+
+
+def draws_of_classes(labelled: Labelled, present: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Which classes to leave out together: any, and, where there are many, whole neighbourhoods of like classes.
+
+    Single classes among many like ones are the nearest kind of strange item there is, and say little of the others: a
+    neighbourhood without any known class in it is further off.
+    """
+    if len(present) < FEWEST_FOR_NEIGHBOURHOODS:
+        return np.array_split(rng.permutation(present), min(N_TRIALS, len(present)))
+    size = len(present) // N_TRIALS
+    means = np.stack([labelled.embeddings[labelled.labels == k].mean(axis=0) for k in present]).astype(np.float64)
+    means -= means.mean(axis=0)
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    alike = means @ means.T  # (k, k)
+    centres = [int(rng.integers(len(present)))]
+    while len(centres) < N_TRIALS // 2 + 1:
+        centres.append(int(alike[centres].max(axis=0).argmin()))  # the class least like those before
+    near = [present[np.argsort(-alike[centre], kind="stable")[:size]] for centre in centres]
+    return [*near, *np.array_split(rng.permutation(present), N_TRIALS)[: N_TRIALS // 2]]
 
 
 def try_without(

@@ -24,7 +24,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.meter import Meter, resident_bytes
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Snapshot
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import refuse_unknown
 from passmuster.modality.find import modalities
 from passmuster.runtime.label_sets import refuse_detector
 from passmuster.stages.train.account import Account, used_before
@@ -99,7 +99,7 @@ def train(
     seed = config.seed if seed is None else seed
     if seed < 0:
         raise UsageError("train.seed", "a seed is not negative", value=seed, next="muster train --seed 0")
-    detectors[store.config.policy.guard.novelty]  # an unknown name is told now, not when the guard is fitted
+    refuse_unknown(store.config.policy.guard.novelty)
     started = time.monotonic() - started_s_ago
     progress = progress or Silent()
     config = replace(config, time=f"{budget_s:g}s", seed=seed)
