@@ -103,11 +103,20 @@ def make_report(
         replace(rate("accuracy", right, n), slice=f"corruption={name} severity=3")
         for name, right in (faults or {"blur.v1": n_right}).items()
     ]
+    by_group = [
+        replace(recall, name="group_accuracy", slice=f"region={group}")
+        for recall, group in zip(recalls, ("north", "south"))
+    ]
+    gap = (n - n_right) / max(1, n)
+    kinds = ("group_accuracy_gap", "equalised_odds_gap")
+    gaps = [Metric(kind, gap, max(0.0, gap - half), gap + half, n, "rate", "region") for kind in kinds]
+    untold = [{"kind": kind, "untold": [] if n >= 40 else ["north"]} for kind in kinds]
     better, worse = versions
     sections: dict[str, Any] = {
         "data": {"findings": [], "leakage": list(twins)},
         "parity": {"n": n_parity, "agreement": agreement, "max_abs_difference": 0.0},
         "unknown": ["how it does on other texts"],
+        "groups": {"columns": [{"column": "region", "gaps": untold}]},
     }
     if incumbent:
         both = max(0, n_right - better)
@@ -118,8 +127,9 @@ def make_report(
         }  # fmt: skip
     return Report(
         bundle="b" * 64, snapshot="s" * 64, created="2026-01-01T00:00:00.000000+00:00", modality="text",
-        classes=CLASSES, n_test=n, look=1, metrics=(accuracy, of_sets, *recalls, calibration, *corrupted), item_sets={},
-        sections=sections, incumbent=incumbent,
+        classes=CLASSES, n_test=n, look=1,
+        metrics=(accuracy, of_sets, *recalls, *by_group, *gaps, calibration, *corrupted),
+        item_sets={}, sections=sections, incumbent=incumbent,
     )  # fmt: skip
 
 

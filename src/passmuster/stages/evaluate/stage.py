@@ -29,6 +29,7 @@ from passmuster.stages.evaluate.comparisons import (
 from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
 from passmuster.stages.evaluate.faults import measure_faults
 from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence
+from passmuster.stages.evaluate.groups import measure_groups
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
@@ -94,6 +95,7 @@ def evaluate(
     measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
     measure_classes(draft, evidence, answers)
     measure_certainty(draft, evidence, answers)
+    measure_groups(store.config, draft, evidence, answers)
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     if incumbent is not None:

@@ -16,6 +16,7 @@ from passmuster.stages.evaluate.faults import Spoilt
 from passmuster.stages.evaluate.novelty import Strange
 from passmuster.stages.evaluate.page import sections
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
+from passmuster.stages.evaluate.page.groups import groups
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
@@ -42,6 +43,7 @@ def render_page(
             sections.versions(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
+            groups(report, library),
             sections.faults(report, library, extras.spoilt),
             sections.novelty(report, library),
             sections.data(report, library),
