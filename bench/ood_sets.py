@@ -226,7 +226,8 @@ def _cifar(data: Path) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray], 
         return [np.asarray(Image.open(io.BytesIO(jpeg[offsets[i] : offsets[i + 1]].tobytes())).convert("RGB"))
                 for i in places]  # fmt: skip
 
-    train, test = np.flatnonzero(~is_test)[:N_IMAGES], np.flatnonzero(is_test)[:N_ORDINARY_IMAGES]
+    order = np.random.default_rng(0).permutation(len(names))  # the file is in order of class
+    train, test = order[~is_test[order]][:N_IMAGES], order[is_test[order]][:N_ORDINARY_IMAGES]
     return images(train), names[train], images(test), names[test]
 
 

@@ -26,15 +26,16 @@ from passmuster.stages.evaluate.comparisons import (
     measure_parity,
     measure_versions,
 )
-from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope
 from passmuster.stages.evaluate.faults import measure_faults
-from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence
+from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, read_payloads
 from passmuster.stages.evaluate.groups import measure_groups
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
 from passmuster.stages.evaluate.powered import read_with_rest
+from passmuster.stages.evaluate.slices import measure_slices
 from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle
 from passmuster.store.store import Store
@@ -96,6 +97,7 @@ def evaluate(
     measure_classes(draft, evidence, answers)
     measure_certainty(draft, evidence, answers)
     measure_groups(store.config, draft, evidence, answers)
+    look_for_slices(store, draft, predictor, evidence, answers)
     spoilt = measure_faults(store, draft, predictor, evidence, answers, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     if incumbent is not None:
@@ -110,6 +112,14 @@ def evaluate(
     progress.say("writing the report")
     page = render_page(store, predictor.modality, report, answers, Extras(tuple(spoilt), tuple(strange)), scope)
     return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
+
+
+def look_for_slices(store: Store, draft: Draft, predictor: Predictor, evidence: Evidence, answers: Answers) -> None:
+    """Weak spots, on halves drawn by a generator of their own, so that no other figure moves."""
+    payloads = list(read_payloads(store, predictor, evidence.items))
+    rng = np.random.default_rng([store.config.train.seed, 7])
+    has_embedding = "embedding" not in (predictor.bundle.head.get("lacks") or ())
+    measure_slices(store.config, draft, evidence, answers, payloads, rng, has_embedding=has_embedding)
 
 
 def foresee(store: Store, bundle: str = "") -> list[str]:

@@ -11,6 +11,7 @@ from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, wilson
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
 from passmuster.stages.evaluate.groups import groups_not_known, weakest_group
+from passmuster.stages.evaluate.slices import weak_spot
 
 UNIT = "\u00a0%"
 FEW = 10  # labelled test items below which little is said of a class
@@ -147,6 +148,8 @@ def breaks_at(
                 worst["items"],
             )
         )
+    if weak := weak_spot(draft):
+        lines.append(said(*weak))
     if weak_group := weakest_group(draft, headline):
         lines.append(said(*weak_group))
     if mistakes := draft.sections["confusion"]["most_confused"]:

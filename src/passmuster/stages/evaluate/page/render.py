@@ -17,6 +17,7 @@ from passmuster.stages.evaluate.novelty import Strange
 from passmuster.stages.evaluate.page import sections
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
 from passmuster.stages.evaluate.page.groups import groups
+from passmuster.stages.evaluate.page.slices import slices
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
@@ -43,6 +44,7 @@ def render_page(
             sections.versions(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
+            slices(report, library),
             groups(report, library),
             sections.faults(report, library, extras.spoilt),
             sections.novelty(report, library),
