@@ -66,7 +66,7 @@ def test_a_class_left_out_is_in_nothing_that_the_detectors_learn_from(monkeypatc
 def test_where_nothing_can_be_left_out_it_says_so() -> None:
     labelled, ordinary = planted("corner", c=2)
     two = choose_detector(labelled, ordinary, 10.0, np.random.default_rng(0))
-    late = choose_detector(*planted("corner"), 10.0, np.random.default_rng(0), in_time=lambda: False)
+    late = choose_detector(*planted("corner"), 10.0, np.random.default_rng(0), room_s=lambda: 0.0)
     few = choose_detector(*planted("corner", n=8), 10.0, np.random.default_rng(0))
     assert [chosen.name for chosen in (two, late, few)] == [FALLBACK] * 3
     assert "needs 3 classes" in two.why

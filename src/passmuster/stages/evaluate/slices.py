@@ -67,12 +67,12 @@ def measure_slices(
 def in_words(found: Sequence[Slice], n_candidates: int, n_first: int, n_second: int, has_embedding: bool) -> str:
     """What was looked at, and what came of it."""
     confirmed = sum(one.confirmed for one in found)
+    false = f" (at most {FALSE_DISCOVERY:.0%} of such are expected to be false)" if confirmed else ""
     lacks = "" if has_embedding else " The model gives no embedding, so that no clusters of like items were looked at."
     return (
         f"{n_candidates:,} parts of the test were looked at on {n_first:,} items; {len(found)} of them with more "
         f"errors than the rest were taken to the other {n_second:,} items, and {confirmed or 'none'} "
-        f"{'was' if confirmed == 1 else 'were'} confirmed there (at most {FALSE_DISCOVERY:.0%} of such are expected to "
-        f"be false). Rates are those of the second half.{lacks}"
+        f"{'was' if confirmed == 1 else 'were'} confirmed there{false}. Rates are those of the second half.{lacks}"
     )
 
 

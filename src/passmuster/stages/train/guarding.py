@@ -8,6 +8,8 @@ labels has read those of the classes left out too.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.matrix import Matrix
 from passmuster.learn.heads import PENALTIES, Head, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot
+from passmuster.learn.threads import threads_for
 from passmuster.metrics.novelty import detectors
 from passmuster.metrics.novelty.choose import AUTO, FALLBACK, Standing, Trial, rank_detectors, try_detectors
 from passmuster.stages.train.plan import FINISH_S, HEAD_EFFICIENCY, HEAD_EVALUATIONS
@@ -29,6 +32,7 @@ FEWEST_FOR_NEIGHBOURHOODS = 10  # classes
 FEWEST_CLASSES = 3  # one to leave out, and two for a head
 FEWEST_ITEMS = 8  # strange, and ordinary, in a trial
 MAX_LABELLED = 4_000  # that the heads of the trials learn from, and are judged on
+STEPS_OF_A_TRIAL, SPARE = 12.0, 1.5  # the larger ones: covariances and subspaces; and what must be left besides
 MAX_ORDINARY = 2_000  # that the detectors of a trial learn from
 
 
@@ -103,7 +107,7 @@ def choose_guard(
         needed = trial_s(step.machine, len(known), pool.shape[1], len(task.classes))
         return choose_detector(
             labelled, rows, penalties[0] if penalties else PENALTIES[1], step.rng("guard detector"),
-            in_time=lambda: step.deadline.left_s > needed + FINISH_S,
+            room_s=lambda: step.deadline.left_s - FINISH_S, needed_s=needed,
         ).facts()  # fmt: skip
 
     return dict(step.run.decide("guard", choose))
@@ -131,26 +135,46 @@ def choose_detector(
     c: float,
     rng: np.random.Generator,
     *,
-    in_time: Callable[[], bool] = lambda: True,
+    room_s: Callable[[], float] = lambda: math.inf,
+    needed_s: float = 0.0,
 ) -> Chosen:
     """The detector that told classes left out best, for its cost; `FALLBACK` where that cannot be tried.
 
     Parameters
     ----------
     c : penalty of the logistic heads
-    in_time : asked before each trial whether there is time for it
+    room_s, needed_s : seconds that are left, asked before each trial, and seconds that a trial is expected to take;
+        a machine that others use too is slower than it was measured, and what one step takes now is believed
     """
     present = np.unique(labelled.labels)
     if len(present) < FEWEST_CLASSES:
         return Chosen(FALLBACK, f"leaving a class out needs {FEWEST_CLASSES} classes, and {len(present)} have labels")
+    with threads_for(0.0):  # small products: threads would wait for each other
+        return _by_trials(labelled, ordinary, c, rng, present, room_s, max(needed_s, probed_s(labelled)))
+
+
+def probed_s(labelled: Labelled) -> float:
+    """Seconds of a trial by what one of its larger steps takes now."""
+    some = labelled.embeddings[:MAX_ORDINARY].astype(np.float64)
+    began = time.monotonic()
+    np.linalg.eigh(some.T @ some)
+    return STEPS_OF_A_TRIAL * (time.monotonic() - began)
+
+
+def _by_trials(
+    labelled: Labelled, ordinary: Ordinary, c: float, rng: np.random.Generator, present: np.ndarray,
+    room_s: Callable[[], float], needed_s: float,
+) -> Chosen:  # fmt: skip
     some = rng.permutation(len(labelled.labels))[:MAX_LABELLED]
     trials: list[Trial] = []
     for number, unknown in enumerate(draws_of_classes(labelled, present, rng)):
-        if not in_time():
+        if room_s() < SPARE * needed_s:
             break
+        began = time.monotonic()
         trial = try_without(labelled, some, ordinary, unknown, number, c)
         if trial is not None:
             trials.append(trial)
+        needed_s = max(needed_s, time.monotonic() - began)
     if not trials:
         return Chosen(FALLBACK, "there are too few labels, or there was no time, to leave classes out and see")
     standings = rank_detectors(trials)

@@ -52,6 +52,8 @@ def _column(column: dict[str, Any], fewest: int, library: Library) -> str:
         f"<td>{escape(gap['most'])} over {escape(gap['least'])}</td></tr>"
         for gap in column["widest"]
     )
+    untold = [IN_WORDS[kind][0] for kind in IN_WORDS if kind not in {gap["kind"] for gap in column["widest"]}]
+    silent = f"<p>Too few items of one class in two groups to tell: {'; '.join(untold)}.</p>" if gaps and untold else ""
     without = f"<p>{column['n_without']:,} test items say nothing in this column.</p>" if column["n_without"] else ""
     table = (
         '<div class="scroll"><table class="plain"><thead><tr><th scope="col">Widest gap</th><th scope="col">Gap</th>'
@@ -62,7 +64,7 @@ def _column(column: dict[str, Any], fewest: int, library: Library) -> str:
     return (
         f'<h3>{escape(column["column"])}</h3><div class="scroll"><table class="plain"><thead><tr><th scope="col">Group'
         '</th><th scope="col">Right</th><th scope="col">Test items</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>{without}{table}"
+        f"<tbody>{rows}</tbody></table></div>{without}{table}{silent}"
     )
 
 
