@@ -57,6 +57,12 @@ def test_a_planted_weak_spot_is_confirmed_with_its_rates() -> None:
     assert hits >= 48
 
 
+def test_what_is_weak_on_the_first_half_alone_is_not_confirmed() -> None:
+    inside, first = np.arange(400) % 4 == 0, np.arange(400) < 200
+    found = find_slices(inside & first, [Candidate("made", "chance", inside)], first)
+    assert [(one.confirmed, one.inside.value, one.inside.n) for one in found] == [(False, 0.0, 50)]
+
+
 def test_fisher_by_scipy() -> None:
     for seed in range(300):
         rng = np.random.default_rng(seed)
