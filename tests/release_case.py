@@ -106,6 +106,14 @@ def make_report(
     beside = Metric("mce", mce, mce * (1 - half), mce * (1 + half), n, "ratio", "", "", "bootstrap")
     behaviour = replace(rate("behaviour_failure_rate", n - n_right, n), slice="test=negation kind=MFT")
     attacked = replace(rate("robust_accuracy", n_right, n), slice="strength=2")
+    by_group = [
+        replace(recall, name="group_accuracy", slice=f"region={group}")
+        for recall, group in zip(recalls, ("north", "south"))
+    ]
+    gap = (n - n_right) / max(1, n)
+    kinds = ("group_accuracy_gap", "equalised_odds_gap")
+    gaps = [Metric(kind, gap, max(0.0, gap - half), gap + half, n, "rate", "region") for kind in kinds]
+    untold = [{"kind": kind, "untold": [] if n >= 40 else ["north"]} for kind in kinds]
     better, worse = versions
     sections: dict[str, Any] = {
         "data": {"findings": [], "leakage": list(twins)},
@@ -121,6 +129,7 @@ def make_report(
             "absent": [],
         },
         "unknown": ["how it does on other texts"],
+        "groups": {"columns": [{"column": "region", "gaps": untold}]},
     }
     dear = n - n_right  # a wrong answer costs 2
     paid = [priced("expected_cost", dear, n)]
@@ -144,7 +153,9 @@ def make_report(
     return Report(
         bundle="b" * 64, snapshot="s" * 64, created="2026-01-01T00:00:00.000000+00:00", modality="text",
         classes=CLASSES, n_test=n, look=1, item_sets={},
-        metrics=(accuracy, of_sets, *recalls, calibration, beside, behaviour, attacked, *corrupted, *paid),
+        metrics=(
+            accuracy, of_sets, *recalls, *by_group, *gaps, calibration, beside, behaviour, attacked, *corrupted, *paid,
+        ),
         sections=sections, incumbent=incumbent,
     )  # fmt: skip
 

@@ -20,6 +20,8 @@ PARAMETERS = {
     "accuracy.v1": {"min": 0.8},
     "item_f1.v1": {"min": 0.8},
     "worst_class.v1": {"min": 0.8},
+    "worst_group.v1": {"min": 0.8},
+    "group_gap.v1": {"max_accuracy": 0.1, "max_equalised_odds": 0.1},
     "non_inferiority.v1": {"margin": 0.05},
     "negative_flips.v1": {"max_rate": 0.1},
     "leakage.v1": {"max_twins": 1},

@@ -13,7 +13,8 @@ from passmuster.core.statistics import benjamini_hochberg, clopper_pearson, wils
 from passmuster.metrics.accuracy import accuracy, macro_f1, per_class
 from passmuster.metrics.calibration import brier, ece, nll, reliability
 from passmuster.metrics.confusion import confusion
-from passmuster.metrics.novelty import _shrunk_covariance, detectors
+from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty.gaussian import shrunk_covariance
 from passmuster.metrics.ranking import auroc, fpr95
 from passmuster.metrics.selective import aurc
 
@@ -184,9 +185,7 @@ def test_novelty_scores() -> None:
         x, new = rng.normal(size=(n, d)) * rng.uniform(0.1, 3, d), rng.normal(size=(7, d))
         logits, new_logits = rng.normal(size=(n, 3)), rng.normal(size=(7, 3))
         centred = x - x.mean(axis=0)
-        np.testing.assert_allclose(
-            _shrunk_covariance(centred), ledoit_wolf(centred, assume_centered=True)[0], atol=1e-9
-        )
+        np.testing.assert_allclose(shrunk_covariance(centred), ledoit_wolf(centred, assume_centered=True)[0], atol=1e-9)
         unit = x / np.linalg.norm(x, axis=1, keepdims=True)
         unit_new = new / np.linalg.norm(new, axis=1, keepdims=True)
         far = NearestNeighbors(n_neighbors=min(10, n)).fit(unit).kneighbors(unit_new)[0][:, -1]
@@ -195,7 +194,7 @@ def test_novelty_scores() -> None:
 
         said = logits.argmax(axis=1)
         means = {c: x[said == c].mean(axis=0) for c in set(said)}
-        covariance = _shrunk_covariance(x - np.stack([means[c] for c in said]))
+        covariance = shrunk_covariance(x - np.stack([means[c] for c in said]))
         inverse = np.linalg.inv(covariance)
         nearest = [min(float((row - m) @ inverse @ (row - m)) for m in means.values()) for row in new]
         arrays = detectors["mahalanobis.v1"].fit(x, logits)

@@ -70,7 +70,7 @@ def test_what_is_not_finite_says_nothing_and_is_novel() -> None:
 
 def test_detectors_that_read_exclusive_logits_are_refused() -> None:
     for name in detectors:
-        if detectors[name].uses != "logits":
+        if not detectors[name].needs_exclusive_classes:
             refuse_detector(GuardPolicy(novelty=name))
             continue
         with pytest.raises(UsageError) as caught:

@@ -160,7 +160,7 @@ def test_what_to_label_next_is_given_for_both_sides(project: Project, tmp_path: 
 def test_a_detector_of_exclusive_logits_is_refused_before_anything_is_learnt(project: Project) -> None:
     from passmuster.metrics.novelty import detectors
 
-    name = next(n for n in detectors if detectors[n].uses == "logits")
+    name = next(n for n in detectors if detectors[n].needs_exclusive_classes)
     overrides = {"policy.guard.novelty": name}
     with Project.open(project.store.folder, overrides=overrides) as other, pytest.raises(UsageError) as caught:
         other.train(time="60s")

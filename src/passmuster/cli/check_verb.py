@@ -15,13 +15,13 @@ def check(context: typer.Context) -> None:
     session = session_of(context)
     from passmuster.cli.findings import finding_lines, findings_as_json
     from passmuster.metrics.gates import chosen_gates
-    from passmuster.metrics.novelty import detectors
+    from passmuster.metrics.novelty import refuse_unknown_detector
     from passmuster.stages.govern import check
     from passmuster.stages.govern.snapshot import latest_snapshot
 
     store = session.store()
     chosen_gates(store.config.policy)
-    detectors[store.config.policy.guard.novelty]  # an unknown name says so now, not at the end of a training
+    refuse_unknown_detector(store.config.policy.guard.novelty)
     if session.dry_run:
         would = "look through the data again, the test included, which is recorded"
         session.done({"would": would}, [f"would {would}"], "muster check")

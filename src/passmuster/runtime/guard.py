@@ -15,7 +15,7 @@ import numpy as np
 
 from passmuster.core.config import GuardPolicy
 from passmuster.metrics.conformal import calibrate_sets, set_methods, sets_of, uniform_of
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import AUTO, FALLBACK, detectors
 from passmuster.runtime.answers import DECIDE_AT, Prices, answers_of, softmax
 from passmuster.runtime.risk import fit_risk, too_risky
 
@@ -95,14 +95,18 @@ def fit_novelty(
     held_logits: np.ndarray,
     policy: GuardPolicy,
 ) -> dict[str, np.ndarray]:
-    """The arrays of a guard that tell strange items from ordinary ones; see `fit_guard`."""
-    detector = detectors[policy.novelty]
+    """The arrays of a guard that tell strange items from ordinary ones; see `fit_guard`.
+
+    Where the policy says "auto" and whoever calls has not chosen, the detector is the one that needs no choice.
+    """
+    name = FALLBACK if policy.novelty == AUTO else policy.novelty
+    detector = detectors[name]
     fitted = detector.fit(np.asarray(fit_embeddings), np.asarray(fit_logits))
     held = np.asarray(detector.score(fitted, np.asarray(held_embeddings), np.asarray(held_logits)))
     novelty_threshold, rate = upper_quantile(held, policy.novelty_rate)
     return {
         **{f"{DETECTOR_PREFIX}{name}": np.asarray(array) for name, array in fitted.items()},
-        "detector_name": np.asarray(policy.novelty),
+        "detector_name": np.asarray(name),
         "novelty_threshold": np.asarray(novelty_threshold),
         "novelty_rate": np.asarray(rate),
         "n_held": np.asarray(len(held)),

@@ -13,7 +13,7 @@ import numpy as np
 
 from passmuster.core.config import GuardPolicy, Policy
 from passmuster.core.errors import UsageError
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import AUTO, detectors
 from passmuster.runtime.answers import DECIDE_AT, answers_of, class_probabilities
 from passmuster.runtime.guard import FIRST_METHOD, fit_novelty
 from passmuster.runtime.risk import fit_risk
@@ -27,8 +27,8 @@ def refuse_detector(policy: GuardPolicy) -> None:
     UsageError
         ``guard.novelty``.
     """
-    if detectors[policy.novelty].uses == "logits":
-        able = [name for name in detectors if detectors[name].uses != "logits"]
+    if policy.novelty != AUTO and detectors[policy.novelty].needs_exclusive_classes:
+        able = [name for name in detectors if not detectors[name].needs_exclusive_classes]
         raise UsageError(
             "guard.novelty", "this novelty detector is for single-label tasks: classes of a multi-label one do not "
             "exclude each other", value=policy.novelty, limit=", ".join(able), where="policy.guard.novelty",

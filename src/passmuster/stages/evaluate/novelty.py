@@ -13,6 +13,7 @@ from passmuster.core.label_sets import MULTI, label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
 from passmuster.core.statistics import Interval, proportion, wilson
+from passmuster.learn.threads import threads_for
 from passmuster.metrics.novelty import detectors
 from passmuster.metrics.ranking import auroc, fpr95
 from passmuster.runtime.guard import DETECTOR_PREFIX
@@ -56,10 +57,19 @@ def measure_novelty(
     a class is left out, are fitted on a draw of the items that training saw.
     """
     fit = fit_answers(store, predictor, scope, rng, progress=progress)
-    if novel is not None:
-        return against_named(store, draft, predictor, evidence, answers, fit, novel)
-    leave_classes_out(draft, evidence, answers, fit, scope, rng)
-    return []
+    strange: list[Strange] = []
+    with threads_for(0.0):  # many small products
+        if novel is not None:
+            strange = against_named(store, draft, predictor, evidence, answers, fit, novel)
+        else:
+            leave_classes_out(draft, evidence, answers, fit, scope, rng)
+    head = predictor.bundle.head
+    draft.sections["novelty"] |= {
+        "guard": predictor_detector(predictor),
+        "chosen": head.get("guard"),
+        "lacks_embedding": "embedding" in (head.get("lacks") or ()),
+    }
+    return strange
 
 
 def fit_answers(
@@ -104,7 +114,7 @@ def against_named(
     raised = draft.add_set("flagged as novel", pick(evidence.keys, ordinary))
     draft.add("novelty_flagged", proportion(ordinary), slice="set=test", items=raised or "test")
     rows = []
-    able = [n for n in detectors if predictor.task != MULTI or detectors[n].uses != "logits"]
+    able = [n for n in detectors if predictor.task != MULTI or not detectors[n].needs_exclusive_classes]
     for name in able:
         arrays = detector_arrays(predictor, name, fit)
         if arrays is None:
@@ -118,7 +128,6 @@ def against_named(
         "n_strange": len(payloads),
         "n_unreadable": len(problems),
         "problems": problems[:20],
-        "guard": predictor_detector(predictor),
         "rows": rows,
     }
     return [

@@ -35,10 +35,11 @@ from passmuster.stages.evaluate.comparisons import (
     measure_versions,
 )
 from passmuster.stages.evaluate.costs import measure_costs, refuse_strange_costs
-from passmuster.stages.evaluate.draft import Draft, Evidence, Scope
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope
 from passmuster.stages.evaluate.endpoint import endpoint_in_words, measure_endpoint, spare
 from passmuster.stages.evaluate.faults import Incumbent, measure_faults
-from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, learned_from
+from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, learned_from, read_payloads
+from passmuster.stages.evaluate.groups import measure_groups
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
 from passmuster.stages.evaluate.memory import measure_memory
 from passmuster.stages.evaluate.novel_items import read_novel
@@ -47,6 +48,7 @@ from passmuster.stages.evaluate.page.render import Extras, render_page
 from passmuster.stages.evaluate.powered import read_with_rest
 from passmuster.stages.evaluate.promised_risk import measure_promised_risk
 from passmuster.stages.evaluate.sets import measure_prediction_sets
+from passmuster.stages.evaluate.slices import measure_slices
 from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle
 from passmuster.store.store import Store
@@ -119,6 +121,8 @@ def evaluate(
     measure_classes(draft, evidence, answers)
     measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
     measure_certainty(draft, evidence, answers)
+    measure_groups(store.config, draft, evidence, answers)
+    look_for_slices(store, draft, predictor, evidence, answers)
     measure_promised_risk(draft, predictor, evidence, answers)
     measure_prediction_sets(draft, predictor, evidence, answers, scope, rng)
     beside = as_asked(store, incumbent, evidence) if incumbent else None
@@ -172,6 +176,14 @@ def scope_of(config: EvaluateConfig, n_attacked: int | None) -> Scope:
     return Scope(
         n_corrupted=config.n_corrupted, n_attacked=config.n_attacked if n_attacked is None else n_attacked
     )  # fmt: skip
+
+
+def look_for_slices(store: Store, draft: Draft, predictor: Predictor, evidence: Evidence, answers: Answers) -> None:
+    """Weak spots, on halves drawn by a generator of their own, so that no other figure moves."""
+    payloads = list(read_payloads(store, predictor, evidence.items))
+    rng = np.random.default_rng([store.config.train.seed, 7])
+    has_embedding = "embedding" not in (predictor.bundle.head.get("lacks") or ())
+    measure_slices(store.config, draft, evidence, answers, payloads, rng, has_embedding=has_embedding)
 
 
 def foresee(store: Store, bundle: str = "") -> list[str]:

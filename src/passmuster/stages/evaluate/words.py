@@ -12,8 +12,10 @@ from passmuster.core.statistics import detectable_drop, wilson
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.evaluate.cost_words import cost_lines
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
+from passmuster.stages.evaluate.groups import groups_not_known, weakest_group
 from passmuster.stages.evaluate.promised_risk import risk_lines
 from passmuster.stages.evaluate.sets import set_lines
+from passmuster.stages.evaluate.slices import weak_spot
 
 UNIT = "\u00a0%"
 FEW = 10  # labelled test items below which little is said of a class
@@ -154,6 +156,10 @@ def breaks_at(
                 worst["items"],
             )
         )
+    if weak := weak_spot(draft):
+        lines.append(said(*weak))
+    if weak_group := weakest_group(draft, headline):
+        lines.append(said(*weak_group))
     if mistakes := draft.sections["confusion"]["most_confused"]:
         m = mistakes[0]
         often = times(m["n"])
@@ -211,6 +217,7 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         )
     if thin := [r["class"] for r in rows if 0 < r["n"] < FEW]:
         lines.append(f"Classes with fewer than {FEW} test labels ({len(thin)}): {some(thin)}. Their numbers are rough.")
+    lines += groups_not_known(draft)
     if len({r["class"] for r in rows if r["n"]}) == 1:
         lines.append("All test labels are of one class: whether the model tells classes apart was not tested.")
     if strangers := [r["class"] for r in rows if not r["known"]]:

@@ -21,7 +21,7 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Snapshot
 from passmuster.learn.calibration import fit_temperature
 from passmuster.metrics.conformal import set_methods
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import AUTO, FALLBACK, detectors, refuse_unknown_detector
 from passmuster.modality.find import modalities
 from passmuster.runtime.answers import prices_of
 from passmuster.runtime.engine import Engine, EngineChoice
@@ -157,7 +157,7 @@ def latest_snapshot(store: Store) -> Snapshot:
             next="muster train learns one in this project",
         )  # fmt: skip
     set_methods[store.config.policy.guard.sets]
-    detectors[store.config.policy.guard.novelty]  # an unknown name is told now
+    refuse_unknown_detector(store.config.policy.guard.novelty)
     return snapshot
 
 
@@ -180,7 +180,9 @@ def fit_the_guard(
 ) -> tuple[dict[str, np.ndarray], str]:
     """The guard's arrays and the name of its detector: the policy's, or one that looks at scores alone."""
     policy = store.config.policy.guard
-    if not embeds and detectors[policy.novelty].uses == "embeddings":
+    if policy.novelty == AUTO:  # the model has learnt all its classes: none can be left out of it to choose by
+        policy = replace(policy, novelty=FALLBACK)
+    if not embeds and detectors[policy.novelty].needs_embeddings:
         policy = replace(policy, novelty=WITHOUT_EMBEDDING)
     fit, held = np.arange(sample.n_pool), np.arange(sample.n_pool, len(sample.items))
     if len(held) < MIN_HELD or not len(fit):

@@ -12,6 +12,7 @@ from passmuster.modality.base import Encoder, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.stages.train.distilling import judge_distilled, teacher_of
 from passmuster.stages.train.embedding import choose_how_to_embed, embed, embed_seen, parts_of, positions_seen
+from passmuster.stages.train.guarding import choosing_s
 from passmuster.stages.train.judging import judge_heads
 from passmuster.stages.train.plan import FINISH_S, Quote
 from passmuster.stages.train.step import Climb, Climbed, OutOfTimeError, Phases
@@ -19,6 +20,7 @@ from passmuster.stages.train.taught import judge_taught
 
 # Share of the time left that is kept, for a fit that uses its whole deadline, for embedding and propagation after it.
 AFTER_FIT_SHARE = 0.22
+CHOICE_SHARE, USUAL_WIDTH = 0.05, 512  # at most so much of it for choosing the guard; numbers of an embedding, guessed
 
 
 def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], later_s: float) -> Climbed:
@@ -32,7 +34,8 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     run, task = step.run, step.task
     phases = Phases(step.meter)
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
-    end_s = step.heads_s + finish_s(before)
+    choice_s = min(choosing_s(step, USUAL_WIDTH), CHOICE_SHARE * max(0.0, step.deadline.left_s))
+    end_s = step.heads_s + finish_s(before) + choice_s
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     encoders = {fitted.rung.name: fitted.encoder for fitted in before}
     labels = task.labels if task.targets is None else np.full(len(task.pool), -1)  # no rung reads sets of classes

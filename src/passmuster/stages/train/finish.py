@@ -31,6 +31,7 @@ from passmuster.runtime.reference import payload_statistics
 from passmuster.runtime.risk import risk_in_words, risk_of
 from passmuster.stages.train.distilling import fit_student
 from passmuster.stages.train.embedding import BATCH, batches_of, embed, embed_seen, speed_of
+from passmuster.stages.train.guarding import choose_guard
 from passmuster.stages.train.step import Climb, Climbed, Judged
 from passmuster.stages.train.task import Task
 
@@ -70,7 +71,7 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
         snapshot=task.snapshot.digest,
         run=step.run.id,
         rung=chosen.rung.name,
-        head={**describe_head(chosen), "calibration": describe_calibration(vector)},
+        head={**describe_head(chosen), "calibration": describe_calibration(vector), "guard": guard_facts},
         engine=chosen.choice,
         encoder_key=chosen.key,
         graph=append_head(chosen.graph.onnx, head.weight, head.bias),
@@ -168,15 +169,17 @@ def _guard(
         n_held = max(1, int(len(order) * HELD_SHARE))
         held, order = pool[np.sort(order[:n_held])], order[n_held:]
         facts["held_from"] = "pool, because the reference has fewer than 20 items"
-    fit = pool[np.sort(order[:MAX_GUARD_ITEMS])]
+    ordinary = np.sort(order[:MAX_GUARD_ITEMS])
+    fit = np.asarray(pool[ordinary])
     best = chosen.best
+    facts |= choose_guard(step, chosen, head, pool, ordinary, fit)
     shared = {
         "fit_embeddings": fit,
         "fit_logits": head.logits(fit),
         "held_embeddings": held[:],
         "held_logits": head.logits(held),
         "oof_logits": oof,
-        "policy": step.store.config.policy.guard,
+        "policy": replace(step.store.config.policy.guard, novelty=facts["detector"]),
     }
     if isinstance(best, LabelSetsCrossValidated):
         guard = fit_label_sets_guard(**shared, oof_targets=best.targets, decide_at=best.decide_at)

@@ -26,7 +26,7 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Snapshot
 from passmuster.metrics.conformal import set_methods
 from passmuster.metrics.costs import refuse_unknown
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import refuse_unknown_detector
 from passmuster.modality.find import modalities
 from passmuster.runtime.label_sets import refuse_detector, refuse_single_label
 from passmuster.stages.train.account import Account, used_before
@@ -102,7 +102,7 @@ def train(
     if seed < 0:
         raise UsageError("train.seed", "a seed is not negative", value=seed, next="muster train --seed 0")
     set_methods[store.config.policy.guard.sets]
-    detectors[store.config.policy.guard.novelty]  # an unknown name is told now, not when the guard is fitted
+    refuse_unknown_detector(store.config.policy.guard.novelty)
     started = time.monotonic() - started_s_ago
     progress = progress or Silent()
     config = replace(config, time=f"{budget_s:g}s", seed=seed)

@@ -22,7 +22,9 @@ from passmuster.stages.evaluate.page.behaviour import behaviour
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
 from passmuster.stages.evaluate.page.costs import costs
 from passmuster.stages.evaluate.page.faults import faults
+from passmuster.stages.evaluate.page.groups import groups
 from passmuster.stages.evaluate.page.sets import prediction_sets
+from passmuster.stages.evaluate.page.slices import slices
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
@@ -53,6 +55,8 @@ def render_page(
             sections.versions(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
+            slices(report, library),
+            groups(report, library),
             prediction_sets(report, library),
             faults(report, library, extras.spoilt),
             behaviour(report, extras.broken),

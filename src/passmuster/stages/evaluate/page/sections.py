@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from passmuster.core.cost import in_words
@@ -128,8 +129,22 @@ def novelty(report: Report, library: Library) -> str:
     )
     return (
         "<section><h2>Does it notice what it does not know?</h2>"
-        f'<p class="lead">{escape(section["said"])}</p>{flagged}{table}{unread}</section>'
+        f'<p class="lead">{escape(section["said"])}</p>{_guard(section)}{flagged}{table}{unread}</section>'
     )
+
+
+def _guard(section: Mapping[str, Any]) -> str:
+    """Which detector the bundle carries, and why that one."""
+    if not section.get("guard"):
+        return ""
+    chosen = section.get("chosen") or {}
+    why = f" {chosen['why'][0].upper()}{chosen['why'][1:]}." if chosen.get("why") else ""
+    lacks = (
+        " The model gives no embedding: detectors that look at one were given its scores instead."
+        if section.get("lacks_embedding")
+        else ""
+    )
+    return f"<p>The bundle is guarded by <b>{escape(section['guard'])}</b>.{escape(why)}{lacks}</p>"
 
 
 def versions(report: Report, library: Library) -> str:
