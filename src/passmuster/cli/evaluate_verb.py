@@ -110,13 +110,16 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
 
 
 def novelty_lines(report: Report) -> Iterator[str]:
-    """AUROC and both false-positive rates of each detector."""
+    """AUROC and both false-positive rates of the guard's detector, and of the best if that is another."""
     from passmuster.stages.evaluate.words import percent
 
     section = report.sections["novelty"]
-    for row in section["rows"]:
+    rows = sorted(section["rows"], key=lambda row: -row["auroc"]["value"])
+    own = [row for row in rows if row["detector"] == section.get("guard")]
+    for row in own + [row for row in rows[:1] if row not in own]:
+        which = "" if row in own else ", the best here"
         yield (
-            f"novelty, {row['detector']} ({section['setting']}): AUROC {row['auroc']['value']:.3f}, "
+            f"novelty, {row['detector']}{which} ({section['setting']}): AUROC {row['auroc']['value']:.3f}, "
             f"FPR95 {percent(row['fpr95']['value'])} (ordinary as positive: "
             f"{percent(row['fpr95_ordinary_positive']['value'])})"
         )

@@ -266,14 +266,14 @@ def cost_of(store: Store) -> CostOf:
 
     A withheld answer whose cost is not stated costs what it would have said.
     """
-    costs: Any = getattr(store.config.policy, "costs", None)
-    if costs is None or not costs.declared:
+    costs = store.config.policy.costs
+    if not costs.declared:
         return one_for_each_mistake
 
     def cost(label: str, said: str, withheld: bool) -> float:
         if withheld and costs.abstain:
-            return float(costs.abstain)
-        return float(costs.when.get(label, {}).get(said, 0.0 if label == said else costs.wrong))
+            return costs.abstain
+        return costs.when.get(label, {}).get(said, 0.0 if label == said else costs.wrong)
 
     return cost
 

@@ -235,7 +235,9 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
     lines.append(
         "Tomorrow: whether the meaning of labels will change (concept drift) cannot be seen without new labels."
     )
-    lines.append("Faults other than those listed, and inputs made to deceive, were not tried.")
+    attacked = (draft.sections.get("attacks") or {}).get("n", 0)
+    harm = "stronger attacks than those listed" if attacked else "inputs made to deceive (muster evaluate --attack 100)"
+    lines.append(f"Faults other than those listed, and {harm}, were not tried.")
     if not any(groups_of(item) for item in evidence.items):
         lines.append("Whether some people are served worse than others: items carry no group, so it was not measured.")
     if len(evidence.who) == 1:

@@ -183,10 +183,26 @@ TILES = (
     ("brier", "", "Brier score", "squared distance from the truth, lower is better"),
 )
 
+# Of the tiles, those that refine another: behind a line that opens.
+FINER = frozenset(
+    {
+        "macro_accuracy",
+        "ece_equal_mass",
+        "ece_classwise",
+        "augrc",
+        "set_coverage",
+        "set_size",
+        "nll",
+        "brier",
+        "micro_f1",
+    }
+)
+
 
 def numbers(report: Report, library: Library) -> str:
     """The headline numbers: value, interval, how many items; each opens them."""
-    tiles = []
+    tiles: list[str] = []
+    finer: list[str] = []
     for name, where, title, meaning in TILES:
         metric = report.metric(name, where)
         if metric is None:
@@ -197,10 +213,13 @@ def numbers(report: Report, library: Library) -> str:
             f'<span class="name">{title}</span><strong>{value}</strong><span class="span">{span}</span>'
             f'<span class="n">{meaning} · {metric.n:,} items</span>'
         )
-        tiles.append(library.link(metric.items, inside, kind="tile"))
+        (finer if name in FINER else tiles).append(library.link(metric.items, inside, kind="tile"))
+    more = (
+        f'<details><summary>Finer numbers</summary><div class="tiles">{"".join(finer)}</div></details>' if finer else ""
+    )
     return (
         '<section><h2>The numbers</h2><p class="lead">Each with its 95 % interval. Click one to see the items behind '
-        f'it.</p><div class="tiles">{"".join(tiles)}</div></section>'
+        f'it.</p><div class="tiles">{"".join(tiles)}</div>{more}</section>'
     )
 
 
