@@ -35,6 +35,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "verify": (),
     "doctor": (),
     "drill": ("gates",),
+    "diff": (),
+    "audit": (),
     "cost": (),
     "demo": (),
 }

@@ -27,7 +27,7 @@ from passmuster.stages.importing import import_endpoint
 from passmuster.stages.release import approve
 from passmuster.store import ledger
 from passmuster.store.store import Store
-from serving_case import forked
+from serving_case import serving
 from train_case import TOPICS, new_project, write_texts
 
 SCORED = """
@@ -158,7 +158,7 @@ def test_the_whole_way_to_answers_that_fail_and_come_back(store: Store, tmp_path
         judged = release(store)
         assert judged.verdict.outcome == "SHIP"
         approve(store, judged.release.id)
-        with forked(store) as server, server.client() as client:
+        with serving(store) as server, server.client() as client:
             ask = {"item": "a cup of green tea"}
             good = client.post("/v1/predict", json=ask)
             assert good.json()["label"] == "tea"

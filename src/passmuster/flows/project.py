@@ -13,8 +13,10 @@ from passmuster.store.store import Store
 
 if TYPE_CHECKING:
     from passmuster.core.records import Channel, Finding, Incident, Payload, Prediction, Role
+    from passmuster.flows.audit import AuditResult
     from passmuster.flows.clean import Leftover
     from passmuster.flows.cost import Lifetime, RunCost
+    from passmuster.flows.diff import DiffResult
     from passmuster.flows.drill import DrillResult
     from passmuster.flows.release import ReleaseResult
     from passmuster.flows.verify import Verification
@@ -300,6 +302,22 @@ class Project:
         from passmuster.flows.clean import clean, find_leftovers
 
         return clean(self.store) if remove else find_leftovers(self.store)
+
+    def diff(
+        self, new: str = "", old: str = "", *, items: str | Path | None = None, labels: bool = False
+    ) -> DiffResult:
+        """Every decision that changes from bundle `old` (the live one when empty) to `new` (the latest when empty)."""
+        from passmuster.flows.diff import compare_bundles
+
+        given = None if items is None else Path(items)
+        return compare_bundles(self.store, new, old, items=given, labels=labels, progress=self.progress)
+
+    def audit(self, *, advisories: str | Path | None = None, again: bool = False) -> AuditResult:
+        """The live release as of today: bytes, approval, gates, and packages against a local file of OSV records."""
+        from passmuster.flows.audit import audit
+
+        given = None if advisories is None else Path(advisories)
+        return audit(self.store, advisories=given, again=again, progress=self.progress)
 
     def drill(self, bundle: str = "", *, only: Sequence[str] = ()) -> DrillResult:
         """Plant faults in copies of a bundle (the live one when empty): which gate of the policy stops which."""
