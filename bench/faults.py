@@ -136,7 +136,7 @@ def claims_of_planted(report: Report) -> None:
 
 def shares(report: Report, name: str, trials: Sequence[dict[str, Any]]) -> None:
     """Share of faults stopped, of the quiet ones too, and of harmless copies stopped, with Wilson's intervals."""
-    here = [t for t in trials if t["state"] != "not here"]
+    here = [t for t in trials if t["state"] in ("stopped", "unstopped")]
     faulty = [t for t in here if t["group"] != "harmless"]
     change = {id(t): t["accuracy_change"] for t in faulty}
     quiet = [t for t in faulty if change[id(t)] is None or abs(change[id(t)]) <= QUIET]
