@@ -8,6 +8,7 @@ import numpy as np
 
 from passmuster.flows.drill.base import NotHereError, Parts, fault
 from passmuster.flows.drill.graphs import behind_logits, head_of, node, with_head
+from passmuster.flows.drill.guards import guard_fitted_on
 from passmuster.flows.drill.packaging import scaled_logits
 from passmuster.flows.drill.scene import Pool, Scene, rarest_first
 from passmuster.runtime.answers import softmax
@@ -57,7 +58,8 @@ def class_dropped(scene: Scene) -> Parts:
         scene.parts.graph, lambda a, b: ([node("Gather", [a, "kept_classes"], b, axis=1)], {"kept_classes": kept}),
         n_classes=n - 1,
     )  # fmt: skip
-    return scene.parts.with_(graph=graph, classes=tuple(scene.parts.classes[c] for c in kept))
+    guard = guard_fitted_on(scene, scene.pool.embeddings, scene.pool.logits[:, kept])
+    return scene.parts.with_(graph=graph, classes=tuple(scene.parts.classes[c] for c in kept), guard=guard)
 
 
 @fault(
@@ -145,24 +147,26 @@ def slice_of(scene: Scene) -> tuple[np.ndarray, float, list[int]]:
     """A corner that holds a share of all items, `Scene.share`: direction, least score, its classes (most items first).
 
     It lies around one class; others join, the nearest first, until half of their items are as many as it is to hold.
-    So it touches as many items as are to be touched, however many classes there are.
+    So it touches as many items as are to be touched, however many classes there are. One half of the pool says where
+    it lies, the other how far it reaches: items that its direction was made of lie further out than others.
     """
     pool, n = scene.pool, scene.pool.logits.shape[1]
     counts = np.bincount(pool.labels, minlength=n)
-    wanted = min(len(pool.labels), max(2, round(scene.share * len(pool.labels))))
+    wanted = max(2, round(scene.share * len(pool.labels)))
     able = [c for c in rarest_first(pool, n) if counts[c]]
     first = next((c for c in able if counts[c] >= 2 * wanted), able[-1])
     means = {c: pool.embeddings[pool.labels == c].mean(axis=0) for c in able}
     near = sorted(able, key=lambda c: float(np.linalg.norm(means[c] - means[first])))
     enough = np.cumsum(counts[near]) >= 2 * wanted
     inside = np.isin(pool.labels, near[: 1 + int(enough.argmax())] if enough.any() else near)
-    direction = pool.embeddings[inside].mean(axis=0)
-    if not inside.all():
-        direction = direction - pool.embeddings[~inside].mean(axis=0)
+    half = np.arange(len(inside)) % 2 == 0
+    direction = pool.embeddings[inside & half].mean(axis=0) if (inside & half).any() else pool.embeddings[0]
+    if (~inside & half).any():
+        direction = direction - pool.embeddings[~inside & half].mean(axis=0)
     direction = np.float32(direction / max(1e-12, float(np.linalg.norm(direction))))
-    score = pool.embeddings @ direction
-    least = float(np.sort(score)[-wanted])
-    held = np.bincount(pool.labels[score >= least], minlength=n)
+    score, other = pool.embeddings @ direction, ~half
+    least = float(np.sort(score[other])[-max(1, round(scene.share * int(other.sum())))])
+    held = np.bincount(pool.labels[other & (score >= least)], minlength=n)
     return direction, least - 1e-6, [int(c) for c in np.argsort(-held, kind="stable") if held[c]]
 
 
