@@ -76,7 +76,7 @@ class Known(Predictor):
         return rows, rows @ weight + bias
 
 
-SCOPE = Scope(n_corrupted=1, n_fit=1, n_classes_left_out=0, n_resamples=100, page=False, open=Known)
+SCOPE = Scope(n_corrupted=0, n_fit=1, n_classes_left_out=0, n_resamples=100, page=False, open=Known)
 
 
 def natural(
@@ -106,8 +106,8 @@ def judge_all(report: Report, name: str, data: natural_sets.Data, target: str, s
     hidden = hidden[:MAX_HIDDEN]
     live = learn(data, "float32", train[: len(train) * 2 // 3], train)
     with tempfile.TemporaryDirectory() as folder:
-        sides = [Side(Path(folder) / where, data, train, test, live) for where, test in
-                 (("visible", visible), ("hidden", hidden))]  # fmt: skip
+        sides = [Side(Path(folder) / where, data, train, test, live, parity) for where, test, parity in
+                 (("visible", visible, train[:N_PARITY]), ("hidden", hidden, train[N_PARITY:]))]  # fmt: skip
         n = 0
         for kind, candidate, trained in candidates(name, data, target, train, live, rng):
             reports = [side.judge(f"{kind}-{n}", candidate, trained) for side in sides]
@@ -182,15 +182,18 @@ def learn(data: natural_sets.Data, encoder: str, learnt: np.ndarray, pool: np.nd
 
 
 class Side:
-    """A project with one test, and the live release in it."""
+    """A project with one test, the live release in it, and the training items by which what is served is checked."""
 
-    def __init__(self, folder: Path, data: natural_sets.Data, train: np.ndarray, test: np.ndarray, live: Model) -> None:
+    def __init__(
+        self, folder: Path, data: natural_sets.Data, train: np.ndarray, test: np.ndarray, live: Model,
+        parity: np.ndarray,
+    ) -> None:  # fmt: skip
         folder.mkdir(parents=True)
         config = replace(Config(), policy=Policy(gates=GATES))
         config = replace(config, project=replace(config.project, modality="text"))
         (folder / "muster.toml").write_text(render_config(config))
         self.store, self.data = Store.create(folder), data
-        self.parity = train[:N_PARITY]
+        self.parity = parity
         places = [(int(i), "train") for i in train] + [(int(i), "test") for i in test]
         blobs = self.store.blobs.put_many([data.names[i].encode() for i, _ in places])
         items = [

@@ -43,7 +43,9 @@ def claims(report: Report, gates: Mapping[str, Mapping[str, float]]) -> dict[str
         "accuracy.v1": [(gates["accuracy.v1"]["min"] - right, shift)],
         "non_inferiority.v1": [((lost - gained) / n - gates["non_inferiority.v1"]["margin"], sqrt(lost + gained) / n)],
         "calibration.v1": [(ece.value - gates["calibration.v1"]["max_ece"], (ece.high - ece.low) / 2 / SURE)],
-        "parity.v1": [(gates["parity.v1"]["min_agreement"] - parity["agreement"], 0.0)],  # of the items themselves
+        "parity.v1": [
+            (gates["parity.v1"]["min_agreement"] - parity["agreement"], rate_error(parity["agreement"], parity["n"]))
+        ],
         "score_parity.v1": [(parity["mean_shift"] - gates["score_parity.v1"]["max_shift"], 0.0)],
         "class_loss.v1": [
             (
