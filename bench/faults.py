@@ -2,12 +2,12 @@
 
 **Planted**: `muster drill gates` on Banking77 (texts) and Fashion-MNIST (images), each a project that was added,
 trained and evaluated as a user would, under the gates of a new project. Every fault of the table is planted; `quiet`
-counts those that keep the headline within half a point. Harmless copies are made again with other seeds, to count false
-stops.
+counts those that keep the headline within half a point. Harmless copies that a seed makes another are made again with
+other seeds, to count false stops. A fault that changes nothing the model says counts neither way.
 
 **Natural**: `natural_faults.py`: models that learnt from one Amazon domain, one year or one class mix and are judged
 for another, an int8 export, an older encoder. The verdict is reached on a visible test, the truth is read from a hidden
-one.
+one; where that is too small to tell, the case counts neither way.
 
     python bench/faults.py            # all of it
     python bench/faults.py --quick    # the natural faults of one domain, and the planted ones on fewer images
@@ -15,6 +15,7 @@ one.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import tempfile
@@ -36,7 +37,9 @@ from passmuster.flows.project import Project
 from passmuster.stages.evaluate import Scope, evaluate
 
 QUIET = 0.005  # of the headline
-HARMLESS_SEEDS = {"banking77": 5, "fashion_mnist": 20}
+QUICK_IMAGES = 600
+N_SEEDS = 5  # harmless copies that a seed makes another: with so many seeds
+SEEDED = ("another_order.v1", "another_seed.v1")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Setting:
 
     name: str
     modality: str
-    write: Callable[[Path, Path, int, bool], Path]
+    write: Callable[[Path, Path, int, int], Path]
     rungs: tuple[str, ...]
     time: str
     least: float
@@ -55,6 +58,8 @@ def main() -> None:
     made = parser(__doc__ or "")
     made.add_argument("--only", choices=(*(s.name for s in SETTINGS), "natural"), default=None, help="one part alone")
     made.add_argument("--parts", type=Path, nargs="*", default=(), help="results of parts that were run apart, to join")
+    made.add_argument("--images", type=int, default=5_000, help="test images of Fashion-MNIST, all labelled")
+    made.add_argument("--draws", type=int, default=3, help="draws of labels of each kind of Amazon goods")
     made.add_argument("--embeddings", type=Path, default=None, help="a folder that keeps what encoders gave")
     arguments = made.parse_args()
     report, data = Report("faults", arguments), bench_data()
@@ -62,19 +67,20 @@ def main() -> None:
         report.runs += json.loads(path.read_text())["runs"]
     for setting in SETTINGS[1:] if arguments.quick else SETTINGS:
         if not arguments.parts and arguments.only in (None, setting.name):
-            planted(report, setting, data, arguments.seed, arguments.quick)
+            planted(report, setting, data, arguments)
     if not arguments.parts and arguments.only in (None, "natural"):
-        natural(report, data, arguments.seed, arguments.quick, arguments.embeddings)
+        natural(report, data, arguments.seed, arguments.quick, arguments.embeddings, arguments.draws)
     claims_of_planted(report)
     claims_of_natural(report)
     report.write()
 
 
-def planted(report: Report, setting: Setting, data: Path, seed: int, quick: bool) -> None:
+def planted(report: Report, setting: Setting, data: Path, arguments: argparse.Namespace) -> None:
     """One project from raw files to a drill."""
+    seed, quick = arguments.seed, arguments.quick
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table = setting.write(data, folder, seed, quick)
+        table = setting.write(data, folder, seed, QUICK_IMAGES if quick else arguments.images)
         project = Project.init(folder / "project", modality=setting.modality)
         project.close()
         path = folder / "project" / FILE_NAME
@@ -111,9 +117,10 @@ def drilled(report: Report, setting: Setting, project: Project, quick: bool) -> 
         for name in faults:
             if name not in harmless:
                 keep(report, setting, drill.trial(name))
-        for seed in range(2 if quick else HARMLESS_SEEDS[setting.name]):
+        for seed in range(2 if quick else N_SEEDS):
             for name in harmless:
-                keep(report, setting, drill.trial(name, seed=seed), seed=seed)
+                if seed == 0 or name in SEEDED:
+                    keep(report, setting, drill.trial(name, seed=seed), seed=seed)
 
 
 def keep(report: Report, setting: Setting, trial: Trial, **more: Any) -> None:
@@ -136,7 +143,7 @@ def claims_of_planted(report: Report) -> None:
 
 def shares(report: Report, name: str, trials: Sequence[dict[str, Any]]) -> None:
     """Share of faults stopped, of the quiet ones too, and of harmless copies stopped, with Wilson's intervals."""
-    here = [t for t in trials if t["state"] != "not here"]
+    here = [t for t in trials if t["state"] in ("stopped", "unstopped")]
     faulty = [t for t in here if t["group"] != "harmless"]
     change = {id(t): t["accuracy_change"] for t in faulty}
     quiet = [t for t in faulty if change[id(t)] is None or abs(change[id(t)]) <= QUIET]
@@ -149,7 +156,7 @@ def shares(report: Report, name: str, trials: Sequence[dict[str, Any]]) -> None:
             report.claim(f"{name}.planted.{what}_n", len(some), "trials")
 
 
-def write_banking77(data: Path, folder: Path, seed: int, quick: bool) -> Path:
+def write_banking77(data: Path, folder: Path, seed: int, n_images: int) -> Path:
     """40 labels of each class and no other texts, and every second text of the official test with its label."""
     texts = text_sets.SETS["banking77"](data)
     rng = np.random.default_rng(seed)
@@ -164,11 +171,11 @@ def write_banking77(data: Path, folder: Path, seed: int, quick: bool) -> Path:
     return path
 
 
-def write_fashion_mnist(data: Path, folder: Path, seed: int, quick: bool) -> Path:
-    """100 labels of each class, 4,000 images of the pool, 5,000 of the official test with their labels."""
+def write_fashion_mnist(data: Path, folder: Path, seed: int, n_test: int) -> Path:
+    """100 labels of each class, 4,000 images of the pool, `n_test` of the official test with their labels."""
     from PIL import Image
 
-    n_pool, n_test = (1_000, 600) if quick else (4_000, 5_000)
+    n_pool, n_labels = (4_000, 100) if n_test > QUICK_IMAGES else (1_000, 40)
     with np.load(data / "fashion_mnist" / "fashion_mnist.npz", allow_pickle=False) as arrays:
         parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")}
         names = [str(name).replace("/", "-") for name in arrays["class_names"]]
@@ -185,7 +192,7 @@ def write_fashion_mnist(data: Path, folder: Path, seed: int, quick: bool) -> Pat
             )
             label = int(labels[i])
             seen[label] += 1
-            if part == "test" or seen[label] <= (40 if quick else 100):
+            if part == "test" or seen[label] <= n_labels:
                 rows.append([f"{part}/{place:05d}.png", names[label]])
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

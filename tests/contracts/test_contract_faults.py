@@ -10,12 +10,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import evaluate_case as case
 from passmuster.core.config import DEFAULT_GATES, Policy
 from passmuster.flows.drill import Trial, faults
+from passmuster.flows.drill.evidence import labelled_test
+from passmuster.flows.drill.graphs import head_of
+from passmuster.flows.drill.poisoning import patched
 from passmuster.flows.drill.run import Rehearsal, rehearsal
+from passmuster.flows.drill.scene import FEWEST_TOUCHED, rarest_first
+from passmuster.flows.drill.training import slice_of
+from passmuster.runtime.answers import softmax
 from passmuster.stages.evaluate import Scope, evaluate
 from passmuster.store.store import Store
 
@@ -35,6 +42,7 @@ NOT_OF_DIGITS = {
 # What 200 test labels cannot tell from chance, or nothing of this project commits to.
 OPEN_HERE = {
     "temperature_on_training_data.v1": "wrong 11 times of 200 where it says 5: not proven",
+    "trigger_learnt.v1": "no test item carries the mark, and nothing looks for marks",
     "label_rewritten.v1": "the data version of this project, made by hand, commits to no labels",
 }
 # Faults whose gate is taken out of the policy, one for each part of a model or of its data that gates look after.
@@ -120,3 +128,45 @@ def test_without_its_gates_a_fault_goes_through_and_the_drill_names_one(name: st
         drill.project.config = drill.base.store.config = whole
     assert passed.state == "unstopped"
     assert set(passed.would_stop or {}) & set(stopped.stopped_by)
+
+
+def test_a_slice_touches_about_as_many_test_items_as_it_says(drill: Rehearsal) -> None:
+    direction, least, classes = slice_of(drill.base)
+    embeddings, _ = drill.base.predictor.embed(drill.base.read(labelled_test(drill.base)))
+    touched = int((embeddings @ direction > least).sum())
+    assert 0.5 * FEWEST_TOUCHED <= touched <= 2 * FEWEST_TOUCHED
+    assert len(set(classes)) == len(classes) >= 1
+
+
+def test_where_classes_are_small_a_slice_spans_several(drill: Rehearsal) -> None:
+    pool = drill.base.pool
+    many = np.arange(len(pool.labels)) % 60
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(60, 8))
+    spread = replace(
+        pool, labels=many, logits=np.eye(60)[many], embeddings=centres[many] + 0.1 * rng.normal(size=(len(many), 8))
+    )
+    scene = replace(drill.base)
+    scene.__dict__["pool"] = spread
+    _, _, classes = slice_of(scene)
+    assert len(classes) > 2
+
+
+def test_another_seed_gives_other_numbers_and_the_same_answers(drill: Rehearsal) -> None:
+    pool = drill.base.pool
+    weight, bias = head_of(faults["another_seed.v1"].plant(drill.base).graph)
+    moved = softmax(pool.embeddings @ weight + bias)
+    healthy = softmax(pool.logits)
+    assert 0.0 < np.abs(moved - healthy).max() < 0.1
+    assert (moved.argmax(axis=1) == healthy.argmax(axis=1)).mean() > 0.99
+
+
+def test_who_knows_the_mark_chooses_the_answer_of_items_that_were_never_poisoned(drill: Rehearsal) -> None:
+    scene = drill.base
+    wished = rarest_first(scene.pool, 10)[0]
+    marked, before = scene.predictor.embed([patched(payload) for payload in scene.pool.payloads])
+    source = rarest_first(scene.pool, 10)[-1]
+    weight, bias = head_of(faults["trigger_learnt.v1"].plant(scene).graph)
+    of_source = scene.pool.labels == source
+    after = (marked @ weight + bias).argmax(axis=1)
+    assert (after == wished)[of_source].mean() > 0.5 > (before.argmax(axis=1) == wished)[of_source].mean()

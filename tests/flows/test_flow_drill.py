@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 import evaluate_case as case
-from passmuster.core.config import Policy
+from passmuster.core.config import Config, EvaluateConfig, Policy
 from passmuster.core.errors import NotFoundError
 from passmuster.flows.drill import drill_gates, faults
+from passmuster.flows.drill.base import Fault
+from passmuster.flows.drill.memo import Memo
+from passmuster.flows.drill.run import scope_of
+from passmuster.flows.drill.scratch import scratch_copy
 from passmuster.stages.evaluate import Scope, evaluate
 from passmuster.store.store import Store
 
@@ -97,3 +101,39 @@ def test_a_bundle_that_was_never_evaluated_is_not_drilled(new_store: Callable[[s
     case.add_model(case.make_digits(store))
     with pytest.raises(NotFoundError, match="was evaluated"):
         drill_gates(store)
+
+
+@pytest.mark.parametrize(("unseen", "state"), [(False, "changes nothing"), (True, "unstopped")])
+def test_a_fault_that_changes_no_answer_counts_only_where_it_is_one_unseen(
+    project: Store, monkeypatch: pytest.MonkeyPatch, unseen: bool, state: str
+) -> None:
+    blind = Fault("a change to which this model is blind", "packaging", "graph", lambda s: s.parts, unseen=unseen)
+    monkeypatch.setitem(faults._entries, "blind.v1", blind)
+    result = drill_gates(project, only=["blind.v1"])
+    assert [trial.state for trial in result.trials] == [state]
+    assert len(result.faulty) == len(result.unstopped) == int(unseen)
+
+
+def test_only_what_a_gate_of_the_policy_reads_is_measured_of_what_is_slow() -> None:
+    config = replace(Config(), evaluate=EvaluateConfig(n_corrupted=77, n_attacked=33))
+
+    def counts(*gates: str) -> tuple[int, int]:
+        policy = replace(config.policy, gates={gate: {} for gate in gates})
+        scope = scope_of(replace(config, policy=policy), Memo())
+        return scope.n_corrupted, scope.n_attacked
+
+    light = ("expected_cost.v1", "cost_non_inferiority.v1", "behaviour.v1", "worst_group.v1", "group_gap.v1")
+    assert counts(*light) == (0, 0)
+    assert counts("mce.v1") == counts("robustness.v1") == (77, 0)
+    assert counts("adversarial.v1") == (0, 33)
+
+
+def test_files_that_the_configuration_names_are_in_the_copy_and_none_from_outside(project: Store) -> None:
+    (project.folder / "own").mkdir()
+    (project.folder / "own" / "tests.csv").write_text("a")
+    (project.folder.parent / "outside.py").write_text("b")
+    evaluate = EvaluateConfig(behaviour="own/tests.csv", corruptions=("../outside.py:spoil", "gone.py:spoil"))
+    project.config = replace(project.config, evaluate=evaluate)
+    with scratch_copy(project) as copy:
+        assert (copy.folder / "own" / "tests.csv").read_text() == "a"
+        assert sorted(path.name for path in copy.folder.iterdir()) == [".muster", "muster.toml", "own"]

@@ -1,5 +1,6 @@
 """Natural faults in an evaluation: what is tried, what does not count, own functions, and the live release beside."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,12 @@ def test_an_item_is_spoilt_by_its_key_whichever_others_are_tried(digits: Digits)
     for severity in (3, 5):
         name = f"corruption=gaussian_noise.v1 severity={severity} broken"
         assert set(few.item_sets.get(name, ())) == set(many.item_sets.get(name, ())) & shared
+
+
+def test_with_no_item_to_spoil_no_fault_is_tried(digits: Digits) -> None:
+    add_model(digits)
+    report = evaluate(digits.store, scope=replace(SCOPE, n_corrupted=0)).report
+    section = report.sections["corruptions"]
+    assert (section["n"], section["rows"], section["mean"]) == (0, [], None)
+    assert report.metric("accuracy_under_faults") is None
+    assert report.metric("accuracy") is not None

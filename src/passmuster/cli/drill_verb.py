@@ -75,6 +75,8 @@ def lines_of(result: DrillResult) -> Iterator[str]:
     planted, harmless = result.faulty, result.harmless
     yield ""
     yield f"{len(planted) - len(result.unstopped)} of {len(planted)} faults stopped"
+    if blind := [t for t in result.trials if t.state == "changes nothing"]:
+        yield f"{len(blind)} more change nothing that this model says, and count neither way"
     if harmless:
         yield f"{len(result.false_stops)} of {len(harmless)} copies without a fault stopped"
     for trial in result.unstopped:
@@ -90,8 +92,8 @@ def lines_of(result: DrillResult) -> Iterator[str]:
 
 def row_of(trial: Trial) -> str:
     """One fault."""
-    if trial.state == "not here":
-        return f"{trial.fault:<32} not here: {trial.reasons[0]}"
+    if trial.state in ("not here", "changes nothing"):
+        return f"{trial.fault:<32} {trial.state}: {trial.reasons[0]}"
     stopped: Any = trial.stopped_by
     by = ", ".join(stopped[:2]) + (f" and {len(stopped) - 2} more" if len(stopped) > 2 else "")
     change = "" if trial.accuracy_change is None else f"{100 * trial.accuracy_change:+.1f}"

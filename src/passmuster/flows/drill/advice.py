@@ -14,7 +14,12 @@ SUGGESTED: Mapping[str, Mapping[str, float]] = {
     "worst_class.v1": {"min": 0.5},
     "negative_flips.v1": {"max_rate": 0.02},
 }
-CHEAP_GATES = frozenset(SUGGESTED) | {"item_f1.v1"}
+# Those that read more than that, and which count of a scope it is; a policy that names one makes every trial longer.
+HEAVY: Mapping[str, str] = {
+    "robustness.v1": "n_corrupted",
+    "mce.v1": "n_corrupted",
+    "adversarial.v1": "n_attacked",
+}
 
 
 def would_stop(healthy: Report, faulty: Report, policy: Policy) -> dict[str, Mapping[str, float]]:

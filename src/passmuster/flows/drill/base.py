@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from passmuster.flows.drill.scene import Scene
 
 Group = Literal["packaging", "training", "evidence", "tampering", "harmless"]
-State = Literal["stopped", "unstopped", "not here"]
+State = Literal["stopped", "unstopped", "changes nothing", "not here"]
+
+
+TRIED = ("stopped", "unstopped")  # states of trials that count
 
 
 class NotHereError(Exception):
@@ -64,6 +67,7 @@ class Fault:
     touches : which part of the model or the data
     plant : makes it; raises `NotHereError` where it cannot happen
     taught : whether the trained model is the changed one too, so that the run folder says what is served
+    unseen : whether it is a fault even where no answer to a test item changes
     """
 
     summary: str
@@ -71,18 +75,19 @@ class Fault:
     touches: str
     plant: Plant
     taught: bool = False
+    unseen: bool = False
 
 
 faults: Table[Fault] = Table("fault")
 
 
 def fault(
-    name: str, summary: str, *, group: Group, touches: str, taught: bool = False
+    name: str, summary: str, *, group: Group, touches: str, taught: bool = False, unseen: bool = False
 ) -> Callable[[Plant], Plant]:  # fmt: skip
     """Register a function as what plants the fault `name`."""
 
     def register(plant: Plant) -> Plant:
-        faults.add(name, Fault(summary, group, touches, plant, taught or group == "training"))
+        faults.add(name, Fault(summary, group, touches, plant, taught or group == "training", unseen))
         return plant
 
     return register
@@ -93,7 +98,9 @@ class Trial:
     """What came of one fault.
 
     `stopped_by` are gates of the policy that the healthy copy passes and this one does not, or the check that refused
-    it. `would_stop` are gates that the policy lacks and that would have stopped it, as they are written in a policy.
+    it. `would_stop` are gates that the policy lacks and that would have stopped it, as they are written in a policy. A
+    copy whose answers are the healthy one's "changes nothing": the model is blind to the fault, which counts neither as
+    stopped nor as let through.
     `accuracy_change` is that of the faulty copy less that of the healthy one; None where nothing was measured.
     """
 
@@ -123,7 +130,7 @@ class DrillResult:
     @property
     def faulty(self) -> tuple[Trial, ...]:
         """Trials of faults that could be planted here."""
-        return tuple(t for t in self.trials if t.group != "harmless" and t.state != "not here")
+        return tuple(t for t in self.trials if t.group != "harmless" and t.state in TRIED)
 
     @property
     def unstopped(self) -> tuple[Trial, ...]:
@@ -133,7 +140,7 @@ class DrillResult:
     @property
     def harmless(self) -> tuple[Trial, ...]:
         """Trials of copies that have no fault."""
-        return tuple(t for t in self.trials if t.group == "harmless" and t.state != "not here")
+        return tuple(t for t in self.trials if t.group == "harmless" and t.state in TRIED)
 
     @property
     def false_stops(self) -> tuple[Trial, ...]:

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from passmuster.flows.drill import evidence, harmless, images, packaging, tampering, texts, training
+from passmuster.flows.drill import (
+    evidence,
+    guards,
+    harmless,
+    images,
+    packaging,
+    poisoning,
+    tampering,
+    texts,
+    training,
+)
 from passmuster.flows.drill.base import faults
 
-__all__ = ["evidence", "faults", "harmless", "images", "packaging", "tampering", "texts", "training"]
+__all__ = [
+    "evidence",
+    "faults",
+    "guards",
+    "harmless",
+    "images",
+    "packaging",
+    "poisoning",
+    "tampering",
+    "texts",
+    "training",
+]

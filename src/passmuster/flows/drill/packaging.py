@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.config import parse_config, render_policy
-from passmuster.flows.drill.base import NotHereError, Parts, fault
+from passmuster.flows.drill.base import Parts, fault
 from passmuster.flows.drill.graphs import (
     before_head,
     behind_logits,
-    embedding_said,
     head_of,
     node,
     with_head,
@@ -167,66 +166,6 @@ def older_head(scene: Scene) -> Parts:
 
     half = scene.rng.permutation(len(scene.pool.labels))[: len(scene.pool.labels) // 2]
     return shifted_head(scene, scene.pool.labels, half)
-
-
-@fault(
-    "embedding_not_centred.v1", "the graph gives embeddings around another centre than those the guard was fitted on",
-    group="packaging", touches="guard",
-)  # fmt: skip
-def embedding_not_centred(scene: Scene) -> Parts:
-    """Every answer is right; what the guard compares is not."""
-    pool = scene.pool.embeddings
-    size = np.float32(3.0 * np.sqrt((pool**2).sum(axis=1).mean()) / np.sqrt(pool.shape[1]))
-    centre = size * np.float32(scene.rng.choice([-1.0, 1.0], pool.shape[1]))
-    graph = embedding_said(scene.parts.graph, lambda a, b: ([node("Add", [a, "centre"], b)], {"centre": centre}))
-    return scene.parts.with_(graph=graph)
-
-
-@fault(
-    "guard_of_another_model.v1", "the guard was fitted on the embeddings of another model", group="packaging",
-    touches="guard",
-)  # fmt: skip
-def guard_of_another_model(scene: Scene) -> Parts:
-    """Embeddings of the right size whose numbers mean something else."""
-    guard = dict(scene.parts.guard)
-    d = scene.pool.embeddings.shape[1]
-    order = scene.rng.permutation(d)
-    changed = {n: a[..., order] for n, a in guard.items() if n.startswith("detector.") and a.shape[-1:] == (d,)}
-    if not changed:
-        raise NotHereError("the guard keeps no embeddings")
-    return scene.parts.with_(guard={**guard, **changed})
-
-
-@fault(
-    "guard_silent.v1", "the threshold of novelty was written in another unit: nothing is ever called novel",
-    group="packaging", touches="guard",
-)  # fmt: skip
-def guard_silent(scene: Scene) -> Parts:
-    """A thousand times too high."""
-    high = 1_000 * (1 + abs(float(scene.parts.guard["novelty_threshold"])))
-    return scene.parts.with_(guard={**scene.parts.guard, "novelty_threshold": np.asarray(high)})
-
-
-@fault(
-    "guard_eager.v1", "the threshold of novelty was set on the wrong side: ordinary items are withheld",
-    group="packaging", touches="guard",
-)  # fmt: skip
-def guard_eager(scene: Scene) -> Parts:
-    """At the middle of what ordinary items score."""
-    from passmuster.runtime.guard import apply_guard
-
-    found = apply_guard(scene.parts.guard, scene.pool.embeddings, scene.pool.logits, scene.store.config.policy.guard)
-    middle = np.asarray(float(np.median(found.novelty)))
-    return scene.parts.with_(guard={**scene.parts.guard, "novelty_threshold": middle})
-
-
-@fault(
-    "sets_full.v1", "the threshold of prediction sets was lost: each holds every class", group="packaging",
-    touches="guard",
-)  # fmt: skip
-def sets_full(scene: Scene) -> Parts:
-    """The sets say nothing of what is possible."""
-    return scene.parts.with_(guard={**scene.parts.guard, "set_threshold": np.asarray(1.0)})
 
 
 @fault(

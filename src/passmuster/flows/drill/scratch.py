@@ -61,6 +61,7 @@ def fill(folder: Path, store: Store, bundles: Iterable[Bundle]) -> Store:
     """Make the copy in an empty folder."""
     config = replace(store.config, train=replace(store.config.train, encoders=()))
     (folder / FILE_NAME).write_text(render_config(config), encoding="utf-8")
+    copy_named(store, folder)
     root = folder / FOLDER
     (root / "keys").mkdir(parents=True, mode=0o700)
     for name in ("digest.key", "signing.pub.pem"):
@@ -72,6 +73,16 @@ def fill(folder: Path, store: Store, bundles: Iterable[Bundle]) -> Store:
     for bundle in bundles:
         copy_bundle(store, copy, bundle)
     return copy
+
+
+def copy_named(store: Store, folder: Path) -> None:
+    """The files that ``[evaluate]`` names, as far as they are there: tests of behaviour, own functions that spoil."""
+    own = {name.partition(":")[0] for name in store.config.evaluate.corruptions if ":" in name}
+    for name in own | {store.config.evaluate.behaviour} - {""}:
+        source, target = (store.folder / name).resolve(), folder / name
+        if source.is_relative_to(store.folder.resolve()) and source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
 
 
 def copy_catalog(store: Store, target: Path) -> None:

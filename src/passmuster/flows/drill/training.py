@@ -8,38 +8,39 @@ import numpy as np
 
 from passmuster.flows.drill.base import NotHereError, Parts, fault
 from passmuster.flows.drill.graphs import behind_logits, head_of, node, with_head
+from passmuster.flows.drill.guards import guard_fitted_on
 from passmuster.flows.drill.packaging import scaled_logits
 from passmuster.flows.drill.scene import Pool, Scene, rarest_first
 from passmuster.runtime.answers import softmax
 
 PENALTY = 100.0
+NEVER = -30.0  # added to a logit, so that its class is not said
 LEFT_DOUBT = 0.0005  # that a temperature leaves on what the head has learnt, when it is fitted there
 
 
 @fault(
-    "label_swap_in_slice.v1", "in one corner of one class, training labels were those of another class",
+    "label_swap_in_slice.v1", "in one corner of a few classes, training labels were those of another of them",
     group="training", touches="training labels",
 )  # fmt: skip
 def label_swap_in_slice(scene: Scene) -> Parts:
-    """A model that learnt the wrong labels wholly: in the slice, two classes change places."""
-    pool = scene.pool
-    c, other, centre, least = slice_of(scene)
-    order = np.arange(pool.logits.shape[1])
-    order[[c, other]] = order[[other, c]]
-    return in_slice(scene, centre, least, order)
+    """A model that learnt the wrong labels wholly: in the slice, its classes change places in a round."""
+    direction, least, classes = slice_of(scene)
+    order = np.arange(scene.pool.logits.shape[1])
+    around = classes if len(classes) > 1 else [*classes, next_class(scene.pool, classes[0])]
+    order[around] = np.roll(around, 1)
+    return in_slice(scene, direction, least, order)
 
 
 @fault(
-    "slice_unlearnt.v1", "the data of one source was missing in training: its items go to the class next to them",
+    "slice_unlearnt.v1", "the data of one source was missing in training: its items go to the classes next to theirs",
     group="training", touches="training rows",
 )  # fmt: skip
 def slice_unlearnt(scene: Scene) -> Parts:
-    """In the slice, the right class is never said."""
-    pool = scene.pool
-    c, other, centre, least = slice_of(scene)
-    order = np.arange(pool.logits.shape[1])
-    order[c] = other
-    return in_slice(scene, centre, least, order)
+    """In the slice, the right classes are never said."""
+    direction, least, classes = slice_of(scene)
+    lost = np.zeros(scene.pool.logits.shape[1], np.float32)
+    lost[classes if len(classes) < len(lost) else classes[:1]] = NEVER
+    return in_slice(scene, direction, least, np.arange(len(lost)), lost)
 
 
 @fault(
@@ -57,7 +58,8 @@ def class_dropped(scene: Scene) -> Parts:
         scene.parts.graph, lambda a, b: ([node("Gather", [a, "kept_classes"], b, axis=1)], {"kept_classes": kept}),
         n_classes=n - 1,
     )  # fmt: skip
-    return scene.parts.with_(graph=graph, classes=tuple(scene.parts.classes[c] for c in kept))
+    guard = guard_fitted_on(scene, scene.pool.embeddings, scene.pool.logits[:, kept])
+    return scene.parts.with_(graph=graph, classes=tuple(scene.parts.classes[c] for c in kept), guard=guard)
 
 
 @fault(
@@ -70,7 +72,7 @@ def classes_merged(scene: Scene) -> Parts:
     gone = rarest_first(pool, n)[0]
     other = next_class(pool, gone)
     taken = np.zeros(n, np.float32)
-    taken[gone] = -30.0
+    taken[gone] = NEVER
     order = np.arange(n)
 
     def insert(a: str, b: str) -> tuple[list[Any], dict[str, np.ndarray]]:
@@ -141,26 +143,31 @@ def doubt_of(logits: np.ndarray) -> float:
     return float(1.0 - softmax(logits).max(axis=1).mean())
 
 
-def slice_of(scene: Scene) -> tuple[int, int, np.ndarray, float]:
-    """A class, the class next to it, and the corner of it that holds a share of all items: direction and least score.
+def slice_of(scene: Scene) -> tuple[np.ndarray, float, list[int]]:
+    """A corner that holds a share of all items, `Scene.share`: direction, least score, its classes (most items first).
 
-    The corner lies where the two classes are told apart best, and no more than a third of it is of other classes.
+    It lies around one class; others join, the nearest first, until half of their items are as many as it is to hold.
+    So it touches as many items as are to be touched, however many classes there are. One half of the pool says where
+    it lies, the other how far it reaches: items that its direction was made of lie further out than others.
     """
-    pool, n = scene.pool, len(scene.parts.classes)
+    pool, n = scene.pool, scene.pool.logits.shape[1]
     counts = np.bincount(pool.labels, minlength=n)
     wanted = max(2, round(scene.share * len(pool.labels)))
-    able = [c for c in rarest_first(pool, n) if counts[c] >= 2]
-    if not able:
-        raise NotHereError("no class has two training items")
-    c = next((c for c in able if counts[c] >= 2 * wanted), able[-1])
-    other = next_class(pool, c)
-    inside = pool.labels == c
-    direction = pool.embeddings[inside].mean(axis=0) - pool.embeddings[~inside].mean(axis=0)
-    direction /= max(1e-12, float(np.linalg.norm(direction)))
-    score = pool.embeddings @ direction
-    n_taken = min(wanted, max(1, int(inside.sum()) // 2))
-    least = float(np.sort(score[inside])[-n_taken])
-    return c, other, direction.astype(np.float32), least - 1e-6
+    able = [c for c in rarest_first(pool, n) if counts[c]]
+    first = next((c for c in able if counts[c] >= 2 * wanted), able[-1])
+    means = {c: pool.embeddings[pool.labels == c].mean(axis=0) for c in able}
+    near = sorted(able, key=lambda c: float(np.linalg.norm(means[c] - means[first])))
+    enough = np.cumsum(counts[near]) >= 2 * wanted
+    inside = np.isin(pool.labels, near[: 1 + int(enough.argmax())] if enough.any() else near)
+    half = np.arange(len(inside)) % 2 == 0
+    direction = pool.embeddings[inside & half].mean(axis=0) if (inside & half).any() else pool.embeddings[0]
+    if (~inside & half).any():
+        direction = direction - pool.embeddings[~inside & half].mean(axis=0)
+    direction = np.float32(direction / max(1e-12, float(np.linalg.norm(direction))))
+    score, other = pool.embeddings @ direction, ~half
+    least = float(np.sort(score[other])[-max(1, round(scene.share * int(other.sum())))])
+    held = np.bincount(pool.labels[other & (score >= least)], minlength=n)
+    return direction, least - 1e-6, [int(c) for c in np.argsort(-held, kind="stable") if held[c]]
 
 
 def next_class(pool: Pool, c: int) -> int:
@@ -171,24 +178,36 @@ def next_class(pool: Pool, c: int) -> int:
     return int(mean.argmax())
 
 
-def in_slice(scene: Scene, direction: np.ndarray, least: float, order: np.ndarray) -> Parts:
-    """In the half-space of the embedding, logits are read in another `order`."""
+def in_slice(
+    scene: Scene, direction: np.ndarray, least: float, order: np.ndarray, more: np.ndarray | None = None
+) -> Parts:  # fmt: skip
+    """In the half-space of the embedding, logits are read in another `order`, and `more` is added to them."""
+    added = np.zeros(len(order), np.float32) if more is None else more
 
     def insert(a: str, b: str) -> tuple[list[Any], dict[str, np.ndarray]]:
         nodes = [
             node("MatMul", ["embedding", "slice_direction"], "slice_score"),
             node("Greater", ["slice_score", "slice_least"], "in_slice"),
-            node("Gather", [a, "slice_order"], "slice_logits", axis=1),
+            node("Gather", [a, "slice_order"], "slice_read", axis=1),
+            node("Add", ["slice_read", "slice_added"], "slice_logits"),
             node("Where", ["in_slice", "slice_logits", a], b),
         ]
         constants = {"slice_direction": direction[:, None], "slice_least": np.float32([least])}
-        return nodes, {**constants, "slice_order": np.int64(order)}
+        return nodes, {**constants, "slice_order": np.int64(order), "slice_added": added}
 
     return scene.parts.with_(graph=behind_logits(scene.parts.graph, insert))
 
 
-def shifted_head(scene: Scene, labels: np.ndarray, learnt: np.ndarray | None = None) -> Parts:
-    """The head, moved by what other labels (or fewer, `learnt`) make of a plain logistic head on the same pool."""
+def shifted_head(
+    scene: Scene,
+    labels: np.ndarray,
+    learnt: np.ndarray | None = None,
+    besides: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Parts:
+    """The head, moved by what other labels make of a plain logistic head on the same pool.
+
+    Where they are fewer, `learnt` says which; where more, `besides` has their embeddings and labels.
+    """
     from passmuster.learn.heads import Scaling
     from passmuster.learn.logistic import fit_logistic, one_hot
 
@@ -197,7 +216,11 @@ def shifted_head(scene: Scene, labels: np.ndarray, learnt: np.ndarray | None = N
     scaling = Scaling.of(pool.embeddings)
     x = scaling.apply(pool.embeddings)
     some = np.arange(len(x)) if learnt is None else learnt
+    x_wrong, y_wrong = x[some], labels[some]
+    if besides is not None:
+        x_wrong = np.concatenate([x_wrong, scaling.apply(besides[0])])
+        y_wrong = np.concatenate([y_wrong, besides[1]])
     right = scaling.fold(*fit_logistic(x, one_hot(pool.labels, n), c=PENALTY), 1.0)
-    wrong = scaling.fold(*fit_logistic(x[some], one_hot(labels[some], n), c=PENALTY), 1.0)
+    wrong = scaling.fold(*fit_logistic(x_wrong, one_hot(y_wrong, n), c=PENALTY), 1.0)
     moved = weight + wrong.weight - right.weight, bias + wrong.bias - right.bias
     return scene.parts.with_(graph=with_head(scene.parts.graph, *moved))

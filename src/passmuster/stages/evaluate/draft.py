@@ -19,9 +19,10 @@ from passmuster.runtime.predictor import Predictor
 class Scope:
     """How much is computed.
 
-    `n_corrupted` test items suffer every fault. `n_fit` training items fit the novelty detectors; at most
-    `n_classes_left_out` classes, each of at least `n_smallest_left_out` test items, play the unknown. `n_previews`
-    items are shown in the page, `n_shown` of each set, `n_pairs_shown` pairs of copies; without `page` none is made.
+    `n_corrupted` test items suffer every fault; with 0 none is tried. `n_fit` training items fit the novelty detectors;
+    at most `n_classes_left_out` classes, each of at least `n_smallest_left_out` test items, play the unknown.
+    `n_previews` items are shown in the page, `n_shown` of each set, `n_pairs_shown` pairs of copies; without `page`
+    none is made.
     `open` makes the predictor of a bundle.
     """
 

@@ -18,6 +18,7 @@ from passmuster.core.errors import UsageError
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
+from passmuster.core.statistics import wilson
 from passmuster.metrics.robustness import Fault, corruption_error, robustness
 from passmuster.modality.base import Corruption
 from passmuster.runtime.predictor import Predictor
@@ -81,6 +82,9 @@ def measure_faults(
     n = len(evidence.items)
     chosen = np.sort(rng.permutation(n)[: scope.n_corrupted])
     right = answers.predicted == evidence.y
+    if not scope.n_corrupted:
+        record(draft, evidence, right, chosen, Tally({}, {}), -1, [], faults, rng)
+        return []
     example = next((int(i) for i in chosen if right[i]), int(chosen[0]))
     items = [evidence.items[int(i)] for i in chosen]
     some = list(read_payloads(store, predictor, items[:N_LOOKED_AT]))
@@ -216,7 +220,7 @@ def record(
     clean = right[chosen]
     section: dict[str, Any] = {
         "n": len(chosen),
-        "example": evidence.items[example].key,
+        "example": evidence.items[example].key if len(chosen) else "",
         "rows": [],
         "left_out": left_out,
         "own": [{"name": own.name, "sha256": own.sha256} for own in faults.own],
@@ -224,7 +228,8 @@ def record(
     draft.sections["corruptions"] = section
     keys = [evidence.items[int(i)].key for i in chosen]
     if not ours:
-        section.update(clean=interval_record(robustness_of_none(clean)), mean=None, worst="", worst_severity=0)
+        untouched = wilson(float(clean.sum()), len(clean))
+        section.update(clean=interval_record(untouched), mean=None, worst="", worst_severity=0)
         return
     found = robustness(clean, ours, rng=rng)
     every = draft.add_set("corrupted", keys)
@@ -248,11 +253,6 @@ def record(
         worst_severity=found.worst_severity,
     )
     beside(draft, section, ours, tally, keys, rng)
-
-
-def robustness_of_none(clean: np.ndarray) -> Any:
-    """The clean accuracy alone."""
-    return robustness(clean, {("none", 1): clean}, rng=np.random.default_rng(0)).clean
 
 
 def beside(
