@@ -63,6 +63,18 @@ def test_a_class_left_out_is_in_nothing_that_the_detectors_learn_from(monkeypatc
     assert all(apart > 0 and n_classes == 3 for apart, n_classes in seen)
 
 
+def test_where_no_detector_tells_anything_distance_guards() -> None:
+    rng = np.random.default_rng(0)
+    labelled, ordinary = planted("corner")
+    noise = rng.normal(size=labelled.embeddings.shape)
+    found = choose_detector(
+        Labelled(noise, labelled.labels, labelled.folds), Ordinary(noise, ordinary.said, ordinary.labelled), 10.0, rng
+    )
+    assert found.name == FALLBACK
+    assert "by chance" in found.why
+    assert len(found.standings) == len(detectors)
+
+
 def test_where_nothing_can_be_left_out_it_says_so() -> None:
     labelled, ordinary = planted("corner", c=2)
     two = choose_detector(labelled, ordinary, 10.0, np.random.default_rng(0))

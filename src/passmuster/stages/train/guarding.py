@@ -29,6 +29,7 @@ from passmuster.stages.train.step import Climb, Climbed
 
 N_TRIALS = 5
 FEWEST_FOR_NEIGHBOURHOODS = 10  # classes
+LEAST_AREA = 0.65  # of the best detector, below which its lead over the others is chance, and distance is the safer bet
 FEWEST_CLASSES = 3  # one to leave out, and two for a head
 FEWEST_ITEMS = 8  # strange, and ordinary, in a trial
 MAX_LABELLED = 4_000  # that the heads of the trials learn from, and are judged on
@@ -178,6 +179,9 @@ def _by_trials(
     if not trials:
         return Chosen(FALLBACK, "there are too few labels, or there was no time, to leave classes out and see")
     standings = rank_detectors(trials)
+    if standings[0].area < LEAST_AREA:
+        why = f"no detector told classes left out from the others better than {standings[0].area:.3f}: a choice by chance"
+        return Chosen(FALLBACK, why, tuple(standings), len(trials))
     return Chosen(standings[0].name, in_words(standings, len(trials)), tuple(standings), len(trials))
 
 
