@@ -57,14 +57,19 @@ class Setting:
 def main() -> None:
     made = parser(__doc__ or "")
     made.add_argument("--only", choices=(*(s.name for s in SETTINGS), "natural"), default=None, help="one part alone")
-    made.add_argument("--parts", type=Path, nargs="*", default=(), help="results of parts that were run apart, to join")
+    made.add_argument(
+        "--parts", type=Path, nargs="*", default=(), help="results (or printed lines) of parts run apart, to join"
+    )
+    made.add_argument("--cut", default="", help="what was left out of this run, to be said in its results")
     made.add_argument("--images", type=int, default=5_000, help="test images of Fashion-MNIST, all labelled")
     made.add_argument("--draws", type=int, default=3, help="draws of labels of each kind of Amazon goods")
     made.add_argument("--embeddings", type=Path, default=None, help="a folder that keeps what encoders gave")
     arguments = made.parse_args()
-    report, data = Report("faults", arguments), bench_data()
+    report, data = Report("faults", arguments), Path() if arguments.parts else bench_data()
     for path in arguments.parts:
-        report.runs += json.loads(path.read_text())["runs"]
+        report.runs += read_part(path)
+    if arguments.cut:
+        report.run(kind="cut", what=arguments.cut)
     for setting in SETTINGS[1:] if arguments.quick else SETTINGS:
         if not arguments.parts and arguments.only in (None, setting.name):
             planted(report, setting, data, arguments)
@@ -73,6 +78,16 @@ def main() -> None:
     claims_of_planted(report)
     claims_of_natural(report)
     report.write()
+
+
+def read_part(path: Path) -> list[dict[str, Any]]:
+    """The runs of a part: from its file of results, or from what it printed before it was cut."""
+    if path.suffix == ".json":
+        return list(json.loads(path.read_text())["runs"])
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+    return [
+        {"kind": "trial", "group": faults[line["fault"]].group, **line} if "state" in line else line for line in lines
+    ]
 
 
 def planted(report: Report, setting: Setting, data: Path, arguments: argparse.Namespace) -> None:
@@ -127,10 +142,8 @@ def keep(report: Report, setting: Setting, trial: Trial, **more: Any) -> None:
     """One trial as a run."""
     facts = {"kind": "trial", "set": setting.name, **vars(trial), **more}
     report.run(**{key: value for key, value in facts.items() if key not in ("summary", "would_stop")})
-    print(
-        json.dumps({k: facts[k] for k in ("set", "fault", "state", "stopped_by", "accuracy_change", "seconds")}),
-        flush=True,
-    )
+    shown = ("set", "fault", "state", "stopped_by", "outcome", "accuracy_change", "seconds")
+    print(json.dumps({k: facts[k] for k in shown} | more), flush=True)
 
 
 def claims_of_planted(report: Report) -> None:
