@@ -180,7 +180,7 @@ def _by_trials(
         return Chosen(FALLBACK, "there are too few labels, or there was no time, to leave classes out and see")
     standings = rank_detectors(trials)
     if standings[0].area < LEAST_AREA:
-        why = f"no detector told classes left out from the others better than {standings[0].area:.3f}: a choice by chance"
+        why = f"no detector told classes left out better than {standings[0].area:.3f}: a choice would be by chance"
         return Chosen(FALLBACK, why, tuple(standings), len(trials))
     return Chosen(standings[0].name, in_words(standings, len(trials)), tuple(standings), len(trials))
 
