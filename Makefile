@@ -21,8 +21,8 @@ check:  ## format, lint, types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 
-test:  ## every test, in two processes: those that weigh memory first, then the longest
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/core tests/story src tests
+test:  ## every test, in three processes, because many of them wait: those that weigh memory first, then the longest
+	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/core tests/story src tests
 
 bench: $(addprefix bench-,$(if $(TRAINER),$(BENCHES),$(filter-out finetune,$(BENCHES))))  ## every benchmark at full length, one after the other (many hours)
 	$(if $(TRAINER),,@echo "bench/finetune.py was left out: it needs its peer (make bench TRAINER=PYTHON)")

@@ -61,7 +61,7 @@ def mean_rise(new: np.ndarray, old: np.ndarray) -> Rise:
 
     >>> found = mean_rise(np.array([1.0, 2.0, 2.0, 3.0]), np.zeros(4))
     >>> found.rise, round(found.p, 4)
-    (2.0, 0.0077)
+    (2.0, 0.0081)
     """
     difference = np.asarray(new, dtype=float) - np.asarray(old, dtype=float)
     n = len(difference)
@@ -80,7 +80,7 @@ def log_losses(probability: np.ndarray) -> np.ndarray:
     [0.0, 9.21, 9.21]
     """
     known = np.where(np.isfinite(probability), probability, 0.0)
-    return np.asarray(-np.log(np.clip(known, FLOOR, 1.0)))
+    return np.asarray(0.0 - np.log(np.clip(known, FLOOR, 1.0)))
 
 
 def sign_test(more: int, fewer: int) -> float:

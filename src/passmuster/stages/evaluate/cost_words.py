@@ -14,9 +14,10 @@ SWITCH = 'set answer = "cheapest" in [policy.costs] and train again'
 
 
 def amount(value: float, unit: str, digits: int = 3) -> str:
-    """
+    """A cost with its unit, to so many digits.
+
     >>> amount(0.21349, "EUR"), amount(1234.5, "")
-    ('0.213 EUR', '1,230')
+    ('0.213\\xa0EUR', '1,230')
     """
     rounded = float(f"{value:.{digits}g}")
     return f"{rounded:,g}\u00a0{unit}" if unit else f"{rounded:,g}"
