@@ -83,11 +83,11 @@ def _reduce(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
     return run
 
 
-def _pads(x: Tensor, said: dict[str, Any], kernel: list[int]) -> tuple[Tensor, list[int]]:
-    """The input padded, and nothing left to pad, as ONNX orders its paddings (all begins, then all ends)."""
+def _pads(said: dict[str, Any], n_axes: int) -> list[int]:
+    """Paddings of a convolution or a pool as ONNX orders them: where each axis begins, then where each ends."""
     if said.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise TwinError(f"padding {said['auto_pad']} has no twin")
-    return x, list(said.get("pads", [0] * 2 * len(kernel)))
+    return list(said.get("pads", [0] * 2 * n_axes))
 
 
 def _as_torch(pads: list[int]) -> list[int]:
@@ -97,13 +97,12 @@ def _as_torch(pads: list[int]) -> list[int]:
 
 def _conv(args: list[Any], said: dict[str, Any]) -> Tensor:
     x, weight, *rest = args
-    x, pads = _pads(x, said, list(weight.shape[2:]))
     convolve = {3: functional.conv1d, 4: functional.conv2d}.get(weight.ndim)
     if convolve is None:
         raise TwinError("a convolution over three dimensions has no twin")
     n = weight.ndim - 2
     return convolve(
-        functional.pad(x, _as_torch(pads)), weight, rest[0] if rest else None, stride=said.get("strides", [1] * n),
+        functional.pad(x, _as_torch(_pads(said, n))), weight, rest[0] if rest else None, stride=said.get("strides", [1] * n),
         dilation=said.get("dilations", [1] * n), groups=said.get("group", 1),
     )  # fmt: skip
 
@@ -113,10 +112,12 @@ def _pool(function: Any, fill: float) -> Operator:
         kernel = list(said["kernel_shape"])
         if said.get("ceil_mode") or any(d != 1 for d in said.get("dilations", [1])):
             raise TwinError("this form of pooling has no twin")
-        x, pads = _pads(args[0], said, kernel)
+        pads = _pads(said, len(kernel))
         if fill == 0 and any(pads) and not said.get("count_include_pad"):
             raise TwinError("an average that leaves padding out has no twin")
-        return function(functional.pad(x, _as_torch(pads), value=fill), kernel, said.get("strides", [1] * len(kernel)))
+        return function(
+            functional.pad(args[0], _as_torch(pads), value=fill), kernel, said.get("strides", [1] * len(kernel))
+        )
 
     return run
 
