@@ -112,7 +112,7 @@ def _pool(function: Any, fill: float) -> Operator:
         kernel = list(said["kernel_shape"])
         if said.get("ceil_mode") or any(d != 1 for d in said.get("dilations", [1])):
             raise TwinError("this form of pooling has no twin")
-        pads = _pads(said, len(kernel))
+        pads, strides = _pads(said, len(kernel)), said.get("strides", [1] * len(kernel))
         if fill == 0 and any(pads) and not said.get("count_include_pad"):
             raise TwinError("an average that leaves padding out has no twin")
         return function(
