@@ -101,8 +101,9 @@ def _conv(args: list[Any], said: dict[str, Any]) -> Tensor:
     if convolve is None:
         raise TwinError("a convolution over three dimensions has no twin")
     n = weight.ndim - 2
+    padded = functional.pad(x, _as_torch(_pads(said, n)))
     return convolve(
-        functional.pad(x, _as_torch(_pads(said, n))), weight, rest[0] if rest else None, stride=said.get("strides", [1] * n),
+        padded, weight, rest[0] if rest else None, stride=said.get("strides", [1] * n),
         dilation=said.get("dilations", [1] * n), groups=said.get("group", 1),
     )  # fmt: skip
 
@@ -115,9 +116,7 @@ def _pool(function: Any, fill: float) -> Operator:
         pads, strides = _pads(said, len(kernel)), said.get("strides", [1] * len(kernel))
         if fill == 0 and any(pads) and not said.get("count_include_pad"):
             raise TwinError("an average that leaves padding out has no twin")
-        return function(
-            functional.pad(args[0], _as_torch(pads), value=fill), kernel, said.get("strides", [1] * len(kernel))
-        )
+        return function(functional.pad(args[0], _as_torch(pads), value=fill), kernel, strides)
 
     return run
 
