@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 
 import release_case as case
+from passmuster.core.distributions import binomial_ppf
 from passmuster.core.paired import non_inferiority
 from passmuster.core.records import Report
 from passmuster.core.sampling import draw, inclusion_probabilities
 from passmuster.metrics.gates import gates
-from passmuster.metrics.gates.base import quantile
 from passmuster.metrics.gates.looks import next_batch
 from passmuster.metrics.versions import worth_of_disagreements
 
@@ -107,7 +107,7 @@ def test_looks_after_doubling_err_less_often_than_alpha_allows(rate: float) -> N
         undecided = np.convolve(undecided, stats.binom.pmf(np.arange(more + 1), more, rate))
         n += more
         right = np.arange(n + 1)
-        ship, hold = right > quantile(1 - 0.01, n, rate), right < quantile(0.01, n, rate)
+        ship, hold = right > binomial_ppf(1 - 0.01, n, rate), right < binomial_ppf(0.01, n, rate)
         ships, holds = ships + undecided[ship].sum(), holds + undecided[hold].sum()
         undecided[ship | hold] = 0.0
     assert n == 2_000
@@ -119,4 +119,4 @@ def test_looks_after_doubling_err_less_often_than_alpha_allows(rate: float) -> N
 def test_quantiles_are_those_of_the_reference(n: int, rate: float) -> None:
     """Also where hardly anything is expected of few items, and the continuous inverse does not exist."""
     for share in (0.0005, 0.01, 0.2, 0.99, 0.9995):
-        assert quantile(share, n, rate) == max(0, stats.binom.ppf(share, n, rate))
+        assert binomial_ppf(share, n, rate) == max(0, stats.binom.ppf(share, n, rate))

@@ -10,8 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from passmuster.core.distributions import (
+    beta_isf,
+    beta_ppf,
+    binomial_cdf,
+    binomial_isf,
+    binomial_pmf,
+    binomial_ppf,
+    binomial_sf,
+    normal_cdf,
+    normal_ppf,
+    normal_sf,
+)
 from passmuster.core.statistics import MAX_MORE, Interval, bootstrap, smallest
 
 GAMMA = 1e-4  # the part of the error spent on bounding the share of disagreements (Berger and Boos 1994)
@@ -27,7 +38,7 @@ def mcnemar_exact(only_candidate: int, only_incumbent: int) -> float:
     n = only_candidate + only_incumbent
     if n == 0:
         return 1.0
-    return float(min(1.0, 2 * stats.binom.cdf(min(only_candidate, only_incumbent), n, 0.5)))
+    return float(min(1.0, 2 * binomial_cdf(min(only_candidate, only_incumbent), n, 0.5)))
 
 
 def paired_difference(only_candidate: int, only_incumbent: int, n: int, *, level: float = 0.95) -> Interval:
@@ -41,7 +52,7 @@ def paired_difference(only_candidate: int, only_incumbent: int, n: int, *, level
     """
     if n <= 0:
         return Interval(float("nan"), -1.0, 1.0, 0, "tango", level)
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = normal_ppf(0.5 + level / 2)
     value = (only_candidate - only_incumbent) / n
 
     def edge(far: float) -> float:
@@ -99,18 +110,18 @@ def non_inferiority(only_candidate: int, only_incumbent: int, n: int, *, margin:
     """
     discordant = only_candidate + only_incumbent
     difference = paired_difference(only_candidate, only_incumbent, n)
-    worse = float(stats.binom.cdf(only_candidate, discordant, 0.5)) if discordant else 1.0
+    worse = float(binomial_cdf(only_candidate, discordant, 0.5)) if discordant else 1.0
     if n <= 0:
         return NonInferiority(difference, margin, 1.0, 1.0)
     seen = float(tango_score(only_candidate, only_incumbent, n, -margin))
-    low = 0.0 if discordant == 0 else float(stats.beta.ppf(GAMMA / 2, discordant, n - discordant + 1))
-    high = 1.0 if discordant == n else float(stats.beta.ppf(1 - GAMMA / 2, discordant + 1, n - discordant))
+    low = 0.0 if discordant == 0 else beta_ppf(GAMMA / 2, discordant, n - discordant + 1)
+    high = 1.0 if discordant == n else beta_isf(GAMMA / 2, discordant + 1, n - discordant)
     shares = np.linspace(max(low, margin), max(high, margin), _GRID)
-    totals = np.arange(int(stats.binom.ppf(1e-12, n, shares[0])), int(stats.binom.isf(1e-12, n, shares[-1])) + 1)
+    totals = np.arange(binomial_ppf(1e-12, n, shares[0]), binomial_isf(1e-12, n, shares[-1]) + 1)
     fewest = _fewest(totals, lambda b: tango_score(b, totals - b, n, -margin) >= seen - 1e-9)
-    chance_of_total = stats.binom.pmf(totals[None, :], n, shares[:, None])  # (grid, totals)
+    chance_of_total = binomial_pmf(totals[None, :], n, shares[:, None])  # (grid, totals)
     chance_candidate = np.clip((shares - margin) / (2 * shares), 0.0, 1.0)[:, None]
-    tail = (chance_of_total * stats.binom.sf(fewest[None, :] - 1, totals[None, :], chance_candidate)).sum(axis=1)
+    tail = (chance_of_total * binomial_sf(fewest[None, :] - 1, totals[None, :], chance_candidate)).sum(axis=1)
     return NonInferiority(difference, margin, float(min(1.0, tail.max() + GAMMA)), worse)
 
 
@@ -135,7 +146,7 @@ def more_labels_for_non_inferiority(
     share = (only_candidate + only_incumbent + 1) / (n + 2)
     seen = only_candidate - only_incumbent
     rate = seen / (n + 2)
-    z = float(stats.norm.ppf(1 - alpha))
+    z = normal_ppf(1 - alpha)
     base = max(share, margin)
 
     def settled(more: int) -> bool:
@@ -143,7 +154,7 @@ def more_labels_for_non_inferiority(
         ship = z * np.sqrt(total * max(base - margin**2, 1e-9)) - total * margin + 1  # the tests are exact
         hold = -z * np.sqrt(total * share) - 1
         middle, spread = seen + more * rate, np.sqrt(max(more * (share - rate**2), 1e-12))
-        chance = stats.norm.sf((ship - middle) / spread) + stats.norm.cdf((hold - middle) / spread)
+        chance = normal_sf((ship - middle) / spread) + normal_cdf((hold - middle) / spread)
         return total > 0 and float(chance) >= power
 
     return smallest(settled, max_more)
@@ -160,7 +171,7 @@ def n_for_non_inferiority(discordance: float, margin: float, *, alpha: float = 0
     1641
     """
     psi = max(discordance, margin)
-    z_alpha, z_power = float(stats.norm.ppf(1 - alpha)), float(stats.norm.ppf(power))
+    z_alpha, z_power = normal_ppf(1 - alpha), normal_ppf(power)
     n = ((z_alpha * np.sqrt(psi - margin**2) + z_power * np.sqrt(psi)) / margin) ** 2
     return int(np.ceil(n * (1 + np.sqrt(1 + 4 / (n * margin))) ** 2 / 4))
 

@@ -10,9 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 from scipy.special import betainccinv, betaincinv
 
+from passmuster.core.distributions import (
+    beta_isf,
+    beta_ppf,
+    binomial_cdf,
+    binomial_sf,
+    normal_isf,
+    normal_ppf,
+    student_isf,
+)
 from passmuster.core.errors import DataError
 
 STRICT = 0.001  # one-sided level at which uncertain variances of clusters are allowed for: gates test near it
@@ -46,7 +54,7 @@ def wilson(n_right: float, n: float, *, level: float = 0.95) -> Interval:
     """
     if not n > 0:
         return Interval(float("nan"), 0.0, 1.0, 0, "wilson", level)
-    z2 = float(stats.norm.ppf(0.5 + level / 2)) ** 2
+    z2 = normal_ppf(0.5 + level / 2) ** 2
     rate = n_right / n
     middle = (n_right + z2 / 2) / (n + z2)
     half = np.sqrt(z2) / (n + z2) * np.sqrt(n * rate * (1 - rate) + z2 / 4)
@@ -64,8 +72,8 @@ def clopper_pearson(n_right: int, n: int, *, level: float = 0.95) -> Interval:
     if n <= 0:
         return Interval(float("nan"), 0.0, 1.0, 0, "clopper-pearson", level)
     tail = (1 - level) / 2
-    low = 0.0 if n_right == 0 else float(stats.beta.ppf(tail, n_right, n - n_right + 1))
-    high = 1.0 if n_right == n else float(stats.beta.ppf(1 - tail, n_right + 1, n - n_right))
+    low = 0.0 if n_right == 0 else beta_ppf(tail, n_right, n - n_right + 1)
+    high = 1.0 if n_right == n else beta_isf(tail, n_right + 1, n - n_right)
     return Interval(n_right / n, low, high, n, "clopper-pearson", level)
 
 
@@ -149,7 +157,7 @@ def effective_size(
         return linear
     unsure = float((residuals**4).sum()) - squares**2 / n_groups
     freedom = min(n_groups - 1.0, 2 * squares**2 / unsure) if unsure > 0 else n_groups - 1.0
-    smaller = float(stats.norm.isf(STRICT) / stats.t.isf(STRICT, max(1.0, freedom))) ** 2
+    smaller = (normal_isf(STRICT) / student_isf(STRICT, max(1.0, freedom))) ** 2
     return max(linear * smaller, min(linear, kish))
 
 
@@ -297,7 +305,7 @@ def more_labels_for_rate(
     def settled(more: int) -> bool:
         total = n + more
         above, below = _wilson_counts(total, bound, alpha)
-        chance = float(stats.binom.sf(above - n_right - 1, more, rate) + stats.binom.cdf(below - n_right, more, rate))
+        chance = float(binomial_sf(above - n_right - 1, more, rate) + binomial_cdf(below - n_right, more, rate))
         return total > 0 and chance >= power
 
     return smallest(settled, max_more)
@@ -357,7 +365,7 @@ def detectable_drop(rate: float, n: int, *, alpha: float = 0.05, power: float = 
     if n <= 0:
         return 1.0
     p = min(max(rate, 0.5 / n), 1 - 0.5 / n)
-    return float(min(1.0, (stats.norm.ppf(1 - alpha) + stats.norm.ppf(power)) * np.sqrt(p * (1 - p) / n)))
+    return float(min(1.0, (normal_ppf(1 - alpha) + normal_ppf(power)) * np.sqrt(p * (1 - p) / n)))
 
 
 def _wilson_counts(n: int, bound: float, alpha: float) -> tuple[int, int]:
@@ -365,7 +373,7 @@ def _wilson_counts(n: int, bound: float, alpha: float) -> tuple[int, int]:
     if n == 0:
         return 1, -1
     # Wilson's interval inverts the score test: its bound clears `bound` where (x - n b) / sqrt(n b (1 - b)) clears z.
-    reach = float(stats.norm.ppf(1 - alpha)) * float(np.sqrt(n * bound * (1 - bound)))
+    reach = normal_ppf(1 - alpha) * float(np.sqrt(n * bound * (1 - bound)))
     return int(np.ceil(n * bound + reach - 1e-9)), int(np.ceil(n * bound - reach - 1e-9)) - 1
 
 

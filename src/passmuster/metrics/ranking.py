@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
 
+from passmuster.core.distributions import normal_ppf
 from passmuster.core.errors import DataError
 from passmuster.core.statistics import Interval
 
@@ -23,15 +22,15 @@ def auroc(strange: np.ndarray, ordinary: np.ndarray, *, level: float = 0.95) -> 
     """
     a, b = _both(strange, ordinary)
     m, n = len(a), len(b)
-    everything = stats.rankdata(np.concatenate([a, b]))
-    above = (everything[:m] - stats.rankdata(a)) / n  # for each strange item, the share of ordinary ones below it
-    below = 1.0 - (everything[m:] - stats.rankdata(b)) / m
+    everything = _midranks(np.concatenate([a, b]))
+    above = (everything[:m] - _midranks(a)) / n  # for each strange item, the share of ordinary ones below it
+    below = 1.0 - (everything[m:] - _midranks(b)) / m
     value = float(above.mean())
     variance = float(above.var(ddof=1) / m + below.var(ddof=1) / n) if min(m, n) > 1 else 0.0
     if variance <= 0 or not 0 < value < 1:
         low, high = _newcombe(value, m, n, level)
         return Interval(value, low, high, m + n, "newcombe", level)
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = normal_ppf(0.5 + level / 2)
     middle, half = np.log(value / (1 - value)), z * np.sqrt(variance) / (value * (1 - value))
     low, high = (float(1 / (1 + np.exp(-x))) for x in (middle - half, middle + half))
     return Interval(value, low, high, m + n, "delong", level)
@@ -53,8 +52,15 @@ def fpr95(strange: np.ndarray, ordinary: np.ndarray) -> tuple[float, float]:
     return float((b >= catches).mean()), float((a <= accepts).mean())
 
 
+def _midranks(x: np.ndarray) -> np.ndarray:
+    _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
+
+
 def _newcombe(value: float, m: int, n: int, level: float) -> tuple[float, float]:
-    z2 = float(stats.norm.ppf(0.5 + level / 2)) ** 2
+    from scipy.optimize import brentq  # slow to import, seldom needed
+
+    z2 = normal_ppf(0.5 + level / 2) ** 2
     half = (m + n) / 2 - 1
 
     def excess(x: float) -> float:

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+from passmuster.core.distributions import binomial_sf, student_sf
 
 FLOOR = 1e-4  # probability below which being wrong costs no more: one item must not decide
 
@@ -70,7 +71,7 @@ def mean_rise(new: np.ndarray, old: np.ndarray) -> Rise:
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
     if spread <= 1e-12 * max(1.0, abs(mean)):
         return Rise(n, mean, 0.0 if mean > 1e-9 else 1.0)
-    return Rise(n, mean, float(stats.t.sf(mean / (spread / math.sqrt(n)), n - 1)))
+    return Rise(n, mean, student_sf(mean / (spread / math.sqrt(n)), n - 1))
 
 
 def log_losses(probability: np.ndarray) -> np.ndarray:
@@ -90,7 +91,7 @@ def sign_test(more: int, fewer: int) -> float:
     (0.03125, 1.0)
     """
     n = more + fewer
-    return float(stats.binom.sf(more - 1, n, 0.5)) if n else 1.0
+    return float(binomial_sf(more - 1, n, 0.5)) if n else 1.0
 
 
 def log_chance_all_right(confidence: np.ndarray) -> float:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import bdtr, bdtrik
-from scipy.stats import beta
 
+from passmuster.core.distributions import beta_isf
 from passmuster.core.statistics import MAX_MORE, smallest
 
 NOTHING = 2.0  # a threshold that no confidence reaches: every answer is withheld
@@ -135,7 +135,7 @@ def allowed(n: int, max_risk: float, tail: float) -> int:
 
 def upper(n_wrong: int, n: int, tail: float) -> float:
     """Exact upper bound of a rate (Clopper and Pearson 1934), missed with probability `tail`."""
-    return 1.0 if n_wrong >= n else float(beta.isf(tail, n_wrong + 1, n - n_wrong))
+    return 1.0 if n_wrong >= n else beta_isf(tail, n_wrong + 1, n - n_wrong)
 
 
 def more_labels(

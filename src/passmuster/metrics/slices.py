@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from scipy.cluster.vq import kmeans2
 
 from passmuster.core.statistics import Interval, benjamini_hochberg, proportion
 
@@ -121,6 +119,8 @@ def more_wrong(
     >>> round(more_wrong(wrong, here, ~here, np.ones(20), np.arange(20)), 4)
     0.0027
     """
+    from scipy.stats import hypergeom  # slow to import
+
     counts = []
     for side in (here, there):
         w = weights[side]
@@ -129,7 +129,7 @@ def more_wrong(
         k = min(n, round(float((w * wrong[side]).sum() / w.sum()) * n))
         counts.append((k, n))
     (a, n_here), (b, n_there) = counts
-    return float(stats.hypergeom.sf(a - 1, n_here + n_there, a + b, n_here))
+    return float(hypergeom.sf(a - 1, n_here + n_there, a + b, n_here))
 
 
 def embedding_clusters(embeddings: np.ndarray, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -137,6 +137,8 @@ def embedding_clusters(embeddings: np.ndarray, first: np.ndarray, rng: np.random
 
     A cluster for every `ITEMS_PER_CLUSTER` items of the first half, `MAX_CLUSTERS` at most; none for fewer than two.
     """
+    from scipy.cluster.vq import kmeans2  # slow to import
+
     n_clusters = min(MAX_CLUSTERS, int(first.sum()) // ITEMS_PER_CLUSTER)
     if n_clusters < 2:
         return np.full(len(embeddings), -1)

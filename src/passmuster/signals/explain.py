@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
+
+from passmuster.core.distributions import normal_sf
 
 
 def explain_shift(reference: Mapping[str, int], current: Mapping[str, int], *, n_top: int = 5) -> list[dict[str, Any]]:
@@ -33,7 +34,7 @@ def explain_shift(reference: Mapping[str, int], current: Mapping[str, int], *, n
                 "reference_share": before / n_reference,
                 "current_share": after / n_current,
                 "z": float(z),
-                "p": float(2 * stats.norm.sf(abs(z))),
+                "p": float(2 * normal_sf(abs(z))),
             }
         )
     return sorted(rows, key=lambda row: -abs(row["z"]))[:n_top]

@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
-from scipy.stats import norm
 
+from passmuster.core.distributions import normal_isf
 from passmuster.core.statistics import Interval
 
 N_NEIGHBOURS = 5
@@ -133,7 +132,7 @@ class BankEstimator:
         falls = self.at_reference - seen.features
         value = _bounded(self.accuracy - float(falls / self.spread @ self.weights), seen.n_classes)
         chance = math.sqrt(value * (1 - value) / seen.n + self.accuracy * (1 - self.accuracy) / self.n_reference)
-        half = math.hypot(self.factor * scale(falls, self.accuracy - value), norm.isf((1 - self.level) / 2) * chance)
+        half = math.hypot(self.factor * scale(falls, self.accuracy - value), normal_isf((1 - self.level) / 2) * chance)
         low, high = max(0.0, value - half), min(1.0, value + half)
         return Interval(value, low, high, seen.n, "label-free, faults held out", self.level)
 
@@ -219,6 +218,8 @@ def _ridge(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
     """Ridge regression whose weights are not negative: where what is seen falls, accuracy is not taken to rise."""
     n = x.shape[1]
     rows, values = np.vstack([x, math.sqrt(ridge) * np.eye(n)]), np.concatenate([y, np.zeros(n)])
+    from scipy.optimize import nnls  # slow to import
+
     return np.asarray(nnls(rows, values)[0])
 
 

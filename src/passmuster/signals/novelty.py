@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from scipy import stats
-
 from passmuster.core.config import WatchPolicy
+from passmuster.core.distributions import beta_ppf
 from passmuster.core.records import TrafficRecord
 from passmuster.core.sequential import LARGEST_RATE, Mixture, mixture
 from passmuster.signals.base import Signal
@@ -37,7 +36,7 @@ def novel_rate_bound(rate: float, n_held_out: int, *, level: float = 0.95) -> fl
     rank = round(rate * (n_held_out + 1))
     if not 0 < rank <= n_held_out:
         return 1.0
-    return float(stats.beta.ppf(level, rank, n_held_out + 1 - rank))
+    return beta_ppf(level, rank, n_held_out + 1 - rank)
 
 
 novelty_v1 = Signal("inputs that the guard called novel", "prediction", is_novel, novelty_rises)

@@ -12,9 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from scipy.special import bdtr, bdtrik, betainccinv, betaincinv, ndtri
-from scipy.stats import norm
-
+from passmuster.core.distributions import (
+    beta_isf,
+    beta_ppf,
+    binomial_cdf,
+    binomial_ppf,
+    binomial_sf,
+    normal_isf,
+    normal_ppf,
+)
 from passmuster.core.errors import UsageError
 from passmuster.core.ranges import Range
 from passmuster.core.records import GateResult, Metric, Report
@@ -119,7 +125,7 @@ def rescaled(metric: Metric, alpha: float) -> tuple[float, float]:
     >>> [round(b, 4) for b in rescaled(m, 0.05)]
     [0.0836, 0.1164]
     """
-    factor = float(norm.isf(alpha) / norm.isf((1 - metric.level) / 2))
+    factor = float(normal_isf(alpha) / normal_isf((1 - metric.level) / 2))
     return metric.value - factor * (metric.value - metric.low), metric.value + factor * (metric.high - metric.value)
 
 
@@ -149,8 +155,8 @@ def exact_bounds(rate: float, n: float, alpha: float) -> tuple[float, float]:
     [0.786, 0.965]
     """
     n_right = rate * n
-    low = 0.0 if n_right <= 0 else float(betaincinv(n_right, n - n_right + 1, alpha))
-    high = 1.0 if n_right >= n else float(betainccinv(n_right + 1, n - n_right, alpha))
+    low = 0.0 if n_right <= 0 else beta_ppf(alpha, n_right, n - n_right + 1)
+    high = 1.0 if n_right >= n else beta_isf(alpha, n_right + 1, n - n_right)
     return low, high
 
 
@@ -169,7 +175,7 @@ def effective_n(metric: Metric) -> float:
         return float(metric.n)
     most = float(MAX_MORE) if metric.method.startswith(POWERED) else float(metric.n)
     # Wilson's interval is 2 z sqrt(n p q + z^2 / 4) / (n + z^2) wide: a quadratic equation in n.
-    z2, width2 = float(ndtri(0.5 + metric.level / 2)) ** 2, (metric.high - metric.low) ** 2
+    z2, width2 = normal_ppf(0.5 + metric.level / 2) ** 2, (metric.high - metric.low) ** 2
     if width2 <= 0 or width2 >= 1:
         return most if width2 <= 0 else FEWEST
     half = z2 * (2 * metric.value * (1 - metric.value) / width2 - 1)
@@ -196,27 +202,12 @@ def more_labels_for_rate(
 
     def settles(more: int) -> bool:
         total = n_seen + more
-        above, below = quantile(1 - alpha, total, bound) + 1, quantile(alpha, total, bound) - 1
-        chance = 1.0 - _share(above - n_right - 1, more, to_come) + _share(below - n_right, more, to_come)
+        above, below = binomial_ppf(1 - alpha, total, bound) + 1, binomial_ppf(alpha, total, bound) - 1
+        chance = binomial_sf(above - n_right - 1, more, to_come) + binomial_cdf(below - n_right, more, to_come)
         return more > 0 and float(chance) >= POWER
 
     found = smallest(settles, max_more)
     return None if found is None else math.ceil(found * metric.n / max(n, 1e-9))
-
-
-def _share(k: int, n: int, rate: float) -> float:
-    """Chance of at most `k` of `n`: `scipy.stats.binom.cdf` for numbers, a hundred times a verdict."""
-    return 0.0 if k < 0 else 1.0 if k >= n else float(bdtr(k, n, rate))
-
-
-def quantile(share: float, n: int, rate: float) -> int:
-    """The smallest count of `n` that is reached with at least `share`: `scipy.stats.binom.ppf` for numbers."""
-    if _share(0, n, rate) >= share:  # outside of these ends the inverse is not a number
-        return 0
-    if _share(n - 1, n, rate) < share:
-        return n
-    near = max(0, math.ceil(float(bdtrik(share, n, rate))) - 1)
-    return near if _share(near, n, rate) >= share else near + 1
 
 
 def more_labels_for_width(value: float, far: float, bound: float, n: int) -> int | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from scipy.stats import binom
-
+from passmuster.core.distributions import binomial_cdf, binomial_isf, binomial_ppf, binomial_sf
 from passmuster.core.records import Metric
 from passmuster.metrics.gates.base import effective_n
 
@@ -26,5 +25,5 @@ def chance_to_settle(metric: Metric, bound: float, alpha: float, n_more: int) ->
     n_right = round(metric.value * n_seen)
     to_come = (n_right + 1) / (n_seen + 2)
     total = n_seen + more
-    above, below = binom.isf(alpha, total, bound) + 1, binom.ppf(alpha, total, bound) - 1
-    return float(binom.sf(above - n_right - 1, more, to_come) + binom.cdf(below - n_right, more, to_come))
+    above, below = binomial_isf(alpha, total, bound) + 1, binomial_ppf(alpha, total, bound) - 1
+    return float(binomial_sf(above - n_right - 1, more, to_come) + binomial_cdf(below - n_right, more, to_come))

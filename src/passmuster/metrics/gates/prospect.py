@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.stats import beta
-
+from passmuster.core.distributions import beta_ppf, binomial_ppf
 from passmuster.core.statistics import MAX_MORE, smallest
-from passmuster.metrics.gates.base import POWER, exact_bounds, quantile
+from passmuster.metrics.gates.base import POWER, exact_bounds
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,10 @@ def rate_above(bound: float, n: int, alpha: float, power: float = POWER) -> floa
     >>> round(rate_above(0.8, 100, 0.05), 3), rate_above(0.8, 10, 0.05)
     (0.891, None)
     """
-    fewest = quantile(1 - alpha, n, bound) + 1 if n else 1
+    fewest = binomial_ppf(1 - alpha, n, bound) + 1 if n else 1
     while fewest <= n and exact_bounds(fewest / n, n, alpha)[0] < bound:  # the gate itself has the last word
         fewest += 1
-    return None if fewest > n else float(beta.ppf(power, fewest, n - fewest + 1))
+    return None if fewest > n else float(beta_ppf(power, fewest, n - fewest + 1))
 
 
 def labels_for_rate(rate: float, bound: float, alpha: float, power: float = POWER) -> int | None:

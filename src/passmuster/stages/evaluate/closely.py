@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from passmuster.core.label_sets import classes_in
 from passmuster.core.progress import Progress
@@ -146,6 +145,8 @@ def measure_test_labels(
     progress: Progress,
 ) -> None:
     """Whether test labels can be what they seem: wrong where the model doubts, no easier than the rest, complete."""
+    from scipy.stats import mannwhitneyu  # slow to import
+
     right = answers.predicted == evidence.y
     rest = confidence_of_rest(store, bundle, predictor, evidence, rng, progress=progress)
     sure = answers.confidence
@@ -157,7 +158,7 @@ def measure_test_labels(
         "confidence": float(sure.mean()),
         "confidence_rest": float(rest.mean()) if comparable else float(sure.mean()),
         "n_rest": len(rest),
-        "p_easier": float(stats.mannwhitneyu(sure, rest, alternative="greater").pvalue) if comparable else 1.0,
+        "p_easier": float(mannwhitneyu(sure, rest, alternative="greater").pvalue) if comparable else 1.0,
         "absent": absent_classes(predictor, evidence),
     }
 

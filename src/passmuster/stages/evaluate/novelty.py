@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from passmuster.core.distributions import student_isf
 from passmuster.core.label_sets import MULTI, label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
@@ -204,7 +204,7 @@ def mean_over_classes(trials: list[tuple[np.ndarray, np.ndarray]], which: int) -
     if len(values) == 1:
         return single[0]
     mean = float(values.mean())
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(student_isf(0.025, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     n = len(trials[0][0])
     return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), n, f"student, {len(values)} classes")
 
