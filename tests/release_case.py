@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.clock import now
-from passmuster.core.config import Policy, render_config
+from passmuster.core.config import Policy
+from passmuster.core.config_file import render_config
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.records import Bundle, Item, Label, Metric, Report, Snapshot
 from passmuster.core.statistics import wilson
