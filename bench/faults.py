@@ -29,7 +29,8 @@ import numpy as np
 import text_sets
 from harness import Report, bench_data, parser
 from natural_faults import claims_of_natural, natural
-from passmuster.core.config import DEFAULT_GATES, FILE_NAME, read_config, render_config
+from passmuster.core.config import DEFAULT_GATES
+from passmuster.core.config_file import FILE_NAME, read_config, render_config
 from passmuster.core.statistics import wilson
 from passmuster.flows.drill import Trial, faults
 from passmuster.flows.drill.run import rehearsal

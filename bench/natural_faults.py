@@ -24,7 +24,8 @@ import natural_sets
 from harness import Report
 from natural_truth import truth_of
 from passmuster.core.clock import now
-from passmuster.core.config import DEFAULT_GATES, Config, Policy, render_config
+from passmuster.core.config import DEFAULT_GATES, Config, Policy
+from passmuster.core.config_file import render_config
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.records import Bundle, Item, Label, Release, Snapshot
 from passmuster.core.records import Report as Evidence

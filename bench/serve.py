@@ -28,7 +28,8 @@ from PIL import Image
 
 from harness import Report, parse
 from passmuster.core.clock import now
-from passmuster.core.config import Config, ProjectConfig, render_config
+from passmuster.core.config import Config, ProjectConfig
+from passmuster.core.config_file import render_config
 from passmuster.core.digests import file_sha256_hex
 from passmuster.core.records import Bundle, Release
 from passmuster.runtime.bundle import open_bundle, write_bundle

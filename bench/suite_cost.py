@@ -57,7 +57,7 @@ def measure(
     report: harness.Report,
 ) -> None:  # fmt: skip
     """Train, evaluate under a clock, and claim."""
-    from passmuster.core.config import read_config
+    from passmuster.core.config_file import read_config
     from passmuster.runtime.bundle import open_bundle
     from passmuster.runtime.predictor import Predictor
     from passmuster.stages.evaluate import Scope, evaluate

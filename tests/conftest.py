@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from passmuster.core.config import Config, render_config
+from passmuster.core.config import Config
+from passmuster.core.config_file import render_config
 from passmuster.store.store import Store
 from passmuster.store.traffic import TrafficWriter
 

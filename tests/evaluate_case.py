@@ -11,7 +11,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from passmuster.core.clock import now
-from passmuster.core.config import Config, render_config
+from passmuster.core.config import Config
+from passmuster.core.config_file import render_config
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.records import Bundle, Finding, Item, Label, Release, Snapshot
 from passmuster.learn.graph import append_head

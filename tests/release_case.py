@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.clock import now
-from passmuster.core.config import Policy, render_config
+from passmuster.core.config import Policy
+from passmuster.core.config_file import render_config
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
 from passmuster.core.records import Bundle, Item, Label, Metric, Report, Snapshot
 from passmuster.core.statistics import wilson
@@ -133,6 +134,11 @@ def make_report(
     }
     dear = n - n_right  # a wrong answer costs 2
     paid = [priced("expected_cost", dear, n)]
+    sections["prediction_sets"] = {"target": 0.9, "n_calibration": 200}
+    sections["promised_risk"] = {"max_risk": 0.1, "reached": True}
+    promised = [
+        rate("set_coverage", n_right, n), rate("promised_risk", n - n_right, n), rate("promised_share", n, n)
+    ]  # fmt: skip
     sections["costs"] = {"applies": True, "largest": 2.0}
     if incumbent:
         both = max(0, n_right - better)
@@ -155,6 +161,7 @@ def make_report(
         classes=CLASSES, n_test=n, look=1, item_sets={},
         metrics=(
             accuracy, of_sets, *recalls, *by_group, *gaps, calibration, beside, behaviour, attacked, *corrupted, *paid,
+            *promised,
         ),
         sections=sections, incumbent=incumbent,
     )  # fmt: skip

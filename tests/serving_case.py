@@ -24,7 +24,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from passmuster.core.clock import now
-from passmuster.core.config import Config, GuardPolicy, Policy, render_config
+from passmuster.core.config import Config, GuardPolicy, Policy
+from passmuster.core.config_file import render_config
 from passmuster.core.digests import file_sha256_hex
 from passmuster.core.records import Bundle, Release
 from passmuster.runtime.bundle import write_bundle

@@ -7,7 +7,8 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from passmuster.core.config import Config, TrainConfig, render_config
+from passmuster.core.config import Config, TrainConfig
+from passmuster.core.config_file import render_config
 from passmuster.stages.govern import add
 from passmuster.store.store import Store
 

@@ -11,7 +11,8 @@ from test_cli_evaluate import muster
 
 from evaluate_case import add_model, make_digits
 from passmuster.cli.diff_verb import read_map
-from passmuster.core.config import Config, render_config
+from passmuster.core.config import Config
+from passmuster.core.config_file import render_config
 from passmuster.core.errors import UsageError
 from passmuster.store.store import Store
 

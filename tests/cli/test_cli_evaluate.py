@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from evaluate_case import add_model, make_digits
-from passmuster.core.config import Config, render_config
+from passmuster.core.config import Config
+from passmuster.core.config_file import render_config
 from passmuster.store.store import Store
 
 LIGHT = """

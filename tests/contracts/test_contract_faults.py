@@ -56,7 +56,8 @@ ONE_OF_A_KIND = (
 @pytest.fixture(scope="module")
 def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     """A rehearsal on digits under the gates of a new project, but with an accuracy that 200 test items can prove."""
-    from passmuster.core.config import Config, render_config
+    from passmuster.core.config import Config
+    from passmuster.core.config_file import render_config
 
     folder = tmp_path_factory.mktemp("digits")
     gates = {**DEFAULT_GATES, "accuracy.v1": {"min": 0.7}, "non_inferiority.v1": {"margin": 0.05}}

@@ -33,6 +33,8 @@ PARAMETERS = {
     "behaviour.v1": {"max_rate": 0.2},
     "expected_cost.v1": {"max": 0.4},
     "cost_non_inferiority.v1": {"margin": 0.1},
+    "set_coverage.v1": {"max_short": 0.05},
+    "promised_risk.v1": {"max_ratio": 1.5},
     "score_parity.v1": {"max_shift": 0.02},
     "class_loss.v1": {"max_loss": 0.05},
     "class_found.v1": {"min": 0.4},

@@ -12,19 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passmuster.core.codec import to_plain
-from passmuster.core.config import (
-    FILE_NAME,
-    Config,
-    CostsPolicy,
-    Policy,
-    ProjectConfig,
-    find_project,
-    parse_config,
-    range_of,
-    read_config,
-    render_config,
-    render_policy,
-)
+from passmuster.core.config import Config, CostsPolicy, Policy, ProjectConfig, range_of
+from passmuster.core.config_file import FILE_NAME, find_project, parse_config, read_config, render_config, render_policy
 from passmuster.core.errors import NotFoundError, UsageError
 
 

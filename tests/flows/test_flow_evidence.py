@@ -10,7 +10,8 @@ import pytest
 
 from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.core.clock import now
-from passmuster.core.config import Config, render_config
+from passmuster.core.config import Config
+from passmuster.core.config_file import render_config
 from passmuster.core.errors import DataError, UsageError
 from passmuster.core.records import Item, Label, Metric
 from passmuster.flows.evidence import choose_evidence

@@ -11,8 +11,26 @@ from passmuster.core.config import Policy
 from passmuster.metrics.gates import gates
 from passmuster.metrics.gates.base import read_parameters
 from passmuster.metrics.gates.plan import plan
-from passmuster.metrics.gates.prospect import Prospect, labels_for_rate, rate_above
+from passmuster.metrics.gates.prospect import Price, Prospect, labels_for_rate, rate_above
 
+PARAMETERS = {
+    "accuracy.v1": {"min": 0.8},
+    "item_f1.v1": {"min": 0.8},
+    "worst_class.v1": {"min": 0.8},
+    "worst_group.v1": {"min": 0.8},
+    "group_gap.v1": {"max_accuracy": 0.1},
+    "non_inferiority.v1": {"margin": 0.02},
+    "negative_flips.v1": {"max_rate": 0.1},
+    "calibration.v1": {"max_ece": 0.15},
+    "robustness.v1": {"min": 0.6},
+    "adversarial.v1": {"min": 0.5, "strength": 2},
+    "behaviour.v1": {"max_rate": 0.1},
+    "mce.v1": {},
+    "expected_cost.v1": {"max": 0.4},
+    "cost_non_inferiority.v1": {"margin": 0.1},
+    "set_coverage.v1": {},
+    "promised_risk.v1": {},
+}
 NEW = case.make_report(incumbent="i" * 64)
 GUESS = Prospect(400, accuracy=0.9, differ=0.06, smallest_class=0.5, n_classes=2)
 
@@ -97,3 +115,68 @@ def test_the_planned_labels_are_enough_for_the_versions_gate() -> None:
         report = case.make_report(n=n, n_right=n - int(worse), incumbent="i" * 64, versions=(int(better), int(worse)))
         passed += gates["non_inferiority.v1"].judge(report, params, 0.01).state == "passed"
     assert passed / 150 >= 0.75
+
+
+def test_costs_are_foreseen_by_the_gate_that_judges_them() -> None:
+    params = {"max": 0.4}
+    prospect = Prospect(400, accuracy=0.9, differ=0.06, price=Price(2.0, 2.0))
+    found = plan(NEW, Policy(gates={"expected_cost.v1": params}), prospect)
+    (cost,) = found.forecasts
+    assert cost.detectable is not None
+    assert (cost.assumed, cost.bound) == (pytest.approx(0.2), 0.4)
+    judge = gates["expected_cost.v1"].judge
+    chance = sum(
+        stats.binom.pmf(k, 400, cost.detectable / 2)
+        for k in range(401)
+        if judge(case.make_report(n=400, n_right=400 - k), params, found.level).state == "passed"
+    )
+    assert chance == pytest.approx(0.8, abs=0.01)
+    assert plan(NEW, Policy(gates={"expected_cost.v1": params}), GUESS).unforeseen == ("expected_cost.v1",)
+
+
+def test_a_rise_in_cost_is_refuted_as_often_as_foreseen() -> None:
+    params, n = {"margin": 0.2}, 800
+    prospect = Prospect(n, differ=0.06, price=Price(2.0, 2.0))
+    found = plan(NEW, Policy(gates={"cost_non_inferiority.v1": params}), prospect)
+    (rise,) = found.forecasts
+    assert rise.detectable is not None
+    rng, gate = np.random.default_rng(0), gates["cost_non_inferiority.v1"]
+    passed = 0
+    for better, worse, _ in rng.multinomial(n, [0.03, 0.03, 0.94], 300):
+        report = case.make_report(n=n, n_right=n - 20, incumbent="i" * 64, versions=(int(better), int(worse)))
+        passed += gate.judge(report, {"margin": rise.detectable + 1e-9}, found.level).state == "passed"
+    assert passed / 300 >= 0.8
+    assert rise.n_needed is not None
+
+
+def test_faults_and_attacks_are_foreseen_on_as_many_items_as_suffer_them() -> None:
+    policy = Policy(gates={"robustness.v1": {"min": 0.6}, "adversarial.v1": {"min": 0.5, "strength": 2}})
+    whole, part = (
+        plan(NEW, policy, Prospect(2_000, accuracy=0.9, **few)).forecasts
+        for few in ({}, {"n_corrupted": 200, "n_attacked": 50})
+    )
+    for many, few in zip(whole, part, strict=True):
+        assert many.detectable is not None
+        assert few.detectable is not None
+        assert few.detectable > many.detectable
+    (none,) = plan(
+        NEW, Policy(gates={"adversarial.v1": {"min": 0.5, "strength": 2}}), Prospect(90, n_attacked=0)
+    ).forecasts
+    assert "nothing can pass" in none.reason
+
+
+def test_the_smallest_group_decides() -> None:
+    policy = Policy(gates={"worst_group.v1": {"min": 0.8}})
+    (without,) = plan(NEW, policy, GUESS).forecasts
+    assert "data.group_columns" in without.reason
+    (found,) = plan(NEW, policy, Prospect(400, accuracy=0.95, smallest_group=0.25, n_groups=4)).forecasts
+    assert found.detectable == pytest.approx(rate_above(0.8, 100, 0.01, 0.95))
+
+
+@pytest.mark.parametrize("name", [name for name, gate in gates.items() if gate.statistical])
+def test_every_statistical_gate_says_what_it_foresees_or_why_not(name: str) -> None:
+    gate = gates[name]
+    assert gate.foresee is not None
+    told = gate.foresee(read_parameters(name, gate, PARAMETERS[name]), GUESS, 0.01, 0.8)
+    assert told.gate == name
+    assert told.reason

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from passmuster.core.config import Config, GuardPolicy, Policy, render_config
+from passmuster.core.config import Config, GuardPolicy, Policy
+from passmuster.core.config_file import render_config
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.errors import IntegrityError, NotFoundError, ResourceError, UsageError
 from passmuster.runtime.bundle import PAYLOAD_FILES, encoder_key, open_bundle, payload_digest, write_bundle

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from evaluate_case import Digits, add_model, go_live, make_digits
-from passmuster.core.config import Config, CostsPolicy, render_config
+from passmuster.core.config import Config, CostsPolicy
+from passmuster.core.config_file import render_config
 from passmuster.core.errors import UsageError
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor

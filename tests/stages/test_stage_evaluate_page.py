@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from evaluate_case import add_model, go_live, make_digits
-from passmuster.core.config import Config, render_config
+from passmuster.core.config import Config
+from passmuster.core.config_file import render_config
 from passmuster.stages.evaluate import EvaluateResult, Scope, evaluate
 from passmuster.stages.evaluate.page.cards import chosen_keys, set_title
 from passmuster.stages.evaluate.page.charts import faults_chart, reliability_chart, risk_coverage_chart

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from evaluate_case import Digits, add_model, make_digits
-from passmuster.core.config import Config, GuardPolicy, render_config
+from passmuster.core.config import Config, GuardPolicy
+from passmuster.core.config_file import render_config
 from passmuster.runtime.answers import softmax
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from label_sets_case import labels_of, multi, write_sets
-from passmuster.core.config import read_config, render_config
+from passmuster.core.config_file import read_config, render_config
 from passmuster.core.errors import DataError, UsageError
 from passmuster.flows.verify import verify
 from passmuster.stages.govern import Answer, add, add_labels, answer, init, pin

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from passmuster.cli.app import app
 from passmuster.core.budget import Deadline
 from passmuster.core.clock import now
-from passmuster.core.config import Config, ProjectConfig, TrainConfig, render_config
+from passmuster.core.config import Config, ProjectConfig, TrainConfig
+from passmuster.core.config_file import render_config
 from passmuster.core.records import Bundle, Release
 from passmuster.learn.checkpoint import FileCheckpoint
 from passmuster.learn.graph import append_head

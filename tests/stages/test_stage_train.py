@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from passmuster.core.budget import Machine
-from passmuster.core.config import Policy, render_config, render_policy
+from passmuster.core.config import Policy
+from passmuster.core.config_file import render_config, render_policy
 from passmuster.core.errors import BudgetError, DataError, MusterError, ResourceError, UsageError
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
@@ -304,7 +305,8 @@ def test_pricing_learns_nothing(tmp_path: Path) -> None:
 
 
 def test_the_policy_in_the_bundle_is_the_projects() -> None:
-    from passmuster.core.config import Config, parse_config
+    from passmuster.core.config import Config
+    from passmuster.core.config_file import parse_config
 
     policy = replace(Policy(), alpha=0.01)
     text = render_policy(replace(Config(), policy=policy))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from passmuster.core.config import FILE_NAME, read_config, render_config
+from passmuster.core.config_file import FILE_NAME, read_config, render_config
 from passmuster.flows.demo.docstrings import read_package
 from passmuster.flows.demo.story import Story, open_store
 from passmuster.store import ledger

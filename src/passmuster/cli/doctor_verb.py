@@ -23,7 +23,8 @@ PACKAGES = ("numpy", "scipy", "onnxruntime", "onnx", "scikit-learn", "safetensor
 def doctor(context: typer.Context) -> None:
     """Say what this machine has: Python, packages, cores, memory, pretrained encoders for the project's items."""
     from passmuster.core.budget import measure_machine
-    from passmuster.core.config import TrainConfig, find_project, read_config
+    from passmuster.core.config import TrainConfig
+    from passmuster.core.config_file import find_project, read_config
     from passmuster.core.errors import NotFoundError
 
     session = session_of(context)

@@ -25,7 +25,7 @@ def init(
     """Begin a project: a muster.toml to look through, and an empty store in .muster."""
     session = session_of(context)
     folder = session.folder / path
-    from passmuster.core.config import FILE_NAME
+    from passmuster.core.config_file import FILE_NAME
     from passmuster.stages.govern import detect_modality, init
 
     was_there = (folder / FILE_NAME).exists()

@@ -38,7 +38,7 @@ class Session:
 
     def store(self) -> Store:
         """The project's store; the project is the nearest folder at or above `folder` with a muster.toml."""
-        from passmuster.core.config import find_project
+        from passmuster.core.config_file import find_project
         from passmuster.store.store import Store
 
         store = Store.open(find_project(self.folder), overrides=self.overrides)

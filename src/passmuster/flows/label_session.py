@@ -12,8 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,30 +21,20 @@ from passmuster.core.label_sets import MULTI, Task, classes_in, join_classes, sp
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Item, Role
 from passmuster.flows.answers import pin_answers
-from passmuster.flows.guesses import EmbeddedPool, Guess
+from passmuster.flows.guesses import Guess
+from passmuster.flows.label_choice import Choice
+from passmuster.flows.label_facts import Facts, Turn
 from passmuster.flows.label_leases import Leases
-from passmuster.flows.labelling import Suggestion, suggest
-from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, skip, skipped, withdraw
+from passmuster.flows.labelling import Suggestion
+from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, skip, withdraw
 from passmuster.stages.govern.class_names import clean_name
 from passmuster.store.claims import Claims
-from passmuster.store.items import read_items, read_labels, standing_labels
-from passmuster.store.seal import training_view
-from passmuster.store.snapshots import read_snapshot
+from passmuster.store.items import read_items
 from passmuster.store.store import Store
 
 CHOOSE_EVERY = 12  # labels for learning after which the items that wait are chosen anew
 SPARE = 12  # chosen besides, because some may be shown while others are being chosen
-KEPT_TURNS = 10_000  # that can be undone
 CLAIMS = "labelling"  # folder of the store
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What was done at once at one place: a label for these items, or "" where they were left aside."""
-
-    items: tuple[Suggestion, ...]
-    label: str
-    place: str = ""
 
 
 class LabelSession:
@@ -75,50 +64,47 @@ class LabelSession:
             raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
         self.store, self.role, self.who, self.n = store, role, who or store.actor, n
         self.task: Task = store.config.project.task
-        self.problem: MusterError | None = None
-        self.guesses: dict[str, Guess] = {}
         self._progress = progress or Silent()
         self._lock = threading.RLock()
-        self._worker = ThreadPoolExecutor(1, "muster-choose")
-        self._jobs: list[Future[None]] = []
         self._claims = Claims(store.root / CLAIMS)
         self._leases = Leases(clock, may_ask=self._may_ask, give_back=self._claims.give_back)
-        self._turns: list[Turn] = []
-        self._done: set[str] = set()  # item keys labelled in this session
         self._since_choice = 0
-        self._pool: EmbeddedPool | None = None
-        with store.read() as db:
-            snapshot = read_snapshot(db)
-            self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
-            self._aside = set() if again else skipped(db, self.who)
-        said = {name for label, _ in self._labels.values() for name in classes_in(label, self.task)}
-        self._classes = sorted({*snapshot.classes, *said})
-        self._later(self._open_pool)
-        self._later(lambda: self._choose(n))
+        self._facts = Facts(store, self.who, again=again)
+        self._choice = Choice(store)
+        self._choice.later(self._choice.open_pool)
+        self._choice.later(self._guess)
+        self._choice.later(lambda: self._choose(n))
 
     # --- what is asked
 
     @property
     def choosing(self) -> bool:
         """Whether items are being chosen."""
-        with self._lock:
-            self._jobs = [job for job in self._jobs if not job.done()]
-            return bool(self._jobs)
+        return self._choice.busy
+
+    @property
+    def problem(self) -> MusterError | None:
+        """Why the last choice failed."""
+        return self._choice.problem
+
+    @property
+    def guesses(self) -> dict[str, Guess]:
+        """What the latest bundle would say of the pool, by item key."""
+        return self._choice.guesses
 
     @property
     def classes(self) -> list[str]:
         """Every class there is, by name; new ones at the end."""
-        return list(self._classes)
+        return list(self._facts.classes)
 
     @property
     def has_model(self) -> bool:
         """Whether a bundle is there whose embeddings can guess."""
-        return self._pool is not None
+        return self._choice.has_model
 
     def wait(self) -> None:
         """Wait until what is being chosen is chosen; its problem is raised."""
-        for job in list(self._jobs):
-            job.result()
+        self._choice.wait()
         if self.problem and not self._leases:
             raise self.problem
 
@@ -131,7 +117,7 @@ class LabelSession:
             before = len(self._leases)
             mine = self._leases.take(n, place)
             if len(self._leases) < before and self.role != "test":  # others got some: choose what to ask instead
-                self._later(lambda: self._choose(self._missing(), "train"))
+                self._choice.later(lambda: self._choose(self._missing(), "train"))
             return [self.guessed(suggestion) for suggestion in mine]
 
     def hear(self, place: str) -> None:
@@ -149,7 +135,7 @@ class LabelSession:
         with self._lock:
             return [
                 key for key in keys
-                if self._leases.was_released(key) and (key in self._done or self._leases.elsewhere(key, place))
+                if self._leases.was_released(key) and (key in self._facts.done or self._leases.elsewhere(key, place))
             ]  # fmt: skip
 
     def guessed(self, suggestion: Suggestion) -> Suggestion:
@@ -162,13 +148,9 @@ class LabelSession:
     def grid(self, label: str, n: int, place: str = "") -> tuple[list[Suggestion], int]:
         """Up to `n` unlabelled items that the model takes for `label`, at random, and how many there are."""
         with self._lock:
-            free = [
-                key
-                for key, guess in self.guesses.items()
-                if guess.label == label and key not in self._labels and key not in self._aside
-                and not self._leases.elsewhere(key, place)
-            ]  # fmt: skip
-            rng = np.random.default_rng([len(self._turns), len(free)])
+            taken = [key for key, guess in self.guesses.items() if guess.label == label]
+            free = [key for key in self._facts.free(taken) if not self._leases.elsewhere(key, place)]
+            rng = np.random.default_rng([len(self._facts.turns()), len(free)])
             chosen = [free[int(i)] for i in rng.permutation(len(free))[:n]]
             items = self.items(chosen)
             found = [
@@ -184,7 +166,7 @@ class LabelSession:
             return {}
         with self._lock:
             guesses = self.guesses.items()
-            return dict(Counter(guess.label for key, guess in guesses if key not in self._labels))
+            return dict(Counter(guess.label for key, guess in guesses if key not in self._facts.labels))
 
     def leave_grid(self, keys: Collection[str]) -> None:
         """Items of a grid that were neither confirmed nor marked are free again."""
@@ -202,8 +184,8 @@ class LabelSession:
         """Make a class that can be answered with, if it is not there. It is kept with its first label."""
         name = clean_name(name, multi=self.task == MULTI)
         with self._lock:
-            if name not in self._classes:
-                self._classes.append(name)
+            if name not in self._facts.classes:
+                self._facts.classes.append(name)
         return name
 
     def add_classes(self, label: str) -> str:
@@ -224,7 +206,7 @@ class LabelSession:
         NotFoundError
             ``label.unknown_item`` when an item is gone, ``label.not_shown`` when it was not asked for.
         """
-        if strangers := [name for name in classes_in(label, self.task) if name not in self._classes]:
+        if strangers := [name for name in classes_in(label, self.task) if name not in self._facts.classes]:
             raise UsageError(
                 "label.class", "there is no such class", value=strangers[0][:80], next="add it as a new class first"
             )
@@ -237,12 +219,10 @@ class LabelSession:
         with self._lock:
             for suggestion in found:
                 self._leases.settle(suggestion.key)
-                self._labels[suggestion.key] = (label, suggestion.role)
-                self._done.add(suggestion.key)
-                self._aside.discard(suggestion.key)
+                self._facts.set_label(suggestion, label)
             turn = Turn(found, label, place)
-            if said.n_new or turn not in self._turns:  # sent again, it is still one turn
-                self._remember(turn)
+            if said.n_new or turn not in self._facts.turns():  # sent again, it is still one turn
+                self._facts.remember(turn)
             self._learn(sum(suggestion.role == "train" for suggestion in found))
         return said
 
@@ -252,8 +232,8 @@ class LabelSession:
         skip(self.store, key, role=suggestion.role, who=self.who)
         with self._lock:
             self._leases.settle(key)
-            self._aside.add(key)
-            self._remember(Turn((suggestion,), "", place))
+            self._facts.aside.add(key)
+            self._facts.remember(Turn((suggestion,), "", place))
             self._learn(0)
 
     def undo(self, place: str = "") -> Turn:
@@ -265,10 +245,10 @@ class LabelSession:
             ``label.nothing_to_undo``.
         """
         with self._lock:
-            found = [i for i, turn in enumerate(self._turns) if turn.place == place]
+            found = self._facts.turns(place)
             if not found:
                 raise NotFoundError("label.nothing_to_undo", "nothing was answered here that could be undone")
-            turn = self._turns[found[-1]]
+            turn = found[-1]
         for suggestion in turn.items:
             left = None
             if not turn.label:
@@ -277,13 +257,9 @@ class LabelSession:
                 with contextlib.suppress(NotFoundError):  # taken back already, by the same person elsewhere
                     left = withdraw(self.store, suggestion.key, role=suggestion.role, who=self.who)
             with self._lock:
-                self._aside.discard(suggestion.key)
-                self._done.discard(suggestion.key)
-                self._labels.pop(suggestion.key, None)
-                if left:
-                    self._labels[suggestion.key] = (left.label, left.role)
+                self._facts.set_back(suggestion.key, (left.label, left.role) if left else None)
         with self._lock:
-            self._turns.remove(turn)
+            self._facts.forget(turn)
             self._leases.back_in_front(turn.items, place)
             for suggestion in turn.items:
                 self._claims.take(suggestion.key)
@@ -293,22 +269,21 @@ class LabelSession:
         """Ask no more for items that are gone."""
         with self._lock:
             self._leases.hide(keys)
-            self._aside.update(keys)
+            self._facts.aside.update(keys)
 
     def more(self, n: int) -> None:
         """Ask for `n` labels more."""
         with self._lock:
             self.n += n
-            self.problem = None
-        self._later(lambda: self._choose(n))
+            self._choice.problem = None
+        self._choice.later(lambda: self._choose(n))
 
     def close(self) -> Pinned | None:
         """End: what was answered becomes a data-set version."""
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        self._choice.close()
         self._claims.close()
         pinned = pin_answers(self.store, self._progress)
-        with self.store.read() as db:  # what others answered meanwhile counts too, where the end is told
-            self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
+        self._facts.read_again()  # what others answered counts too, where the end is told
         return pinned
 
     # --- what was done
@@ -316,48 +291,36 @@ class LabelSession:
     @property
     def n_done(self) -> int:
         """Labels given in this session and not taken back."""
-        return len(self._done)
+        return len(self._facts.done)
 
     def turns(self, place: str = "") -> list[Turn]:
         """What was done at one place and not taken back, oldest first."""
         with self._lock:
-            return [turn for turn in self._turns if turn.place == place]
+            return self._facts.turns(place)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Labels of the whole project that stand now: role to class to number."""
         with self._lock:
-            counted = Counter(
-                (role, name) for label, role in self._labels.values() for name in classes_in(label, self.task)
-            )
-        found: dict[str, dict[str, int]] = {"train": {}, "test": {}}
-        for (role, label), number in sorted(counted.items()):
-            found[role][label] = number
-        return found
+            return self._facts.counts()
 
     def n_labels(self) -> dict[str, int]:
         """Labelled items of the whole project, by role; where they carry sets, `counts` adds up to something else."""
         with self._lock:
-            counted = Counter(role for _, role in self._labels.values())
-        return {"train": counted["train"], "test": counted["test"]}
+            return self._facts.n_labels()
 
     def _may_ask(self, key: str) -> bool:
         """Claim an item that no other process is asking about and none has answered since it was chosen."""
         if not self._claims.take(key):
             return False
-        with self.store.read() as db:
-            facts = standing_labels(db, keys=[key]).get(key, [])
-        if facts:
-            self._labels[key] = (facts[-1].label, facts[-1].role)
+        if self._facts.was_answered(key):
             self._claims.give_back([key])
-        return not facts
-
-    def _remember(self, turn: Turn) -> None:
-        self._turns = [*self._turns[-KEPT_TURNS:], turn]
+            return False
+        return True
 
     def _shown_items(self, keys: Sequence[str]) -> tuple[Suggestion, ...]:
         """Suggestions of these items, shown now or answered before (an answer that is sent again)."""
         with self._lock:
-            before = {s.key: s for turn in self._turns for s in turn.items}
+            before = {s.key: s for turn in self._facts.turns() for s in turn.items}
             known = {**before, **self._leases.known()}
             if missing := [key for key in keys if key not in known]:
                 raise NotFoundError("label.not_shown", "this item was not asked for here", value=missing[0][:8])
@@ -365,43 +328,27 @@ class LabelSession:
 
     # --- in the worker's thread
 
-    def _later(self, work: Callable[[], None]) -> None:
-        def guarded() -> None:
-            try:
-                work()
-            except MusterError as error:
-                self.problem = error
-            except Exception as bug:  # noqa: BLE001  # the thread's outermost handler: told where items are missing
-                self.problem = MusterError("label.bug", f"choosing items failed: {type(bug).__name__}: {bug}")
-
-        with self._lock:
-            self._jobs.append(self._worker.submit(guarded))
-
-    def _open_pool(self) -> None:
-        self._pool = EmbeddedPool.open(self.store)
-        self._guess()
-
     def _guess(self) -> None:
-        if self._pool is None:
-            return
-        with self._lock:
-            answered = {key: label for key, (label, role) in self._labels.items() if role == "train"}
-        self.guesses = self._pool.guesses(answered)
+        def learnt() -> dict[str, str]:
+            with self._lock:
+                return self._facts.learnt()
+
+        self._choice.guess(learnt)
 
     def _learn(self, n_new: int) -> None:
         """After an answer: guess anew, and choose anew what waits when enough was learnt, or when too little waits."""
         self._since_choice += n_new
-        if n_new and self._pool is not None:
-            self._later(self._guess)
+        if n_new and self.has_model:
+            self._choice.later(self._guess)
         if self._since_choice >= CHOOSE_EVERY:
             self._since_choice = 0
-            self._later(self._choose_anew)
+            self._choice.later(self._choose_anew)
         elif self._missing() > 0 and self.role != "test":
-            self._later(lambda: self._choose(self._missing(), "train"))
+            self._choice.later(lambda: self._choose(self._missing(), "train"))
 
     def _missing(self) -> int:
         """How many items are neither answered nor on their way, of those wanted."""
-        return self.n - len(self._done) - len(self._leases)
+        return self.n - len(self._facts.done) - len(self._leases)
 
     def _choose(self, n: int, role: Role | None = None) -> None:
         if n < 1:
@@ -414,28 +361,12 @@ class LabelSession:
         n = sum(s.role == "train" for s in self._leases.waiting)
         fresh = self._suggest(n + SPARE, "train", anew=True) if n else []
         with self._lock:
-            self._leases.renew(fresh, {*self._aside, *self._done})
+            self._leases.renew(fresh, {*self._facts.aside, *self._facts.done})
 
     def _suggest(self, n: int, role: Role | None, *, anew: bool = False) -> list[Suggestion]:
-        with self._lock, self.store.read() as db:
-            self._labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
+        with self._lock:
+            self._facts.read_again()
             kept = (s.key for s in self._leases.waiting if not anew or s.role == "test")
-            out = {*self._aside, *self._leases.shown, *kept}
+            out = {*self._facts.aside, *self._leases.shown, *kept}
             out |= self._claims.others() if role != "test" else set()  # a draw of evidence is the same for all
-        seed = self.store.config.train.seed
-        found = suggest(self.store, n=n, role=role, skip=out, seed=seed)
-        if not found:
-            raise _nothing_left(self.store, role, len(self._aside))
-        return found
-
-
-def _nothing_left(store: Store, role: Role | None, n_aside: int) -> NotFoundError:
-    with store.read() as db:
-        snapshot = read_snapshot(db)
-    if role == "test" and not snapshot.n_items.get("test"):
-        return NotFoundError("label.no_test", "no items are sealed for the test", next="muster add PATH")
-    n = len(training_view(store, snapshot).pool)
-    what = f"no {role or ''} item waits for a label".replace("  ", " ")
-    aside = f"; you left {n_aside:,} aside" if n_aside else ""
-    remedy = "muster label --skipped asks for those again" if n_aside else "muster train" if n else "muster add PATH"
-    return NotFoundError("label.none_left", what + aside, next=remedy)
+        return self._choice.suggest(n, role, out=out, n_aside=len(self._facts.aside))

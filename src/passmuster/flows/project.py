@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from passmuster.core.config import find_project
+from passmuster.core.config_file import find_project
 from passmuster.core.progress import Progress, Silent
 from passmuster.store.store import Store
 

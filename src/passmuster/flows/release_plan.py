@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from passmuster.core.clock import now
+from passmuster.core.config import CostsPolicy
 from passmuster.core.errors import DataError
 from passmuster.core.label_sets import classes_in
 from passmuster.core.progress import Progress, Silent
-from passmuster.core.records import Bundle, Report
+from passmuster.core.records import Bundle, Item, Report
 from passmuster.core.statistics import kish_size
+from passmuster.metrics.costs import cost_matrix
 from passmuster.metrics.gates.plan import Plan, plan
-from passmuster.metrics.gates.prospect import Prospect
+from passmuster.metrics.gates.prospect import Price, Promise, Prospect
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
+from passmuster.runtime.risk import risk_of
 from passmuster.stages.evaluate.comparisons import find_incumbent
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import cluster_names, count_evidence, learned_from
+from passmuster.stages.evaluate.groups import group_names
+from passmuster.stages.evaluate.promised_risk import NO_PROMISE
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import read_bundle
 from passmuster.store.seal import count_looks, open_test
@@ -75,6 +81,8 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
     incumbent = find_incumbent(store, chosen)
     numbers = np.unique(cluster_names(items, placed), return_inverse=True)[1] if items else np.zeros(0, np.int64)
     apart = kish_size(np.ones(len(items)), numbers) if items else 1.0
+    guard = predictor.bundle.guard
+    shares = group_shares(items, store.config.data.group_columns)
     prospect = Prospect(
         n=n,
         accuracy=guessed_accuracy(store, chosen, predictor),
@@ -82,14 +90,63 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         smallest_class=smallest_share([fact.label for fact in taught.values()], predictor),
         n_classes=len(predictor.classes),
         design_effect=1 + (max(1.0, n / apart) - 1) * CORRELATION if n else 1.0,
+        n_corrupted=store.config.evaluate.n_corrupted,
+        n_attacked=store.config.evaluate.n_attacked,
+        smallest_group=min(shares, default=1.0),
+        n_groups=len(shares),
+        set_coverage=predictor.bundle.policy.guard.set_coverage if "n_oof" in guard else None,
+        promise=promise_of(guard),
+        price=price_of(store.config.policy.costs, predictor.classes),
     )
     task, against = predictor.task, incumbent.digest if incumbent else ""
     bare = Report(
-        chosen.digest, snapshot.digest, "", snapshot.modality, predictor.classes, n, 0, (), {}, {}, against, task=task
+        chosen.digest,
+        snapshot.digest,
+        "",
+        snapshot.modality,
+        predictor.classes,
+        n,
+        0,
+        (),
+        {},
+        fitted(guard),
+        against,
+        task=task,
     )
     found = plan(bare, store.config.policy, prospect)
     n_clusters = len(np.unique(numbers))
     return ReleasePlan(chosen.digest, against, prospect, n_clusters, n_looks, store.config.policy.max_looks, found)
+
+
+def fitted(guard: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What a report will say of the guard whatever the answers: by it, some gates know that they do not apply."""
+    found: dict[str, Any] = {"prediction_sets": {"n_calibration": int(guard["n_oof"]) if "n_oof" in guard else 0}}
+    return found if risk_of(guard) else {**found, "promised_risk": NO_PROMISE}
+
+
+def promise_of(guard: Mapping[str, np.ndarray]) -> Promise | None:
+    """What the guard promises, with the risk and the share of answers that training's held-out labels showed."""
+    found = risk_of(guard)
+    if found is None:
+        return None
+    share = found.n / max(1, found.n_labels) if found.reached else 0.0
+    return Promise(found.max_risk, (found.n_wrong + 1) / (found.n + 2), share)
+
+
+def price_of(costs: CostsPolicy, classes: Sequence[str]) -> Price | None:
+    """What answers cost, None where the policy does not say."""
+    if not costs.declared:
+        return None
+    matrix = cost_matrix(classes, costs.when, costs.wrong)
+    apart = matrix[~np.eye(len(matrix), dtype=bool)]
+    alike = len(apart) > 0 and float(np.ptp(apart)) == 0.0
+    return Price(float(max(matrix.max(), costs.abstain)), float(apart[0]) if alike else None)
+
+
+def group_shares(items: Sequence[Item], columns: Iterable[str]) -> list[float]:
+    """The share of every declared group among the items."""
+    counts = [Counter(group_names([item.groups.get(column, "") for item in items]).tolist()) for column in columns]
+    return [n / len(items) for counted in counts for name, n in counted.items() if name]
 
 
 def guessed_accuracy(store: Store, bundle: Bundle, predictor: Predictor) -> float | None:

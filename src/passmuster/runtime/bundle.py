@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.codec import from_plain, to_plain
-from passmuster.core.config import Policy, parse_config
+from passmuster.core.config import Policy
+from passmuster.core.config_file import parse_config
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.disk import took_no_more
 from passmuster.core.errors import DataError, IntegrityError, NotFoundError, ResourceError, UsageError

@@ -23,7 +23,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from passmuster.core.config import Config, read_config
+from passmuster.core.config import Config
+from passmuster.core.config_file import read_config
 from passmuster.core.digests import keyed_hex
 from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, ResourceError
 from passmuster.store import keys, ledger, schema

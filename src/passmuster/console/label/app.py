@@ -16,7 +16,8 @@ from starlette.routing import Route
 from passmuster.console.label.contents import describe
 from passmuster.console.label.door import HEADERS, Door, answering, field, keys_of, told
 from passmuster.core.errors import NotFoundError
-from passmuster.flows.label_session import LabelSession, Turn
+from passmuster.flows.label_facts import Turn
+from passmuster.flows.label_session import LabelSession
 from passmuster.flows.labelling import Suggestion
 
 PRELOADED = 12  # items that a page holds; at a second each, longer than any fetch

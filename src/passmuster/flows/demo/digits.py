@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from passmuster.core.config import DEFAULT_GATES, FILE_NAME, Config, read_config, render_config
+from passmuster.core.config import DEFAULT_GATES, Config
+from passmuster.core.config_file import FILE_NAME, read_config, render_config
 from passmuster.flows.demo.story import Client, Story, open_store
 from passmuster.store.incidents import read_incidents
 from passmuster.store.releases import read_bundle, read_channels, read_report, read_verdict

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from passmuster.core.config import FILE_NAME, read_config, render_config
+from passmuster.core.config_file import FILE_NAME, read_config, render_config
 from passmuster.flows.demo.digits import LIMIT_BYTES, LIMIT_S, check_verdict
 from passmuster.flows.demo.story import Client, Story, open_store
 from passmuster.store.releases import read_bundle, read_channels, read_report

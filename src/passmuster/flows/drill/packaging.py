@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from passmuster.core.config import parse_config, render_policy
+from passmuster.core.config_file import parse_config, render_policy
 from passmuster.flows.drill.base import Parts, fault
 from passmuster.flows.drill.graphs import (
     before_head,

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from passmuster.core.config import FILE_NAME, render_config
+from passmuster.core.config_file import FILE_NAME, render_config
 from passmuster.core.records import Bundle
 from passmuster.store.blobs import Blobs
 from passmuster.store.readonly import read_only_uri

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from passmuster.core.ranges import RATE, Range
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.metrics.gates.base import (
@@ -15,6 +17,7 @@ from passmuster.metrics.gates.base import (
     more_labels_for_rate,
     rate_bounds,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate
 
 NAME = "adversarial.v1"
 LEVELS = Range(0, 255)
@@ -52,6 +55,12 @@ def fell(change: Metric | None, most: float) -> bool:
     return change is not None and change.high < -most
 
 
+def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The lowest accuracy under attack that passes, on as many items as are attacked; how low it falls is not known."""
+    tried = replace(prospect, n=min(prospect.n, prospect.n_attacked))
+    return forecast_rate(NAME, params["min"], tried, alpha, power, what="accuracy under attack", assumed=None)
+
+
 ADVERSARIAL = Gate(
     "under attack of `strength` accuracy is at least `min`, proven, and is not shown to be more than `max_drop` below "
     "the live release's",
@@ -59,4 +68,5 @@ ADVERSARIAL = Gate(
     True,
     always,
     judge,
+    foresee,
 )

@@ -14,6 +14,7 @@ from passmuster.metrics.gates.base import (
     more_labels_for_rate,
     rate_bounds,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, foretells_nothing
 
 NAME = "behaviour.v1"
 METRIC = "behaviour_failure_rate"
@@ -66,10 +67,17 @@ def seen_of(metric: Metric) -> str:
     return f"{round(metric.value * metric.n):,} of {metric.n:,} rows fail"
 
 
+def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """Nothing: the rows of the team's own tests decide, not labels, and `judge` says how many more rows would."""
+    why = "its rows decide, not labels: more rows prove more"
+    return foretells_nothing(NAME, alpha, prospect, params["max_rate"], why)
+
+
 BEHAVIOUR = Gate(
     "of each of your own behaviour tests at most `max_rate` of the rows fail, proven; 0: every row must hold",
     {"max_rate": Parameter(RATE)},
     True,
     always,
     judge,
+    foresee,
 )

@@ -15,6 +15,7 @@ from passmuster.metrics.gates.base import (
     needs_incumbent,
     rescaled,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, foretells_nothing
 
 NAME = "mce.v1"
 FEWEST = 30  # items below which a bootstrap of a ratio says too little
@@ -45,10 +46,17 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     return GateResult(NAME, "insufficient", reason, found.value, most, n_more, found.items)
 
 
+def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """Nothing: how many errors each model makes under faults decides how far their ratio varies."""
+    why = f"not known: how often both err under faults, on at most {prospect.n_corrupted:,} items"
+    return foretells_nothing(NAME, alpha, prospect, params["max"], why)
+
+
 MCE = Gate(
     "under natural faults it makes at most `max` times the errors of the live release (mean corruption error), proven",
     {"max": Parameter(Range(0, low_open=True), 1.1)},
     True,
     needs_incumbent,
     judge,
+    foresee,
 )

@@ -14,18 +14,22 @@ from typing import Any
 from passmuster.core.label_sets import MULTI
 from passmuster.core.ranges import NOT_NEGATIVE, POSITIVE
 from passmuster.core.records import GateResult, Metric, Report
+from passmuster.core.statistics import MAX_MORE, smallest
 from passmuster.metrics.gates.base import (
     Gate,
     Parameter,
     Parameters,
+    exact_bounds,
     is_measured,
     labels_in_words,
     missing,
     more_labels_for_rate,
     more_labels_for_width,
     needs_incumbent,
+    quantile,
     rate_bounds,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate_below, foretells_nothing, spread
 
 NAME, AGAINST_LIVE = "expected_cost.v1", "cost_non_inferiority.v1"
 
@@ -103,12 +107,52 @@ def bounds(metric: Metric, largest: float, alpha: float) -> tuple[float, float]:
     return low * largest, high * largest
 
 
+def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The largest mean cost that passes; if every wrong answer costs the same, what is assumed of accuracy says it."""
+    most, price = params["max"], prospect.price
+    if price is None:
+        return foretells_nothing(NAME, alpha, prospect, most, "not known: what an answer costs ([policy.costs])")
+    known = prospect.accuracy is not None and price.wrong is not None
+    assumed = (1 - (prospect.accuracy or 0.0)) * (price.wrong or 0.0) if known else None
+    return forecast_rate_below(
+        NAME, most, prospect, alpha, power, what="a mean cost", assumed=assumed, unit=price.largest
+    )
+
+
+def foresee_against_live(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The smallest rise in cost that an equally dear candidate's labels refute.
+
+    Where the two answer differently, half of the answers are assumed to be dearer and half cheaper, by what a wrong one
+    costs; both counts are taken where they lie worse with a chance of half of what may miss.
+    """
+    name, margin, price, n = AGAINST_LIVE, params["margin"], prospect.price, prospect.n_effective
+    if price is None or price.wrong is None or prospect.differ is None:
+        why = "not known: how often the two answer differently, or what a wrong answer costs"
+        return foretells_nothing(name, alpha, prospect, margin, why)
+    rate, misses = prospect.differ / 2 * price.wrong / price.largest, (1 - power) / 2
+
+    def refuted(n: int) -> float:
+        if n < 1:
+            return math.inf
+        added, saved = quantile(1 - misses, n, rate), quantile(misses, n, rate)
+        return price.largest * (exact_bounds(added / n, n, alpha / 2)[1] - exact_bounds(saved / n, n, alpha / 2)[0])
+
+    found = refuted(n)
+    detectable = found if found < price.largest else None
+    n_needed = spread(smallest(lambda m: refuted(m) <= margin, MAX_MORE), prospect.design_effect)
+    reason = "no rise can be refuted" if detectable is None else f"a rise of {found:.3g} or more would be refuted"
+    many = "no number of labels does" if n_needed is None else f"about {n_needed:,} labels"
+    end = f"; {margin:g} needs {many} if the two are equally dear and differ on {prospect.differ:.1%}"
+    return Forecast(name, alpha, prospect.n, margin, detectable, 0.0, n_needed, reason + end)
+
+
 EXPECTED_COST = Gate(
     "an answer costs at most `max` on average, by the policy's own costs, proven",
     {"max": Parameter(NOT_NEGATIVE)},
     True,
     needs_one_class,
     judge,
+    foresee,
 )
 COST_NON_INFERIORITY = Gate(
     "an answer costs less than `margin` more than the live release's, proven on the same items",
@@ -116,4 +160,5 @@ COST_NON_INFERIORITY = Gate(
     True,
     needs_both,
     judge_against_live,
+    foresee_against_live,
 )

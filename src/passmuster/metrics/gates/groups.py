@@ -24,6 +24,7 @@ from passmuster.metrics.gates.base import (
     rate_bounds,
     rescaled,
 )
+from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate, foretells_nothing
 
 WORST, GAP = "worst_group.v1", "group_gap.v1"
 NO_BOUND = 1.0
@@ -116,12 +117,30 @@ def bounds_something(report: Report, params: Parameters) -> str:
     return f"it bounds none of {', '.join(BOUNDS)}"
 
 
+def foresee_worst(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """The lowest accuracy of the smallest group that passes; all must, so each gets its part of what may miss."""
+    if not prospect.n_groups:
+        return foretells_nothing(
+            WORST, alpha, prospect, params["min"], f"nothing can pass: no one measures {UNDECLARED}"
+        )
+    each, what = 1 - (1 - power) / prospect.n_groups, "accuracy of the smallest group"
+    return forecast_rate(
+        WORST, params["min"], prospect, alpha, each, what=what, assumed=prospect.accuracy, share=prospect.smallest_group
+    )
+
+
+def foresee_gap(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
+    """Nothing: gaps lie between rates of classes within groups, and no guess of any of these is at hand beforehand."""
+    return foretells_nothing(GAP, alpha, prospect, 0.0, "not known: how often each group gets each class")
+
+
 WORST_GROUP = Gate(
     "every declared group is answered rightly in at least `min` of its items, proven",
     {"min": Parameter(RATE)},
     True,
     always,
     judge_worst,
+    foresee_worst,
 )
 GROUP_GAP = Gate(
     "declared groups differ by no more than the bounds named, proven; 1: no bound",
@@ -129,4 +148,5 @@ GROUP_GAP = Gate(
     True,
     bounds_something,
     judge_gap,
+    foresee_gap,
 )

@@ -5,21 +5,11 @@ Beside `accuracy.v1`, which asks for the whole set: a set of three of which two 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from passmuster.core.label_sets import MULTI
 from passmuster.core.ranges import RATE
 from passmuster.core.records import GateResult, Report
-from passmuster.metrics.gates.base import (
-    Gate,
-    Parameter,
-    Parameters,
-    is_measured,
-    labels_in_words,
-    missing,
-    more_labels_for_rate,
-    rate_bounds,
-)
+from passmuster.metrics.gates.base import Gate, Parameter, Parameters, is_measured, missing
+from passmuster.metrics.gates.one_rate import judge_rate
 from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate
 
 NAME = "item_f1.v1"
@@ -39,22 +29,13 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     metric = report.metric("item_f1")
     if not is_measured(metric):
         return missing(NAME, "mean F1 of items")
-    least = params["min"]
-    low, high = rate_bounds(metric, alpha)
     seen = f"mean F1 {metric.value:.3f} on {metric.n:,} labelled items"
-    if low >= least:
-        return GateResult(NAME, "passed", f"{seen}; surely at least {low:.3f}", metric.value, least, None, metric.items)
-    if high < least:
-        reason = f"{seen}; surely below {least:g}: at most {high:.3f}"
-        return GateResult(NAME, "failed", reason, metric.value, least, None, metric.items)
-    n_more = more_labels_for_rate(metric, least, alpha)
-    reason = f"{seen} leaves {low:.3f} to {high:.3f}, and {least:g} lies between; {labels_in_words(n_more)}"
-    return GateResult(NAME, "insufficient", reason, metric.value, least, n_more, metric.items)
+    return judge_rate(NAME, metric, params["min"], alpha, seen)
 
 
 def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
     """The lowest mean F1 that passes; what is assumed of whole sets says nothing of it."""
-    return forecast_rate(NAME, params["min"], replace(prospect, accuracy=None), alpha, power, what="a mean F1")
+    return forecast_rate(NAME, params["min"], prospect, alpha, power, what="a mean F1", assumed=None)
 
 
 ITEM_F1 = Gate(

@@ -15,12 +15,33 @@ from passmuster.metrics.gates.base import POWER, exact_bounds
 
 
 @dataclass(frozen=True)
+class Promise:
+    """At most `max_risk` of the answers above a threshold are wrong; `risk` and the `share` of items are guesses."""
+
+    max_risk: float
+    risk: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one answer costs at most, and what a wrong one costs on average; None: not known, costs differ by class."""
+
+    largest: float
+    wrong: float | None
+
+
+@dataclass(frozen=True)
 class Prospect:
     """What is known before the test is opened.
 
     `n` labelled test items, of which the smallest class has the share `smallest_class`. `design_effect` is how many
     clustered labels one independent label is worth (1: no clusters). `accuracy` is a guess of the candidate's, `differ`
     of the share of items that candidate and live release answer differently; None: not known.
+
+    Faults are tried on `n_corrupted` items and attacks on `n_attacked`, at most. The smallest declared group has the
+    share `smallest_group` of `n_groups`; 0: none is declared. `set_coverage` is what prediction sets aim at, `promise`
+    what the guard promises of its answers and `price` what they cost; None: nothing.
     """
 
     n: int
@@ -29,6 +50,13 @@ class Prospect:
     smallest_class: float = 1.0
     n_classes: int = 1
     design_effect: float = 1.0
+    n_corrupted: int = MAX_MORE
+    n_attacked: int = MAX_MORE
+    smallest_group: float = 1.0
+    n_groups: int = 0
+    set_coverage: float | None = None
+    promise: Promise | None = None
+    price: Price | None = None
 
     @property
     def n_effective(self) -> int:
@@ -89,12 +117,12 @@ def spread(n: int | None, design_effect: float) -> int | None:
 
 
 def forecast_rate(
-    gate: str, bound: float, prospect: Prospect, alpha: float, power: float, *, what: str, share: float = 1.0
-) -> Forecast:
+    gate: str, bound: float, prospect: Prospect, alpha: float, power: float, *, what: str, assumed: float | None,
+    share: float = 1.0,
+) -> Forecast:  # fmt: skip
     """The forecast of a gate that asks a rate to be at least `bound`, of which a `share` of the labels tells."""
     n = int(prospect.n_effective * share + 1e-9)
     found = rate_above(bound, n, alpha, power)
-    assumed = prospect.accuracy
     needed = None if assumed is None else labels_for_rate(assumed, bound, alpha, power)
     n_needed = spread(needed, prospect.design_effect / max(share, 1e-9))
     reason = (
@@ -104,6 +132,27 @@ def forecast_rate(
     return Forecast(
         gate, alpha, prospect.n, bound, found, assumed, n_needed, f"{reason}{needs(n_needed, assumed, bound)}"
     )
+
+
+def forecast_rate_below(
+    gate: str, bound: float, prospect: Prospect, alpha: float, power: float, *, what: str, assumed: float | None,
+    share: float = 1.0, unit: float = 1.0,
+) -> Forecast:  # fmt: skip
+    """The forecast of a gate that asks for at most `bound`: a rate, or the mean of what lies between 0 and `unit`."""
+    n = int(prospect.n_effective * share + 1e-9)
+    stays = rate_above(1 - bound / unit, n, alpha, power) if 0 < bound < unit else None
+    found = None if stays is None else (1 - stays) * unit
+    needed = None if assumed is None else labels_for_rate(1 - assumed / unit, 1 - bound / unit, alpha, power)
+    n_needed = spread(needed, prospect.design_effect / max(share, 1e-9))
+    reason = f"nothing can pass on {n:,} labels" if found is None else f"{what} of at most {found:.3g} would pass"
+    return Forecast(
+        gate, alpha, prospect.n, bound, found, assumed, n_needed, f"{reason}{needs(n_needed, assumed, bound)}"
+    )
+
+
+def foretells_nothing(gate: str, alpha: float, prospect: Prospect, bound: float, why: str) -> Forecast:
+    """The forecast of a gate of which nothing can be said beforehand."""
+    return Forecast(gate, alpha, prospect.n, bound, None, None, None, why)
 
 
 def needs(n_needed: int | None, assumed: float | None, bound: float) -> str:

@@ -60,8 +60,9 @@ def faults_of(report: Report, severity: float) -> dict[str, Metric]:
 def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
     """The lowest accuracy under the worst fault that passes; how far it falls is not known before."""
     least = max(params["min"], (prospect.accuracy or 0.0) - params["max_drop"])
-    unknown = replace(prospect, accuracy=None)
-    return forecast_rate(NAME, least, unknown, alpha, power, what="accuracy under the worst fault")
+    tried = replace(prospect, n=min(prospect.n, prospect.n_corrupted))
+    what = "accuracy under the worst fault"
+    return forecast_rate(NAME, least, tried, alpha, power, what=what, assumed=None)
 
 
 ROBUSTNESS = Gate(

@@ -20,7 +20,7 @@ from passmuster.metrics.gates.base import (
     needs_incumbent,
     rate_bounds,
 )
-from passmuster.metrics.gates.prospect import Forecast, Prospect, labels_for_rate, needs, rate_above, spread
+from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate_below, spread
 
 COUNTS = ("both_right", "only_candidate", "only_incumbent", "both_wrong")
 
@@ -154,14 +154,8 @@ def foresee_non_inferiority(params: Parameters, prospect: Prospect, alpha: float
 def foresee_negative_flips(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
     """The largest share of negative flips that passes; if the two are equally good, half of what differs flips so."""
     name, most = "negative_flips.v1", params["max_rate"]
-    stays = rate_above(1 - most, prospect.n_effective, alpha, power)
-    found = None if stays is None else 1 - stays
     assumed = None if prospect.differ is None else prospect.differ / 2
-    needed = None if assumed is None else labels_for_rate(1 - assumed, 1 - most, alpha, power)
-    n_needed = spread(needed, prospect.design_effect)
-    n = prospect.n
-    reason = f"nothing can pass on {n:,} labels" if found is None else f"a true share of at most {found:.3f} would pass"
-    return Forecast(name, alpha, n, most, found, assumed, n_needed, f"{reason}{needs(n_needed, assumed, most)}")
+    return forecast_rate_below(name, most, prospect, alpha, power, what="a true share", assumed=assumed)
 
 
 NON_INFERIORITY = Gate(

@@ -87,7 +87,7 @@ def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) 
     each = 1 - (1 - power) / max(1, prospect.n_classes)
     share = prospect.smallest_class
     what = "a recall of the smallest class"
-    return forecast_rate(NAME, params["min"], prospect, alpha, each, what=what, share=share)
+    return forecast_rate(NAME, params["min"], prospect, alpha, each, what=what, assumed=prospect.accuracy, share=share)
 
 
 WORST_CLASS = Gate(

@@ -12,11 +12,14 @@ from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.risk import risk_in_words, risk_of, too_risky
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, interval_record, pick
 
+NO_PROMISE = {"max_risk": 0.0}  # the section of a bundle whose policy asks for none
+
 
 def measure_promised_risk(draft: Draft, predictor: Predictor, evidence: Evidence, answers: Answers) -> None:
-    """How many answers above the threshold are wrong, and how many there are; nothing where none is promised."""
+    """How many answers above the threshold are wrong, and how many there are; only that, where none is promised."""
     promised = risk_of(predictor.bundle.guard)
     if promised is None:
+        draft.sections["promised_risk"] = NO_PROMISE
         return
     how: dict[str, Any] = {"weights": evidence.weights, "clusters": evidence.clusters}
     given = ~too_risky(predictor.bundle.guard, answers.confidence)
@@ -40,7 +43,7 @@ def measure_promised_risk(draft: Draft, predictor: Predictor, evidence: Evidence
 
 def risk_lines(section: dict[str, Any] | None) -> tuple[list[str], list[str]]:
     """What the promise came to: sentences for what is good, and for where it breaks."""
-    if not section:
+    if not section or not section["max_risk"]:
         return [], []
     words = section["words"][:1].upper() + section["words"][1:]
     if not section["reached"]:

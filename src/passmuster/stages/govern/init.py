@@ -8,16 +8,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from passmuster.core.config import (
-    DEFAULT_GATES,
-    FILE_NAME,
-    MULTI_LABEL_GATES,
-    Config,
-    Policy,
-    ProjectConfig,
-    read_config,
-    render_config,
-)
+from passmuster.core.config import DEFAULT_GATES, MULTI_LABEL_GATES, Config, Policy, ProjectConfig
+from passmuster.core.config_file import FILE_NAME, read_config, render_config
 from passmuster.core.errors import ResourceError, UsageError
 from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.modality.find import modalities

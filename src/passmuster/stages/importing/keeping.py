@@ -14,7 +14,7 @@ import numpy as np
 
 from passmuster.core.clock import now
 from passmuster.core.codec import to_plain
-from passmuster.core.config import render_policy
+from passmuster.core.config_file import render_policy
 from passmuster.core.records import Bundle, Snapshot
 from passmuster.learn.checkpoint import write_atomic
 from passmuster.metrics.costs import refuse_unknown

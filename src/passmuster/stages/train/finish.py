@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.codec import to_plain
-from passmuster.core.config import render_policy
+from passmuster.core.config_file import render_policy
 from passmuster.core.label_sets import MULTI
 from passmuster.core.matrix import Matrix, blocks_of, mean_and_square
 from passmuster.learn.blend import Blended

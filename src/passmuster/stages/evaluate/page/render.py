@@ -279,7 +279,7 @@ def method_lines(report: Report) -> Iterator[str]:
             "The interval of a mean cost allows for dear mistakes that were not seen: it is that of a coin between "
             "nothing and the largest cost. Differences have a bootstrap interval on the same items."
         )
-    if report.sections.get("promised_risk"):
+    if (report.sections.get("promised_risk") or {}).get("max_risk"):
         yield (
             "Promised risk: exact binomial tests, from the threshold that is likeliest to pass to lower ones until one "
             "fails (Angelopoulos et al. 2021), on held-out training labels; items count as independent, and traffic as "
