@@ -10,6 +10,7 @@ for another, an int8 export, an older encoder. The verdict is reached on a visib
 one; where that is too small to tell, the case counts neither way.
 
     python bench/faults.py            # all of it
+    python bench/faults.py --only banking77 --keep DIR    # one part; started again, it goes on where it was
     python bench/faults.py --quick    # the natural faults of one domain, and the planted ones on fewer images
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,14 +34,15 @@ from natural_faults import claims_of_natural, natural
 from passmuster.core.config import DEFAULT_GATES
 from passmuster.core.config_file import FILE_NAME, read_config, render_config
 from passmuster.core.statistics import wilson
-from passmuster.flows.drill import Trial, faults
+from passmuster.flows.drill import faults
 from passmuster.flows.drill.run import rehearsal
 from passmuster.flows.project import Project
 from passmuster.stages.evaluate import Scope, evaluate
 
 QUIET = 0.005  # of the headline
 QUICK_IMAGES = 600
-N_SEEDS = 5  # harmless copies that a seed makes another: with so many seeds
+N_SEEDS = 5  # with which harmless copies are made that a seed makes another
+DONE = "trained"  # an empty file beside a project that is ready to drill
 SEEDED = ("another_order.v1", "another_seed.v1")
 
 
@@ -65,6 +68,10 @@ def main() -> None:
     made.add_argument("--images", type=int, default=5_000, help="test images of Fashion-MNIST, all labelled")
     made.add_argument("--draws", type=int, default=3, help="draws of labels of each kind of Amazon goods")
     made.add_argument("--embeddings", type=Path, default=None, help="a folder that keeps what encoders gave")
+    made.add_argument(
+        "--keep", type=Path, default=None, help="a folder that keeps projects and trials: go on from there"
+    )
+    made.add_argument("--seeds", type=int, default=N_SEEDS, help="seeds of harmless copies")
     arguments = made.parse_args()
     report, data = Report("faults", arguments), Path() if arguments.parts else bench_data()
     for path in arguments.parts:
@@ -92,27 +99,33 @@ def read_part(path: Path) -> list[dict[str, Any]]:
 
 
 def planted(report: Report, setting: Setting, data: Path, arguments: argparse.Namespace) -> None:
-    """One project from raw files to a drill."""
-    seed, quick = arguments.seed, arguments.quick
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        table = setting.write(data, folder, seed, QUICK_IMAGES if quick else arguments.images)
-        project = Project.init(folder / "project", modality=setting.modality)
-        project.close()
-        path = folder / "project" / FILE_NAME
-        config = read_config(path.parent)
-        gates = {**DEFAULT_GATES, "accuracy.v1": {"min": setting.least}}
-        stated = replace(
-            config, policy=replace(config.policy, gates=gates), train=replace(config.train, rungs=setting.rungs)
-        )  # fmt: skip
-        path.write_text(render_config(stated), encoding="utf-8")
-        with Project.open(path.parent) as project:
-            project.add(
-                table.parent / "photos" if setting.modality == "image" else table, labels=labels_of(table, setting)
-            )
-            trained = project.train(time="60s" if quick else setting.time, seed=seed)
-            evaluate(project.store, trained.bundle, scope=Scope(n_corrupted=1, page=False))  # faults have their own
-            drilled(report, setting, project, quick)
+    """One project from raw files to a drill; in a folder that is kept, what is there is not made again."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (arguments.keep or Path(scratch)) / setting.name
+        if not (folder / DONE).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            prepare(setting, data, folder, arguments)
+            (folder / DONE).touch()
+        with Project.open(folder / "project") as project:
+            drilled(report, setting, project, folder / "trials.jsonl", 2 if arguments.quick else arguments.seeds)
+
+
+def prepare(setting: Setting, data: Path, folder: Path, arguments: argparse.Namespace) -> None:
+    """A project that was added, trained and evaluated."""
+    table = setting.write(data, folder, arguments.seed, QUICK_IMAGES if arguments.quick else arguments.images)
+    Project.init(folder / "project", modality=setting.modality).close()
+    path = folder / "project" / FILE_NAME
+    config = read_config(path.parent)
+    gates = {**DEFAULT_GATES, "accuracy.v1": {"min": setting.least}}
+    stated = replace(
+        config, policy=replace(config.policy, gates=gates), train=replace(config.train, rungs=setting.rungs)
+    )  # fmt: skip
+    path.write_text(render_config(stated), encoding="utf-8")
+    with Project.open(path.parent) as project:
+        project.add(table.parent / "photos" if setting.modality == "image" else table, labels=labels_of(table, setting))
+        trained = project.train(time="60s" if arguments.quick else setting.time, seed=arguments.seed)
+        evaluate(project.store, trained.bundle, scope=Scope(n_corrupted=1, page=False))  # faults have their own
 
 
 def labels_of(table: Path, setting: Setting) -> Path | None:
@@ -120,31 +133,38 @@ def labels_of(table: Path, setting: Setting) -> Path | None:
     return table if setting.modality == "image" else None
 
 
-def drilled(report: Report, setting: Setting, project: Project, quick: bool) -> None:
-    """Every fault once, every harmless copy with several seeds."""
+def drilled(report: Report, setting: Setting, project: Project, kept: Path, n_seeds: int) -> None:
+    """Every fault once, every harmless copy with several seeds; what the file `kept` has is taken from it."""
+    done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    for facts in done:
+        report.run(**facts)
+    known = {(facts["fault"], facts["seed"]) for facts in done if facts["kind"] == "trial"}
     harmless = [name for name, fault in faults.items() if fault.group == "harmless"]
+    asked = [(name, 0) for name in (*(n for n in faults if n not in harmless), *harmless)]
+    asked += [(name, seed) for seed in range(1, n_seeds) for name in SEEDED]
+    left = [trial for trial in asked if trial not in known]
+    if not left:
+        return
     with rehearsal(project.store) as drill:
-        accuracy = drill.healthy.accuracy
-        report.run(
-            kind="healthy", set=setting.name, n_test=drill.base.n_test, accuracy=accuracy,
-            outcome=drill.healthy.decision.outcome,
-            gates={g.gate: g.state for g in drill.healthy.decision.gates},
-        )  # fmt: skip
-        for name in faults:
-            if name not in harmless:
-                keep(report, setting, drill.trial(name))
-        for seed in range(2 if quick else N_SEEDS):
-            for name in harmless:
-                if seed == 0 or name in SEEDED:
-                    keep(report, setting, drill.trial(name, seed=seed), seed=seed)
+        healthy = {
+            "kind": "healthy", "set": setting.name, "n_test": drill.base.n_test, "accuracy": drill.healthy.accuracy,
+            "outcome": drill.healthy.decision.outcome,
+            "gates": {g.gate: g.state for g in drill.healthy.decision.gates},
+        }  # fmt: skip
+        if not any(facts["kind"] == "healthy" for facts in done):
+            keep(report, kept, healthy)
+        for name, seed in left:
+            found = {"kind": "trial", "set": setting.name, **vars(drill.trial(name, seed=seed)), "seed": seed}
+            keep(report, kept, {k: v for k, v in found.items() if k not in ("summary", "would_stop")})
+            shown = ("set", "fault", "state", "stopped_by", "outcome", "accuracy_change", "seconds", "seed")
+            print(json.dumps({k: found[k] for k in shown}), flush=True)
 
 
-def keep(report: Report, setting: Setting, trial: Trial, **more: Any) -> None:
-    """One trial as a run."""
-    facts = {"kind": "trial", "set": setting.name, **vars(trial), **more}
-    report.run(**{key: value for key, value in facts.items() if key not in ("summary", "would_stop")})
-    shown = ("set", "fault", "state", "stopped_by", "outcome", "accuracy_change", "seconds")
-    print(json.dumps({k: facts[k] for k in shown} | more), flush=True)
+def keep(report: Report, kept: Path, facts: dict[str, Any]) -> None:
+    """A run, in the report and in the file that a later run goes on from."""
+    report.run(**facts)
+    with kept.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(facts) + "\n")
 
 
 def claims_of_planted(report: Report) -> None:

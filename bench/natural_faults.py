@@ -38,7 +38,7 @@ from passmuster.learn.logistic import fit_logistic, one_hot
 from passmuster.metrics.gates import decide
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import EngineChoice
-from passmuster.runtime.guard import fit_guard
+from passmuster.runtime.guard import fit_guard, novelty_of
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import Scope, evaluate
 from passmuster.store.items import add_items, add_labels
@@ -232,10 +232,13 @@ class Side:
             policy_toml=render_config(self.store.config),
         )  # fmt: skip
         logits = trained.head.logits(self.data.embeddings[trained.encoder][self.parity])
+        served = self.data.embeddings[model.encoder][self.parity]
         (self.store.runs_folder / run).mkdir(parents=True, exist_ok=True)
         np.savez(
             self.store.runs_folder / run / "parity.npz", keys=np.array([self.keys[int(i)] for i in self.parity]),
             logits=logits, classes=np.array(trained.classes),
+            novelty=novelty_of(model.guard, served, model.head.logits(served)),
+            novelty_threshold=model.guard["novelty_threshold"],
         )  # fmt: skip
         bundle = Bundle(digest, self.snapshot.digest, run, f".muster/bundles/{path.name}", now())
         with self.store.act("train.done") as act:

@@ -19,7 +19,7 @@ from passmuster.learn.graph import append_head
 from passmuster.modality.find import modalities
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import EngineChoice
-from passmuster.runtime.guard import fit_guard
+from passmuster.runtime.guard import fit_guard, novelty_of
 from passmuster.store.items import add_items, add_labels
 from passmuster.store.releases import add_bundle, add_release, point_channel
 from passmuster.store.snapshots import add_findings, add_snapshot, commit_items
@@ -133,7 +133,10 @@ def add_model(digits: Digits, *, n_fit: int = N_TRAIN, without: str = "", run: s
     folder.mkdir(parents=True, exist_ok=True)
     keys = [item.key for item in digits.items["train"][:50]]
     logits = digits.pixels["train"][:50] @ weight + bias
-    np.savez(folder / "parity.npz", keys=np.array(keys), logits=logits, classes=np.array(model.classes_), served=logits)
+    np.savez(
+        folder / "parity.npz", keys=np.array(keys), logits=logits, classes=np.array(model.classes_), served=logits,
+        novelty=novelty_of(guard, digits.pixels["train"][:50], logits), novelty_threshold=guard["novelty_threshold"],
+    )  # fmt: skip
     return bundle
 
 

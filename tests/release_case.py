@@ -118,7 +118,15 @@ def make_report(
     better, worse = versions
     sections: dict[str, Any] = {
         "data": {"findings": [], "leakage": list(twins)},
-        "parity": {"n": n_parity, "agreement": agreement, "max_abs_difference": 0.0, "mean_shift": 1 - agreement},
+        "parity": {
+            "n": n_parity,
+            "agreement": agreement,
+            "max_abs_difference": 0.0,
+            "mean_shift": 1 - agreement,
+            "n_guard": n_parity,
+            "guard_shift": 0.0,
+            "threshold_shift": 0.0,
+        },
         "test_labels": {
             "n": n,
             "n_wrong": n - n_right,

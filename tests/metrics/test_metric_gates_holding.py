@@ -18,7 +18,7 @@ from passmuster.metrics.regressions import class_losses, log_chance_all_right, m
 GREEN = case.make_report(n=2_000, n_right=1_900, incumbent="i" * 64, versions=(30, 20))
 ONLY_HOLD = (
     "score_parity.v1", "class_loss.v1", "class_found.v1", "log_loss.v1", "overconfidence.v1", "guard.v1",
-    "test_labels.v1",
+    "guard_parity.v1", "test_labels.v1",
 )  # fmt: skip
 
 
@@ -44,6 +44,8 @@ HARM = {
     "a class got lost": ("class_loss.v1", one_class(100, 20, 1)),
     "log-loss rose": ("log_loss.v1", in_versions("log_loss", rise=0.2, p=1e-5)),
     "far too sure": ("overconfidence.v1", changed("test_labels", confidence=0.999)),
+    "another model's guard": ("guard_parity.v1", changed("parity", guard_shift=0.9)),
+    "a silent guard": ("guard_parity.v1", changed("parity", threshold_shift=1_000.0)),
     "all is withheld": ("guard.v1", in_versions("guard", withheld_more=900)),
     "nothing is strange": ("guard.v1", in_versions("guard", missed=50)),
     "sets hold everything": ("guard.v1", in_versions("guard", set_size=9.0, p_size=1e-9)),

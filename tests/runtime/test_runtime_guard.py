@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from passmuster.core.config import GuardPolicy
+from passmuster.core.errors import IntegrityError
 from passmuster.metrics.conformal import set_methods
 from passmuster.metrics.novelty import detectors
 from passmuster.runtime.guard import LARGEST, apply_guard, fit_guard, softmax, upper_quantile
@@ -50,6 +51,27 @@ def test_strange_items_are_novel() -> None:
     found = apply_guard(fitted(policy), -embeddings, logits, policy)
     assert found.novel.all()
     assert all("novel" in reasons for reasons in found.reasons)
+
+
+@pytest.mark.parametrize("name", detectors.names())
+def test_a_guard_of_another_model_is_refused_in_words(name: str) -> None:
+    policy = GuardPolicy(novelty=name)
+    embeddings, logits, _ = world(5, 9)
+    with pytest.raises(IntegrityError) as caught:
+        apply_guard(fitted(policy), embeddings[:, 1:], logits[:, 1:], policy)
+    (_, d), (_, c) = embeddings.shape, logits.shape
+    assert caught.value.code == "bundle.guard"
+    assert caught.value.value == f"{d - 1} numbers and {c - 1} classes"
+    assert caught.value.limit == f"{d} numbers and {c} classes"
+    assert "muster train" in str(caught.value)
+
+
+def test_so_is_one_from_before_its_numbers_were_kept() -> None:
+    policy = GuardPolicy(novelty="knn.v1")
+    embeddings, logits, _ = world(5, 9)
+    guard = {name: array for name, array in fitted(policy).items() if name != "fitted_on"}
+    with pytest.raises(IntegrityError, match=r"what knn\.v1 was fitted on"):
+        apply_guard(guard, embeddings[:, 1:], logits, policy)
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])

@@ -270,6 +270,20 @@ def test_a_damaged_parity_file_is_named(digits: Digits) -> None:
     assert caught.value.code == "run.parity"
 
 
+def test_the_guard_is_held_against_the_one_that_was_packed(digits: Digits) -> None:
+    add_model(digits)
+    same = evaluate(digits.store, scope=SMALL).report.sections["parity"]
+    assert (same["n_guard"], same["threshold_shift"]) == (50, 0.0)
+    assert same["guard_shift"] < 1e-3
+    path = digits.store.runs_folder / "run-1" / "parity.npz"
+    with np.load(path) as kept:
+        arrays = dict(kept)
+    np.savez(path, **{**arrays, "novelty": arrays["novelty"][::-1], "novelty_threshold": 9.0})
+    other = evaluate(digits.store, scope=SMALL).report.sections["parity"]
+    assert other["guard_shift"] > 0.1
+    assert other["threshold_shift"] > 0.1
+
+
 def test_without_a_parity_file_nothing_is_claimed(digits: Digits) -> None:
     add_model(digits)
     (digits.store.runs_folder / "run-1" / "parity.npz").unlink()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.config import GuardPolicy
+from passmuster.core.errors import IntegrityError
 from passmuster.metrics.conformal import calibrate_sets, set_methods, sets_of, uniform_of
 from passmuster.metrics.novelty import AUTO, FALLBACK, detectors
 from passmuster.runtime.answers import DECIDE_AT, Prices, answers_of, softmax
@@ -21,6 +22,7 @@ from passmuster.runtime.risk import fit_risk, too_risky
 
 DETECTOR_PREFIX, SETS_PREFIX = "detector.", "sets."
 SET_METHOD, FIRST_METHOD = "set_method", "lac.v1"  # bundles without the name of a method have the first there was
+FITTED_ON = "fitted_on"  # numbers of an embedding, classes; guards from before it was kept are tried
 GUARD_ARRAYS = ("detector_name", "novelty_threshold", "set_threshold")  # without these nothing can be judged
 # Scores of one item differ by this much between batches and precisions; where many are tied (a model that names a class
 # and no probability), rounding must not make half of them novel.
@@ -107,6 +109,7 @@ def fit_novelty(
     return {
         **{f"{DETECTOR_PREFIX}{name}": np.asarray(array) for name, array in fitted.items()},
         "detector_name": np.asarray(name),
+        FITTED_ON: np.array([np.shape(fit_embeddings)[1], np.shape(fit_logits)[1]], dtype=np.int64),
         "novelty_threshold": np.asarray(novelty_threshold),
         "novelty_rate": np.asarray(rate),
         "n_held": np.asarray(len(held)),
@@ -129,6 +132,11 @@ def apply_guard(
     `prices` the cheapest class is answered, and ``"costly"`` says that withholding costs less than any. ``"risk"``:
     less sure than the promised risk allows, as the guard was fitted. A set always holds what is answered: the label,
     or, of a guard with ``decide_at``, every class said.
+
+    Raises
+    ------
+    IntegrityError
+        ``bundle.guard`` where the guard was fitted for embeddings or classes of another number.
     """
     broken = ~np.isfinite(logits).all(axis=1)
     answers = answers_of(np.where(broken[:, None], 0.0, logits), guard.get(DECIDE_AT), prices)
@@ -137,9 +145,7 @@ def apply_guard(
         return Guarded(probabilities, said, best, np.zeros(0), np.zeros(0, bool), said, ())
     if DECIDE_AT in guard:
         said = said & ~broken[:, None]
-    detector = detectors[str(guard["detector_name"])]
-    arrays = {k.removeprefix(DETECTOR_PREFIX): v for k, v in guard.items() if k.startswith(DETECTOR_PREFIX)}
-    novelty = np.asarray(detector.score(arrays, embeddings, logits), dtype=float)
+    novelty = novelty_of(guard, embeddings, logits)
     novelty = np.where(broken | ~np.isfinite(novelty), LARGEST, novelty)  # what is not finite is novel
     threshold = float(guard["novelty_threshold"])
     novel = novelty > threshold + ROUNDING * (1 + abs(threshold))
@@ -156,6 +162,33 @@ def apply_guard(
     named = (*named, ("risk", too_risky(guard, best)))
     reasons = tuple(tuple(name for name, mask in named if mask[i]) for i in range(len(best)))
     return Guarded(probabilities, said, best, novelty, novel, sets, reasons)
+
+
+def novelty_of(guard: Mapping[str, np.ndarray], embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """How novel (n,) the guard's detector finds embeddings (n, d) with logits (n, c); higher = more novel.
+
+    Raises
+    ------
+    IntegrityError
+        ``bundle.guard`` where the detector was fitted for another d or c.
+
+    >>> guard = fit_novelty(np.eye(3), np.eye(3), np.eye(3), np.eye(3), GuardPolicy(novelty="knn.v1"))
+    >>> novelty_of(guard, np.eye(3), np.eye(3)).shape
+    (3,)
+    """
+    name, given = str(guard["detector_name"]), (np.shape(embeddings)[1], np.shape(logits)[1])
+    fitted = tuple(map(int, guard[FITTED_ON])) if FITTED_ON in guard else given
+    arrays = {k.removeprefix(DETECTOR_PREFIX): v for k, v in guard.items() if k.startswith(DETECTOR_PREFIX)}
+    try:
+        if fitted != given:
+            raise ValueError("numbers differ")
+        return np.asarray(detectors[name].score(arrays, embeddings, logits), dtype=float)
+    except (ValueError, IndexError) as error:
+        raise IntegrityError(
+            "bundle.guard", "the guard was fitted for another model", value="{} numbers and {} classes".format(*given),
+            limit="{} numbers and {} classes".format(*fitted) if fitted != given else f"what {name} was fitted on",
+            where="guard.npz", next="muster train makes a guard that fits (of a model from elsewhere: muster import)",
+        ) from error  # fmt: skip
 
 
 def upper_quantile(scores: np.ndarray, rate: float) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from passmuster.core.records import Bundle, Item, Payload
 from passmuster.flows.drill.base import NotHereError, Parts
 from passmuster.flows.drill.memo import Memo, name_of
 from passmuster.runtime.bundle import PAYLOAD_FILES, LoadedBundle, encoder_key, open_bundle, write_bundle
+from passmuster.runtime.guard import novelty_of
 from passmuster.runtime.predictor import Predictor
 from passmuster.store.items import read_items
 from passmuster.store.releases import add_bundle
@@ -147,12 +148,14 @@ class Scene:
         with self.store.read() as db:
             items = read_items(db, keys=keys)
         faulty = self.memo.open(open_bundle(self.store.bundle_folder(bundle.path)))
-        logits = faulty.embed(self.read(items))[1]
+        embeddings, logits = faulty.embed(self.read(items))
         folder = self.store.runs_folder / bundle.run
         folder.mkdir(parents=True, exist_ok=True)
         held, classes = np.array([item.key for item in items]), np.array(faulty.classes, dtype=np.str_)
         np.savez(
-            folder / "parity.npz", allow_pickle=False, keys=held, logits=logits, classes=classes, served=logits
+            folder / "parity.npz", allow_pickle=False, keys=held, logits=logits, classes=classes, served=logits,
+            novelty=novelty_of(faulty.bundle.guard, embeddings, logits),
+            novelty_threshold=faulty.bundle.guard["novelty_threshold"],
         )  # fmt: skip
 
     def drop(self, bundle: Bundle) -> None:

@@ -29,5 +29,6 @@ gates.add_lazy("class_loss.v1", "passmuster.metrics.gates.class_loss:CLASS_LOSS"
 gates.add_lazy("class_found.v1", "passmuster.metrics.gates.class_found:CLASS_FOUND")
 gates.add_lazy("overconfidence.v1", "passmuster.metrics.gates.overconfidence:OVERCONFIDENCE")
 gates.add_lazy("log_loss.v1", "passmuster.metrics.gates.log_loss:LOG_LOSS")
+gates.add_lazy("guard_parity.v1", "passmuster.metrics.gates.guard_parity:GUARD_PARITY")
 gates.add_lazy("guard.v1", "passmuster.metrics.gates.guard:GUARD")
 gates.add_lazy("test_labels.v1", "passmuster.metrics.gates.test_labels:TEST_LABELS")

@@ -1,4 +1,4 @@
-"""Against something else: the live release, the trained model before export, and a test without twins."""
+"""Against something else: the live release, and a test without twins."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.errors import IntegrityError
-from passmuster.core.label_sets import MULTI, label_in_words
+from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Finding
 from passmuster.metrics.accuracy import accuracy
 from passmuster.metrics.versions import compare, worth_of_disagreements
-from passmuster.runtime.answers import class_probabilities, softmax
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.closely import Compared
 from passmuster.stages.evaluate.costs import compare_costs
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, pick
 from passmuster.stages.evaluate.foretell import answered
-from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
+from passmuster.stages.evaluate.gather import ask, learned_from
 from passmuster.stages.evaluate.memory import Contamination
 from passmuster.stages.evaluate.powered import Reading
-from passmuster.store.items import read_items
 from passmuster.store.releases import read_bundle, read_channels
 from passmuster.store.snapshots import read_findings, read_placement
 from passmuster.store.store import Store
@@ -108,63 +106,6 @@ def measure_versions(
             clusters=evidence.clusters[fresh],
         )  # fmt: skip
     return Compared(predictor, fresh, items, parts)
-
-
-def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predictor) -> None:
-    """The bundle's answers against those of the model as trained, on the items that training left in the run folder."""
-    path = store.runs_folder / bundle.run / "parity.npz"
-    if not bundle.run or not path.is_file():
-        return
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            keys, expected = [str(key) for key in kept["keys"]], np.asarray(kept["logits"], dtype=np.float64)
-            # Runs from before the classes were written down had the bundle's.
-            trained = tuple(map(str, kept["classes"])) if "classes" in kept else predictor.classes
-            served = np.asarray(kept["served"], dtype=np.float64) if "served" in kept else None
-    except (ValueError, KeyError, OSError) as error:
-        raise IntegrityError(
-            "run.parity", f"the trained model's answers cannot be read: {error}", where=path
-        ) from error
-    with store.read() as db:
-        items = read_items(db, keys=keys)
-    place = {key: i for i, key in enumerate(keys)}
-    expected = expected[[place[item.key] for item in items]]
-    payloads = list(read_payloads(store, predictor, items))
-    logits = predictor.embed(payloads)[1].astype(np.float64)
-    if not items or set(trained) != set(predictor.classes) or expected.shape != (len(items), len(trained)):
-        return
-    order = [place[item.key] for item in items]
-    columns = [trained.index(name) for name in predictor.classes]
-    expected = expected[:, columns]
-    packed = {} if served is None else packed_shift(logits, served[order][:, columns], predictor.task)
-    if packed and predictor.bundle.manifest.engine.precision != "float32":  # then an answer depends on its batch
-        mixed = np.random.default_rng(0).permutation(len(items))
-        again = Predictor(predictor.bundle).embed([payloads[int(i)] for i in mixed])[1].astype(np.float64)
-        packed["batch_shift"] = float(shift_of(again, logits[mixed], predictor.task).mean())
-    same = np.array(predictor.labels(logits), dtype=object) == np.array(predictor.labels(expected), dtype=object)
-    draft.sections["parity"] = {
-        "n": len(items),
-        "agreement": float(same.mean()),
-        "max_abs_difference": float(np.abs(logits - expected).max()),
-        "mean_shift": float(shift_of(logits, expected, predictor.task).mean()),
-        **packed,
-        "items": draft.add_set("parity_differs", pick([item.key for item in items], ~same)),
-    }
-
-
-def packed_shift(logits: np.ndarray, served: np.ndarray, task: str) -> dict[str, float]:
-    """How far probabilities are from those of the graph, engine and precision that training packed, where it asked."""
-    asked = np.isfinite(served).all(axis=1)
-    if not asked.any():
-        return {}
-    return {"n_packed": int(asked.sum()), "packed_shift": float(shift_of(logits[asked], served[asked], task).mean())}
-
-
-def shift_of(logits: np.ndarray, expected: np.ndarray, task: str) -> np.ndarray:
-    """Largest change (n,) of any class's probability; 1 where one is not a number."""
-    probabilities = class_probabilities if task == MULTI else softmax
-    shift = np.abs(probabilities(logits) - probabilities(expected)).max(axis=1)
-    return np.where(np.isfinite(shift), shift, 1.0)
 
 
 def measure_data(store: Store, draft: Draft, evidence: Evidence, answers: Answers) -> None:

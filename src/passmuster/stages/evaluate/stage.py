@@ -31,7 +31,6 @@ from passmuster.stages.evaluate.comparisons import (
     describe_training,
     find_incumbent,
     measure_data,
-    measure_parity,
     measure_versions,
 )
 from passmuster.stages.evaluate.costs import measure_costs, refuse_strange_costs
@@ -45,6 +44,7 @@ from passmuster.stages.evaluate.memory import measure_memory
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
+from passmuster.stages.evaluate.parity import measure_parity
 from passmuster.stages.evaluate.powered import read_with_rest
 from passmuster.stages.evaluate.promised_risk import measure_promised_risk
 from passmuster.stages.evaluate.sets import measure_prediction_sets

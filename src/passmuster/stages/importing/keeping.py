@@ -20,6 +20,7 @@ from passmuster.learn.checkpoint import write_atomic
 from passmuster.metrics.costs import refuse_unknown
 from passmuster.runtime.bundle import encoder_key, write_bundle
 from passmuster.runtime.engine import EngineChoice
+from passmuster.runtime.guard import novelty_of
 from passmuster.runtime.reference import payload_statistics
 from passmuster.stages.importing.asking import Sample
 from passmuster.stages.importing.learnt import FILE as LEARNT
@@ -108,6 +109,7 @@ def keep(
     `answered` is what the bundle says of the sample, and `as_it_came` (n, c) the logits that it should be.
     """
     refuse_unknown([*result.classes, *snapshot.classes], store.config.policy.costs.when)
+    said = answered["embedding"], answered["logits"]
     run = f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     prepared = {"schema": 1, "modality": snapshot.modality, **preprocess}
     digest, where = write_bundle(
@@ -128,21 +130,30 @@ def keep(
         policy_toml=render_policy(store.config),
     )
     result = replace(result, bundle=digest, path=str(where), run=run)
-    keep_parity(store, run, sample, as_it_came, result.classes)
+    keep_parity(store, run, sample, as_it_came, result.classes, novelty_of(guard, *said), guard["novelty_threshold"])
     if learnt.digests:
         write_atomic(store.runs_folder / run / LEARNT, learnt.data)
     record(store, result)
     return result
 
 
-def keep_parity(store: Store, run: str, sample: Sample, logits: np.ndarray, classes: Sequence[str]) -> None:
-    """Keys and logits of the model as it came, in the run folder: evaluation compares what the bundle answers."""
+def keep_parity(
+    store: Store, run: str, sample: Sample, logits: np.ndarray, classes: Sequence[str], novelty: np.ndarray,
+    threshold: np.ndarray,
+) -> None:  # fmt: skip
+    """Keys and logits of the model as it came, and what its guard makes of them, in the run folder.
+
+    Evaluation compares them with what the bundle answers. `novelty` (n,) is of the whole sample.
+    """
     rng = np.random.default_rng([store.config.train.seed, 4])
     chosen = np.sort(rng.permutation(len(sample.items))[:N_PARITY])
     buffer = io.BytesIO()
     keys = np.array([sample.items[int(i)].key for i in chosen])
     named = np.array(classes, dtype=np.str_)
-    np.savez(buffer, allow_pickle=False, keys=keys, logits=logits[chosen].astype(np.float32), classes=named)
+    np.savez(
+        buffer, allow_pickle=False, keys=keys, logits=logits[chosen].astype(np.float32), classes=named,
+        novelty=novelty[chosen], novelty_threshold=threshold,
+    )  # fmt: skip
     write_atomic(store.runs_folder / run / "parity.npz", buffer.getvalue())
 
 

@@ -25,7 +25,7 @@ from passmuster.learn.vector_scaling import VectorScaling, choose_vector_scaling
 from passmuster.runtime.answers import prices_of
 from passmuster.runtime.bundle import write_bundle
 from passmuster.runtime.engine import Engine
-from passmuster.runtime.guard import apply_guard, fit_guard
+from passmuster.runtime.guard import apply_guard, fit_guard, novelty_of
 from passmuster.runtime.label_sets import fit_label_sets_guard
 from passmuster.runtime.reference import payload_statistics
 from passmuster.runtime.risk import risk_in_words, risk_of
@@ -81,7 +81,7 @@ def finish(step: Climb, chosen: Climbed) -> tuple[str, Path, dict[str, Any]]:
         reference=describe_reference(task, pool, head, step.store.config.train.decide_at),
         policy_toml=render_policy(step.store.config),
     )
-    _write_parity(step, chosen, head, pool)
+    _write_parity(step, chosen, head, pool, guard)
     return digest, path, {"guard": guard_facts, "decide": _decide_speed(guard, step, pool[:BATCH], head)}
 
 
@@ -204,11 +204,14 @@ def _decide_speed(guard: dict[str, np.ndarray], step: Climb, some: np.ndarray, h
     return speed_of(decide, [rows], [rows[i : i + 1] for i in rows], DECIDE_S)
 
 
-def _write_parity(step: Climb, chosen: Climbed, head: Head, pool: Matrix) -> None:
+def _write_parity(
+    step: Climb, chosen: Climbed, head: Head, pool: Matrix, guard: dict[str, np.ndarray]
+) -> None:  # fmt: skip
     """Keys and logits of the trained model (the encoder as exported, in float32) for some of the pool.
 
     `served` are the logits of the engine and precision that were chosen, so that a later change of the bundle shows;
-    not a number for items that this rung did not embed.
+    not a number for items that this rung did not embed. `novelty` (n,) is what the guard makes of those, and
+    `novelty_threshold` from where on it calls an item novel.
     """
     import io
 
@@ -226,9 +229,15 @@ def _write_parity(step: Climb, chosen: Climbed, head: Head, pool: Matrix) -> Non
     served = np.full_like(logits, np.nan)
     row = {int(position): i for i, position in enumerate(chosen.seen)}
     known = [i for i, position in enumerate(positions.tolist()) if position in row]
+    novelty = np.full(n, np.nan)
     if known:
-        served[known] = head.logits(pool[np.array([row[int(positions[i])] for i in known])])
-    np.savez(buffer, allow_pickle=False, keys=keys, logits=logits, classes=classes, served=served)
+        embedded = pool[np.array([row[int(positions[i])] for i in known])]
+        served[known] = head.logits(embedded)
+        novelty[known] = novelty_of(guard, embedded, served[known])
+    np.savez(
+        buffer, allow_pickle=False, keys=keys, logits=logits, classes=classes, served=served, novelty=novelty,
+        novelty_threshold=guard["novelty_threshold"],
+    )  # fmt: skip
     write_atomic(step.run.path / "parity.npz", buffer.getvalue())
 
 
