@@ -21,7 +21,11 @@ def audit(
         Path | None, typer.Option("--advisories", help="A local file of OSV records to hold packages against.")
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Evaluate once more first, faults included; counts as a look.")
+        bool,
+        typer.Option(
+            "--again",
+            help="Evaluate once more first, faults and the signed report's attacks included; counts as a look.",
+        ),
     ] = False,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML for CI.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write a Markdown summary.")] = None,

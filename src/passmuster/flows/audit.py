@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from passmuster.core.advisories import Advisory, matching, read_advisories
 from passmuster.core.digests import file_sha256_hex
 from passmuster.core.errors import MusterError, NotFoundError
 from passmuster.core.packages import running_packages
 from passmuster.core.progress import Progress, Silent
-from passmuster.core.records import Release, Verdict
+from passmuster.core.records import Release, Report, Verdict
+from passmuster.flows.audit_attacks import State, attacked_report, attacks_held
 from passmuster.flows.release import why_evaluate
 from passmuster.stages.release.signature import Signed, check_signed
 from passmuster.store import keys
 from passmuster.store.approvals import WARN_DAYS, read_approvals
 from passmuster.store.releases import read_bundle, read_channels, read_release, read_report
 from passmuster.store.store import Store
-
-State = Literal["passed", "failed", "insufficient", "not applicable", "warning"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def audit(
     Parameters
     ----------
     advisories : a file of OSV records; None: packages are not looked at, and that is said
-    again : evaluate once more before judging, faults included, which opens the test and counts as a look; otherwise
-        today's gates judge the latest report
+    again : evaluate once more before judging, faults included, and attacks where the report that was signed has them;
+        this opens the test and counts as a look. Otherwise today's gates judge the latest report
 
     Raises
     ------
@@ -81,7 +80,8 @@ def audit(
     signed, whole = bytes_check(store, release)
     checks = [whole]
     checks += [approval_check(a.channel, a.days_left, a.until, a.words()) for a in approvals]
-    verdict, judged = gates_checks(store, release, again, progress)
+    before = attacked_report(store.bundle_folder(release.path)) if again and signed else None
+    verdict, judged = gates_checks(store, release, again, before, progress)
     checks += judged
     found, packages = package_checks(records, signed)
     checks += packages
@@ -111,23 +111,25 @@ def approval_check(channel: str, days_left: float, until: str, words: str) -> Ch
 
 
 def gates_checks(
-    store: Store, release: Release, again: bool, progress: Progress
-) -> tuple[Verdict | None, list[Check]]:  # fmt: skip
-    """Today's gates on the latest report, or on a new one."""
+    store: Store, release: Release, again: bool, before: Report | None, progress: Progress
+) -> tuple[Verdict | None, list[Check]]:
+    """Today's gates on the latest report, or on a new one with the attacks of the report `before`."""
     from passmuster.stages.release import judge
 
     with store.read() as db:
         bundle = read_bundle(db, release.bundle)
         found = read_report(db, release.bundle)
         stale = why_evaluate(db, bundle)
+    held: list[Check] = []
     if again:
         from passmuster.stages.evaluate import evaluate
 
-        evaluate(store, release.bundle, progress=progress)
+        now = evaluate(store, release.bundle, attacked_before=before, progress=progress).report
+        held = [Check("attacks", *attacks_held(before, now))] if before else []
     elif found is None:
         return None, [Check("gates", "failed", "there is no report on the live release: muster audit --again")]
     verdict = judge(store, release.bundle)
-    checks = checks_of(verdict)
+    checks = checks_of(verdict) + held
     if stale and not again:
         checks.append(Check("report", "warning", f"{stale}; muster audit --again evaluates once more, which counts"))
     checks += [Check("policy", "warning", note) for note in verdict.notes]

@@ -27,6 +27,7 @@ from passmuster.store.store import Store
 
 N_SHOWN = 12  # attacked items that a person is asked to look at: would you still say what the label says?
 MAX_SHOWN = 400  # characters
+ATTACKED = "attacked"  # the set of these items; with a strength behind it, those that fell
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,18 @@ def measure_attacks(
     The live release suffers the same, each model its own attack, on the same items. Returns what a person should see.
     """
     table = predictor.modality.attacks
-    if not scope.n_attacked or not len(table):
+    if not (scope.n_attacked or scope.attacked_before) or not len(table):
         return []
     if evidence.targets is not None:
         draft.sections["attacks"] = {"n": 0, "why": "attacks on answers that are sets of classes are not defined here"}
         return []
     known = np.flatnonzero(evidence.y < evidence.n_known)
-    chosen = np.sort(rng.permutation(known)[: scope.n_attacked])
+    chosen, seed = draw(evidence, known, scope, rng)
     if not len(chosen):
-        draft.sections["attacks"] = {"n": 0, "why": "no test item is of a class that the model knows"}
+        lost = "none of the items that were attacked before has a label now"
+        draft.sections["attacks"] = {
+            "n": 0, "why": lost if scope.attacked_before else "no test item is of a class that the model knows"
+        }  # fmt: skip
         return []
     items = [evidence.items[int(i)] for i in chosen]
     payloads = list(read_payloads(store, predictor, items))
@@ -113,20 +117,20 @@ def measure_attacks(
     if not attacks:
         draft.sections["attacks"] = {"n": 0, "why": next(iter(not_loaded.values()))}
         return []
-    seed = int(rng.integers(2**31))
     ours = attack_all(predictor, attacks, payloads, labels, np.random.default_rng(seed), progress)
     keys = [item.key for item in items]
-    every = draft.add_set("attacked", keys)
+    every = draft.add_set(ATTACKED, keys)
     unit = attacks[0].unit
     rows: list[dict[str, Any]] = []
     for s, strength in enumerate((0.0, *attacks[0].strengths)):
         fell = ours.broken[:, s - 1] if s else np.array([evidence.y[i] != answers.predicted[i] for i in chosen])
         found = robust(fell)
-        broken = draft.add_set(f"attacked strength={strength:g}", pick(keys, fell))
+        broken = draft.add_set(f"{ATTACKED} strength={strength:g}", pick(keys, fell))
         draft.add("robust_accuracy", found, slice=f"strength={strength:g}", items=broken or every)
         rows.append({"strength": strength, "accuracy": interval_record(found), "broken": broken})
     section: dict[str, Any] = {
         "n": len(items),
+        "seed": seed,
         "unit": unit,
         "rows": rows,
         "attacks": [
@@ -145,6 +149,17 @@ def measure_attacks(
         section["incumbent_left_out"] = why
     draft.sections["attacks"] = section
     return shown(predictor, ours, payloads, [evidence.labels[int(i)] for i in chosen])
+
+
+def draw(evidence: Evidence, known: np.ndarray, scope: Scope, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Which items are attacked, in order, and the seed: drawn, or as an earlier report has them."""
+    chosen = np.sort(rng.permutation(known)[: scope.n_attacked])
+    seed = int(rng.integers(2**31))
+    if scope.attacked_before is None:
+        return chosen, seed
+    before = set(scope.attacked_before.item_sets.get(ATTACKED, ()))
+    same = [i for i in known if evidence.items[int(i)].key in before]
+    return np.array(same, dtype=np.int64), int(scope.attacked_before.sections["attacks"].get("seed", seed))
 
 
 def load(table: Table[Attack]) -> tuple[list[Attack], dict[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from passmuster.core.records import Item, Metric, Prediction, Snapshot
+from passmuster.core.records import Item, Metric, Prediction, Report, Snapshot
 from passmuster.core.statistics import Interval
 from passmuster.runtime.bundle import LoadedBundle
 from passmuster.runtime.predictor import Predictor
@@ -23,11 +23,12 @@ class Scope:
     at most `n_classes_left_out` classes, each of at least `n_smallest_left_out` test items, play the unknown.
     `n_previews` items are shown in the page, `n_shown` of each set, `n_pairs_shown` pairs of copies; without `page`
     none is made.
-    `open` makes the predictor of a bundle.
+    `attacked_before` is a report whose attacks are made once more. `open` makes the predictor of a bundle.
     """
 
     n_corrupted: int = 200
     n_attacked: int = 0
+    attacked_before: Report | None = None
     n_fit: int = 1_000
     n_classes_left_out: int = 10
     n_smallest_left_out: int = 5

@@ -72,13 +72,15 @@ def evaluate(
     novel: Path | None = None,
     corruptions: Sequence[str] | None = None,
     n_attacked: int | None = None,
+    attacked_before: Report | None = None,
     progress: Progress | None = None,
     scope: Scope | None = None,
 ) -> EvaluateResult:
     """Measure the bundle whose digest starts with `bundle` (the latest when empty) on the sealed test.
 
     The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model.
-    `corruptions` stands for ``[evaluate] corruptions`` and `n_attacked` for ``[evaluate] n_attacked``.
+    `corruptions` stands for ``[evaluate] corruptions`` and `n_attacked` for ``[evaluate] n_attacked``; the attacks of
+    the report `attacked_before` are made once more, on the same items with the same seed.
     Leaves a `Report` in the catalog and a folder ``.muster/reports/<digest>`` with ``report.json`` and ``report.html``.
 
     Raises
@@ -92,7 +94,7 @@ def evaluate(
     IntegrityError
         When this bundle, the live one or a file of the run is not what it should be.
     """
-    progress, scope = progress or Silent(), scope or scope_of(store.config.evaluate, n_attacked)
+    progress, scope = progress or Silent(), scope or scope_of(store.config.evaluate, n_attacked, attacked_before)
     meter = Meter()
     with store.read() as db:
         chosen = read_bundle(db, bundle)
@@ -171,11 +173,10 @@ def as_asked(store: Store, incumbent: Bundle, evidence: Evidence) -> Incumbent:
     return Incumbent(Predictor(open_bundle(store.bundle_folder(incumbent.path))), fresh)
 
 
-def scope_of(config: EvaluateConfig, n_attacked: int | None) -> Scope:
+def scope_of(config: EvaluateConfig, n_attacked: int | None, attacked_before: Report | None = None) -> Scope:
     """How much is computed, as the configuration says; `n_attacked` where it was said otherwise."""
-    return Scope(
-        n_corrupted=config.n_corrupted, n_attacked=config.n_attacked if n_attacked is None else n_attacked
-    )  # fmt: skip
+    n = config.n_attacked if n_attacked is None else n_attacked
+    return Scope(n_corrupted=config.n_corrupted, n_attacked=n, attacked_before=attacked_before)
 
 
 def look_for_slices(store: Store, draft: Draft, predictor: Predictor, evidence: Evidence, answers: Answers) -> None:
