@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness
                 for rung in LADDER:
                     if rung not in embedded:
                         embedded[rung] = embed(name, rung, texts, cache, embedded)
-                facts = climb(embedded, texts, chosen, draw)
+                facts = climb(embedded, texts, chosen, draw, priors_of(name, published(name)))
             report.run(set=name, per_class=per_class, draw=draw, method=method, **facts)
             write(report)  # a run that is stopped has kept what it had
             cpu_s, accuracy = report.runs[-1]["cpu_s"], report.runs[-1]["accuracy"]
@@ -159,21 +159,37 @@ def write(report: harness.Report) -> None:
 
 def serve(report: harness.Report) -> None:
     """Choose the rung of every run of ours as training would that knew the priors of the other sets alone."""
-    from passmuster.learn.priors import N_CLASSES, gain_of, of_kind
+    from passmuster.learn.priors import N_CLASSES, UNKNOWN
     from passmuster.learn.select import stand
 
     for name in SETS:
-        others = rung_gains([run for run in report.runs if run["set"] != name])
-        priors = {rung: gain_of(of_kind(seen, N_CLASSES[name])) for rung, seen in others.items()}
+        priors = priors_of(name, rung_gains([run for run in report.runs if run["set"] != name]))
         for run in report.runs:
             if run["set"] == name and "rungs" in run:
                 rows = run["rungs"]
-                known = [priors.get(rung, gain_of({})) for rung in rows]
+                known = [priors.get(rung, UNKNOWN) for rung in rows]
                 measured = [(row["cv_gain"], row["cv_gain_se"]) for row in rows.values()]
-                run["rung"] = next(s.name for s in stand(list(rows), measured, known) if s.chosen)
+                n_labels = run["per_class"] * N_CLASSES[name]
+                run["rung"] = next(s.name for s in stand(list(rows), measured, known, n_labels) if s.chosen)
                 run["head"], run["accuracy"] = (rows[run["rung"]][key] for key in ("head", "accuracy"))
                 if STUDENT in rows:
                     run["cpu_s"] = round(run["judged_cpu_s"] + rows[run["rung"]].get("cpu_s", 0.0), 2)
+
+
+def priors_of(name: str, others: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """What to expect of each rung on a set, from its gains on `others`."""
+    from passmuster.learn.priors import FIRST, N_CLASSES, NOTHING, gains_of, of_kind
+
+    gains = gains_of({rung: of_kind(seen, N_CLASSES[name]) for rung, seen in others.items()})
+    return gains | {FIRST["text"]: NOTHING}
+
+
+def published(name: str) -> dict[str, dict[str, float]]:
+    """The published gains of texts, without those on the set `name`."""
+    from passmuster.learn.priors import SEEN
+
+    rows = {rung: seen for (kind, rung), seen in SEEN.items() if kind == "text"}
+    return {rung: {other: gain for other, gain in seen.items() if other != name} for rung, seen in rows.items()}
 
 
 def rung_gains(runs: Sequence[dict[str, Any]], figure: str = "log_loss") -> dict[str, dict[str, float]]:

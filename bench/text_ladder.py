@@ -4,8 +4,8 @@ Encoders that see no label are fitted, and the texts embedded with them, once pe
 labels then fits and chooses heads. The seconds of fitting are charged to every draw in full, and those of embedding for
 as many texts as training would embed. `tuned.v1` is taught in each draw, once per fold and once by all labels; as in
 training, its last lessons and its embedding of the pool are charged where it is chosen, its judging always.
-`stacked.v1` is put together from its two views' embeddings, as in training. `distilled.v1` learns from the best of the
-others by held-out loss; where that is `tuned.v1`, its last lessons are charged too.
+`stacked.v1` is put together from its two views' embeddings, as in training. `distilled.v1` learns from the best bet of
+the others (of runs of before, the smallest held-out loss); where that is `tuned.v1`, its last lessons are charged too.
 """
 
 from __future__ import annotations
@@ -138,13 +138,16 @@ def stack(views: Sequence[Embedded]) -> Embedded:
     return Embedded("stacked.v1", pool, test, 0.0, 0.0)  # the seconds are its views', which are charged themselves
 
 
-def climb(rungs: Mapping[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int) -> dict[str, Any]:
+def climb(
+    rungs: Mapping[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int, priors: Mapping[str, Any]
+) -> dict[str, Any]:
     """Every rung's best head as training finds it, and what each answers on the test.
 
-    Which rung serves is settled when claims are written, since priors are of the other sets' runs.
+    `priors` are gains on other sets, by which the student's teacher is chosen. Which rung serves is settled when claims
+    are written.
     """
     from passmuster.learn.folds import repeated_folds
-    from passmuster.learn.select import RESAMPLED
+    from passmuster.learn.select import RESAMPLED, Candidate, choose_rung
 
     began = time.process_time()
     classes = np.unique(texts.labels)
@@ -155,7 +158,8 @@ def climb(rungs: Mapping[str, Embedded], texts: Texts, chosen: np.ndarray, draw:
     with tempfile.TemporaryDirectory() as folder:
         lesson = Lesson(texts, chosen, y, len(classes), folds, draw, Path(folder), rungs)
         judged[TAUGHT], by_fold = lesson.judge()
-        teacher = min(set(judged) - {LADDER[0]}, key=lambda name: judged[name][0].log_loss)
+        standings = choose_rung([Candidate(name, tried[0].losses, priors[name]) for name, tried in judged.items()])
+        teacher = max(standings[1:], key=lambda standing: standing.expected_gain).name
         if teacher != TAUGHT:
             others = np.setdiff1d(seen[teacher], chosen)
             items = np.concatenate([chosen, others])

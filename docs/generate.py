@@ -170,7 +170,7 @@ RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 def priors_page() -> str:
     """What each rung brought over the first, on every set measured, negative rows included; and the priors."""
-    from passmuster.learn.priors import MANY_CLASSES, SEEN, prior_gain
+    from passmuster.learn.priors import MANY_CLASSES, SEEN, prior_gains
 
     lines = [
         "# What each rung brought",
@@ -184,17 +184,19 @@ def priors_page() -> str:
         *_text_rows(),
         *_story_rows(),
         "",
-        "Training begins from these priors (mean and spread of the log-loss gain over sets with few classes, or with",
+        "Training begins from these priors (mean and spread of the log-loss gain on one set more, of few classes or of",
         f"{MANY_CLASSES} and more) and weighs them against what cross-validation shows; a rung that is not listed is",
-        "taken to bring nothing, give or take one nat.",
+        "taken to bring nothing, give or take one nat. The shared part of the spread is what all rungs gain or lose",
+        "together from set to set: it does not tell them apart.",
         "",
-        "| kind | classes | rung | mean | spread | sets |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| kind | classes | rung | mean | spread | shared | sets |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for kind, rung in SEEN:
         for classes, n in (("few", 2), ("many", MANY_CLASSES)):
-            gain = prior_gain(kind, rung, n)
-            lines.append(f"| {kind} | {classes} | `{rung}` | {gain.mean:+.3f} | {gain.spread:.3f} | {gain.source} |")
+            (gain,) = prior_gains(kind, [rung], n)
+            found = f"{gain.mean:+.3f} | {gain.spread:.3f} | {gain.shared:.3f} | {gain.source}"
+            lines.append(f"| {kind} | {classes} | `{rung}` | {found} |")
     if _results("pretrain"):
         lines += ["", TRANSFORMER_NOTE]
     return "\n".join(lines) + "\n"

@@ -6,19 +6,56 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from passmuster.learn.priors import MANY_CLASSES, SEEN, SMALLEST_SPREAD, gain_of, of_kind, prior_gain
+from passmuster.learn.priors import (
+    FIRST,
+    MANY_CLASSES,
+    NOTHING,
+    SEEN,
+    SMALLEST_SPREAD,
+    UNKNOWN,
+    gains_of,
+    of_kind,
+    prior_gains,
+)
 
 BENCH = Path(__file__).parents[2] / "bench"
 
 
 def test_more_agreement_is_a_narrower_prior() -> None:
-    agreed, apart = gain_of({"a": 0.1, "b": 0.11}), gain_of({"a": -0.3, "b": 0.5})
-    assert agreed.spread == SMALLEST_SPREAD
+    agreed = gains_of({"a.v1": {"x": 0.1, "y": 0.11}, "b.v1": {"x": 0.1, "y": 0.11}})["a.v1"]
+    apart = gains_of({"a.v1": {"x": -0.3, "y": 0.5}, "b.v1": {"x": 0.5, "y": -0.3}})["a.v1"]
+    assert agreed.spread == pytest.approx(SMALLEST_SPREAD * np.sqrt(1.5), abs=1e-3)
     assert apart.spread > 0.5
+    assert apart.shared == 0
     assert apart.mean == pytest.approx(0.1)
-    assert gain_of({"a": 0.3}).spread == pytest.approx(0.3)
+    assert gains_of({"a.v1": {"x": 0.3}})["a.v1"].spread == pytest.approx(0.3)
+    assert gains_of({"a.v1": {}}) == {"a.v1": UNKNOWN}
+
+
+def test_what_a_set_does_to_every_rung_is_told_from_what_it_does_to_one() -> None:
+    """Drawn by the model that is estimated; the spread of a set more is wider by the error of the mean."""
+    rng = np.random.default_rng(0)
+    shared, own, n_sets = 0.3, 0.1, 2_000
+    sets = shared * rng.normal(size=n_sets)
+    seen = {
+        rung: dict(enumerate((mean + sets + own * rng.normal(size=n_sets)).tolist()))
+        for rung, mean in (("a.v1", 0.1), ("b.v1", 0.2), ("c.v1", 0.0))
+    }
+    found = gains_of({rung: {str(name): gain for name, gain in gains.items()} for rung, gains in seen.items()})
+    assert [gain.mean for gain in found.values()] == pytest.approx([0.1, 0.2, 0.0], abs=0.03)
+    for gain in found.values():
+        assert gain.shared == pytest.approx(shared, rel=0.05)
+        assert gain.spread == pytest.approx(np.hypot(shared, own), rel=0.05)
+    few = gains_of({rung: {str(i): gains[i] for i in range(4)} for rung, gains in seen.items()})
+    assert set(few["a.v1"].source) > set("0123")
+
+
+def test_a_rung_without_a_benchmark_beside_those_with_one_knows_nothing() -> None:
+    assert prior_gains("text", ["static.v1", "new.v1"], 2) == [NOTHING, UNKNOWN]
+    assert set(FIRST) == {modality for modality, _ in SEEN}
 
 
 def test_the_table_is_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,5 +91,5 @@ def test_gains_are_looked_up_among_sets_with_as_many_classes() -> None:
     assert of_kind(seen, 4) == {"sms_spam": 0.3, "ag_news": 0.2}
     assert of_kind(seen, MANY_CLASSES) == {"banking77": -0.1, "clinc150": -0.2}
     assert of_kind({"sms_spam": 0.3, "banking77": -0.1}, 2) == {"sms_spam": 0.3, "banking77": -0.1}
-    few, many = prior_gain("text", "tuned.v1", 2), prior_gain("text", "tuned.v1", 150)
+    (few,), (many,) = prior_gains("text", ["tuned.v1"], 2), prior_gains("text", ["tuned.v1"], 150)
     assert (few.source, many.source) == ("ag_news, amazon, sms_spam", "banking77, clinc150")

@@ -42,7 +42,7 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     view = FitView(task.payloads, labels, len(task.classes), step.store.config.train, encoders)
     stop = step.deadline.sooner(room)
     judged, by_fold = None, None
-    teacher = teacher_of(rung, before) if rung.teachers else None
+    teacher = teacher_of(task, rung, before) if rung.teachers else None
     if rung.held_out is not None:
         losses = [(fitted.rung.name, fitted.best.losses) for fitted in before]
         found = judge_taught(run, task, rung, view, stop, step.rng("held out", rung.name), losses, step.head_kind)

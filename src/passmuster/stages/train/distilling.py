@@ -11,12 +11,13 @@ from passmuster.learn.distilled import Teacher, cross_validate_distilled, fit_di
 from passmuster.learn.heads import CrossValidated, Head, Scaling
 from passmuster.learn.logistic import one_hot, softmax
 from passmuster.modality.base import Rung
+from passmuster.stages.train.choosing import standings_of
 from passmuster.stages.train.step import Climbed, NotWorthError
 from passmuster.stages.train.task import Task
 
 
-def teacher_of(rung: Rung, before: Sequence[Climbed]) -> Climbed:
-    """The best of the fitted rungs that may teach `rung`.
+def teacher_of(task: Task, rung: Rung, before: Sequence[Climbed]) -> Climbed:
+    """The best bet of the fitted rungs that may teach `rung`: a student of the luckiest would inherit its luck.
 
     Raises
     ------
@@ -26,7 +27,9 @@ def teacher_of(rung: Rung, before: Sequence[Climbed]) -> Climbed:
     able = [done for done in before if done.rung.name in rung.teachers]
     if not able or not isinstance(able[0].best, CrossValidated) or able[0].best.kind == "discriminant":
         raise NotWorthError(f"left out: none of {', '.join(rung.teachers)} is there to learn from")
-    return min(able, key=lambda done: done.best.log_loss)
+    standings = standings_of(task, [(done.rung.name, done.best.losses) for done in before])
+    expected = {standing.name: standing.expected_gain for standing in standings}
+    return max(able, key=lambda done: expected[done.rung.name])
 
 
 def judge_distilled(task: Task, pool: Matrix, seen: np.ndarray, teacher: Climbed, taught: Matrix) -> CrossValidated:

@@ -8,8 +8,9 @@ from typing import Any
 
 from passmuster.core.errors import BudgetError, ResourceError
 from passmuster.core.meter import MemoryOverError, ran_out_of_memory
-from passmuster.learn.priors import prior_gain
-from passmuster.learn.select import Candidate, Standing, choose_rung
+from passmuster.learn.priors import prior_gains
+from passmuster.learn.select import Standing
+from passmuster.stages.train.choosing import standings_of
 from passmuster.stages.train.climb import climb, finish_s
 from passmuster.stages.train.finish import behind, rung_row
 from passmuster.stages.train.limits import Limits
@@ -98,8 +99,7 @@ def stand(
         raise BudgetError(
             f"budget.{limits.by}", f"no rung could be fitted in the {given} given", next=f"give it more: {option}"
         )
-    known = {c.rung.name: prior_gain(task.modality.name, c.rung.name, len(task.classes)) for c in climbed}
-    standings = choose_rung([Candidate(c.rung.name, c.best.losses, known[c.rung.name]) for c in climbed])
+    standings = standings_of(task, [(c.rung.name, c.best.losses) for c in climbed])
     if not serve:
         return standings
     if serve not in {standing.name for standing in standings}:
@@ -126,7 +126,7 @@ def rows_of(
         row: dict[str, Any] = {"rung": quote["rung"], "quote": quote}
         if quote["rung"] in fitted:
             done, standing = fitted[quote["rung"]]
-            prior = prior_gain(task.modality.name, quote["rung"], len(task.classes))
+            (prior,) = prior_gains(task.modality.name, [quote["rung"]], len(task.classes))
             row = {**row, **rung_row(done), "gain": standing.gain, "gain_se": standing.gain_se,
                    "expected_gain": standing.expected_gain, "prior": prior, "chosen": standing.chosen,
                    "helped": done is climbed[0] or standing.expected_gain > 0, "decide": decide,

@@ -8,10 +8,9 @@ import numpy as np
 
 from passmuster.core.budget import Deadline
 from passmuster.learn.heads import CrossValidated
-from passmuster.learn.priors import prior_gain
 from passmuster.learn.refitted import cross_validate_refitted
-from passmuster.learn.select import Candidate, choose_rung
 from passmuster.modality.base import N_JUDGED_BESIDE, FitView, Rung
+from passmuster.stages.train.choosing import standings_of
 from passmuster.stages.train.run_folder import RunFolder
 from passmuster.stages.train.step import ByFold, NotWorthError
 from passmuster.stages.train.task import Task
@@ -55,16 +54,12 @@ def judge_taught(
 
 
 def _compare(task: Task, name: str, best: CrossValidated, before: Sequence[tuple[str, np.ndarray]]) -> None:
-    candidates = [
-        Candidate(n, losses, prior_gain(task.modality.name, n, len(task.classes)))
-        for n, losses in [*before, (name, best.losses)]
-    ]
-    standings = choose_rung(candidates)
+    standings = standings_of(task, [*before, (name, best.losses)])
     chosen = next(standing for standing in standings if standing.chosen)
     if chosen.name != name:
         own = standings[-1]
         raise NotWorthError(
-            f"judged, and not the best bet: gain over {candidates[0].name} {own.gain:+.3f} ± {own.gain_se:.3f} nats "
+            f"judged, and not the best bet: gain over {standings[0].name} {own.gain:+.3f} ± {own.gain_se:.3f} nats "
             f"(expected {own.expected_gain:+.3f}), {chosen.name} {chosen.gain:+.3f} "
             f"(expected {chosen.expected_gain:+.3f})"
         )
