@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from passmuster.core.distributions import binomial_ppf
 from passmuster.core.label_sets import MULTI
 from passmuster.core.ranges import NOT_NEGATIVE, POSITIVE
 from passmuster.core.records import GateResult, Metric, Report
@@ -26,7 +27,6 @@ from passmuster.metrics.gates.base import (
     more_labels_for_rate,
     more_labels_for_width,
     needs_incumbent,
-    quantile,
     rate_bounds,
 )
 from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate_below, foretells_nothing, spread
@@ -134,7 +134,7 @@ def foresee_against_live(params: Parameters, prospect: Prospect, alpha: float, p
     def refuted(n: int) -> float:
         if n < 1:
             return math.inf
-        added, saved = quantile(1 - misses, n, rate), quantile(misses, n, rate)
+        added, saved = binomial_ppf(1 - misses, n, rate), binomial_ppf(misses, n, rate)
         return price.largest * (exact_bounds(added / n, n, alpha / 2)[1] - exact_bounds(saved / n, n, alpha / 2)[0])
 
     found = refuted(n)
