@@ -33,6 +33,17 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_no_way_waits_for_what_it_may_not_need() -> None:
+    slow = {"scipy.stats", "scipy.optimize", "scipy.ndimage", "scipy.sparse", "onnxruntime", "polars", "PIL", "torch"}
+    program = (
+        "import importlib, pkgutil, sys, passmuster.flows as flows\n"
+        "for found in pkgutil.walk_packages(flows.__path__, flows.__name__ + '.'): importlib.import_module(found.name)\n"
+        f"print(sorted({slow!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_package_names_its_public_things() -> None:
     assert passmuster.Project is Project
     with pytest.raises(AttributeError, match="Projekt"):
