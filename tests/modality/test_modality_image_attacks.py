@@ -191,3 +191,19 @@ def test_a_bound_of_nothing_changes_nothing() -> None:
 
 def test_operators_are_in_order() -> None:
     assert list(OPERATORS) == sorted(OPERATORS)
+
+
+def test_a_wrong_answer_is_kept_though_a_right_one_has_more_loss() -> None:
+    """Of three classes: the brighter the pixel the higher the loss, but only where it is dark is the answer wrong."""
+
+    def scores(x: torch.Tensor) -> torch.Tensor:
+        x = x[:, 0, 0, :1]
+        share = torch.sigmoid(40 * (x - 0.6))  # of the bright end, where all three are nearly equal
+        dark = torch.cat([torch.zeros_like(x), x / 2 + 0.05, x - 9], dim=1)
+        return (1 - share) * dark + share * torch.cat([0 * x + 0.1, x / 50, x / 50], dim=1)
+
+    images, labels = torch.full((40, 1, 1, 1), 0.5), torch.zeros(40, dtype=torch.long)
+    assert scores(torch.ones(1, 1, 1, 1)).argmax() == 0
+    assert cross_entropy(scores(torch.ones(1, 1, 1, 1)), labels[:1]) > cross_entropy(scores(images[:1]), labels[:1])
+    found = apgd(scores, images, labels, 0.5, cross_entropy, 20, 0)
+    assert (scores(found).argmax(dim=1) != 0).float().mean() > 0.25  # those that began at the dark end

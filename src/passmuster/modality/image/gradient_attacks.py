@@ -70,6 +70,7 @@ def checks(n_steps: int) -> list[int]:
 def apgd(scores: Scores, images: Tensor, labels: Tensor, bound: float, loss: Loss, n_steps: int, seed: int) -> Tensor:
     """The images (n, c, h, w) of highest loss found within `bound` of `images`, all in [0, 1].
 
+    Of an image that was answered wrongly, the highest loss among those: of many classes a right answer may have more.
     It ends before `n_steps` when every image has been answered wrongly for `N_BEYOND` steps: an image that is only
     just wrong may be right again once it is rounded to whole levels.
     """
@@ -91,6 +92,7 @@ def apgd(scores: Scores, images: Tensor, labels: Tensor, bound: float, loss: Los
     value, slope, wrong = look(x)
     best, best_value, best_slope = x.clone(), value.clone(), slope.clone()
     n_wrong = wrong.long()
+    fallen, fallen_value = x.clone(), torch.where(wrong, value, -torch.inf)
     step = torch.full((len(images), 1, 1, 1), 2.0 * bound)
     before, last_best, rose = x.clone(), best_value.clone(), torch.zeros(len(images))
     halved = torch.zeros(len(images), dtype=torch.bool)
@@ -103,6 +105,8 @@ def apgd(scores: Scores, images: Tensor, labels: Tensor, bound: float, loss: Los
         value, slope, wrong = look(x)
         n_wrong += wrong
         rose += value > earlier
+        worse = wrong & (value > fallen_value)
+        fallen[worse], fallen_value[worse] = x[worse], value[worse]
         better = value > best_value
         best[better], best_value[better], best_slope[better] = x[better], value[better], slope[better]
         if k + 1 in places[1:]:
@@ -115,7 +119,7 @@ def apgd(scores: Scores, images: Tensor, labels: Tensor, bound: float, loss: Los
             halved, last_best, rose = shorten, best_value.clone(), torch.zeros(len(images))
         if bool((n_wrong > N_BEYOND).all()):
             break
-    return best
+    return torch.where((fallen_value > -torch.inf)[:, None, None, None], fallen, best)
 
 
 def white_box(target: Target, payloads: Sequence[Payload]) -> Scores:

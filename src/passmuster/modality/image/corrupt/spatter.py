@@ -1,13 +1,14 @@
 """Drops of water and splashes of mud on the lens (one of the four validation corruptions).
 
-The published water runs through image-library routines; the same steps are written out here: edges after Canny (1986),
-exact distances to them, an equalised histogram and an embossing kernel.
+The published water runs through routines of OpenCV; the same steps are written out here, rounding included: edges
+after Canny (1986), distances to them by steps to near pixels (Borgefors 1986), an equalised histogram and an embossing
+kernel.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import convolve, distance_transform_edt, label, uniform_filter
+from scipy.ndimage import convolve, label, uniform_filter
 
 from passmuster.modality.image.corrupt.kernels import gaussian
 from passmuster.modality.image.corrupt.published import in_channels, published
@@ -16,6 +17,8 @@ WATER, MUD = (175 / 255, 238 / 255, 238 / 255), (63 / 255, 42 / 255, 20 / 255)
 FAR = 20  # pixels from an edge, beyond which all is alike
 EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float32)
 WEAK, STRONG = 50, 150  # thresholds of edges
+ONE = 2**30  # of a distance in whole numbers, so that sums are exact
+STEPS = (ONE, round(1.4 * ONE), round(2.1969 * ONE))  # to the next pixel straight, aslant, and as a knight moves
 
 
 @published(
@@ -49,14 +52,35 @@ def spatter(x: np.ndarray, c: tuple[float, ...], rng: np.random.Generator) -> np
 def _relief(liquid: np.ndarray) -> np.ndarray:
     """Light (h, w), 0 to 255, on a surface that rises from the edges of the liquid."""
     edges = _edges(liquid)
-    far = distance_transform_edt(~edges) if edges.any() else np.full(liquid.shape, float(FAR))
-    height = np.rint(uniform_filter(np.minimum(far, FAR), 3, mode="mirror"))
-    counts = np.bincount(height.astype(np.int64).ravel(), minlength=FAR + 1)
+    far = np.pad(np.minimum(_distances(edges), FAR * ONE), 1, mode="reflect")
+    rows = far[:-2] + far[1:-1] + far[2:]
+    height = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) // (9 * ONE)
+    counts = np.bincount(height.ravel(), minlength=FAR + 1)
     first = int(counts.nonzero()[0][0])
     equal = (counts.cumsum() - counts[first]) / max(liquid.size - counts[first], 1)
-    level = np.rint(255 * np.clip(equal, 0, 1))[height.astype(np.int64)]
+    level = np.rint(255 * np.clip(equal, 0, 1))[height]
     lit = np.clip(convolve(level, EMBOSS[::-1, ::-1], mode="mirror"), 0, 255)
-    return uniform_filter(lit, 3, mode="mirror")
+    return np.rint(uniform_filter(lit, 3, mode="mirror"))
+
+
+def _distances(edges: np.ndarray) -> np.ndarray:
+    """From every pixel to the nearest edge, (h, w) int64 in `ONE`; very far where there is none."""
+    straight, aslant, knight = STEPS
+    height, width = edges.shape
+    far = np.full((height + 2, width + 4), 2**40)
+    body = far[2:, 2:-2]
+    body[edges] = 0
+    along = np.arange(width) * straight
+    for _ in range(2):  # from the first pixel on, then from the last back
+        for i in range(2, height + 2):
+            two, one = far[i - 2], far[i - 1]
+            near = np.minimum.reduce([
+                far[i, 2:-2], one[2:-2] + straight, one[1:-3] + aslant, one[3:-1] + aslant,
+                one[:-4] + knight, one[4:] + knight, two[1:-3] + knight, two[3:-1] + knight,
+            ])  # fmt: skip
+            far[i, 2:-2] = np.minimum.accumulate(near - along) + along
+        body[:] = body[::-1, ::-1].copy()
+    return body
 
 
 def _edges(grey: np.ndarray) -> np.ndarray:
@@ -77,7 +101,8 @@ def _edges(grey: np.ndarray) -> np.ndarray:
     falling = (gx < 0) ^ (gy < 0)
     before = np.select([level, upright, falling], [beside(0, -1), beside(-1, 0), beside(-1, 1)], beside(-1, -1))
     after = np.select([level, upright, falling], [beside(0, 1), beside(1, 0), beside(1, -1)], beside(1, 1))
-    thin = (strength > before) & (strength >= after) & (strength > WEAK)
+    aslant = ~level & ~upright
+    thin = (strength > before) & ((strength > after) | (~aslant & (strength == after))) & (strength > WEAK)
     parts, n = label(thin, structure=np.ones((3, 3)))
     strong = np.zeros(n + 1, dtype=bool)
     strong[parts[thin & (strength > STRONG)]] = True
