@@ -15,6 +15,7 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload, Prediction
 from passmuster.core.statistics import Interval, proportion
 from passmuster.runtime.bundle import read_manifest
+from passmuster.runtime.engine import HTTP
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.stage import open_checked
@@ -22,6 +23,7 @@ from passmuster.store.releases import read_bundles
 from passmuster.store.store import Store
 
 N_SAMPLED = 200  # items drawn from all of them, and as many of those that change at most, that are asked again
+N_BOUGHT = 40  # of an endpoint, where each answer is paid for
 MAX_RETRAINED = 2
 
 
@@ -69,10 +71,14 @@ def measure_noise(
     """
     rng = np.random.default_rng(store.config.train.seed)
     n = len(differs)
-    sample = set(rng.choice(n, min(n, N_SAMPLED), replace=False).tolist())
+    bought = any(read_manifest(store.bundle_folder(bundle.path)).engine.name == HTTP for bundle in bundles)
+    most = N_BOUGHT if bought else N_SAMPLED
+    if bought:
+        progress.say(f"an endpoint is asked again about {most} items, and about {most} of those that change, at most")
+    sample = set(rng.choice(n, min(n, most), replace=False).tolist())
     changed = np.flatnonzero(differs)
-    if len(changed) > N_SAMPLED:
-        changed = rng.choice(changed, N_SAMPLED, replace=False)
+    if len(changed) > most:
+        changed = rng.choice(changed, most, replace=False)
     positions = sorted(sample | {int(i) for i in changed})
     payloads = payloads_at(positions)
     unstable: set[int] = set()
