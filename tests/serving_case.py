@@ -11,7 +11,7 @@ import multiprocessing.process
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -192,6 +192,7 @@ class Server:
     process: subprocess.Popen[str] | multiprocessing.process.BaseProcess
     url: str
     log: Path
+    told: Mapping[str, Any]  # what it said when it was ready
 
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=30, trust_env=False, verify=False, **options)
@@ -276,7 +277,8 @@ def _words(store: Store, words: tuple[str, ...]) -> list[str]:
 
 def _started(process: Any, line: str, log: Path) -> Server:
     assert line, f"the server did not start: {log.read_text()}"
-    return Server(process, json.loads(line)["data"]["url"], log)
+    told = json.loads(line)["data"]
+    return Server(process, told["url"], log, told)
 
 
 def kept(store: Store) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from passmuster.cli.app import app, hoist_globals
 from passmuster.core.errors import DataError, IntegrityError, MusterError, NotFoundError
+from passmuster.store.releases import read_release
 from passmuster.store.store import Store
-from serving_case import pictures, png, project, serving, strange, write
+from serving_case import forked, pictures, png, point, project, serving, strange, write
 
 
 @pytest.fixture
@@ -119,3 +120,49 @@ def test_serve_tells_its_address_first_and_as_json(store: Store) -> None:
 def test_a_dry_run_opens_nothing(store: Store) -> None:
     assert "would serve" in muster("-C", str(store.folder), "--dry-run", "serve")
     assert not store.traffic_folder.exists() or not list(store.traffic_folder.iterdir())
+
+
+def told_by(store: Store, *words: str) -> list[str]:
+    """What a server says of approvals when it starts."""
+    with forked(store, *words) as server:
+        return server.told["approvals"]
+
+
+def test_serve_says_what_it_serves_provisionally(store: Store) -> None:
+    with store.read() as db:
+        live = read_release(db, "r1")
+    assert told_by(store) == []
+    point(store, "live", live, mode="provisional", share=0.4, expires="2100-01-01T00:00:00+00:00")
+    assert told_by(store) == [
+        "r1 on live is provisional until 2100-01-01: 40 % of requests get an answer, the rest is withheld"
+    ]
+    point(store, "live", live, mode="provisional", share=0.4, expires="2020-01-01T00:00:00+00:00")
+    with forked(store) as server, server.client() as client:
+        (line,) = server.told["approvals"]
+        body = client.post("/v1/predict", json={"item": png(pictures(1)[0])}).json()
+    assert line.startswith("r1 on live was provisional until 2020-01-01: every answer is withheld")
+    assert (body["abstained"], body["reasons"]) == (True, ["provisional"])
+
+
+def test_an_approval_that_has_ended_is_said_and_answers_go_on(store: Store) -> None:
+    with store.act("release.approve") as act:
+        act.payload.update(channel="live", release="r1", approved_until="2020-01-01T00:00:00+00:00")
+    with forked(store) as server, server.client() as client:
+        (line,) = server.told["approvals"]
+        body = client.post("/v1/predict", json={"item": png(pictures(1)[0])}).json()
+    assert "the approval of r1 on live ended on 2020-01-01: answers go on" in line
+    assert "muster approve r1" in line
+    assert (body["label"], body["abstained"]) == ("dark", False)
+
+
+def test_the_approval_line_is_printed_beside_the_address(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For people: the same words on the lines after the address."""
+    from passmuster.stages.serve import server as module
+
+    with store.act("release.approve") as act:
+        act.payload.update(channel="live", release="r1", approved_until="2020-01-01T00:00:00+00:00")
+    serving_ = module.Serving("http://127.0.0.1:1", "127.0.0.1", 1, "live", "r1", "b" * 64, "w")
+    monkeypatch.setattr(module, "serve", lambda store, *, on_ready, **how: on_ready(serving_))
+    first, second, *_ = muster("-C", str(store.folder), "serve").splitlines()
+    assert first == "serving r1 (live) on http://127.0.0.1:1"
+    assert second.startswith("the approval of r1 on live ended")

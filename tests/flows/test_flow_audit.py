@@ -150,14 +150,17 @@ def test_files_for_ci(live: case.Case, tmp_path: Path) -> None:
     strict = case.with_policy(live.store, Policy(gates={"accuracy.v1": {"min": 0.99}}))
     found = audit(strict)
     written = write_ci_files(
-        "audit", found.checks, junit=tmp_path / "out" / "j.xml", markdown=tmp_path / "m.md", notes=["see | this"]
-    )
+        "audit", found.checks, junit=tmp_path / "out" / "j.xml", markdown=tmp_path / "m.md", notes=["see | this"],
+        outcome="not passed", passed=False, facts={"release": found.release.id},
+    )  # fmt: skip
     assert len(written) == 2
     suite = ElementTree.parse(tmp_path / "out" / "j.xml").getroot()[0]
     n_failed = sum(check.state in ("failed", "insufficient") for check in found.checks)
     assert suite.attrib["failures"] == str(n_failed) == str(len(suite.findall("testcase/failure")))
     assert int(suite.attrib["tests"]) == len(suite.findall("testcase")) == len(found.checks)
     text = (tmp_path / "m.md").read_text()
-    assert f"{n_failed} of {len(found.checks)} checks do not pass" in text
+    n_apply = sum(check.state != "not applicable" for check in found.checks)
+    assert text.startswith("## muster audit: not passed\n")
+    assert f"{n_failed} of {n_apply} checks do not pass" in text
     assert "> see \\| this" in text
     assert len(list(lines_of(found))) == len(found.checks) + 1

@@ -10,13 +10,17 @@ import pytest
 
 from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.core.clock import now
-from passmuster.core.config import Config
+from passmuster.core.config import Config, CostsPolicy
 from passmuster.core.config_file import render_config
 from passmuster.core.errors import DataError, UsageError
+from passmuster.core.progress import Silent
 from passmuster.core.records import Item, Label, Metric
 from passmuster.flows.evidence import choose_evidence
 from passmuster.metrics.gates.base import effective_n
+from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import Scope, evaluate
+from passmuster.stages.evaluate.foretell import foretell
+from passmuster.stages.evaluate.stage import open_checked
 from passmuster.store.draws import read_draws
 from passmuster.store.items import add_labels
 from passmuster.store.ledger import read as read_events
@@ -166,6 +170,32 @@ def test_the_comparison_is_worth_more_where_answers_mostly_agree(store: Store) -
     assert 40 < section["worth"]["n"] <= 200
     assert 0 < (new != old).sum() < 20
     assert section["worth"]["only_incumbent"] <= int(((old == truth) & (new != truth)).sum())
+
+
+def test_what_is_served_decides_what_is_asked_about(store: Store) -> None:
+    """Two bundles of one head, one of which answers the cheapest class: they differ, and there labels tell most."""
+    digits = make_digits(store, n_labelled=0)
+    live = add_model(digits, n_fit=60, run="run-0")
+    go_live(store, live)
+    dear = CostsPolicy(answer="cheapest", when={"3": {"8": 0.02}, "5": {"8": 0.02}, "9": {"8": 0.02}})
+    store.config = replace(store.config, policy=replace(store.config.policy, costs=dear))
+    new = add_model(digits, n_fit=60)
+    items = digits.items["test"]
+    said, foreteller = foretell(store, new, Predictor(open_checked(store, new)), items, progress=Silent())
+    served = Predictor(open_checked(store, new)).predict(list(images_of(digits)))
+    assert [str(int(i)) for i in said] == [p.label for p in served]
+    likeliest = Predictor(open_checked(store, live)).predict(list(images_of(digits)))
+    differ = {i.key for i, a, b in zip(items, served, likeliest, strict=True) if a.label != b.label}
+    assert len(differ) > 5
+    chances = {i.key: 1 / weight for i, weight in choose_evidence(store, n=60, rng=np.random.default_rng(0))}
+    shown = [chance for key, chance in chances.items() if key in differ]
+    assert np.mean(shown) > 1.5 * np.mean([chance for key, chance in chances.items() if key not in differ])
+    doubt = foreteller.fixed[:, 1]  # of the answer that is given, which is not always the likeliest
+    assert doubt[[i.key in differ for i in items]].min() > doubt[[i.key not in differ for i in items]].mean()
+
+
+def images_of(digits: Digits) -> np.ndarray:
+    return np.uint8(digits.pixels["test"].reshape(-1, 8, 8, 1) * 255)
 
 
 def test_it_refuses_what_cannot_be_drawn(store: Store) -> None:

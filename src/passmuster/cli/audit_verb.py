@@ -44,12 +44,17 @@ def audit(
         session.done({"would": lines}, lines, "muster audit")
         return
     found = run(store, advisories=advisories, again=again, progress=session.progress)
-    written = write_ci_files("audit", found.checks, junit=junit, markdown=markdown)
+    error = None if found.passed else open_points(found)
+    after = f"muster approve {found.release.id} (which renews its approval)" if error is None else str(error.next)
+    written = write_ci_files(
+        "audit", found.checks, junit=junit, markdown=markdown, outcome="passed" if found.passed else "not passed",
+        passed=found.passed, facts={"release": found.release.id}, notes=[f"Next: {after}"],
+    )  # fmt: skip
     lines = [*lines_of(found), *written]
-    if found.passed:
-        session.done(found, lines, f"muster approve {found.release.id} (which renews its approval)")
+    if error is None:
+        session.done(found, lines, after)
     else:
-        session.failed(found, lines, open_points(found))
+        session.failed(found, lines, error)
 
 
 def lines_of(found: AuditResult) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -16,17 +16,31 @@ MARKS = {"passed": "✅", "failed": "❌", "insufficient": "❔", "warning": "�
 
 
 def write_ci_files(
-    title: str, checks: Sequence[Check], *, junit: Path | None, markdown: Path | None, notes: Sequence[str] = ()
+    title: str, checks: Sequence[Check], *, junit: Path | None, markdown: Path | None, outcome: str,
+    passed: bool, facts: Mapping[str, str], notes: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """Write what is asked for; returns a line for each file.
+
+    Parameters
+    ----------
+    outcome : in one word, what it came to
+    passed : whether CI may go on; where it may not though no check is open, the outcome itself is an open check
+    facts : names and values that say what was judged
+    notes : sentences under the table
+
 
     Raises
     ------
     ResourceError
         ``ci.write``.
     """
+    from passmuster.flows.audit import Check
+
+    if not passed and not any(map(is_open, checks)):
+        checks = [*checks, Check("outcome", "failed", f"{outcome}: no check passed, so that nothing is shown")]
+    texts = junit_xml(title, checks, facts), markdown_summary(title, checks, outcome, facts, notes)
     lines = []
-    for path, text in ((junit, junit_xml(title, checks)), (markdown, markdown_summary(title, checks, notes))):
+    for path, text in zip((junit, markdown), texts, strict=True):
         if path is None:
             continue
         try:
@@ -38,21 +52,33 @@ def write_ci_files(
     return lines
 
 
-def junit_xml(title: str, checks: Sequence[Check]) -> str:
+def is_open(check: Check) -> bool:
+    """Whether a check keeps CI from going on."""
+    return check.state in ("failed", "insufficient")
+
+
+def junit_xml(title: str, checks: Sequence[Check], facts: Mapping[str, str]) -> str:
     """A test suite with a case for each check: what failed or is open is a failure, a warning passes and is said.
 
+    Names and order are those of the schema that Jenkins' JUnit reader is held to (testsuites, testsuite, properties,
+    testcase), so that others read it too.
+
     >>> from passmuster.flows.audit import Check
-    >>> junit_xml("audit", [Check("bundle", "passed", "whole")]).splitlines()[1][:60]
-    '<testsuites name="muster audit" tests="1" failures="0" skipp'
+    >>> junit_xml("audit", [Check("bundle", "passed", "whole")], {}).splitlines()[1]
+    '<testsuites name="muster audit" tests="1" failures="0" errors="0">'
     """
-    n_failed = sum(check.state in ("failed", "insufficient") for check in checks)
+    n_failed = sum(map(is_open, checks))
     n_skipped = sum(check.state == "not applicable" for check in checks)
-    counts = {"tests": str(len(checks)), "failures": str(n_failed), "skipped": str(n_skipped)}
+    counts = {"tests": str(len(checks)), "failures": str(n_failed), "errors": "0"}
     suites = ElementTree.Element("testsuites", {"name": f"muster {title}", **counts})
-    suite = ElementTree.SubElement(suites, "testsuite", {"name": f"muster {title}", "errors": "0", **counts})
+    suite = ElementTree.SubElement(suites, "testsuite", {**suites.attrib, "skipped": str(n_skipped)})
+    if facts:
+        properties = ElementTree.SubElement(suite, "properties")
+        for name, value in facts.items():
+            ElementTree.SubElement(properties, "property", {"name": name, "value": plain(value)})
     for check in checks:
         case = ElementTree.SubElement(suite, "testcase", {"classname": f"muster.{title}", "name": plain(check.name)})
-        if check.state in ("failed", "insufficient"):
+        if is_open(check):
             failure = ElementTree.SubElement(case, "failure", {"type": check.state, "message": plain(check.reason)})
             failure.text = plain(check.reason)
         elif check.state == "not applicable":
@@ -63,12 +89,27 @@ def junit_xml(title: str, checks: Sequence[Check]) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(suites, encoding="unicode")}\n'
 
 
-def markdown_summary(title: str, checks: Sequence[Check], notes: Sequence[str] = ()) -> str:
-    """A heading, a table of checks, and notes."""
-    n_open = sum(check.state in ("failed", "insufficient") for check in checks)
-    said = f"{n_open:,} of {len(checks):,} checks do not pass" if n_open else f"all {len(checks):,} checks pass"
+def markdown_summary(
+    title: str, checks: Sequence[Check], outcome: str, facts: Mapping[str, str], notes: Sequence[str] = ()
+) -> str:
+    """A heading, what was judged, a table of checks, and notes."""
+    n_open = sum(map(is_open, checks))
+    n_apply = sum(check.state != "not applicable" for check in checks)
+    said = f"{n_open:,} of {n_apply:,} checks do not pass" if n_open else f"all {n_apply:,} checks pass"
+    told = " · ".join(f"{cell(name)} {cell(value)}" for name, value in facts.items())
+    beside = len(checks) - n_apply
     rows = [f"| {MARKS[c.state]} {c.state} | {cell(c.name)} | {cell(c.reason)} |" for c in checks]
-    parts = [f"## muster {title}: {said}", "", "| state | check | reason |", "| --- | --- | --- |", *rows]
+    said += f"; {beside:,} {'does' if beside == 1 else 'do'} not apply" if beside else ""
+    parts = [
+        f"## muster {title}: {cell(outcome)}",
+        "",
+        f"{said}  ",
+        told,
+        "",
+        "| state | check | reason |",
+        "| --- | --- | --- |",
+        *rows,
+    ]
     return "\n".join([*parts, *(f"\n> {cell(note)}" for note in notes)]) + "\n"
 
 

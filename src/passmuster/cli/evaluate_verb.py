@@ -67,6 +67,7 @@ def evaluate(
 
 def lines_of(result: EvaluateResult) -> Iterator[str]:
     """The report in a few lines: headline, weak spots, novelty, versions, and where the page lies."""
+    from passmuster.metrics.versions import retrain_words
     from passmuster.stages.evaluate.memory import memory_lines
     from passmuster.stages.evaluate.words import percent, with_interval
 
@@ -93,6 +94,8 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
             f"worse, {100 * difference.value:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
             f", McNemar p = {versions['p_mcnemar']:.2g}"
         )
+        if words := retrain_words(versions):
+            yield f"  {words}"
     mce = report.metric("mce")
     if mce is not None:
         yield (

@@ -46,13 +46,20 @@ def release(
         return
     result = run(store, bundle, progress=session.progress)
     lines = [*gate_lines(result.verdict), *shown_twins(store, result.verdict.bundle), *what_was_signed(result)]
+    error = None if result.shipped else held(result, has_live(result))
+    after = f"muster approve {result.release.id}" if error is None else str(error.next)
+    facts = {
+        "release": result.release.id, "bundle": result.verdict.bundle[:16], "test labels": f"{result.n_test:,}",
+        "look": f"{result.verdict.look}",
+    }  # fmt: skip
     lines += write_ci_files(
-        "release", checks_of(result.verdict), junit=junit, markdown=markdown, notes=result.verdict.notes
-    )
-    if result.shipped:
-        session.done(result, lines, f"muster approve {result.release.id}")
+        "release", checks_of(result.verdict), junit=junit, markdown=markdown, outcome=result.verdict.outcome,
+        passed=result.shipped, facts=facts, notes=[*result.verdict.notes, f"Next: {after}"],
+    )  # fmt: skip
+    if error is None:
+        session.done(result, lines, after)
     else:
-        session.failed(result, lines, held(result, has_live(result)))
+        session.failed(result, lines, error)
 
 
 def gate_lines(verdict: Verdict) -> Iterator[str]:

@@ -22,10 +22,9 @@ def serve(
     import logging
     import sys
 
+    from passmuster.core.codec import to_plain
     from passmuster.stages.serve.server import serve as run
-    from passmuster.store.approvals import Approval, read_approvals
-
-    said = Approval.words
+    from passmuster.store.approvals import approval_lines
 
     session = session_of(context)
     store = session.store()
@@ -43,9 +42,9 @@ def serve(
 
     def tell(serving: Serving) -> None:
         with store.read() as db:
-            approvals = read_approvals(db, store.config.policy.approval_days)
-        lines = [f"serving {serving.release} ({serving.channel}) on {serving.url}", *filter(None, map(said, approvals))]
-        session.done(serving, lines, "muster watch")
+            approvals = approval_lines(db, store.config.policy.approval_days)
+        lines = [f"serving {serving.release} ({serving.channel}) on {serving.url}", *approvals]
+        session.done({**to_plain(serving), "approvals": approvals}, lines, "muster watch")
         sys.stdout.flush()  # whoever started this process may be waiting for the address
 
     run(store, host=host, port=port, channel=channel, on_ready=tell)

@@ -2,7 +2,8 @@
 
 Every unlabelled item has a chance, the chances are recorded with the draw, and reports weigh the labels by them
 (`passmuster.stages.evaluate.powered`). Where a live release would be replaced, the items on which the two answer
-differently count besides, because where they agree the difference is known to be 0 without a label.
+differently count besides, because where they agree the difference is known to be 0 without a label. An answer is what
+is served: with ``[policy.costs] answer = "cheapest"`` the cheapest class, because that is what a verdict is about.
 """
 
 from __future__ import annotations
@@ -155,9 +156,8 @@ def _risk(
     from passmuster.stages.evaluate.stage import open_checked
 
     predictor = Predictor(open_checked(store, bundle))
-    probabilities, foreteller = foretell(store, bundle, predictor, [*labelled, *left], progress=progress)
-    best = probabilities.argmax(axis=1)
+    said, foreteller = foretell(store, bundle, predictor, [*labelled, *left], progress=progress)
     number = {name: i for i, name in enumerate(predictor.classes)}
     known = np.array([number.get(view.labels[item.key].label, -1) for item in labelled], dtype=np.int64)
     risk = foreteller.risk(np.arange(len(labelled)), known)
-    return [predictor.classes[int(i)] for i in best[len(labelled) :]], risk[len(labelled) :]
+    return [predictor.classes[int(i)] for i in said[len(labelled) :]], risk[len(labelled) :]

@@ -2,7 +2,7 @@
 
 Four features per item, each larger where an error is likelier:
 
-1. the model's own doubt, ``logit(1 - confidence)``;
+1. the model's own doubt of its answer, ``logit(1 - confidence)``;
 2. its neighbours' doubt: how little the nearest items, by embedding, are taken for the same class;
 3. how much nearer the nearest training item of another class is than the nearest of its own;
 4. a teacher's objection: a ridge regression of the classes on the embeddings (Hoerl and Kennard 1970), taught by the
@@ -91,8 +91,9 @@ def fitted_risk(features: np.ndarray, positions: np.ndarray, wrong: np.ndarray, 
 
 
 def error_predictor(
-    probabilities: np.ndarray, embeddings: np.ndarray, taught: np.ndarray, taught_labels: np.ndarray
-) -> ErrorPredictor:
+    probabilities: np.ndarray, embeddings: np.ndarray, taught: np.ndarray, taught_labels: np.ndarray,
+    said: np.ndarray | None = None,
+) -> ErrorPredictor:  # fmt: skip
     """From a bundle's answers to the test items, labelled or not, and its training labels.
 
     Parameters
@@ -101,6 +102,7 @@ def error_predictor(
     embeddings : (N, d)
     taught : (l, d) embeddings of labelled training items
     taught_labels : (l,) class numbers
+    said : (N,) class numbers of the answers, where they are not the likeliest classes
 
     >>> rng = np.random.default_rng(0)
     >>> z, p = rng.normal(size=(40, 8)), rng.dirichlet(np.ones(3), 40)
@@ -115,14 +117,14 @@ def error_predictor(
     def seen(x: np.ndarray) -> np.ndarray:
         return np.column_stack([x @ directions, np.full(len(x), BIAS, np.float32)]).astype(np.float32)
 
-    predicted = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1) if said is None else said
     n_classes = probabilities.shape[1]
     taught_units = _units(np.asarray(taught, dtype=np.float32).reshape(-1, pool.shape[1]) - centre)
     known = seen(taught_units)
     targets = np.full((len(known), n_classes), -1.0 / n_classes, dtype=np.float32)
     targets[np.arange(len(known)), taught_labels] += 1.0
     gram = known.T @ known + RIDGE * np.eye(known.shape[1], dtype=np.float32)
-    own = logit(1 - probabilities.max(axis=1))
+    own = logit(1 - probabilities[np.arange(len(pool)), predicted])
     near = logit(1 - _neighbours_say(units, probabilities, predicted), least=CERTAIN)
     other = _another_is_nearer(units, predicted, taught_units, np.asarray(taught_labels))
     fixed = np.column_stack([np.ones(len(pool)), own, near, other])
@@ -134,7 +136,7 @@ def _neighbours_say(units: np.ndarray, probabilities: np.ndarray, predicted: np.
     n = len(units)
     k = min(N_NEIGHBOURS, n - 1)
     if k < 1:
-        return np.asarray(probabilities.max(axis=1))
+        return np.asarray(probabilities[np.arange(n), predicted])
     said = np.empty(n)
     for start in range(0, n, BLOCK):
         cosine = units[start : start + BLOCK] @ units.T

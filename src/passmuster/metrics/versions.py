@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,29 @@ class Comparison:
     negative_flips: Interval
     changed: tuple[int, ...]
     worth: Mapping[str, float] | None = None
+
+
+def retrain_words(section: Mapping[str, Any]) -> str:
+    """How many of the changed decisions learning the same again would change anyway; "" where that is unknown.
+
+    `section` is the report's ``versions``: its ``changed`` decisions, and the share of answers in ``retrain`` that
+    differ between two bundles of the candidate's recipe.
+
+    >>> known = {"bundle": "f" * 64, "value": 0.01, "low": 0.004, "high": 0.03, "n": 400}
+    >>> retrain_words({"n": 400, "changed": [{}] * 9, "retrain": known})
+    'about 4 of the 9 changed decisions are what learning the same again changes anyway (1 in 100 answers)'
+    """
+    found, n_changed = section.get("retrain"), len(section.get("changed") or ())
+    if not isinstance(found, Mapping) or not n_changed or not found.get("n"):
+        return ""
+    by_chance = round(float(found["value"]) * section["n"])
+    share = f"({100 * float(found['value']):.2g} in 100 answers)"
+    if by_chance >= n_changed:
+        return f"the {n_changed:,} changed decisions are no more than learning the same again changes anyway {share}"
+    return (
+        f"about {by_chance:,} of the {n_changed:,} changed decisions are what learning the same again changes anyway "
+        f"{share}"
+    )
 
 
 def compare(

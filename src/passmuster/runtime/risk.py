@@ -59,6 +59,9 @@ def risk_in_words(found: RiskThreshold) -> str:
         were = "was" if found.n_wrong == 1 else "were"
         seen = f"{found.n_wrong:,} of {found.n:,} held-out labels {were} wrong there"
         return f"answers that are at least {100 * found.threshold:.1f}\u00a0% sure are wrong {asked}: {seen}"
+    if not found.n_labels:
+        why = "no label was held out to show it on, so every answer is withheld"
+        return f"that answers are wrong {asked}, is not shown: {why}; label items, and muster import --calibrate"
     help_ = (
         f"about {found.n_more:,} more training labels would probably show it"
         if found.n_more

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from passmuster.core.clock import age_s
+from passmuster.core.records import Channel
 from passmuster.store import ledger
 from passmuster.store.releases import read_channels
 
@@ -58,6 +59,33 @@ def read_approvals(db: Connection, days: float) -> list[Approval]:
         if (channel := channels.get(name)) and channel.mode != "provisional"
         for found in approvals_of(db, name, channel.release, days)
     ]
+
+
+def approval_lines(db: Connection, days: float) -> list[str]:
+    """What to say of what answers: approvals that end soon or have ended, and provisional releases with their ends."""
+    channels = read_channels(db)
+    trials = [provisional_words(channels[name]) for name in ("live", "canary") if name in channels]
+    return [words for words in (*(one.words() for one in read_approvals(db, days)), *trials) if words]
+
+
+def provisional_words(channel: Channel) -> str:
+    """What a channel answers that serves its release provisionally; "" of another.
+
+    Unlike an approval that ends, a provisional one stops the answers.
+
+    >>> trial = Channel("live", "r1", "b" * 64, 1, 0.1, "provisional", "2000-01-02T00:00:00+00:00")
+    >>> provisional_words(trial)
+    'r1 on live was provisional until 2000-01-02: every answer is withheld; muster release, then muster approve'
+    """
+    if channel.mode != "provisional":
+        return ""
+    name, alone = f"{channel.release} on {channel.name}", channel.name == "live"
+    if channel.expires and age_s(channel.expires) > 0:
+        withheld = "every answer is withheld" if alone else "requests that go to it get no answer"
+        return f"{name} was provisional until {channel.expires[:10]}: {withheld}; muster release, then muster approve"
+    ends = f" until {channel.expires[:10]}" if channel.expires else ""
+    gets = "of requests get an answer, the rest is withheld" if alone else "of requests go to it"
+    return f"{name} is provisional{ends}: {100 * channel.share:.3g} % {gets}"
 
 
 def approvals_of(db: Connection, channel: str, release: str, days: float) -> Iterator[Approval]:

@@ -17,7 +17,7 @@ from passmuster.metrics.gates.base import (
     more_labels_for_rate,
     rate_bounds,
 )
-from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate
+from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate, foretells_nothing
 
 NAME = "adversarial.v1"
 LEVELS = Range(0, 255)
@@ -57,6 +57,10 @@ def fell(change: Metric | None, most: float) -> bool:
 
 def foresee(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
     """The lowest accuracy under attack that passes, on as many items as are attacked; how low it falls is not known."""
+    if not prospect.n_attacked:
+        return foretells_nothing(
+            NAME, alpha, prospect, params["min"], "nothing can pass: no item is attacked ([evaluate] n_attacked)"
+        )
     tried = replace(prospect, n=min(prospect.n, prospect.n_attacked))
     return forecast_rate(NAME, params["min"], tried, alpha, power, what="accuracy under attack", assumed=None)
 

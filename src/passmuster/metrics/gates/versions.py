@@ -21,6 +21,7 @@ from passmuster.metrics.gates.base import (
     rate_bounds,
 )
 from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate_below, spread
+from passmuster.metrics.versions import retrain_words
 
 COUNTS = ("both_right", "only_candidate", "only_incumbent", "both_wrong")
 
@@ -41,17 +42,18 @@ def judge_non_inferiority(report: Report, params: Parameters, alpha: float) -> G
     p_not_worse = non_inferiority(better, min(worse, n - better), n, margin=margin).p_not_worse
     loss = (worth.worse - worth.better) / max(worth.n, 1.0)
     seen = f"{counts['only_incumbent']:,} got worse and {counts['only_candidate']:,} better of {_words(worth, counts)}"
+    again = _again(report)
     if p_not_worse <= alpha:
-        reason = f"{seen}; a loss of {margin:g} or more is refuted (p = {p_not_worse:.2g})"
+        reason = f"{seen}; a loss of {margin:g} or more is refuted (p = {p_not_worse:.2g}){again}"
         return GateResult(name, "passed", reason, -loss, -margin, None, "changed")
     better, worse = math.ceil(worth.better), math.floor(worth.worse)  # rounded against failing
     p_worse = non_inferiority(better, worse, max(n, better + worse), margin=margin).p_worse
     if p_worse <= alpha:
-        reason = f"{seen}; it is surely worse than the live release (p = {p_worse:.2g})"
+        reason = f"{seen}; it is surely worse than the live release (p = {p_worse:.2g}){again}"
         return GateResult(name, "failed", reason, -loss, -margin, None, "changed")
     n_more = more_labels_for_non_inferiority(round(worth.better), round(worth.worse), n, margin=margin, alpha=alpha)
     n_more = None if n_more is None else max(1, math.ceil(n_more * sum(counts.values()) / max(n, 1)))
-    reason = f"{seen}; a loss of {margin:g} is neither refuted nor shown; {labels_in_words(n_more)}"
+    reason = f"{seen}; a loss of {margin:g} is neither refuted nor shown; {labels_in_words(n_more)}{again}"
     return GateResult(name, "insufficient", reason, -loss, -margin, n_more, "changed")
 
 
@@ -66,13 +68,14 @@ def judge_negative_flips(report: Report, params: Parameters, alpha: float) -> Ga
     low, _ = rate_bounds(_rate(math.floor(worth.flips), n), alpha)
     _, high = rate_bounds(_rate(min(n, math.ceil(worth.flips)), n), alpha)
     seen = f"{counts['only_incumbent']:,} of {_words(worth, counts)} went from right to wrong ({rate:.3f})"
+    again = _again(report)
     if high <= most:
-        return GateResult(name, "passed", f"{seen}; surely at most {high:.3f}", rate, most, None, "changed")
+        return GateResult(name, "passed", f"{seen}; surely at most {high:.3f}{again}", rate, most, None, "changed")
     if low > most:
-        return GateResult(name, "failed", f"{seen}; surely more than {most:g}", rate, most, None, "changed")
+        return GateResult(name, "failed", f"{seen}; surely more than {most:g}{again}", rate, most, None, "changed")
     n_more = more_labels_for_rate(_rate(round(worth.flips), n), most, alpha)
     n_more = None if n_more is None else max(1, math.ceil(n_more * sum(counts.values()) / max(n, 1)))
-    reason = f"{seen} leaves {low:.3f} to {high:.3f}, and {most:g} lies between; {labels_in_words(n_more)}"
+    reason = f"{seen} leaves {low:.3f} to {high:.3f}, and {most:g} lies between; {labels_in_words(n_more)}{again}"
     return GateResult(name, "insufficient", reason, rate, most, n_more, "changed")
 
 
@@ -103,6 +106,12 @@ def worth_of(report: Report, counts: Mapping[str, int]) -> Worth:
     fits = better + worse <= n + 1e-9 and flips <= n_flips + 1e-9
     whole = min(n, better, worse, n_flips, flips) >= 0
     return Worth(n, better, worse, n_flips, flips) if fits and whole else Worth(0, 0, 0, 0, 0)
+
+
+def _again(report: Report) -> str:
+    """The end of a reason: how much of the change is the draw of a seed."""
+    words = retrain_words(report.sections["versions"])
+    return f"; {words}" if words else ""
 
 
 def _number(value: Any) -> float:

@@ -16,12 +16,13 @@ from typing import Any, Literal
 import numpy as np
 
 from passmuster.core.errors import DataError, UsageError
-from passmuster.core.label_sets import join_classes, label_in_words, split_label
+from passmuster.core.label_sets import MULTI, join_classes, label_in_words, split_label
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Payload, Prediction, Report
 from passmuster.core.statistics import Interval, proportion
 from passmuster.metrics.changes import Change, CostOf, Decision, changes, one_for_each_mistake
 from passmuster.metrics.versions import Comparison, compare
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import cluster_names, learned_from, read_payloads
@@ -56,7 +57,7 @@ class Diff:
 
     `comparison` is the paired table over the labelled items, None without any. `changed` is the share of all items
     whose decision changes. `only_before` and `only_after` are classes that the other does not know. `n_left_out` test
-    items are not here because one of the two learned from them.
+    items are not here because one of the two learned from them. `n_withheld` are the items that both leave unanswered.
     """
 
     before: Bundle
@@ -69,6 +70,7 @@ class Diff:
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     mapped: Mapping[str, str]
+    n_withheld: int = 0
 
     @property
     def n_labelled(self) -> int:
@@ -149,7 +151,9 @@ def diff(
     theirs = tuple(names.get(c, c) for c in old.classes)
     return Diff(
         before, after, asked, tuple(found), proportion(differs, clusters=asked.clusters), comparison, noise,
-        tuple(c for c in theirs if c not in new.classes), tuple(c for c in new.classes if c not in theirs), names,
+        tuple(c for c in theirs if c not in (*new.classes, NO_ANSWER)),
+        tuple(c for c in new.classes if c not in (*theirs, NO_ANSWER)), names,
+        sum(a.withheld and b.withheld for a, b in zip(*decided, strict=True)),
     )  # fmt: skip
 
 
@@ -267,7 +271,7 @@ def cost_of(store: Store) -> CostOf:
     A withheld answer whose cost is not stated costs what it would have said.
     """
     costs = store.config.policy.costs
-    if not costs.declared:
+    if not costs.declared or store.config.project.task == MULTI:  # costs are of one class taken for another
         return one_for_each_mistake
 
     def cost(label: str, said: str, withheld: bool) -> float:

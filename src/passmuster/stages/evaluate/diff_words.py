@@ -27,6 +27,8 @@ def summary_lines(found: Diff) -> Iterator[str]:
     )
     if n:
         yield ", ".join(f"{count:,} {kind}" for kind, count in found.counts().items())
+    if found.n_withheld:
+        yield f"{found.n_withheld:,} of {share.n:,} answers are withheld by both, whatever they would have said"
     yield from compared(found)
     yield LABELS[found.asked.labels_from].format(look=found.asked.look)
     if found.n_labelled and found.n_labelled < share.n:

@@ -28,13 +28,17 @@ MAX_TAUGHT = 2_000  # training items that teach the teacher
 def foretell(
     store: Store, bundle: Bundle, predictor: Predictor, items: Sequence[Item], *, progress: Progress
 ) -> tuple[np.ndarray, ErrorPredictor]:
-    """Probabilities (n, classes) of the bundle on `items`, and what foretells its errors there."""
+    """What the bundle answers to `items`, as it is served, and what foretells its errors there.
+
+    Answers are class numbers (n,): the likeliest class, or the cheapest where the bundle's policy says so.
+    """
     progress.say(f"asking bundle {bundle.digest[:16]} about {len(items):,} test items, labelled or not")
     embeddings, logits = answered(store, bundle, predictor, items, progress=progress)
     taught, numbers = _training_items(store, bundle, predictor.classes)
     known, _ = answered(store, bundle, predictor, taught, progress=progress)
-    probabilities = softmax(logits.astype(np.float64))
-    return probabilities, error_predictor(probabilities, embeddings, known, numbers)
+    number = {name: i for i, name in enumerate(predictor.classes)}
+    said = np.array([number[name] for name in predictor.labels(logits)], dtype=np.int64)
+    return said, error_predictor(softmax(logits.astype(np.float64)), embeddings, known, numbers, said)
 
 
 def answered(

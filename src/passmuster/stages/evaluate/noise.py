@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -15,13 +16,15 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload, Prediction
 from passmuster.core.statistics import Interval, proportion
 from passmuster.runtime.bundle import read_manifest
+from passmuster.runtime.engine import HTTP
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.foretell import answered
+from passmuster.stages.evaluate.retrains import retrains
 from passmuster.stages.evaluate.stage import open_checked
-from passmuster.store.releases import read_bundles
 from passmuster.store.store import Store
 
 N_SAMPLED = 200  # items drawn from all of them, and as many of those that change at most, that are asked again
+N_BOUGHT = 40  # of an endpoint, where each answer is paid for
 MAX_RETRAINED = 2
 
 
@@ -69,10 +72,14 @@ def measure_noise(
     """
     rng = np.random.default_rng(store.config.train.seed)
     n = len(differs)
-    sample = set(rng.choice(n, min(n, N_SAMPLED), replace=False).tolist())
+    bought = any(read_manifest(store.bundle_folder(bundle.path)).engine.name == HTTP for bundle in bundles)
+    most = N_BOUGHT if bought else N_SAMPLED
+    if bought:
+        progress.say(f"an endpoint is asked again about {most} items, and about {most} of those that change, at most")
+    sample = set(rng.choice(n, min(n, most), replace=False).tolist())
     changed = np.flatnonzero(differs)
-    if len(changed) > N_SAMPLED:
-        changed = rng.choice(changed, N_SAMPLED, replace=False)
+    if len(changed) > most:
+        changed = rng.choice(changed, most, replace=False)
     positions = sorted(sample | {int(i) for i in changed})
     payloads = payloads_at(positions)
     unstable: set[int] = set()
@@ -96,20 +103,9 @@ def decision(prediction: Prediction) -> tuple[str, bool]:
 def retrained(
     store: Store, bundle: Bundle, said: Sequence[Prediction], items: Sequence[Item], *, progress: Progress
 ) -> tuple[Retrained, ...]:
-    """The latest other bundles that were trained on the same dataset version by the same rung and head."""
-    if bundle.origin != "trained" or not bundle.snapshot:
-        return ()
-    own = read_manifest(store.bundle_folder(bundle.path))
-    with store.read() as db:
-        others = [b for b in read_bundles(db) if b.snapshot == bundle.snapshot and b.digest != bundle.digest]
+    """The latest two of `passmuster.stages.evaluate.retrains.retrains`, asked about the same items."""
     found: list[Retrained] = []
-    for other in others:
-        folder = store.bundle_folder(other.path)
-        if len(found) == MAX_RETRAINED or other.origin != "trained" or not folder.is_dir():
-            continue
-        manifest = read_manifest(folder)
-        if (manifest.rung, manifest.head, manifest.classes) != (own.rung, own.head, own.classes):
-            continue
+    for other in islice(retrains(store, bundle), MAX_RETRAINED):
         predictor = Predictor(open_checked(store, other))
         theirs = predictor.decide(*answered(store, other, predictor, items, progress=progress))
         differ = np.array([decision(a) != decision(b) for a, b in zip(said, theirs, strict=True)], dtype=bool)

@@ -67,10 +67,10 @@ def read_with_rest(
     seen = learned_from(store, bundle)
     rest = [item for item in view.items if item.key not in view.labels and item.key not in seen]
     pool = [*evidence.items, *rest]
-    probabilities, foreteller = foretell(store, bundle, predictor, pool, progress=progress)
+    said_at, foreteller = foretell(store, bundle, predictor, pool, progress=progress)
     at = np.arange(len(evidence.items))
     known = np.where(evidence.y < evidence.n_known, evidence.y, -1)
-    names = predictor.labels(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)))
+    names = [predictor.classes[int(i)] for i in said_at]
     wrong = (evidence.number(names[: len(at)]) != evidence.y).astype(np.float64)
     found = powered_rate(
         wrong, at, foreteller.features(at, known), PRIOR, rounds, clusters=cluster_names(pool, placed)

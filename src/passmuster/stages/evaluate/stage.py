@@ -47,6 +47,7 @@ from passmuster.stages.evaluate.page.render import Extras, render_page
 from passmuster.stages.evaluate.parity import measure_parity
 from passmuster.stages.evaluate.powered import read_with_rest
 from passmuster.stages.evaluate.promised_risk import measure_promised_risk
+from passmuster.stages.evaluate.retrains import measure_retrain
 from passmuster.stages.evaluate.sets import measure_prediction_sets
 from passmuster.stages.evaluate.slices import measure_slices
 from passmuster.stages.evaluate.words import to_finite, write_summary
@@ -141,6 +142,7 @@ def evaluate(
             store, draft, incumbent, evidence, answers, reading, rng, known=known, progress=progress, scope=scope
         )
         if compared is not None:
+            measure_retrain(store, draft, chosen, incumbent, evidence, answers)
             measure_closely(store, draft, predictor, evidence, answers, compared, rng)
     measure_test_labels(store, draft, chosen, predictor, evidence, answers, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)

@@ -9,7 +9,7 @@ from datetime import datetime
 from passmuster.signals.base import Detector
 from passmuster.signals.find import signals
 from passmuster.stages.watch.state import CURSOR, WatchState, unpack
-from passmuster.store.approvals import read_approvals
+from passmuster.store.approvals import approval_lines
 from passmuster.store.incidents import read_cursor, read_incidents
 from passmuster.store.store import Store
 
@@ -75,7 +75,7 @@ def read_status(store: Store) -> Status:
     with store.read() as db:
         kept = read_cursor(db, CURSOR)
         incidents = read_incidents(db)
-        approvals = read_approvals(db, store.config.policy.approval_days)
+        approvals = approval_lines(db, store.config.policy.approval_days)
     state = unpack(kept[1]) if kept else WatchState()
     live, trial = state.live, state.trial
     found = [_signal_status(name, d) for name, d in live.detectors.items()] if live else []
@@ -101,7 +101,7 @@ def read_status(store: Store) -> Status:
         declared_observations_between_false_alarms=declared,
         false_alarms_per_year=_per_year(state, declared),
         open_incidents=tuple(i.id for i in incidents if not i.closed),
-        approvals=tuple(filter(None, (approval.words() for approval in approvals))),
+        approvals=tuple(approvals),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from passmuster.core.cost import in_words
 from passmuster.core.records import Report
+from passmuster.metrics.versions import retrain_words
 from passmuster.stages.evaluate.memory import memory_lines
 from passmuster.stages.evaluate.page import charts
 from passmuster.stages.evaluate.page.cards import Library, escape
@@ -163,6 +164,8 @@ def versions(report: Report, library: Library) -> str:
     meaning = (
         "a difference that chance alone would rarely make" if p < 0.05 else "a difference that chance alone could make"
     )
+    words = retrain_words(section)
+    again = f" {words[:1].upper()}{words[1:]}." if words else ""
     rows = "".join(
         f"<tr><td><code>{escape(row['key'][:8])}</code></td><td>{escape(row['label'])}</td>"
         f'<td class="{mark(row, "incumbent")}">{escape(row["incumbent"])}</td>'
@@ -191,7 +194,7 @@ def versions(report: Report, library: Library) -> str:
     )
     return (
         f'<section><h2>Against the live release</h2><p class="lead">Both answered the same {section["n"]:,} items. '
-        f"Exact McNemar test: p = {p:.2g}, {meaning}.</p>"
+        f"Exact McNemar test: p = {p:.2g}, {meaning}.{again}</p>"
         f'<div class="boxes">{boxes}</div>{table}</section>'
     )
 
