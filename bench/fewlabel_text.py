@@ -54,6 +54,7 @@ def main() -> None:
             for name in SETS:
                 if name.startswith(arguments.only) and draw < n_draws(name, arguments):
                     measure(name, draw, arguments, report, cache)
+    write(report)  # of kept runs alone too: which rung serves may be settled otherwise than when they were run
 
 
 def kept_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -174,7 +174,7 @@ class Rung:
     `parts` names other rungs when the embedding is theirs side by side, each times its number in the encoder's array
     ``scales``: where those were fitted before, the pool need not be embedded again.
 
-    `teachers` names rungs of which the best that was fitted before teaches this one's head by its answers.
+    `teachers` names rungs of which the best bet fitted before teaches this one's head by its answers.
 
     `sampled` says that embedding is dear: of the pool the labelled items and a sample of the others are embedded
     (`n_sampled`), as many as heads gain from.
