@@ -163,10 +163,11 @@ def write_images(scratch: Path, data: Path, small: int) -> list[str]:
     names = [str(name).replace("/", "-").replace(" ", "-") for name in found["class_names"]]
     folder = scratch / "images"
     for split, n in (("train", 1_000), ("test", N_TEST // small)):
+        pixels, labels = found[f"x_{split}"], found[f"y_{split}"]  # each look into the file unpacks the whole array
         for i in range(n):
-            place = folder / split / names[int(found[f"y_{split}"][i])]
+            place = folder / split / names[int(labels[i])]
             place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(found[f"x_{split}"][i]).save(place / f"{i}.png")
+            Image.fromarray(pixels[i]).save(place / f"{i}.png")
     return [str(folder)]
 
 

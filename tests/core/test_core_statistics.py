@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import sparse, stats
 
 from passmuster.core import statistics
 from passmuster.core.errors import DataError
@@ -128,3 +131,40 @@ def test_a_detectable_drop_shrinks_with_labels() -> None:
     assert statistics.detectable_drop(0.9, 100) == pytest.approx(2 * statistics.detectable_drop(0.9, 400), rel=1e-6)
     assert statistics.detectable_drop(1.0, 50) > 0.0
     assert statistics.detectable_drop(0.9, 0) == 1.0
+
+
+def one_by_one(statistic: Callable[[np.ndarray], float], group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A bootstrap as it is told: draw groups, count, compute; 200 times."""
+    n_groups = int(group.max()) + 1
+    draws = [rng.integers(0, n_groups, n_groups) for _ in range(200)]
+    return np.array([statistic(np.bincount(drawn, minlength=n_groups).astype(np.float64)[group]) for drawn in draws])
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_resamples_in_blocks_are_those_drawn_one_after_the_other(clustered: bool) -> None:
+    rng = np.random.default_rng(0)
+    values, weights = rng.normal(3.0, 1.0, 301), rng.uniform(0.5, 2.0, 301)
+    names = np.array([f"person {i % 90}" for i in range(301)]) if clustered else None
+    group = np.unique(names, return_inverse=True)[1] if names is not None else np.arange(301)
+    columns = np.column_stack([values * weights, weights])
+
+    def mean(times: np.ndarray) -> float:
+        return float((times * weights * values).sum() / (times * weights).sum())
+
+    def of_sums(sums: np.ndarray) -> np.ndarray:
+        return np.asarray(sums[:, 0] / sums[:, 1])
+
+    how: dict[str, Any] = {"clusters": names, "n_resamples": 200}
+    expected = np.quantile(one_by_one(mean, group, np.random.default_rng(7)), [0.025, 0.975])
+    after = np.random.default_rng(7)
+    for found in (
+        statistics.bootstrap(mean, 301, rng=np.random.default_rng(7), **how),
+        statistics.bootstrap_sums(columns, of_sums, rng=after, **how),
+        statistics.bootstrap_sums(sparse.csr_matrix(columns), of_sums, rng=np.random.default_rng(7), **how),
+    ):
+        np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-12)
+        assert found.value == pytest.approx(mean(np.ones(301)), rel=1e-12)
+        assert found.method == ("cluster bootstrap" if clustered else "bootstrap")
+    again = np.random.default_rng(7)
+    one_by_one(mean, group, again)
+    assert after.bit_generator.state == again.bit_generator.state  # what is drawn next stays the same, too

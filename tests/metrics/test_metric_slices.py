@@ -14,6 +14,7 @@ from passmuster.metrics.slices import (
     halves,
     more_wrong,
     telling_words,
+    words_of,
 )
 
 
@@ -111,6 +112,6 @@ def test_clusters_are_of_the_first_half_and_too_few_items_give_none() -> None:
 
 def test_words_tell_inside_from_outside() -> None:
     texts = ["my refund is late", "refund not there yet", "the card is lost", "the card is late"]
-    words = telling_words(texts, np.array([True, True, False, False]))
+    words = telling_words(words_of(texts), np.array([True, True, False, False]))
     assert words[0] == "refund"
     assert "card" not in words

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from passmuster.core.config import Config, DataConfig
-from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Looks
 from passmuster.stages.evaluate.slices import measure_slices, weak_spot
 
 N = 600
@@ -41,7 +41,10 @@ def measured(n: int = N, **how: Any) -> Draft:
     evidence, answers, texts = made(n)
     draft = Draft()
     config = Config(data=DataConfig(group_columns=("region",)))
-    measure_slices(config, draft, evidence, answers, texts, np.random.default_rng(3), **how)
+    looks = Looks()
+    for text in texts:
+        looks.add(text)
+    measure_slices(config, draft, evidence, answers, looks, np.random.default_rng(3), **how)
     return draft
 
 

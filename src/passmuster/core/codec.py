@@ -14,10 +14,13 @@ from typing import Any, TypeVar
 from passmuster.core.errors import DataError
 
 R = TypeVar("R")
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
     """A record, or any nesting of records, tuples, mappings and numbers, as JSON-ready values."""
+    if type(value) in _PLAIN:  # most of what a report holds
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -29,7 +32,7 @@ def to_plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy arrays and scalars
         return value.tolist()
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [to_plain(v) for v in value]
+        return [v if type(v) in _PLAIN else to_plain(v) for v in value]
     return value
 
 

@@ -23,7 +23,7 @@ from passmuster.core.distributions import (
     normal_ppf,
     normal_sf,
 )
-from passmuster.core.statistics import MAX_MORE, Interval, bootstrap, smallest
+from passmuster.core.statistics import MAX_MORE, Interval, bootstrap_sums, smallest
 
 GAMMA = 1e-4  # the part of the error spent on bounding the share of disagreements (Berger and Boos 1994)
 _GRID = 65  # shares of disagreement at which the exact error is computed
@@ -194,11 +194,10 @@ def paired_bootstrap(
     """
     gain = np.asarray(candidate, dtype=np.float64) - np.asarray(incumbent, dtype=np.float64)
     w = np.ones(len(gain)) if weights is None else np.asarray(weights, dtype=np.float64)
-
-    def mean(times: np.ndarray) -> float:
-        return float((times * w * gain).sum() / (times * w).sum())
-
-    found = bootstrap(mean, len(gain), rng=rng, clusters=clusters, n_resamples=n_resamples, level=level)
+    found = bootstrap_sums(
+        np.column_stack([w * gain, w]), lambda sums: sums[:, 0] / sums[:, 1],
+        rng=rng, clusters=clusters, n_resamples=n_resamples, level=level,
+    )  # fmt: skip
     return Interval(found.value, found.low, found.high, found.n, f"paired {found.method}", level)
 
 

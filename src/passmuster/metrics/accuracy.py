@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap, proportion
+from passmuster.core.statistics import Interval, bootstrap_sums, proportion
 
 Clusters = Sequence[str] | np.ndarray
 
@@ -49,19 +50,15 @@ def macro_f1(
     """
     labels, predicted = np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
     w = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
-    right = labels == predicted
+    counted = np.arange(n_classes) != no_class
 
-    def score(times: np.ndarray) -> float:
-        mass = times * w
-        true = np.bincount(labels[right], weights=mass[right], minlength=n_classes)
-        both = np.bincount(labels, weights=mass, minlength=n_classes)
-        both = both + np.bincount(predicted, weights=mass, minlength=n_classes)
-        seen = both > 0
-        if no_class is not None:
-            seen[no_class] = False
-        return float((2 * true[seen] / both[seen]).mean()) if seen.any() else float("nan")
+    def score(sums: np.ndarray) -> np.ndarray:
+        true, both = sums[:, :n_classes], sums[:, n_classes:]
+        return mean_of_seen(2 * true, both, (both > 0) & counted)
 
-    return bootstrap(score, len(labels), rng=rng, clusters=clusters, n_resamples=n_resamples)
+    right = np.where(labels == predicted, w, 0.0)
+    columns = one_column_each([(labels, right), (labels + n_classes, w), (predicted + n_classes, w)], 2 * n_classes)
+    return bootstrap_sums(columns, score, rng=rng, clusters=clusters, n_resamples=n_resamples)
 
 
 def macro_accuracy(
@@ -85,16 +82,38 @@ def macro_accuracy(
     """
     labels = np.asarray(labels, dtype=np.int64)
     w = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
-    right = labels == np.asarray(predicted)
+    right = np.where(labels == np.asarray(predicted), w, 0.0)
 
-    def score(times: np.ndarray) -> float:
-        mass = times * w
-        both = np.bincount(labels, weights=mass, minlength=n_classes)
-        found = np.bincount(labels[right], weights=mass[right], minlength=n_classes)
-        seen = both > 0
-        return float((found[seen] / both[seen]).mean()) if seen.any() else float("nan")
+    def score(sums: np.ndarray) -> np.ndarray:
+        found, both = sums[:, :n_classes], sums[:, n_classes:]
+        return mean_of_seen(found, both, both > 0)
 
-    return bootstrap(score, len(labels), rng=rng, clusters=clusters, n_resamples=n_resamples)
+    columns = one_column_each([(labels, right), (labels + n_classes, w)], 2 * n_classes)
+    return bootstrap_sums(columns, score, rng=rng, clusters=clusters, n_resamples=n_resamples)
+
+
+def mean_of_seen(parts: np.ndarray, wholes: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of each row (b, c) the mean of part / whole where `seen`, (b,); NaN where nothing is.
+
+    >>> mean_of_seen(np.array([[1.0, 0.0]]), np.array([[2.0, 0.0]]), np.array([[True, False]])).tolist()
+    [0.5]
+    """
+    shares = np.divide(parts, wholes, out=np.zeros(parts.shape), where=seen)
+    n = seen.sum(axis=1)
+    return np.where(n > 0, shares.sum(axis=1) / np.maximum(n, 1), np.nan)
+
+
+def one_column_each(entries: Sequence[tuple[np.ndarray, np.ndarray]], n_columns: int) -> Any:
+    """A sparse matrix (n, n_columns) of what each of n items adds to which column: columns (n,) and values (n,).
+
+    >>> one_column_each([(np.array([1, 0]), np.array([2.0, 3.0]))], 2).toarray().tolist()
+    [[0.0, 2.0], [3.0, 0.0]]
+    """
+    from scipy import sparse
+
+    n = len(entries[0][0])
+    columns, values = (np.concatenate([entry[i] for entry in entries]) for i in (0, 1))
+    return sparse.csr_matrix((values, (np.tile(np.arange(n), len(entries)), columns)), shape=(n, n_columns))
 
 
 @dataclass(frozen=True)

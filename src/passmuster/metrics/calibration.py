@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap, wilson
+from passmuster.core.statistics import Interval, bootstrap_sums, wilson
 
 N_BINS = 15
 SMALLEST = float(np.finfo(np.float64).eps)  # a probability of 0 costs this much, as in scikit-learn's log_loss
@@ -65,12 +65,14 @@ def calibration_error(
     w = np.ones(len(right)) if weights is None else np.asarray(weights, dtype=np.float64)
     bins = _equal_mass_bins(confidence, w, n_bins) if equal_mass else _bins(confidence, n_bins)
     gap = np.asarray(right, dtype=np.float64) - confidence
+    columns = np.zeros((len(gap), n_bins + 1))
+    columns[np.arange(len(gap)), bins] = w * gap
+    columns[:, -1] = w
 
-    def error(times: np.ndarray) -> float:
-        mass = times * w
-        return float(np.abs(np.bincount(bins, weights=mass * gap, minlength=n_bins)).sum() / mass.sum())
+    def error(sums: np.ndarray) -> np.ndarray:
+        return np.asarray(np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1])
 
-    return bootstrap(error, len(right), rng=rng, clusters=clusters, n_resamples=n_resamples)
+    return bootstrap_sums(columns, error, rng=rng, clusters=clusters, n_resamples=n_resamples)
 
 
 def classwise_error(
@@ -98,16 +100,14 @@ def classwise_error(
     n, c = p.shape
     w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
     cells = _bins(p.ravel(), n_bins) + n_bins * np.tile(np.arange(c), n)
-    gaps = sparse.csr_matrix(
-        ((np.asarray(targets, dtype=np.float64) - p).ravel(), (cells, np.repeat(np.arange(n), c))),
-        shape=(n_bins * c, n),
-    )
+    gaps = (w[:, None] * (np.asarray(targets, dtype=np.float64) - p)).ravel()
+    columns = sparse.csr_matrix((gaps, (np.repeat(np.arange(n), c), cells)), shape=(n, n_bins * c))
 
-    def error(times: np.ndarray) -> float:
-        mass = times * w
-        return float(np.abs(gaps @ mass).sum() / mass.sum() / c)
+    def error(sums: np.ndarray) -> np.ndarray:
+        return np.asarray(np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1] / c)
 
-    return bootstrap(error, n, rng=rng, clusters=clusters, n_resamples=n_resamples)
+    columns = sparse.hstack([columns, w[:, None]])
+    return bootstrap_sums(columns, error, rng=rng, clusters=clusters, n_resamples=n_resamples)
 
 
 @dataclass(frozen=True)
@@ -199,11 +199,10 @@ def mean_interval(
     """
     values = np.asarray(values, dtype=np.float64)
     w = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
-
-    def mean(times: np.ndarray) -> float:
-        return float((times * w * values).sum() / (times * w).sum())
-
-    return bootstrap(mean, len(values), rng=rng, clusters=clusters, n_resamples=n_resamples)
+    columns = np.column_stack([w * values, w])
+    return bootstrap_sums(
+        columns, lambda sums: sums[:, 0] / sums[:, 1], rng=rng, clusters=clusters, n_resamples=n_resamples
+    )
 
 
 def _sure_and_right(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap, proportion
+from passmuster.core.statistics import Interval, bootstrap_sums, proportion
 from passmuster.metrics.accuracy import ClassResult
 from passmuster.metrics.calibration import SMALLEST, mean_interval
 
@@ -65,17 +65,17 @@ def f1(
     """
     t, z = np.asarray(targets, dtype=np.float64), np.asarray(said, dtype=np.float64)
     w = np.ones(len(t)) if weights is None else np.asarray(weights, dtype=np.float64)
-    both, either = t * z, t + z  # 2 TP + FP + FN is the sum of `either`
+    columns = np.concatenate([2.0 * t * z, t + z], axis=1) * w[:, None]  # 2 TP + FP + FN is the sum of the second
 
-    def score(times: np.ndarray) -> float:
-        mass = times * w
-        right, all_of_them = 2.0 * (mass @ both), mass @ either
+    def score(sums: np.ndarray) -> np.ndarray:
+        right, all_of_them = np.split(sums, 2, axis=1)
         if average == "micro":
-            right, all_of_them = right.sum(keepdims=True), all_of_them.sum(keepdims=True)
+            right, all_of_them = (part.sum(axis=1, keepdims=True) for part in (right, all_of_them))
         seen = all_of_them > 0
-        return float((right[seen] / all_of_them[seen]).mean()) if seen.any() else 1.0
+        shares = np.divide(right, all_of_them, out=np.zeros(right.shape), where=seen)
+        return np.where(seen.any(axis=1), shares.sum(axis=1) / np.maximum(seen.sum(axis=1), 1), 1.0)
 
-    return bootstrap(score, len(t), rng=rng, clusters=clusters, n_resamples=n_resamples)
+    return bootstrap_sums(columns, score, rng=rng, clusters=clusters, n_resamples=n_resamples)
 
 
 def hamming_loss(

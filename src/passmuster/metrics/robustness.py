@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap, wilson
+from passmuster.core.statistics import Interval, bootstrap_sums, wilson
 
 Fault = tuple[str, int]  # corruption and severity
 
@@ -61,15 +61,15 @@ def robustness(clean: np.ndarray, corrupted: Mapping[Fault, np.ndarray], *, rng:
     right, counted = np.nan_to_num(cells), (~np.isnan(cells)).astype(np.float64)
     whole = right.sum(axis=1) / counted.sum(axis=1)
 
-    def mean(times: np.ndarray) -> float:
-        n = counted @ times  # where none of a fault's items was drawn, it keeps its share
-        return float(np.where(n > 0, right @ times / np.maximum(n, 1), whole).mean())
+    def mean(sums: np.ndarray) -> np.ndarray:
+        hits, n = sums[:, : len(right)], sums[:, len(right) :]  # where none of a fault's items was drawn, as it was
+        return np.asarray(np.where(n > 0, hits / np.maximum(n, 1), whole).mean(axis=1))
 
     return Robustness(
         clean=wilson(float(np.sum(clean)), len(clean)),
         accuracy=accuracy,
         clean_of={key: float(np.mean(np.asarray(clean)[mask])) for key, mask in seen.items()},
-        mean=bootstrap(mean, len(clean), rng=rng),
+        mean=bootstrap_sums(np.concatenate([right, counted]).T, mean, rng=rng),
         worst=worst,
         worst_severity=min(severities, key=lambda s: (severities[s], s)),
     )
@@ -108,21 +108,25 @@ def corruption_error(
         return np.stack([1 - np.asarray(v, dtype=np.float64) for (n, _), v in of.items() if n == name])
 
     pairs = [(errors(candidate, name), errors(incumbent, name)) for name in names]
-    n = pairs[0][0].shape[1]
     parts = [(np.nan_to_num(a), np.nan_to_num(b), (~np.isnan(a)).astype(np.float64)) for a, b in pairs]
+    columns = np.concatenate([rows for part in parts for rows in part]).T  # (n, 3 x faults)
+    ends = np.cumsum([3 * len(a) for a, _ in pairs])[:-1]
 
-    def ratios(times: np.ndarray) -> np.ndarray:
+    def ratios(sums: np.ndarray) -> np.ndarray:
+        """(b, corruptions)."""
         found = []
-        for a, b, counted in parts:
-            n_counted = np.maximum(counted @ times, 1e-9)
-            ours, theirs = float(((a @ times) / n_counted).sum()), float(((b @ times) / n_counted).sum())
-            half = float((0.5 / n_counted).min())
-            found.append(ours / theirs if theirs > 0 else ours / half if ours > 0 else 1.0)
-        return np.array(found)
+        for part in np.split(sums, ends, axis=1):
+            a, b, counted = np.split(part, 3, axis=1)
+            n_counted = np.maximum(counted, 1e-9)
+            ours, theirs = (a / n_counted).sum(axis=1), (b / n_counted).sum(axis=1)
+            half = (0.5 / n_counted).min(axis=1)
+            some = np.where(ours > 0, ours / half, 1.0)
+            found.append(np.divide(ours, theirs, out=some, where=theirs > 0))
+        return np.stack(found, axis=1)
 
-    plain = ratios(np.ones(n))
+    plain = ratios(columns.sum(axis=0)[None])[0]
     return CorruptionError(
         of=dict(zip(names, plain.tolist())),
-        mean=bootstrap(lambda times: float(ratios(times).mean()), n, rng=rng),
+        mean=bootstrap_sums(columns, lambda sums: np.asarray(ratios(sums).mean(axis=1)), rng=rng),
         worst=names[int(plain.argmax())],
     )

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap
+from passmuster.core.statistics import Interval, bootstrap_rows
+
+SMALLEST = 1e-300  # instead of dividing by nothing
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,11 @@ def risk_coverage(confidence: np.ndarray, wrong: np.ndarray) -> Curve:
     >>> risk_coverage(np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1])).risk.round(2).tolist()
     [0.0, 0.0, 0.33]
     """
-    order, errors = _ordered(confidence, wrong, np.ones(len(wrong)))
+    order, first = _by_confidence(confidence)
+    errors = np.asarray(wrong, dtype=np.float64)[order]
+    if len(order):
+        sizes = np.diff(np.append(first, len(order)))
+        errors = np.repeat(np.add.reduceat(errors, first) / sizes, sizes)  # equal confidence, equal share
     n = np.arange(1, len(errors) + 1)
     return Curve(n / max(1, len(errors)), np.cumsum(errors) / n, np.asarray(confidence, dtype=np.float64)[order])
 
@@ -49,19 +55,24 @@ def aurc(
     >>> round(aurc(np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1]), rng=np.random.default_rng(0)).value, 4)
     0.1111
     """
-
     w = np.ones(len(wrong)) if weights is None else np.asarray(weights, dtype=np.float64)
+    order, first = _by_confidence(confidence)
+    errors = np.asarray(wrong, dtype=np.float64)[order]
+    tied = len(first) < len(order)
+    sizes = np.diff(np.append(first, len(order)))
 
-    def area(times: np.ndarray) -> float:
-        times = times * w
-        order, errors = _ordered(confidence, wrong, times)
-        mass = times[order]
-        covered = np.cumsum(mass)
-        seen = mass > 0
-        risk = np.cumsum(errors * mass)[seen] / covered[seen]
-        return float((risk * mass[seen]).sum() / covered[-1])
+    def areas(times: np.ndarray) -> np.ndarray:
+        mass = times[:, order] * w[order]  # (b, n), the most certain first
+        failed = mass * errors
+        if tied:  # items of equal confidence share their mean error
+            together = np.add.reduceat(mass, first, axis=1)
+            mean = np.add.reduceat(failed, first, axis=1) / np.maximum(together, SMALLEST)
+            failed = mass * np.repeat(mean, sizes, axis=1)
+        covered = np.cumsum(mass, axis=1)
+        risk = np.cumsum(failed, axis=1) / np.maximum(covered, SMALLEST)
+        return np.asarray((risk * mass).sum(axis=1) / covered[:, -1])
 
-    return bootstrap(area, len(wrong), rng=rng, clusters=clusters, n_resamples=n_resamples)
+    return bootstrap_rows(areas, len(wrong), rng=rng, clusters=clusters, n_resamples=n_resamples)
 
 
 def augrc(
@@ -85,24 +96,22 @@ def augrc(
     """
     confidence, errors = np.asarray(confidence, dtype=np.float64), np.asarray(wrong, dtype=np.float64)
     w = np.ones(len(errors)) if weights is None else np.asarray(weights, dtype=np.float64)
-    group = np.unique(-confidence, return_inverse=True)[1]  # equal confidence is accepted together
+    order, first = _by_confidence(confidence)  # equal confidence is accepted together
 
-    def area(times: np.ndarray) -> float:
-        mass = np.bincount(group, weights=times * w)
-        undetected = np.bincount(group, weights=times * w * errors)
-        return float((mass * (np.cumsum(undetected) - undetected / 2)).sum() / mass.sum() ** 2)
+    def areas(times: np.ndarray) -> np.ndarray:
+        mass = times[:, order] * w[order]
+        undetected = mass * errors[order]
+        if len(first) < len(order):
+            mass, undetected = (np.add.reduceat(rows, first, axis=1) for rows in (mass, undetected))
+        lost = np.cumsum(undetected, axis=1) - undetected / 2
+        return np.asarray((mass * lost).sum(axis=1) / mass.sum(axis=1) ** 2)
 
-    return bootstrap(area, len(errors), rng=rng, clusters=clusters, n_resamples=n_resamples)
+    return bootstrap_rows(areas, len(errors), rng=rng, clusters=clusters, n_resamples=n_resamples)
 
 
-def _ordered(confidence: np.ndarray, wrong: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Items by falling confidence, and the error of each, ties sharing theirs."""
+def _by_confidence(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Items (n,) by falling confidence, and where in that order each different confidence begins."""
     confidence = np.asarray(confidence, dtype=np.float64)
     order = np.argsort(-confidence, kind="stable")
-    if not len(order):
-        return order, np.zeros(0)
     value = confidence[order]
-    group = np.concatenate([[0], np.cumsum(value[1:] != value[:-1])])
-    mass = np.bincount(group, weights=times[order])
-    errors = np.bincount(group, weights=times[order] * np.asarray(wrong, dtype=np.float64)[order])
-    return order, np.divide(errors, mass, out=np.zeros_like(errors), where=mass > 0)[group]
+    return order, np.flatnonzero(np.concatenate([[True], value[1:] != value[:-1]])[: len(order)])

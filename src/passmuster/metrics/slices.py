@@ -6,6 +6,7 @@ Benjamini and Hochberg's procedure keeps the expected share of false ones among 
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -150,23 +151,33 @@ def embedding_clusters(embeddings: np.ndarray, first: np.ndarray, rng: np.random
     return np.asarray(apart.argmin(axis=1))
 
 
-def telling_words(texts: Sequence[str], inside: np.ndarray, n_words: int = 4) -> list[str]:
-    """Words that are in more of the texts inside than outside, the most telling first.
+def words_of(texts: Sequence[str]) -> list[frozenset[str]]:
+    """The different words of each text, of three letters or more, in lower case.
+
+    >>> sorted(words_of(["My card, my CARD!"])[0])
+    ['card']
+    """
+    return [frozenset(re.findall(r"[^\W\d_]{3,}", text.lower())) for text in texts]
+
+
+def telling_words(texts: Sequence[frozenset[str]], inside: np.ndarray, n_words: int = 4) -> list[str]:
+    """Words that are in more of the texts (as `words_of` gives them) inside than outside, the most telling first.
 
     By the log-odds of a text having the word, one text added on each side, times the root of how many have it.
 
-    >>> telling_words(["lost my card", "card stolen", "green tea", "black tea"], np.array([1, 1, 0, 0]) > 0, 1)
+    >>> texts = words_of(["lost my card", "card stolen", "green tea", "black tea"])
+    >>> telling_words(texts, np.array([1, 1, 0, 0]) > 0, 1)
     ['card']
     """
     counts = [Counter[str](), Counter[str]()]
-    for text, here in zip(texts, inside):
-        counts[0 if here else 1].update(set(re.findall(r"[^\W\d_]{3,}", text.lower())))
+    for words, here in zip(texts, inside.tolist()):
+        counts[0 if here else 1].update(words)
     n_in, n_out = max(1, int(inside.sum())), max(1, int((~inside).sum()))
 
     def weight(word: str) -> float:
         a, b = counts[0][word], counts[1][word]
         odds = ((a + 0.5) / (n_in - a + 0.5)) / ((b + 0.5) / (n_out - b + 0.5))
-        return float(np.log(odds) * np.sqrt(a))
+        return math.log(odds) * math.sqrt(a)
 
-    words = [word for word, n in counts[0].items() if n >= 2]
-    return [word for word in sorted(words, key=lambda word: (-weight(word), word))[:n_words] if weight(word) > 0]
+    weights = {word: weight(word) for word, n in counts[0].items() if n >= 2}
+    return [word for word in sorted(weights, key=lambda word: (-weights[word], word))[:n_words] if weights[word] > 0]

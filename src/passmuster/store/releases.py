@@ -79,9 +79,14 @@ def _bundle(row: Row[tuple[Any, ...]]) -> Bundle:
     return Bundle(**{k: v for k, v in row._asdict().items() if k != "n"})
 
 
-def add_report(db: Connection, report: Report) -> str:
-    """Write a report; returns its digest."""
-    record = canonical_json(to_plain(report))
+def report_bytes(report: Report) -> bytes:
+    """A report as it is kept, in the catalog and in ``report.json``."""
+    return canonical_json(to_plain(report))
+
+
+def add_report(db: Connection, report: Report, record: bytes | None = None) -> str:
+    """Write a report; returns its digest. `record` is its `report_bytes`, where they are at hand."""
+    record = report_bytes(report) if record is None else record
     digest = sha256_hex(record)
     if db.execute(select(reports.c.n).where(reports.c.digest == digest)).first() is None:
         db.execute(

@@ -17,7 +17,7 @@ Arrays = dict[str, np.ndarray]
 Work = Callable[[Mapping[str, np.ndarray], int, int], float]
 
 MAX_BANK = 10_000  # rows a neighbour search keeps: Sun et al. 2022 (table 4) lose nothing with 1 % of a million
-_BLOCK = 512  # rows scored at once: bounds the memory of a distance matrix
+BLOCK = 512  # rows scored at once: bounds the memory of a distance matrix
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def rowwise(score: Callable[..., np.ndarray], *sides: np.ndarray) -> np.ndarray:
     for side in wide:
         finite &= np.isfinite(side).all(axis=1) if side.size else False
     good = np.flatnonzero(finite)
-    for start in range(0, len(good), _BLOCK):
-        block = good[start : start + _BLOCK]
+    for start in range(0, len(good), BLOCK):
+        block = good[start : start + BLOCK]
         found[block] = score(*(side[block] for side in wide))
     return found
 

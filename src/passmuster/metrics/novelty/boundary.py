@@ -43,10 +43,13 @@ def _score_fdbd(arrays: Mapping[str, np.ndarray], embeddings: np.ndarray, logits
     mean, weight = np.asarray(arrays["mean"], dtype=np.float64), np.asarray(arrays["weight"], dtype=np.float64)
     squares = (weight**2).sum(axis=0)  # (c,)
     least = _SAME * float(squares.max(initial=0.0))
+    many = len(logits) > weight.shape[1]
+    products = weight.T @ weight if many else np.zeros((0, 0))  # (c, c), where that is less than one row for each item
 
     def score(x: np.ndarray, z: np.ndarray) -> np.ndarray:
         said = z.argmax(axis=1)
-        apart = squares[said][:, None] + squares - 2.0 * weight[:, said].T @ weight  # (b, c), squared
+        product = products[said] if many else weight[:, said].T @ weight
+        apart = squares[said][:, None] + squares - 2.0 * product  # (b, c), squared
         boundary = apart > least  # not with itself, nor with a class of the same weights
         distance = (z.max(axis=1)[:, None] - z) / np.sqrt(np.where(boundary, apart, 1.0)) * boundary
         average = distance.sum(axis=1) / max(1, z.shape[1] - 1)
@@ -67,7 +70,11 @@ FDBD = Detector(
 
 def _fit_vim(embeddings: np.ndarray, logits: np.ndarray) -> Arrays:
     x, z = checked(embeddings, "embeddings").astype(np.float64), checked(logits, "logits").astype(np.float64)
-    weight, bias, mean = linear_head(x, z)
+    return vim_of_head(x, z, *linear_head(x, z))
+
+
+def vim_of_head(x: np.ndarray, z: np.ndarray, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray) -> Arrays:
+    """What ViM keeps of embeddings (n, d) and logits (n, c), float64, when the head between them is known."""
     origin = mean - np.linalg.lstsq(weight.T, bias, rcond=_SMALLEST)[0]  # where every logit is nearest to 0
     moved = x - origin
     values, vectors = np.linalg.eigh(moved.T @ moved / len(x))  # the largest last

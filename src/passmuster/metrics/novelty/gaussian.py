@@ -8,6 +8,8 @@ import numpy as np
 
 from passmuster.metrics.novelty.base import Arrays, Detector, checked, rowwise
 
+FLOOR = 1e-6  # of the largest variance: directions of less are held back
+
 
 def _fit_mahalanobis(embeddings: np.ndarray, logits: np.ndarray) -> Arrays:
     x = checked(embeddings, "embeddings").astype(np.float64)
@@ -68,7 +70,7 @@ RMDS = Detector(
 def _whitening(centred: np.ndarray) -> np.ndarray:
     """(d, d): times it, rows of this covariance have unit covariance; directions hardly used are held back."""
     values, vectors = np.linalg.eigh(shrunk_covariance(centred))
-    floor = max(float(values[-1]), 1e-12) * 1e-6
+    floor = max(float(values[-1]), 1e-12) * FLOOR
     return np.asarray(vectors / np.sqrt(np.maximum(values, floor)))
 
 
@@ -80,9 +82,18 @@ def shrunk_covariance(centred: np.ndarray) -> np.ndarray:
     """
     n, d = centred.shape
     sample = centred.T @ centred / n
+    share, mean_variance = shrinkage(sample, float(((centred**2).sum(axis=1) ** 2).sum()), n)
+    return np.asarray((1.0 - share) * sample + share * mean_variance * np.eye(d))
+
+
+def shrinkage(sample: np.ndarray, fourth: float, n: int) -> tuple[float, float]:
+    """How far the covariance `sample` (d, d) of n rows is drawn to the sphere, in [0, 1], and that sphere's variance.
+
+    `fourth` is the sum of the fourth powers of the rows' lengths.
+    """
+    d = len(sample)
+    squares = float((sample**2).sum())
     mean_variance = float(np.trace(sample)) / d
-    spread = float((sample**2).sum()) / d - mean_variance**2  # squared distance from the sphere, per dimension
-    squared_rows = float(((centred**2).sum(axis=1) ** 2).sum())
-    noise = (squared_rows / n - float((sample**2).sum())) / (n * d)
-    share = min(1.0, max(0.0, noise / spread)) if spread > 0 else 1.0
-    return np.asarray((1.0 - share) * sample + share * max(mean_variance, 1e-12) * np.eye(d))
+    spread = squares / d - mean_variance**2  # squared distance from the sphere, per dimension
+    noise = (fourth / n - squares) / (n * d)
+    return min(1.0, max(0.0, noise / spread)) if spread > 0 else 1.0, max(mean_variance, 1e-12)

@@ -9,7 +9,7 @@ import numpy as np
 from passmuster.metrics.novelty.base import MAX_BANK, Arrays, Detector, checked, rowwise, unit
 
 NEIGHBOUR = 10  # which neighbour's distance counts
-_MARGIN = 6  # neighbours more than needed that are measured again, exactly
+MARGIN = 6  # neighbours more than needed that are measured again, exactly
 _AGAIN = 128  # rows whose neighbours are measured again at once
 
 
@@ -24,21 +24,26 @@ def _fit_knn(embeddings: np.ndarray, logits: np.ndarray) -> Arrays:
 
 def _score_knn(arrays: Mapping[str, np.ndarray], embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
     bank, k = np.asarray(arrays["bank"], dtype=np.float32), int(arrays["k"])
-    near = min(len(bank), k + _MARGIN)
+    near = min(len(bank), k + MARGIN)
 
     def score(rows: np.ndarray) -> np.ndarray:
         """The candidates in single precision, their distances in double: products near 1 lose half the digits."""
         rows = unit(rows)
         similarity = rows.astype(np.float32) @ bank.T  # (b, n)
         candidates = np.argpartition(similarity, len(bank) - near, axis=1)[:, len(bank) - near :]
-        found = np.empty(len(rows))
-        for start in range(0, len(rows), _AGAIN):
-            part = slice(start, start + _AGAIN)
-            apart = bank[candidates[part]].astype(np.float64) - rows[part, None, :]  # (b, near, d)
-            found[part] = np.partition(np.sqrt((apart**2).sum(axis=2)), k - 1, axis=1)[:, k - 1]
-        return found
+        return np.asarray(np.partition(apart(bank, candidates, rows), k - 1, axis=1)[:, k - 1])
 
     return rowwise(score, embeddings)
+
+
+def apart(bank: np.ndarray, there: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Distances (b, near) in double precision of `rows` (b, d) to those rows of `bank` at `there` (b, near)."""
+    found = np.empty(there.shape)
+    for start in range(0, len(rows), _AGAIN):
+        part = slice(start, start + _AGAIN)
+        between = bank[there[part]].astype(np.float64) - rows[part, None, :]  # (b, near, d)
+        found[part] = np.sqrt(np.einsum("bnd,bnd->bn", between, between))
+    return found
 
 
 KNN = Detector(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from passmuster.core.records import Item, Metric, Prediction, Report, Snapshot
+from passmuster.core.records import Item, Metric, Payload, Prediction, Report, Snapshot
 from passmuster.core.statistics import Interval
 from passmuster.runtime.bundle import LoadedBundle
 from passmuster.runtime.predictor import Predictor
@@ -45,7 +45,7 @@ class Scope:
 class Evidence:
     """The labelled test items that the bundle never learned from.
 
-    `classes` are the bundle's, followed by labels that it does not know; `y` numbers them. `clusters` names what is
+    `classes` are the bundle's, followed by labels that it does not know; `y` numbers them. `clusters` numbers what is
     resampled together: a person, or a text and its copies. `n_seen` test items were left out because the bundle
     learned from them, `n_unlabelled` have no label. Of a bundle that says sets of classes, `targets` (n, classes) says
     which each item carries, and `y` numbers the different sets, `sets`, instead; None and () otherwise.
@@ -103,6 +103,22 @@ class Answers:
         if self.numbers is not None:
             return np.array([p.probability for p in self.predictions], dtype=np.float64)
         return np.asarray(self.probabilities.max(axis=1))
+
+
+@dataclass
+class Looks:
+    """What is remembered of items that were read to be asked: texts, and sizes in characters or pixels."""
+
+    texts: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    def add(self, payload: Payload) -> None:
+        """One more item."""
+        if isinstance(payload, str):
+            self.texts.append(payload)
+            self.sizes.append(len(payload))
+        else:
+            self.sizes.append(payload.shape[0] * payload.shape[1])
 
 
 @dataclass

@@ -12,7 +12,7 @@ from passmuster.core.label_sets import MULTI, SINGLE, Task, classes_in
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload
 from passmuster.runtime.predictor import Predictor
-from passmuster.stages.evaluate.draft import Answers, Evidence, pad_classes
+from passmuster.stages.evaluate.draft import Answers, Evidence, Looks, pad_classes
 from passmuster.store.items import known_keys, read_labels
 from passmuster.store.releases import read_runs
 from passmuster.store.seal import open_test
@@ -54,7 +54,7 @@ def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...], task
         n_known=len(classes),
         y=np.array([number[label] for label in labels], dtype=np.int64),
         weights=np.array([view.labels[item.key].weight for item in items], dtype=np.float64),
-        clusters=cluster_names(items, placed),
+        clusters=np.unique(cluster_names(items, placed), return_inverse=True)[1],
         look=view.look,
         created=created,
         n_seen=len(labelled_items) - len(items),
@@ -146,12 +146,17 @@ def ask(
     *,
     progress: Progress,
     what: str,
+    looks: Looks | None = None,
 ) -> Answers:
-    """The bundle's answers to `items`, with the columns of `classes`."""
+    """The bundle's answers to `items`, with the columns of `classes`; what the items are like is added to `looks`."""
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     blocks = [items[i : i + BLOCK] for i in range(0, len(items), BLOCK)]
     for block in progress.track(blocks, what, total=len(blocks)):
-        parts.append(predictor.embed(list(read_payloads(store, predictor, block))))
+        payloads = list(read_payloads(store, predictor, block))
+        parts.append(predictor.embed(payloads))
+        if looks is not None:
+            for payload in payloads:
+                looks.add(payload)
     if not parts:
         parts.append(predictor.embed([]))
     embeddings, logits = (np.concatenate([part[i] for part in parts]) for i in (0, 1))

@@ -14,7 +14,7 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
 from passmuster.core.statistics import Interval, proportion, wilson
 from passmuster.learn.threads import threads_for
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import detectors, scores_left_out
 from passmuster.metrics.ranking import auroc, fpr95
 from passmuster.runtime.guard import DETECTOR_PREFIX
 from passmuster.runtime.predictor import Predictor
@@ -163,11 +163,13 @@ def leave_classes_out(
         return
     strange_set = draft.add_set("classes left out", pick(evidence.keys, np.isin(y, classes)))
     rows = []
-    for name in detectors:
-        trials = [trial for c in classes if (trial := scores_without(name, int(c), y, answers, fit)) is not None]
+    scores = scores_left_out(
+        detectors.names(), (fit.embeddings, fit.logits), (answers.embeddings, answers.logits), [int(c) for c in classes]
+    )
+    for name, rows_of in scores.items():
+        trials = [(row, y == c) for row, c in zip(rows_of, classes, strict=True) if not np.isnan(row).all()]
         if trials:
-            means = [mean_over_classes(trials, which) for which in range(3)]
-            rows.append(note(draft, name, means[0], means[1], means[2], strange_set))
+            rows.append(note(draft, name, *mean_over_classes(trials), strange_set))
     draft.sections["novelty"] = {
         "setting": "classes left out",
         "said": (
@@ -181,31 +183,24 @@ def leave_classes_out(
     }
 
 
-def scores_without(
-    name: str, c: int, y: np.ndarray, answers: Answers, fit: Answers
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scores (n,) of the test items under a detector that never met class `c`, and which of them are of it."""
-    others = [i for i in range(answers.logits.shape[1]) if i != c]
-    keep = fit.predicted != c
-    if not keep.any():
-        return None
-    arrays = detectors[name].fit(fit.embeddings[keep], fit.logits[keep][:, others])
-    return detectors[name].score(arrays, answers.embeddings, answers.logits[:, others]), y == c
-
-
-def mean_over_classes(trials: list[tuple[np.ndarray, np.ndarray]], which: int) -> Interval:
-    """Mean over trials of AUROC (0), FPR95 with strange positive (1) or with ordinary positive (2).
+def mean_over_classes(trials: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Interval, Interval, Interval]:
+    """Means over trials (scores (n,), which are strange) of what `separation` finds.
 
     What is sampled are kinds of strangeness, so that the interval is Student's over classes. A single class has the
     interval of its own items.
     """
-    single = [separation(scores[strange], scores[~strange])[which] for scores, strange in trials]
-    values = np.array([found.value for found in single])
-    if len(values) == 1:
-        return single[0]
+    each = [separation(scores[strange], scores[~strange]) for scores, strange in trials]
+    if len(each) == 1:
+        return each[0]
+    n = len(trials[0][0])
+    of_area, of_ordinary, of_strange = (np.array([found[i].value for found in each]) for i in range(3))
+    return student(of_area, n), student(of_ordinary, n), student(of_strange, n)
+
+
+def student(values: np.ndarray, n: int) -> Interval:
+    """The mean of a rate over classes, and Student's interval, within 0 and 1."""
     mean = float(values.mean())
     half = float(student_isf(0.025, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    n = len(trials[0][0])
     return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), n, f"student, {len(values)} classes")
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from passmuster.core.config import Config
 from passmuster.core.label_sets import MULTI, classes_in
-from passmuster.core.records import Payload
 from passmuster.metrics.slices import (
     FALSE_DISCOVERY,
     Candidate,
@@ -18,8 +17,9 @@ from passmuster.metrics.slices import (
     find_slices,
     halves,
     telling_words,
+    words_of,
 )
-from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, interval_record
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Looks, interval_record
 from passmuster.stages.evaluate.headline import by_confidence, keys_where
 
 FEWEST_ITEMS = 60  # labelled test items, below which halves are too small to look
@@ -29,12 +29,12 @@ MOST_SHOWN = 8  # slices of the page that were not confirmed
 
 
 def measure_slices(
-    config: Config, draft: Draft, evidence: Evidence, answers: Answers, payloads: Sequence[Payload],
+    config: Config, draft: Draft, evidence: Evidence, answers: Answers, looks: Looks,
     rng: np.random.Generator, *, has_embedding: bool = True,
 ) -> None:  # fmt: skip
     """Section ``slices``, and a metric ``slice_error`` of each confirmed one, of the half that had no part in finding.
 
-    `payloads` are the test items in order; texts name clusters by their words.
+    `looks` are of the test items in order; texts name clusters by their words.
     """
     n = len(evidence.items)
     if n < FEWEST_ITEMS:
@@ -44,8 +44,8 @@ def measure_slices(
     wrong = np.asarray(answers.predicted != evidence.y)
     first = halves(evidence.clusters, rng)
     candidates = [
-        *(clusters_of(answers.embeddings, payloads, first, rng) if has_embedding else ()),
-        *sizes_of(payloads, first),
+        *(clusters_of(answers.embeddings, looks.texts, first, rng) if has_embedding else ()),
+        *sizes_of(np.array(looks.sizes), bool(looks.texts), first),
         *columns_of(config, evidence),
         *times_of(evidence, first),
         *classes_of(evidence, answers),
@@ -90,17 +90,17 @@ def record(draft: Draft, evidence: Evidence, one: Slice, order: np.ndarray) -> d
 
 
 def clusters_of(
-    embeddings: np.ndarray, payloads: Sequence[Payload], first: np.ndarray, rng: np.random.Generator
+    embeddings: np.ndarray, texts: Sequence[str], first: np.ndarray, rng: np.random.Generator
 ) -> list[Candidate]:
     """Like items, by embedding; texts are named by words that tell them from the others."""
     cluster = embedding_clusters(embeddings, first, rng)
-    texts = [str(payload) for payload in payloads] if payloads and isinstance(payloads[0], str) else []
+    words_of_first = words_of([texts[i] for i in np.flatnonzero(first)]) if texts else []
     found = []
     for number in range(int(cluster.max(initial=-1)) + 1):
         inside = cluster == number
         if not inside.any():
             continue
-        words = telling_words([texts[i] for i in np.flatnonzero(first)], inside[first]) if texts else []
+        words = telling_words(words_of_first, inside[first]) if texts else []
         what = "texts" if texts else "images"
         name = (
             f"{what} with {', '.join(f'“{word}”' for word in words)}" if words else f"{what} alike, group {number + 1}"
@@ -109,12 +109,8 @@ def clusters_of(
     return found
 
 
-def sizes_of(payloads: Sequence[Payload], first: np.ndarray) -> list[Candidate]:
+def sizes_of(sizes: np.ndarray, is_text: bool, first: np.ndarray) -> list[Candidate]:
     """The shortest and the longest quarter of texts, the smallest and the largest of images."""
-    is_text = bool(payloads) and isinstance(payloads[0], str)
-    sizes = np.array(
-        [len(p) if isinstance(p, str) else np.asarray(p).shape[0] * np.asarray(p).shape[1] for p in payloads]
-    )
     low, high = np.quantile(sizes[first], [0.25, 0.75])
     if low == high:
         return []

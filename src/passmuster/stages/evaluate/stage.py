@@ -13,7 +13,6 @@ import numpy as np
 from passmuster.core.codec import to_plain
 from passmuster.core.config import EvaluateConfig
 from passmuster.core.cost import Cost, cost_of
-from passmuster.core.digests import canonical_json
 from passmuster.core.errors import IntegrityError, ResourceError
 from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
@@ -34,10 +33,10 @@ from passmuster.stages.evaluate.comparisons import (
     measure_versions,
 )
 from passmuster.stages.evaluate.costs import measure_costs, refuse_strange_costs
-from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Looks, Scope
 from passmuster.stages.evaluate.endpoint import endpoint_in_words, measure_endpoint, spare
 from passmuster.stages.evaluate.faults import Incumbent, measure_faults
-from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, learned_from, read_payloads
+from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, learned_from
 from passmuster.stages.evaluate.groups import measure_groups
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
 from passmuster.stages.evaluate.memory import measure_memory
@@ -51,7 +50,7 @@ from passmuster.stages.evaluate.retrains import measure_retrain
 from passmuster.stages.evaluate.sets import measure_prediction_sets
 from passmuster.stages.evaluate.slices import measure_slices
 from passmuster.stages.evaluate.words import to_finite, write_summary
-from passmuster.store.releases import add_report, read_bundle
+from passmuster.store.releases import add_report, read_bundle, report_bytes
 from passmuster.store.store import Store
 
 LEAST_ACCURACY = 0.5  # below which a report praises no accuracy, where the policy names no bound
@@ -113,7 +112,10 @@ def evaluate(
     evidence = gather_evidence(store, chosen, predictor.classes, predictor.task)
     progress.say(f"test opened for evaluation, look {evidence.look}: {len(evidence.items):,} labelled items")
     rng = np.random.default_rng(store.config.train.seed)
-    answers = ask(store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle")
+    looks = Looks()
+    answers = ask(
+        store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle", looks=looks
+    )
     if answers.said is not None or predictor.prices is not None:  # what is said is not the likeliest class alone
         answers = replace(answers, numbers=evidence.number(p.label for p in answers.predictions))
 
@@ -125,7 +127,7 @@ def evaluate(
     measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
     measure_certainty(draft, evidence, answers)
     measure_groups(store.config, draft, evidence, answers)
-    look_for_slices(store, draft, predictor, evidence, answers)
+    look_for_slices(store, draft, predictor, evidence, answers, looks)
     measure_promised_risk(draft, predictor, evidence, answers)
     measure_prediction_sets(draft, predictor, evidence, answers, scope, rng)
     beside = as_asked(store, incumbent, evidence) if incumbent else None
@@ -181,12 +183,13 @@ def scope_of(config: EvaluateConfig, n_attacked: int | None, attacked_before: Re
     return Scope(n_corrupted=config.n_corrupted, n_attacked=n, attacked_before=attacked_before)
 
 
-def look_for_slices(store: Store, draft: Draft, predictor: Predictor, evidence: Evidence, answers: Answers) -> None:
+def look_for_slices(
+    store: Store, draft: Draft, predictor: Predictor, evidence: Evidence, answers: Answers, looks: Looks
+) -> None:
     """Weak spots, on halves drawn by a generator of their own, so that no other figure moves."""
-    payloads = list(read_payloads(store, predictor, evidence.items))
     rng = np.random.default_rng([store.config.train.seed, 7])
     has_embedding = "embedding" not in (predictor.bundle.head.get("lacks") or ())
-    measure_slices(store.config, draft, evidence, answers, payloads, rng, has_embedding=has_embedding)
+    measure_slices(store.config, draft, evidence, answers, looks, rng, has_embedding=has_embedding)
 
 
 def foresee(store: Store, bundle: str = "") -> list[str]:
@@ -233,9 +236,10 @@ def as_report(draft: Draft, bundle: Bundle, evidence: Evidence, incumbent: Bundl
 def keep(store: Store, report: Report, page: str, cost: Cost) -> EvaluateResult:
     """Files first, then the act: a report in the catalog has its page."""
     folder = store.root / "reports" / report.bundle[:16]
+    record = report_bytes(report)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "report.json", canonical_json(to_plain(report)))
+        write_whole(folder / "report.json", record)
         write_whole(folder / "report.html", page.encode())
     except OSError as error:
         raise ResourceError(
@@ -246,7 +250,7 @@ def keep(store: Store, report: Report, page: str, cost: Cost) -> EvaluateResult:
         ) from error
     headline = report.metric("accuracy")
     with store.act("evaluate.done") as act:
-        digest = add_report(act.db, report)
+        digest = add_report(act.db, report, record)
         act.payload.update(
             bundle=report.bundle,
             report=digest,

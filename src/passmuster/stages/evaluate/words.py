@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, wilson
@@ -340,4 +339,4 @@ def to_finite(value: Any) -> Any:
         return {k: to_finite(v) for k, v in value.items()}
     if isinstance(value, list):
         return [to_finite(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
