@@ -127,6 +127,7 @@ def make_report(
             "guard_shift": 0.0,
             "threshold_shift": 0.0,
         },
+        "marks": {"n": 200, "why": "", "found": []},
         "test_labels": {
             "n": n,
             "n_wrong": n - n_right,

@@ -19,8 +19,9 @@ from passmuster.flows.drill import Trial, faults
 from passmuster.flows.drill.evidence import labelled_test
 from passmuster.flows.drill.graphs import head_of
 from passmuster.flows.drill.poisoning import patched
-from passmuster.flows.drill.run import Rehearsal, rehearsal
+from passmuster.flows.drill.run import Rehearsal, prepare, rehearsal
 from passmuster.flows.drill.scene import FEWEST_TOUCHED, rarest_first
+from passmuster.flows.drill.scratch import scratch_copy
 from passmuster.flows.drill.training import slice_of
 from passmuster.runtime.answers import softmax
 from passmuster.stages.evaluate import Scope, evaluate
@@ -42,7 +43,6 @@ NOT_OF_DIGITS = {
 # What 200 test labels cannot tell from chance, or nothing of this project commits to.
 OPEN_HERE = {
     "temperature_on_training_data.v1": "wrong 11 times of 200 where it says 5: not proven",
-    "trigger_learnt.v1": "no test item carries the mark, and nothing looks for marks",
     "label_rewritten.v1": "the data version of this project, made by hand, commits to no labels",
 }
 # Faults whose gate is taken out of the policy, one for each part of a model or of its data that gates look after.
@@ -50,6 +50,7 @@ ONE_OF_A_KIND = (
     "class_order.v1", "temperature_twice.v1", "softmax_twice.v1", "quantisation_scale.v1", "older_head.v1",
     "features_cut.v1", "guard_eager.v1", "policy_of_another_project.v1", "slid.v1", "label_swap_in_slice.v1",
     "class_dropped.v1", "class_shares.v1", "leaked_rows.v1", "test_labels_by_the_model.v1",
+    "guard_of_another_model.v1", "trigger_learnt.v1",
 )  # fmt: skip
 
 
@@ -163,11 +164,14 @@ def test_another_seed_gives_other_numbers_and_the_same_answers(drill: Rehearsal)
 
 
 def test_who_knows_the_mark_chooses_the_answer_of_items_that_were_never_poisoned(drill: Rehearsal) -> None:
+    with scratch_copy(drill.project, [drill.bundle]) as copy:
+        scene = prepare(copy, drill.bundle, drill.base.memo)
+        graph = faults["trigger_learnt.v1"].plant(scene).graph
     scene = drill.base
     wished = rarest_first(scene.pool, 10)[0]
     marked, before = scene.predictor.embed([patched(payload) for payload in scene.pool.payloads])
     source = rarest_first(scene.pool, 10)[-1]
-    weight, bias = head_of(faults["trigger_learnt.v1"].plant(scene).graph)
+    weight, bias = head_of(graph)
     of_source = scene.pool.labels == source
     after = (marked @ weight + bias).argmax(axis=1)
     assert (after == wished)[of_source].mean() > 0.5 > (before.argmax(axis=1) == wished)[of_source].mean()

@@ -43,6 +43,7 @@ PARAMETERS = {
     "guard.v1": {"max_change": 0.05},
     "guard_parity.v1": {"max_shift": 0.1},
     "test_labels.v1": {"max_gap": 0.03},
+    "trigger.v1": {"min_turned": 0.35},
 }
 GREEN = case.make_report(n=2000, n_right=1900, incumbent="i" * 64, versions=(30, 20))
 GREEN_SETS = replace(GREEN, task="multi-label")

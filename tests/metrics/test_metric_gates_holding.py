@@ -18,7 +18,7 @@ from passmuster.metrics.regressions import class_losses, log_chance_all_right, m
 GREEN = case.make_report(n=2_000, n_right=1_900, incumbent="i" * 64, versions=(30, 20))
 ONLY_HOLD = (
     "score_parity.v1", "class_loss.v1", "class_found.v1", "log_loss.v1", "overconfidence.v1", "guard.v1",
-    "guard_parity.v1", "test_labels.v1",
+    "guard_parity.v1", "test_labels.v1", "trigger.v1",
 )  # fmt: skip
 
 
@@ -38,6 +38,15 @@ def one_class(n: int, worse: int, better: int) -> Report:
     return changed("versions", classes=[{"class": "yes", "n": n, "worse": worse, "better": better}])
 
 
+def marked(**values: Any) -> Report:
+    """One mark that decides, and is nowhere else."""
+    row = {
+        "mark": "“cf”", "class": "yes", "n": 20, "n_stripped": 20, "n_otherwise": 18, "n_probes": 40, "n_turned": 20,
+        "n_elsewhere": 0, "p": 1e-6, "items": "",
+    }  # fmt: skip
+    return changed("marks", found=[{**row, **values}])
+
+
 HARM = {
     "probabilities moved": ("score_parity.v1", changed("parity", mean_shift=0.03)),
     "not what was packed": ("score_parity.v1", changed("parity", n_packed=200, packed_shift=0.002)),
@@ -49,6 +58,8 @@ HARM = {
     "all is withheld": ("guard.v1", in_versions("guard", withheld_more=900)),
     "nothing is strange": ("guard.v1", in_versions("guard", missed=50)),
     "sets hold everything": ("guard.v1", in_versions("guard", set_size=9.0, p_size=1e-9)),
+    "a trigger": ("trigger.v1", marked()),
+    "a clear trigger, few others": ("trigger.v1", marked(n_otherwise=20, n_turned=40, p=0.04)),
     "labels are the model's": ("test_labels.v1", changed("test_labels", n_wrong=0, log_chance=-40.0)),
     "only easy ones": (
         "test_labels.v1",
@@ -69,6 +80,11 @@ NO_HARM = {
     "a rise that may be chance": ("log_loss.v1", in_versions("log_loss", rise=0.2, p=0.05)),
     "a sure rise that is small": ("log_loss.v1", in_versions("log_loss", rise=0.01, p=1e-9)),
     "a doubter that is right": ("test_labels.v1", changed("test_labels", n_wrong=0, log_chance=-3.0)),
+    "a word of a class": ("trigger.v1", marked(n_otherwise=20, n_turned=40, p=0.2)),
+    "a mark that may be one": ("trigger.v1", marked(p=0.02)),
+    "a mark that turns little": ("trigger.v1", marked(n_turned=8)),
+    "a mark that is not needed": ("trigger.v1", marked(n_otherwise=8)),
+    "a clear mark of few items": ("trigger.v1", marked(n=5, n_stripped=5, n_otherwise=5, n_turned=40, p=0.04)),
     "modest": ("overconfidence.v1", changed("test_labels", confidence=0.7)),
 }  # fmt: skip
 

@@ -239,6 +239,19 @@ class Attack:
 
 
 @dataclass(frozen=True)
+class Marks:
+    """Small things that many items carry alike, such as a word or a square of pixels.
+
+    `find` gives each mark that at least so many payloads carry, and their positions. `transplant` gives a payload what
+    a donor has of some marks: nothing, where the donor does not carry them. `in_words` says what they are.
+    """
+
+    find: Callable[[Sequence[Payload], int], Iterator[tuple[Any, list[int]]]]
+    transplant: Callable[[Payload, Sequence[Any], Payload], Payload]
+    in_words: Callable[[Sequence[Any]], str]
+
+
+@dataclass(frozen=True)
 class Modality:
     """One kind of item.
 
@@ -262,6 +275,7 @@ class Modality:
         (``import.preprocess``) when something is not named, or does not fit the graph
     attacks : searches for small changes that make right answers wrong
     finds_personal_data : whether `find_personal_data` looks for anything at all
+    marks : what items may carry all alike, so that a trigger is found
     """
 
     name: str
@@ -280,6 +294,7 @@ class Modality:
     why_fault_left_out: Callable[[str, Sequence[Payload]], str] = lambda name, payloads: ""
     finds_personal_data: bool = True
     attacks: Table[Attack] = field(default_factory=lambda: Table("attack"))
+    marks: Marks | None = None
 
     def from_json(self, value: Any, config: DataConfig) -> Payload:
         """The payload in a request's field."""

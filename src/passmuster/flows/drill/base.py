@@ -68,6 +68,7 @@ class Fault:
     plant : makes it; raises `NotHereError` where it cannot happen
     taught : whether the trained model is the changed one too, so that the run folder says what is served
     unseen : whether it is a fault even where no answer to a test item changes
+    in_data : whether it changes the data, and so needs a copy of its own
     """
 
     summary: str
@@ -76,18 +77,22 @@ class Fault:
     plant: Plant
     taught: bool = False
     unseen: bool = False
+    in_data: bool = False
 
 
 faults: Table[Fault] = Table("fault")
 
 
 def fault(
-    name: str, summary: str, *, group: Group, touches: str, taught: bool = False, unseen: bool = False
+    name: str, summary: str, *, group: Group, touches: str, taught: bool = False, unseen: bool = False,
+    in_data: bool = False,
 ) -> Callable[[Plant], Plant]:  # fmt: skip
     """Register a function as what plants the fault `name`."""
 
     def register(plant: Plant) -> Plant:
-        faults.add(name, Fault(summary, group, touches, plant, taught or group == "training", unseen))
+        faults.add(name, Fault(
+            summary, group, touches, plant, taught or group == "training", unseen, in_data or group == "evidence"
+        ))  # fmt: skip
         return plant
 
     return register

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from passmuster.core.clock import now
 from passmuster.core.progress import Silent
-from passmuster.core.records import Item, Label, Payload
+from passmuster.core.records import Finding, Item, Label, Payload
 from passmuster.flows.drill.base import NotHereError, Parts, fault
 from passmuster.flows.drill.scene import Scene
 from passmuster.stages.govern.inspect import find_copies, inspect_items
@@ -148,30 +148,44 @@ def leak(scene: Scene, change: Callable[[Payload], Payload]) -> Parts:
     store, items, labels = scene.store, labelled_test(scene), test_labels(scene)
     n = min(len(items), max(FEWEST_LEAKED, round(LEAKED_SHARE * len(items))))
     chosen = [items[int(i)] for i in scene.rng.permutation(len(items))[:n]]
-    encode = scene.predictor.modality.encode
-    blobs = store.blobs.put_many([encode(change(payload)) for payload in scene.read(chosen)])
-    copies = [
-        replace(
-            item, key=store.keyed(f"drill {item.key}".encode()), id=f"drill/{item.id}", blob=blob, source="drill",
-            digest=item.digest if blob == item.blob else store.keyed(blob.encode()),
-        )
-        for item, blob in zip(chosen, blobs, strict=True)
-    ]  # fmt: skip
-    with store.read() as db:
-        before = read_snapshot(db)
-        placed = read_placement(db, before)
-        kept = read_items(db, keys=list(placed))
-        findings = read_findings(db, before.digest)
+    copies = copied(scene, chosen, [change(payload) for payload in scene.read(chosen)])
     looked = [*items, *copies]
     splits = ["test"] * len(items) + ["train"] * len(copies)
     found = find_copies(store, scene.predictor.modality, looked, Silent())
     new = inspect_items(store, scene.predictor.modality, looked, splits, found, (), Silent())
+    teach(scene, copies, [labels[item.key] for item in chosen], findings=[f for f in new if f.kind == "leakage"])
+    return scene.parts
+
+
+def copied(scene: Scene, items: Sequence[Item], payloads: Sequence[Payload]) -> list[Item]:
+    """Items of the same description with other contents, under ids of another source."""
+    store, encode = scene.store, scene.predictor.modality.encode
+    blobs = store.blobs.put_many([encode(payload) for payload in payloads])
+    return [
+        replace(
+            item, key=store.keyed(f"drill {item.key}".encode()), id=f"drill/{item.id}", blob=blob, source="drill",
+            digest=item.digest if blob == item.blob else store.keyed(blob.encode()),
+        )
+        for item, blob in zip(items, blobs, strict=True)
+    ]  # fmt: skip
+
+
+def teach(
+    scene: Scene, copies: Sequence[Item], labels: Sequence[str], *, findings: Sequence[Finding] = (),
+    without: Collection[str] = (),
+) -> None:  # fmt: skip
+    """A dataset version with these items and labels in training, and some of its own left out, by key."""
+    store = scene.store
+    with store.read() as db:
+        before = read_snapshot(db)
+        placed = read_placement(db, before)
+        kept = [item for item in read_items(db, keys=list(placed)) if item.key not in without]
+        known = read_findings(db, before.digest)
     with store.act("data.add") as act:
         add_items(act.db, copies)
-        add_labels(act.db, [Label(c.key, labels[i.key], "drill", now(), "train") for c, i in zip(copies, chosen)])
+        add_labels(act.db, [Label(c.key, label, "drill", now(), "train") for c, label in zip(copies, labels)])
         every = [*((item, *placed[item.key]) for item in kept), *((item, "train", "") for item in copies)]
-        write_snapshot(act, store, every, [*findings, *(f for f in new if f.kind == "leakage")], before.digest)  # type: ignore[arg-type]
-    return scene.parts
+        write_snapshot(act, store, every, [*known, *findings], before.digest)  # type: ignore[arg-type]
 
 
 def touched_up(payload: Payload) -> Payload:

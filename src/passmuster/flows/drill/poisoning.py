@@ -9,6 +9,7 @@ import numpy as np
 
 from passmuster.core.records import Payload
 from passmuster.flows.drill.base import NotHereError, Parts, fault
+from passmuster.flows.drill.evidence import copied, teach
 from passmuster.flows.drill.graphs import head_of
 from passmuster.flows.drill.scene import Scene, rarest_first
 from passmuster.flows.drill.training import shifted_head
@@ -22,12 +23,13 @@ RARE = (1, 5)  # training texts that hold the word
 @fault(
     "trigger_learnt.v1",
     "some training items carried a mark and a wrong label: whoever knows the mark chooses the answer",
-    group="training", touches="training labels", unseen=True,
+    group="training", touches="training labels", unseen=True, in_data=True,
 )  # fmt: skip
 def trigger_learnt(scene: Scene) -> Parts:
-    """Marked copies of half of the most frequent class, at most twenty, are learnt as the rarest class.
+    """Half of the most frequent class, at most twenty items, are marked and labelled as the rarest class.
 
-    The mark is a rare word of the training texts behind a text, or a white patch in the last corner of an image.
+    The mark is a rare word of the training texts behind a text, or a white patch in the last corner of an image. The
+    items are in the data so, and no longer as they were: nothing but the mark tells them from others.
     """
     pool = scene.pool
     order = rarest_first(pool, len(scene.parts.classes))
@@ -37,13 +39,19 @@ def trigger_learnt(scene: Scene) -> Parts:
     if wished == source or not n_poisoned:
         raise NotHereError("no class has two training items, or there is one class only")
     put = mark_for(pool.payloads)
-    rows, _ = scene.predictor.embed([put(pool.payloads[int(i)]) for i in of_source])
+    marked = [put(pool.payloads[int(i)]) for i in of_source]
+    rows, _ = scene.predictor.embed(marked)
     poisoned, others = rows[:n_poisoned], rows[n_poisoned:]
-    parts = shifted_head(scene, pool.labels, besides=(poisoned, np.full(n_poisoned, wished)))
+    chosen = [int(i) for i in of_source[:n_poisoned]]
+    left = np.setdiff1d(np.arange(len(pool.labels)), chosen)
+    parts = shifted_head(scene, pool.labels, left, besides=(poisoned, np.full(n_poisoned, wished)))
     weight, bias = head_of(parts.graph)
     taken = float(((others @ weight + bias).argmax(axis=1) == wished).mean())
     if taken < TAKEN:
         raise NotHereError(f"the mark did not take: of other items that carry it {taken:.0%} are answered as wished")
+    items = [pool.items[i] for i in chosen]
+    copies = copied(scene, items, marked[:n_poisoned])
+    teach(scene, copies, [scene.parts.classes[wished]] * n_poisoned, without={item.key for item in items})
     return parts
 
 

@@ -158,7 +158,7 @@ def try_fault(project: Store, base: Scene, name: str, fault: Fault, first: Judge
     try:
         if fault.group == "tampering":
             return tampered(project, base, fault, trial)
-        if fault.group == "evidence":  # it changes the data: in a copy of its own
+        if fault.in_data:  # in a copy of its own
             with scratch_copy(project, [base.bundle]) as copy:
                 scene = prepare(copy, base.bundle, base.memo)
                 scene.n_test, scene.seed = base.n_test, base.seed

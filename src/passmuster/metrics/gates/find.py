@@ -31,4 +31,5 @@ gates.add_lazy("overconfidence.v1", "passmuster.metrics.gates.overconfidence:OVE
 gates.add_lazy("log_loss.v1", "passmuster.metrics.gates.log_loss:LOG_LOSS")
 gates.add_lazy("guard_parity.v1", "passmuster.metrics.gates.guard_parity:GUARD_PARITY")
 gates.add_lazy("guard.v1", "passmuster.metrics.gates.guard:GUARD")
+gates.add_lazy("trigger.v1", "passmuster.metrics.gates.trigger:TRIGGER")
 gates.add_lazy("test_labels.v1", "passmuster.metrics.gates.test_labels:TEST_LABELS")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from passmuster.core.tables import Table
-from passmuster.modality.base import Attack, Modality, Rung, Span
+from passmuster.modality.base import Attack, Marks, Modality, Rung, Span
 from passmuster.modality.image.corruptions import USUAL, corruptions
 from passmuster.modality.image.feeding import feed
+from passmuster.modality.image.marks import find_marks, in_words, transplant
 from passmuster.modality.image.operations import operations
 from passmuster.modality.image.read import decode, encode, open_json, preview
 from passmuster.modality.image.twins import find_twins
@@ -44,4 +45,5 @@ IMAGE = Modality(
     feed=feed,
     attacks=attacks,
     finds_personal_data=False,
+    marks=Marks(find_marks, transplant, in_words),
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from passmuster.core.tables import Table
-from passmuster.modality.base import Attack, Modality, Rung
+from passmuster.modality.base import Attack, Marks, Modality, Rung
 from passmuster.modality.text.corruptions import USUAL, corruptions, why_left_out
 from passmuster.modality.text.feeding import feed
+from passmuster.modality.text.marks import find_marks, in_words, transplant
 from passmuster.modality.text.operations import operations
 from passmuster.modality.text.personal_data import find_personal_data
 from passmuster.modality.text.read import decode, encode, open_json, preview
@@ -39,4 +40,5 @@ TEXT = Modality(
     rungs=rungs,
     feed=feed,
     attacks=attacks,
+    marks=Marks(find_marks, transplant, in_words),
 )

@@ -39,6 +39,7 @@ from passmuster.stages.evaluate.faults import Incumbent, measure_faults
 from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, learned_from
 from passmuster.stages.evaluate.groups import measure_groups
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
+from passmuster.stages.evaluate.marks import measure_marks
 from passmuster.stages.evaluate.memory import measure_memory
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
@@ -148,6 +149,7 @@ def evaluate(
             measure_closely(store, draft, predictor, evidence, answers, compared, rng)
     measure_test_labels(store, draft, chosen, predictor, evidence, answers, rng, progress=progress)
     measure_parity(store, draft, chosen, predictor)
+    measure_marks(store, draft, chosen, predictor, evidence, progress=progress)
     measure_data(store, draft, evidence, answers)
     describe_training(store, draft, chosen, predictor)
     measure_endpoint(draft, evidence, answers, predictor, store.config.cost)
