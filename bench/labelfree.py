@@ -24,7 +24,6 @@ An earlier form of the estimator had been looked at on all four Amazon domains, 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Sequence

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from labelfree_sets import Part, Scene
 from story import muster
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def cifar10(data: Path) -> Part:
 
     with np.load(data / "cifar10" / "cifar10_jpeg.npz", allow_pickle=False) as found:
         whole, ends = found["jpeg"].tobytes(), found["offsets"]
-        images = [np.asarray(Image.open(io.BytesIO(whole[a:b])).convert("RGB")) for a, b in zip(ends[:8_000], ends[1:])]
+        images = [np.asarray(Image.open(io.BytesIO(whole[a:b])).convert("RGB")) for a, b in pairwise(ends[:8_001])]
         return Part(images, found["class_names"][found["label"][:8_000]].astype(str))
 
 

@@ -60,7 +60,8 @@ def bank_of(reference: Reference, levels: tuple[float, ...] = (0.4, 0.8, 1.3, 2.
 
 @pytest.fixture(scope="module")
 def estimator(reference: Reference) -> AccuracyEstimator:
-    assert reference.probabilities is not None and reference.embeddings is not None
+    assert reference.probabilities is not None
+    assert reference.embeddings is not None
     home = seen(reference, reference.probabilities, reference.embeddings, np.arange(N))
     return teach(reference, NAMES, home, bank_of(reference), n_classes=4)
 
@@ -128,7 +129,8 @@ def test_the_draw_of_the_bank_s_items_is_no_fall(reference: Reference) -> None:
 
 
 def test_an_item_s_own_original_is_no_neighbour(reference: Reference) -> None:
-    assert reference.probabilities is not None and reference.embeddings is not None
+    assert reference.probabilities is not None
+    assert reference.embeddings is not None
     alone = seen(reference, reference.probabilities, reference.embeddings, np.arange(N))[:, 3].mean()
     assert seen(reference, reference.probabilities, reference.embeddings)[:, 3].mean() > alone
 

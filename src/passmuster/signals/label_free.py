@@ -30,7 +30,8 @@ FEWEST_FAMILIES = 3
 BLOCK = 1_024
 N_QUANTILES = 100
 # Beliefs before any bank, from the sets that the estimator was developed on (docs/log.md): what a point of each feature
-# is worth (0: it only widens the interval), how firmly (in families of faults with falls of TYPICAL), and how far off an estimate is beside chance.
+# is worth (0: it only widens the interval), how firmly (in families of faults with falls of TYPICAL), and how far
+# off an estimate is beside chance.
 WORTH: Mapping[str, float] = {"confidence": 0.75, "above": 0.75, "familiarity": 0.0, "agreement": 0.25}
 FIRMNESS, TYPICAL = 1.0, 0.05
 OFF_AT_HOME, OFF_PER_FALL, OFF_PER_STRANGENESS = 0.01, 0.2, 0.3  # accuracy; of the fall; of familiarity's change
@@ -42,19 +43,26 @@ LEAST_FACTOR = 0.5
 class Reference:
     """A labelled test as the model answers it: how sure it is (n,), and which answers are right (n,).
 
-    `novelty` (n,) is the guard's score, where it has one. Where the items are at hand, `probabilities` (n, k) and `embeddings` (n, d) tell what an item's
-    neighbours are taken for.
+    `novelty` (n,) is the guard's score, where it has one; `weights` (n,) say how much an item counts, if unlike.
+    Where the items are at hand, `probabilities` (n, k) and `embeddings` (n, d) tell what neighbours are taken for.
     """
 
     sure: np.ndarray
     right: np.ndarray
     novelty: np.ndarray | None = None
+    weights: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     embeddings: np.ndarray | None = None
 
     @property
     def accuracy(self) -> float:
-        return float(np.mean(self.right))
+        return float(np.average(self.right, weights=self.weights))
+
+    @property
+    def n(self) -> int:
+        """Items that would say as much if each weighed the same (Kish 1965)."""
+        w = np.ones(len(self.right)) if self.weights is None else self.weights
+        return max(1, round(float(w.sum() ** 2 / (w**2).sum())))
 
     @property
     def novelty_quantiles(self) -> tuple[float, ...]:
@@ -67,8 +75,10 @@ class Reference:
     @property
     def threshold(self) -> float:
         """As many of the reference are surer than this as are right (Garg et al. 2022, equation 1)."""
-        n_wrong = round(len(self.sure) * (1 - self.accuracy))
-        return -math.inf if n_wrong == 0 else float(np.sort(self.sure)[n_wrong - 1])
+        order = np.argsort(self.sure, kind="stable")
+        w = np.ones(len(order)) if self.weights is None else self.weights[order]
+        n_below = int((np.cumsum(w) <= w.sum() * (1 - self.accuracy) + w.mean() / 2).sum())
+        return float(self.sure[order][n_below - 1]) if n_below else -math.inf
 
 
 @dataclass(frozen=True)
@@ -89,14 +99,16 @@ class AccuracyEstimator:
     """What was learnt; JSON holds all of it. A batch is read off the means of its features alone.
 
     `weights` (f,) are points of accuracy for a point of each feature in `names`, `home` (f,) the features at the
-    reference, `threshold` that of `Reference`, `novelty` its quantiles (empty without). `factor` times the believed
-    error is one standard error, with `freedom` degrees; `chance` is the share of the binomial variance that the features leave.
+    reference, `mean_error` how far off it was, in the mean, on faults held out; `threshold` is that of `Reference`,
+    `novelty` its quantiles (empty without). `factor` times the believed error is one standard error, with `freedom`
+    degrees; `chance` is the share of the binomial variance that the features leave.
     """
 
     names: tuple[str, ...]
     accuracy: float
     n_reference: int
     n_families: int
+    mean_error: float
     threshold: float
     novelty: tuple[float, ...]
     home: tuple[float, ...]
@@ -109,7 +121,7 @@ class AccuracyEstimator:
     def estimate(self, means: Sequence[float], n: int, *, level: float = 0.9) -> Interval:
         """Accuracy of `n` answers whose features have these `means` (f,), with an interval of `level`.
 
-        >>> home = AccuracyEstimator(("confidence",), 0.9, 400, 8, 0.5, (), (0.92,), (1.5,), 1.0, 12.0, 1.0, 0.05)
+        >>> home = AccuracyEstimator(("confidence",), 0.9, 400, 8, 0.02, 0.5, (), (0.92,), (1.5,), 1.0, 12.0, 1.0, 0.05)
         >>> found = home.estimate([0.82], 500)
         >>> round(found.value, 2), round(found.low, 2), round(found.high, 2)
         (0.75, 0.68, 0.82)
@@ -147,9 +159,9 @@ def features_of(
 ) -> np.ndarray:  # fmt: skip
     """What can be seen of each answer (m, f): each falls, in the mean, when accuracy does.
 
-    ``confidence``: how sure (m,) the model is. ``above``: whether surer than `Reference.threshold`. ``familiarity``: the share of the reference that is as novel or
-    more. ``agreement``: the
-    mean probability that the nearest reference items give to the answer `said` (m,), by cosine of `embeddings` (m, d).
+    ``confidence``: how sure (m,) the model is. ``above``: whether surer than `Reference.threshold`. ``familiarity``: the
+    share of the reference that is as novel or more. ``agreement``: the mean probability that the nearest reference
+    items give to the answer `said` (m,), by cosine of `embeddings` (m, d).
     `copies_of` (m,) are the reference items that were spoilt: an item's own original is not its neighbour.
     """
     columns = {"confidence": np.asarray(sure, dtype=np.float64), "above": above(sure, reference.threshold)}
@@ -204,18 +216,20 @@ def teach(
     lost = [reference.right[seen.places].astype(np.float64) - seen.right for seen in bank]
     x, y = np.stack([fall.mean(axis=0) for fall in falls]), np.array([each.mean() for each in lost])
     weight = np.array([1 / (families == family).sum() for family in families])
-    ratios = []
+    ratios, off = [], []
     for family in kinds:
         out = families == family
         w = _fit(x[~out], y[~out], weight[~out], believed)
         luck = [float(np.var(lost[i] - falls[i] @ w)) / len(lost[i]) for i in np.flatnonzero(out)]
+        off.append(float(np.mean(np.abs(y[out] - x[out] @ w))))
         error = (y[out] - x[out] @ w) ** 2 - luck
         ratios.append(float(np.mean(error / believed_error(x[out] @ w, strangeness(names, x[out])) ** 2)))
     freedom = PRIOR_FAMILIES + len(kinds)
     factor = math.sqrt(max((PRIOR_FAMILIES + sum(ratios)) / freedom, LEAST_FACTOR**2))
     return AccuracyEstimator(
-        names=tuple(names), accuracy=reference.accuracy, n_reference=len(reference.right), n_families=len(kinds),
-        threshold=reference.threshold, novelty=reference.novelty_quantiles, home=tuple(home.mean(axis=0).tolist()),
+        names=tuple(names), accuracy=reference.accuracy, n_reference=reference.n, n_families=len(kinds),
+        mean_error=float(np.mean(off)), threshold=max(reference.threshold, -1.0), novelty=reference.novelty_quantiles,
+        home=tuple(np.average(home, axis=0, weights=reference.weights).tolist()),
         weights=tuple(_fit(x, y, weight, believed).tolist()), factor=factor, freedom=freedom,
         chance=_left_to_chance(reference), floor=0.5 / n_classes,
     )  # fmt: skip
