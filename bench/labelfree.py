@@ -135,7 +135,7 @@ def readers(reading: str, asked: Answers) -> tuple[Any, Any]:
     near = "agreement" in READINGS[reading]
     reference = lf.Reference(
         p.max(axis=1), right(asked, "reference"), novelty(asked, "reference"),
-        *((p, asked["reference/z"]) if near else ()),
+        probabilities=p if near else None, embeddings=asked["reference/z"] if near else None,
     )  # fmt: skip
 
     def features(part: str, copies: np.ndarray | None = None) -> np.ndarray:

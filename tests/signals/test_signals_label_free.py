@@ -40,7 +40,7 @@ def strange(z: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def reference() -> Reference:
     p, z, right = answers(0.0, 0)
-    return Reference(p.max(axis=1), right, strange(z), p, z)
+    return Reference(p.max(axis=1), right, strange(z), probabilities=p, embeddings=z)
 
 
 def seen(reference: Reference, p: np.ndarray, z: np.ndarray, copies: np.ndarray | None = None) -> np.ndarray:
@@ -126,6 +126,16 @@ def test_the_draw_of_the_bank_s_items_is_no_fall(reference: Reference) -> None:
     taught = teach(reference, NAMES[:2], home, bank, n_classes=4)
     assert taught.estimate(taught.home, 400).value == pytest.approx(reference.accuracy)
     assert math.isclose(taught.factor, math.sqrt(4 / 8))  # four faults off by nothing beside the belief's four
+
+
+def test_an_item_that_counts_twice_is_two_items(reference: Reference) -> None:
+    some = np.arange(100)
+    twice = np.concatenate([some, some[:50]])
+    counted = Reference(reference.sure[some], reference.right[some], weights=np.where(some < 50, 2.0, 1.0))
+    said = Reference(reference.sure[twice], reference.right[twice])
+    assert counted.accuracy == pytest.approx(said.accuracy)
+    assert counted.threshold == pytest.approx(said.threshold, abs=0.05)
+    assert counted.n == 90
 
 
 def test_an_item_s_own_original_is_no_neighbour(reference: Reference) -> None:

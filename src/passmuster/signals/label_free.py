@@ -159,8 +159,8 @@ def features_of(
 ) -> np.ndarray:  # fmt: skip
     """What can be seen of each answer (m, f): each falls, in the mean, when accuracy does.
 
-    ``confidence``: how sure (m,) the model is. ``above``: whether surer than `Reference.threshold`. ``familiarity``: the
-    share of the reference that is as novel or more. ``agreement``: the mean probability that the nearest reference
+    ``confidence``: how sure (m,) the model is. ``above``: whether surer than `Reference.threshold`. ``familiarity``:
+    the share of the reference that is as novel or more. ``agreement``: the mean probability that the nearest reference
     items give to the answer `said` (m,), by cosine of `embeddings` (m, d).
     `copies_of` (m,) are the reference items that were spoilt: an item's own original is not its neighbour.
     """
