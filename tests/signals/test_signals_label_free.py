@@ -1,92 +1,160 @@
 """Accuracy without labels: the published estimators by hand, and the taught one where faults follow a rule."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from passmuster.core.codec import from_plain, to_plain
 from passmuster.signals.label_free import (
-    Observation,
+    AccuracyEstimator,
     Reference,
+    Spoilt,
     average_confidence,
     average_thresholded_confidence,
     difference_of_confidences,
-    observe,
+    features_of,
     teach,
 )
 
+NAMES = ("confidence", "above", "familiarity", "agreement")
+N = 800
 
-def answers(n: int, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities, embeddings and rightness of a nearest-mean model of four classes, on items spoilt by noise."""
-    rng = np.random.default_rng(seed)
-    means = 2.2 * np.eye(4, 8)
-    y = rng.integers(0, 4, n)
-    z = means[y] + rng.normal(size=(n, 8)) * math.sqrt(1 + noise**2)
+
+def answers(noise: float, seed: int, items: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities, embeddings and rightness of a nearest-mean model of four classes, on `items` spoilt by noise."""
+    rng = np.random.default_rng(items)
+    y = rng.integers(0, 4, N)
+    z = 2.2 * np.eye(4, 8)[y] + rng.normal(size=(N, 8)) + noise * np.random.default_rng(seed).normal(size=(N, 8))
     logits = 2.2 * z[:, :4] / (1 + noise**2 / 3)  # its doubt grows, and too little
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     return p, z, p.argmax(axis=1) == y
 
 
+def strange(z: np.ndarray) -> np.ndarray:
+    return np.asarray(np.linalg.norm(z, axis=1))
+
+
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return Reference(*answers(800, 0.0, 0))
+    p, z, right = answers(0.0, 0)
+    return Reference(p.max(axis=1), right, strange(z), probabilities=p, embeddings=z)
 
 
-def seen(reference: Reference, noise: float, seed: int, family: str = "") -> Observation:
-    p, z, right = answers(800, noise, seed)
-    return observe(reference, p, z, family=family, accuracy=float(right.mean()))
+def seen(reference: Reference, p: np.ndarray, z: np.ndarray, copies: np.ndarray | None = None) -> np.ndarray:
+    return features_of(
+        reference, NAMES, p.max(axis=1), novelty=strange(z), said=p.argmax(axis=1), embeddings=z, copies_of=copies
+    )
+
+
+def bank_of(reference: Reference, levels: tuple[float, ...] = (0.4, 0.8, 1.3, 2.0), n: int = 8) -> list[Spoilt]:
+    found, places = [], np.arange(200)
+    for i in range(n):
+        for s, noise in enumerate(levels):
+            p, z, right = answers(noise, 1 + 7 * i + s)
+            found.append(Spoilt(f"f{i}", places, seen(reference, p[:200], z[:200], places), right[:200]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def estimator(reference: Reference) -> AccuracyEstimator:
+    assert reference.probabilities is not None
+    assert reference.embeddings is not None
+    home = seen(reference, reference.probabilities, reference.embeddings, np.arange(N))
+    return teach(reference, NAMES, home, bank_of(reference), n_classes=4)
 
 
 def test_the_published_estimators_by_hand() -> None:
-    p = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.55, 0.45]])
-    known = Reference(p, np.eye(4), np.array([1, 1, 1, 0]))
-    new = np.array([[0.95, 0.05], [0.52, 0.48], [0.3, 0.7], [0.5, 0.5]])
-    assert average_confidence(p) == pytest.approx(0.7125)
+    known = Reference(np.array([0.9, 0.8, 0.6, 0.55]), np.array([1, 1, 1, 0]))
+    new = np.array([0.95, 0.52, 0.7, 0.5])
+    assert average_confidence(known.sure) == pytest.approx(0.7125)
     assert difference_of_confidences(known, new) == pytest.approx(0.75 - (0.7125 - 0.6675))
-    for entropy in (True, False):  # one of four is wrong: the threshold is the score of the least sure
-        assert average_thresholded_confidence(known, p, entropy=entropy) == 0.75
-        assert average_thresholded_confidence(known, new, entropy=entropy) == 0.5
-    perfect = Reference(p, np.eye(4), np.ones(4))
-    assert average_thresholded_confidence(perfect, new) == 1
+    assert known.threshold == 0.55  # one of four is wrong: the threshold is how sure the least sure is
+    assert average_thresholded_confidence(known, known.sure) == 0.75
+    assert average_thresholded_confidence(known, new) == 0.5
+    assert average_thresholded_confidence(replace(known, right=np.ones(4)), new) == 1
 
 
-def test_an_item_s_own_original_is_no_neighbour(reference: Reference) -> None:
-    own = (reference.probabilities, reference.embeddings)
-    near = observe(reference, *own, copies_of=np.arange(800)).features
-    with_itself = observe(reference, *own).features
-    assert with_itself[4] > near[4]  # its own cosine is 1
-    assert near[5] == with_itself[5] == 0
+def test_it_learns_how_accuracy_falls_and_covers_faults_it_was_not_taught_by(
+    reference: Reference, estimator: AccuracyEstimator
+) -> None:
+    errors, naive, covered = [], [], []
+    for s, noise in enumerate(np.linspace(0, 2.2, 60)):
+        p, z, right = answers(float(noise), 1_000 + s, items=1_000 + s)
+        found = estimator.estimate(seen(reference, p, z).mean(axis=0), N)
+        errors.append(abs(found.value - right.mean()))
+        naive.append(abs(difference_of_confidences(reference, p.max(axis=1)) - right.mean()))
+        covered.append(found.low <= right.mean() <= found.high)
+    assert np.mean(errors) < 0.02 < 0.025 < np.mean(naive)
+    assert 0.85 <= np.mean(covered) <= 0.99
 
 
-def test_it_learns_how_accuracy_falls_and_covers_faults_it_was_not_taught_by(reference: Reference) -> None:
-    bank = [seen(reference, noise, 7 * i + s, f"f{i}") for i in range(9) for s, noise in enumerate((0.4, 0.8, 1.3, 2))]
-    estimator = teach(reference, bank)
-    batches = [seen(reference, noise, 1_000 + s) for s, noise in enumerate(np.linspace(0, 2.2, 40))]
-    found = [estimator.estimate(batch) for batch in batches]
-    errors = np.array([abs(f.value - b.accuracy) for f, b in zip(found, batches)])
-    naive = np.array([abs(b.features[0] - b.accuracy) for b in batches])
-    assert errors.mean() < 0.02 < naive.mean()
-    assert np.mean([f.low <= b.accuracy <= f.high for f, b in zip(found, batches)]) >= 0.85
-    assert (found[0].level, found[0].n) == (0.9, 800)
+def test_what_has_not_fallen_is_as_accurate_as_the_reference(estimator: AccuracyEstimator) -> None:
+    assert estimator.estimate(estimator.home, 500).value == pytest.approx(estimator.accuracy)
 
 
-def test_what_has_not_fallen_is_as_accurate_as_the_reference(reference: Reference) -> None:
-    bank = [seen(reference, noise, 3 * i, f"f{i}") for i, noise in enumerate((0.5, 0.9, 1.4, 2))]
-    same = observe(reference, reference.probabilities, reference.embeddings, copies_of=np.arange(800))
-    assert teach(reference, bank).estimate(same).value == pytest.approx(reference.accuracy)
+def test_few_items_little_knowledge_of_home_and_strange_items_widen_the_interval(estimator: AccuracyEstimator) -> None:
+    def width(taught: AccuracyEstimator, n: int = 500, strangeness: float = 0.0, level: float = 0.9) -> float:
+        means = np.subtract(taught.home, [0, 0, strangeness, 0])
+        found = taught.estimate(means.tolist(), n, level=level)
+        return found.high - found.low
+
+    assert width(estimator, n=50) > width(estimator)
+    assert width(replace(estimator, n_reference=50)) > width(estimator)
+    assert width(estimator, strangeness=0.3) > 1.5 * width(estimator)
+    assert width(estimator, level=0.99) > width(estimator)
 
 
 def test_weights_are_not_negative_and_bounds_hold(reference: Reference) -> None:
     rng = np.random.default_rng(0)
-    bank = [Observation(rng.random(6), 100, 4, f"f{i % 5}", float(rng.random())) for i in range(25)]
-    estimator = teach(reference, bank)
-    assert (estimator.weights >= 0).all()
+    places = np.arange(100)
+    bank = [Spoilt(f"f{i % 5}", places, rng.random((100, 4)), rng.random(100) < 0.5) for i in range(25)]
+    taught = teach(reference, NAMES, rng.random((N, 4)), bank, n_classes=4)
+    assert min(taught.weights) >= 0
     for fall in (-5.0, 0.0, 5.0):
-        found = estimator.estimate(Observation(estimator.at_reference - fall, 50, 4))
+        found = taught.estimate((np.array(taught.home) - fall).tolist(), 50)
         assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_the_draw_of_the_bank_s_items_is_no_fall(reference: Reference) -> None:
+    """A bank of lucky items (all of them right) under faults that change nothing teaches no rise."""
+    home = np.column_stack([reference.sure, reference.sure > reference.threshold]).astype(float)
+    lucky = np.flatnonzero(reference.right)[:200]
+    bank = [Spoilt(f"f{i}", lucky, home[lucky], np.ones(200, bool)) for i in range(4)]
+    taught = teach(reference, NAMES[:2], home, bank, n_classes=4)
+    assert taught.estimate(taught.home, 400).value == pytest.approx(reference.accuracy)
+    assert math.isclose(taught.factor, math.sqrt(4 / 8))  # four faults off by nothing beside the belief's four
+
+
+def test_an_item_that_counts_twice_is_two_items(reference: Reference) -> None:
+    some = np.arange(100)
+    twice = np.concatenate([some, some[:50]])
+    counted = Reference(reference.sure[some], reference.right[some], weights=np.where(some < 50, 2.0, 1.0))
+    said = Reference(reference.sure[twice], reference.right[twice])
+    assert counted.accuracy == pytest.approx(said.accuracy)
+    assert counted.threshold == pytest.approx(said.threshold, abs=0.05)
+    assert counted.n == 90
+
+
+def test_an_item_s_own_original_is_no_neighbour(reference: Reference) -> None:
+    assert reference.probabilities is not None
+    assert reference.embeddings is not None
+    alone = seen(reference, reference.probabilities, reference.embeddings, np.arange(N))[:, 3].mean()
+    assert seen(reference, reference.probabilities, reference.embeddings)[:, 3].mean() > alone
+
+
+def test_json_holds_all_of_it(estimator: AccuracyEstimator) -> None:
+    assert from_plain(AccuracyEstimator, to_plain(estimator)) == estimator
 
 
 def test_two_faults_are_too_few_to_hold_one_out(reference: Reference) -> None:
     with pytest.raises(ValueError, match="2 faults in the bank; at least 3"):
-        teach(reference, [seen(reference, 1.0, i, f"f{i}") for i in range(2)])
+        teach(reference, NAMES, np.zeros((N, 4)), bank_of(reference, n=2), n_classes=4)
+
+
+@pytest.mark.parametrize(("name", "needs"), [("familiarity", "novelty scores"), ("agreement", "the answers and their")])
+def test_what_a_feature_needs_is_said(reference: Reference, name: str, needs: str) -> None:
+    with pytest.raises(ValueError, match=needs):
+        features_of(reference, (name,), reference.sure)

@@ -26,6 +26,12 @@ def evaluate(
         Path | None,
         typer.Option("--novel", help="Items strange to the model: a folder, or a table of texts or of paths."),
     ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            "--unlabelled", help="Items without labels to estimate accuracy on: a folder, or a table of texts or paths."
+        ),
+    ] = None,
     attack: Annotated[
         int | None,
         typer.Option("--attack", min=0, help="How many test items attacks search against; [evaluate] n_attacked."),
@@ -49,7 +55,10 @@ def evaluate(
         return
     own = [name for name in store.config.evaluate.corruptions if ":" in name]
     asked = ["all", *own] if all_faults else None
-    result = run(store, bundle, novel=novel, corruptions=asked, n_attacked=attack, progress=session.progress)
+    result = run(
+        store, bundle, novel=novel, unlabelled=unlabelled, corruptions=asked, n_attacked=attack,
+        progress=session.progress,
+    )  # fmt: skip
     report = result.report
     data = {
         "bundle": report.bundle,
@@ -68,6 +77,7 @@ def evaluate(
 def lines_of(result: EvaluateResult) -> Iterator[str]:
     """The report in a few lines: headline, weak spots, novelty, versions, and where the page lies."""
     from passmuster.metrics.versions import retrain_words
+    from passmuster.stages.evaluate.estimated import estimated_lines
     from passmuster.stages.evaluate.memory import memory_lines
     from passmuster.stages.evaluate.words import percent, with_interval
 
@@ -85,6 +95,7 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
     for line in report.sections["summary"]["breaks"]:
         yield f"  {line['text']}"
     yield from memory_lines(report.sections.get("memory", {"contamination": [], "looks": 1.0}))
+    yield from estimated_lines(report)
     yield from novelty_lines(report)
     versions = report.sections.get("versions")
     difference = report.metric("accuracy_difference")

@@ -204,6 +204,7 @@ class Project:
         bundle: str = "",
         *,
         novel: str | Path | None = None,
+        unlabelled: str | Path | None = None,
         corruptions: Sequence[str] | None = None,
         n_attacked: int | None = None,
     ) -> EvaluateResult:
@@ -213,10 +214,11 @@ class Project:
         """
         from passmuster.stages.evaluate import evaluate
 
-        strange = None if novel is None else Path(novel)
+        strange, apart = (None if path is None else Path(path) for path in (novel, unlabelled))
         return evaluate(
-            self.store, bundle, novel=strange, corruptions=corruptions, n_attacked=n_attacked, progress=self.progress
-        )
+            self.store, bundle, novel=strange, unlabelled=apart, corruptions=corruptions, n_attacked=n_attacked,
+            progress=self.progress,
+        )  # fmt: skip
 
     def release(self, bundle: str = "") -> ReleaseResult:
         """Evaluate where needed, judge by the policy, sign. HOLD and INSUFFICIENT are answers, not errors."""

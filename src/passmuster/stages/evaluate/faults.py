@@ -24,6 +24,7 @@ from passmuster.modality.base import Corruption
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.choose_faults import Faults
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
+from passmuster.stages.evaluate.estimated import Bank
 from passmuster.stages.evaluate.gather import read_payloads
 from passmuster.store.store import Store
 
@@ -72,12 +73,13 @@ def measure_faults(
     rng: np.random.Generator,
     *,
     incumbent: Incumbent | None,
+    bank: Bank | None = None,
     progress: Progress,
 ) -> list[Spoilt]:
     """Accuracy under every fault at severities 1 to 5, beside the live release's; returns one item's way through them.
 
     The items are drawn at random. Each is spoilt by a generator that its key, the fault's name and the project's seed
-    fix, the same at every severity, so that severities compare.
+    fix, the same at every severity, so that severities compare. What is asked of this model joins the `bank`.
     """
     n = len(evidence.items)
     chosen = np.sort(rng.permutation(n)[: scope.n_corrupted])
@@ -97,7 +99,9 @@ def measure_faults(
         places = chosen[start : start + BLOCK]
         if held[0] != start:
             held = (start, list(read_payloads(store, predictor, items[start : start + BLOCK])))
-        try_fault(store, predictor, evidence, tally, (name, tried[name]), places, start, held[1], example, incumbent)
+        try_fault(
+            store, predictor, evidence, tally, (name, tried[name]), places, start, held[1], example, incumbent, bank
+        )
     least = max(1, math.ceil(FEWEST_CHANGED * len(chosen)))
     for name in tried:
         changed = min(int((~np.isnan(tally.ours[name, s])).sum()) for s in SEVERITIES)
@@ -121,6 +125,7 @@ def try_fault(
     payloads: Sequence[Payload],
     example: int,
     incumbent: Incumbent | None,
+    bank: Bank | None = None,
 ) -> None:
     """One fault on a block of items: what it changes is asked, once where two severities come to the same."""
     name, corrupt = fault
@@ -149,8 +154,12 @@ def try_fault(
             put = asked[mask[asked]]
             if not len(put):
                 continue
-            labels = who.labels(who.embed([after[i] for i in put])[1])
+            embeddings, logits = who.embed([after[i] for i in put])
             truth = [evidence.labels[int(places[i])] for i in put]
+            if bank is not None and who is predictor:
+                labels = bank.see((name, severity), places[put], embeddings, logits, truth)
+            else:
+                labels = who.labels(logits)
             tallied[name, severity][at[put]] = [a == b for a, b in zip(labels, truth)]
             if who is predictor and example in places[put]:
                 show(tally, predictor, evidence, (name, severity), example, after, list(places), list(put), labels)

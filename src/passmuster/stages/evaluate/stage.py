@@ -35,12 +35,14 @@ from passmuster.stages.evaluate.comparisons import (
 from passmuster.stages.evaluate.costs import measure_costs, refuse_strange_costs
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Looks, Scope
 from passmuster.stages.evaluate.endpoint import endpoint_in_words, measure_endpoint, spare
+from passmuster.stages.evaluate.estimated import begin_bank, measure_estimated
 from passmuster.stages.evaluate.faults import Incumbent, measure_faults
 from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, learned_from
 from passmuster.stages.evaluate.groups import measure_groups
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
 from passmuster.stages.evaluate.marks import measure_marks
 from passmuster.stages.evaluate.memory import measure_memory
+from passmuster.stages.evaluate.named_items import read_named
 from passmuster.stages.evaluate.novel_items import read_novel
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
@@ -71,6 +73,7 @@ def evaluate(
     bundle: str = "",
     *,
     novel: Path | None = None,
+    unlabelled: Path | None = None,
     corruptions: Sequence[str] | None = None,
     n_attacked: int | None = None,
     attacked_before: Report | None = None,
@@ -79,9 +82,10 @@ def evaluate(
 ) -> EvaluateResult:
     """Measure the bundle whose digest starts with `bundle` (the latest when empty) on the sealed test.
 
-    The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model.
-    `corruptions` stands for ``[evaluate] corruptions`` and `n_attacked` for ``[evaluate] n_attacked``; the attacks of
-    the report `attacked_before` are made once more, on the same items with the same seed.
+    The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model,
+    `unlabelled` items on which its accuracy is estimated. `corruptions` stands for ``[evaluate] corruptions`` and
+    `n_attacked` for ``[evaluate] n_attacked``; the attacks of the report `attacked_before` are made once more, on the
+    same items with the same seed.
     Leaves a `Report` in the catalog and a folder ``.muster/reports/<digest>`` with ``report.json`` and ``report.html``.
 
     Raises
@@ -89,7 +93,7 @@ def evaluate(
     NotFoundError
         ``bundle.none``, ``snapshot.none``, ``novel.none``, ``behaviour.none``.
     DataError
-        ``evaluate.no_test_labels`` and those of `read_novel` and `read_behaviour`.
+        ``evaluate.no_test_labels`` and those of `read_novel`, `read_named` and `read_behaviour`.
     UsageError
         Those of `choose_faults`, before the test is opened.
     IntegrityError
@@ -109,6 +113,9 @@ def evaluate(
     named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
     if named is not None:
         progress.say(f"{len(named.payloads):,} strange items read, {len(named.problems):,} could not be")
+    apart = None
+    if unlabelled is not None:
+        apart = read_named(unlabelled, predictor.modality, store.config.data, task=predictor.task)
     refuse_strange_costs(store, predictor.classes, predictor.task)
     evidence = gather_evidence(store, chosen, predictor.classes, predictor.task)
     progress.say(f"test opened for evaluation, look {evidence.look}: {len(evidence.items):,} labelled items")
@@ -132,10 +139,12 @@ def evaluate(
     measure_promised_risk(draft, predictor, evidence, answers)
     measure_prediction_sets(draft, predictor, evidence, answers, scope, rng)
     beside = as_asked(store, incumbent, evidence) if incumbent else None
+    bank = begin_bank(predictor, evidence, answers)
     spoilt = measure_faults(
         store, draft, predictor, evidence, answers, faults, scope, rng,
-        incumbent=beside, progress=progress,
+        incumbent=beside, bank=bank, progress=progress,
     )  # fmt: skip
+    measure_estimated(store, draft, chosen, predictor, evidence, answers, bank, apart, progress=progress)
     fallen = measure_attacks(store, draft, predictor, evidence, answers, beside, scope, rng, progress=progress)
     strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
     broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []

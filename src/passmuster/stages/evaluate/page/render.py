@@ -21,6 +21,7 @@ from passmuster.stages.evaluate.page.attacks import attacks
 from passmuster.stages.evaluate.page.behaviour import behaviour
 from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
 from passmuster.stages.evaluate.page.costs import costs
+from passmuster.stages.evaluate.page.estimated import estimated
 from passmuster.stages.evaluate.page.faults import faults
 from passmuster.stages.evaluate.page.groups import groups
 from passmuster.stages.evaluate.page.sets import prediction_sets
@@ -59,6 +60,7 @@ def render_page(
             groups(report, library),
             prediction_sets(report, library),
             faults(report, library, extras.spoilt),
+            estimated(report),
             behaviour(report, extras.broken),
             attacks(report, extras.fallen),
             sections.novelty(report, library),
