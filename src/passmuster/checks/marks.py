@@ -92,15 +92,15 @@ def suspects(
     found.sort(key=lambda suspect: -suspect.score)
     kept: list[tuple[Suspect, set[int]]] = []
     for suspect in found[:MAX_KNOWN]:
-        rows = set(suspect.rows)
+        own_rows = set(suspect.rows)
         for other, theirs in kept:
-            if other.label == suspect.label and len(rows & theirs) >= ALIKE * len(rows):
-                if len(rows & theirs) >= ALIKE * len(theirs):
+            if other.label == suspect.label and len(own_rows & theirs) >= ALIKE * len(own_rows):
+                if len(own_rows & theirs) >= ALIKE * len(theirs):
                     other.marks += suspect.marks
                 break
         else:
             if len(kept) < most:
-                kept.append((suspect, rows))
+                kept.append((suspect, own_rows))
     return [suspect for suspect, _ in kept]
 
 
