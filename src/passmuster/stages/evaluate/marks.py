@@ -19,8 +19,8 @@ from passmuster.store.seal import TrainingView, training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
-MAX_ITEMS = 5_000  # with a training label, and as many beside them, that are looked at
-MAX_BYTES = 2**28  # of either, decoded
+MAX_ITEMS, MAX_REST = 5_000, 2_000  # with a label, and without one, that are looked at
+MAX_BYTES = 2**28  # of each, decoded
 FEWEST_LABELS = 40  # below which nothing is told from chance
 
 
@@ -40,7 +40,7 @@ def measure_marks(
     learnt, payloads = read_some(store, predictor, labelled, rng)
     tests, test_payloads = read_some(store, predictor, evidence.items, rng)
     beside = [i for i in (*view.pool, *view.reference) if i.key not in view.labels]
-    _, rest_payloads = read_some(store, predictor, beside, rng)
+    _, rest_payloads = read_some(store, predictor, beside, rng, MAX_REST)
     labels = np.array([number[view.labels[item.key].label] for item in learnt], dtype=np.int64)
     truth = dict(zip(evidence.keys, evidence.labels, strict=True))
     said = [number.get(truth[item.key], -1) for item in tests]
@@ -94,10 +94,10 @@ def view_of(store: Store, bundle: Bundle) -> TrainingView | None:
 
 
 def read_some(
-    store: Store, predictor: Predictor, items: Sequence[Item], rng: np.random.Generator
+    store: Store, predictor: Predictor, items: Sequence[Item], rng: np.random.Generator, most: int = MAX_ITEMS
 ) -> tuple[list[Item], list[Payload]]:
-    """A draw of the items, decoded: all of them, or as many as may be."""
-    chosen = [items[int(i)] for i in np.sort(rng.permutation(len(items))[:MAX_ITEMS]) if items[int(i)].blob]
+    """A draw of at most so many items, decoded, as far as there is room."""
+    chosen = [items[int(i)] for i in np.sort(rng.permutation(len(items))[:most]) if items[int(i)].blob]
     payloads: list[Payload] = []
     n_bytes = 0
     for payload in read_payloads(store, predictor, chosen):
