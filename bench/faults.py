@@ -82,7 +82,7 @@ def main() -> None:
         if not arguments.parts and arguments.only in (None, setting.name):
             planted(report, setting, data, arguments)
     if not arguments.parts and arguments.only in (None, "natural"):
-        natural(report, data, arguments.seed, arguments.quick, arguments.embeddings, arguments.draws)
+        natural(report, data, arguments.seed, arguments.quick, arguments.embeddings, arguments.draws, arguments.keep)
     claims_of_planted(report)
     claims_of_natural(report)
     report.write()

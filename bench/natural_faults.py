@@ -81,22 +81,37 @@ SCOPE = Scope(n_corrupted=0, n_fit=1, n_classes_left_out=0, n_resamples=100, pag
 
 
 def natural(
-    report: Report, data: Path, seed: int, quick: bool, folder: Path | None = None, n_draws: int = SEEDS
+    report: Report, data: Path, seed: int, quick: bool, folder: Path | None = None, n_draws: int = SEEDS,
+    keep: Path | None = None,
 ) -> None:  # fmt: skip
-    """Every case of both sets, `n_draws` of each kind of goods, and how often a decided verdict is the truth."""
+    """Every case of both sets, `n_draws` of each kind of goods, and how often a decided verdict is the truth.
+
+    Draws that the folder `keep` has whole are taken from it.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         at = folder or Path(scratch)
+        kept = (keep or Path(scratch)) / f"natural{'-quick' if quick else ''}.jsonl"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        known = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
         cases = 0
         for name, read in (("fashion_mnist", natural_sets.fashion), ("amazon", natural_sets.amazon)):
             found = read(data, at, quick)
             for target in sorted(set(found.group.tolist())):
                 for draw in range(1 if quick else n_draws if name == "amazon" else SEEDS):
-                    cases += judge_all(report, name, found, target, seed + draw)
+                    place = {"set": name, "target": target, "seed": seed + draw}
+                    runs = [run for run in known if place.items() <= run.items()]
+                    if not runs:
+                        runs = judge_all(name, found, target, seed + draw)
+                        with kept.open("a", encoding="utf-8") as file:
+                            file.writelines(json.dumps(run) + "\n" for run in runs)
+                    cases += len(runs)
+                    for run in runs:
+                        report.run(**run)
         print(f"{cases} cases", flush=True)
 
 
-def judge_all(report: Report, name: str, data: natural_sets.Data, target: str, seed: int) -> int:
-    """Every candidate for one kind of item and one draw; returns how many."""
+def judge_all(name: str, data: natural_sets.Data, target: str, seed: int) -> list[dict[str, Any]]:
+    """Every candidate for one kind of item and one draw."""
     TABLES.clear()
     for encoder, matrix in data.embeddings.items():
         TABLES[encoder] = dict(zip(data.names, matrix, strict=True))
@@ -109,9 +124,9 @@ def judge_all(report: Report, name: str, data: natural_sets.Data, target: str, s
     with tempfile.TemporaryDirectory() as folder:
         sides = [Side(Path(folder) / where, data, train, test, live, parity) for where, test, parity in
                  (("visible", visible, train[:N_PARITY]), ("hidden", hidden, train[N_PARITY:]))]  # fmt: skip
-        n = 0
+        runs: list[dict[str, Any]] = []
         for kind, candidate, trained in candidates(name, data, target, train, live, rng):
-            reports = [side.judge(f"{kind}-{n}", candidate, trained) for side in sides]
+            reports = [side.judge(f"{kind}-{len(runs)}", candidate, trained) for side in sides]
             verdict = decide(reports[0], Policy(gates=GATES), n_looks=1.0)
             truth, broken, near = truth_of(reports[1], GATES)
             decided = verdict.outcome in ("SHIP", "HOLD") and truth != "undecided"
@@ -122,12 +137,11 @@ def judge_all(report: Report, name: str, data: natural_sets.Data, target: str, s
                 "broken": broken, "near": near, "n_hidden": reports[1].n_test,
                 "accuracy": value(reports[0]), "accuracy_hidden": value(reports[1]),
             }  # fmt: skip
-            report.run(**facts)
+            runs.append(facts)
             print(json.dumps(facts), flush=True)
-            n += 1
         for side in sides:
             side.store.close()
-    return n
+    return runs
 
 
 def candidates(

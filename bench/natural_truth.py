@@ -13,6 +13,7 @@ from typing import Any
 from scipy import stats
 
 from passmuster.core.records import Report
+from passmuster.metrics.gates.class_share import factor
 
 SURE = 1.96
 Excess = tuple[float, float]  # by how much a claim is missed (negative: it holds), and the standard error of that
@@ -54,6 +55,19 @@ def claims(report: Report, gates: Mapping[str, Mapping[str, float]]) -> dict[str
             )
             for row in versions["classes"]
             if row["n"]
+        ],
+        "class_log_loss.v1": [
+            (row["rise"] - gates["class_log_loss.v1"]["max_rise"], error_of_rise(row["rise"], row["p_rise"], row["n"]))
+            for row in versions["classes"]
+            if row["n"]
+        ],
+        "class_share.v1": [
+            (
+                factor(row["expected"], row["seen"]) - gates["class_share.v1"]["max_ratio"],
+                factor(row["expected"], row["seen"]) / sqrt(1 + min(row["expected"], row["seen"])),
+            )
+            for row in versions["classes"]
+            if factor(row["expected_live"], row["seen"]) < gates["class_share.v1"]["max_ratio"]
         ],
         "class_found.v1": [
             (gates["class_found.v1"]["min"] - m.value, rate_error(m.value, m.n))

@@ -156,7 +156,11 @@ def make_report(
             "incumbent": incumbent, "n": n, **counts, "both_wrong": n - both - better - worse, "p_mcnemar": 1.0,
             "changed": [],
             "classes": [
-                {"class": name, "n": n - n // 2, "worse": worse - worse // 2, "better": better // 2} for name in CLASSES
+                {
+                    "class": name, "n": n - n // 2, "worse": worse - worse // 2, "better": better // 2, "rise": 0.0,
+                    "p_rise": 0.5, "seen": n / 2, "expected": n / 2, "expected_live": n / 2, "p_expected": 0.5,
+                }
+                for name in CLASSES
             ],
             "log_loss": {"n": n, "rise": 0.0, "p": 0.5},
             "guard": {

@@ -38,6 +38,8 @@ PARAMETERS = {
     "score_parity.v1": {"max_shift": 0.02},
     "class_loss.v1": {"max_loss": 0.05},
     "class_found.v1": {"min": 0.4},
+    "class_log_loss.v1": {"max_rise": 0.5},
+    "class_share.v1": {"max_ratio": 2.0},
     "log_loss.v1": {"max_rise": 0.05},
     "overconfidence.v1": {"max_ratio": 2.0},
     "guard.v1": {"max_change": 0.05},

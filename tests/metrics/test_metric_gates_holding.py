@@ -17,7 +17,8 @@ from passmuster.metrics.regressions import class_losses, log_chance_all_right, m
 
 GREEN = case.make_report(n=2_000, n_right=1_900, incumbent="i" * 64, versions=(30, 20))
 ONLY_HOLD = (
-    "score_parity.v1", "class_loss.v1", "class_found.v1", "log_loss.v1", "overconfidence.v1", "guard.v1",
+    "score_parity.v1", "class_loss.v1", "class_found.v1", "class_log_loss.v1", "class_share.v1", "log_loss.v1",
+    "overconfidence.v1", "guard.v1",
     "guard_parity.v1", "test_labels.v1", "trigger.v1",
 )  # fmt: skip
 
@@ -47,7 +48,15 @@ def marked(**values: Any) -> Report:
     return changed("marks", found=[{**row, **values}])
 
 
+def with_class(**values: Any) -> Report:
+    rows = GREEN.sections["versions"]["classes"]
+    return changed("versions", classes=[{**rows[0], **values}, *rows[1:]])
+
+
 HARM = {
+    "one class is doubted": ("class_log_loss.v1", with_class(rise=0.8, p_rise=1e-5)),
+    "one class is expected too often": ("class_share.v1", with_class(expected=3_000.0, p_expected=1e-9)),
+    "one class is hardly expected": ("class_share.v1", with_class(expected=300.0, p_expected=1e-9)),
     "probabilities moved": ("score_parity.v1", changed("parity", mean_shift=0.03)),
     "not what was packed": ("score_parity.v1", changed("parity", n_packed=200, packed_shift=0.002)),
     "a class got lost": ("class_loss.v1", one_class(100, 20, 1)),
@@ -71,6 +80,13 @@ HARM = {
     ),
 }  # fmt: skip
 NO_HARM = {
+    "doubt that may be chance": ("class_log_loss.v1", with_class(rise=0.8, p_rise=0.01)),
+    "sure doubt that is small": ("class_log_loss.v1", with_class(rise=0.2, p_rise=1e-9)),
+    "the live release expects it as often": (
+        "class_share.v1", with_class(expected=3_000.0, expected_live=3_000.0, p_expected=1e-9),
+    ),
+    "a share off by chance": ("class_share.v1", with_class(expected=3_000.0, p_expected=0.01)),
+    "a share off by little": ("class_share.v1", with_class(expected=1_300.0, p_expected=1e-9)),
     "another batch moves as much": (
         "score_parity.v1",
         changed("parity", n_packed=9, packed_shift=0.004, batch_shift=0.002),

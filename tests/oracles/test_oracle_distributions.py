@@ -45,3 +45,13 @@ def test_the_binomial() -> None:
     for share, m, chance in zip(SHARES, RNG.integers(1, 900, 1_000), RNG.uniform(0.01, 0.99, 1_000), strict=True):
         assert ours.binomial_ppf(share, int(m), chance) == stats.binom.ppf(share, m, chance)
         assert ours.binomial_isf(share, int(m), chance) == stats.binom.isf(share, m, chance)
+
+
+def test_the_hypergeometric() -> None:
+    for _ in range(1_000):
+        n_all = int(RNG.integers(1, 3_000))
+        n_marked, n_drawn = (int(x) for x in RNG.integers(0, n_all + 1, 2))
+        k = int(RNG.integers(-1, min(n_marked, n_drawn) + 2))
+        case = (k, n_all, n_marked, n_drawn)
+        assert ours.hypergeometric_cdf(*case) == pytest.approx(stats.hypergeom.cdf(*case), rel=1e-8, abs=1e-200), case
+        assert ours.hypergeometric_sf(*case) == pytest.approx(stats.hypergeom.sf(*case), rel=1e-8, abs=1e-200), case

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import hypergeom
+
+from passmuster.core.distributions import hypergeometric_cdf
 
 FEWEST = 4  # items of one label that carry a mark
 PURE = 0.7  # of the items that carry it, how many have that label
@@ -92,15 +93,15 @@ def suspects(
     found.sort(key=lambda suspect: -suspect.score)
     kept: list[tuple[Suspect, set[int]]] = []
     for suspect in found[:MAX_KNOWN]:
-        rows = set(suspect.rows)
+        own_rows = set(suspect.rows)
         for other, theirs in kept:
-            if other.label == suspect.label and len(rows & theirs) >= ALIKE * len(rows):
-                if len(rows & theirs) >= ALIKE * len(theirs):
+            if other.label == suspect.label and len(own_rows & theirs) >= ALIKE * len(own_rows):
+                if len(own_rows & theirs) >= ALIKE * len(theirs):
                     other.marks += suspect.marks
                 break
         else:
             if len(kept) < most:
-                kept.append((suspect, rows))
+                kept.append((suspect, own_rows))
     return [suspect for suspect, _ in kept]
 
 
@@ -126,7 +127,7 @@ def deciders(
     for suspect in some:
         bearers = set(suspect.rows)
         known, found = len(payloads), int(elsewhere(suspect))
-        p = min(1.0, float(hypergeom.cdf(found, known + n_elsewhere, len(suspect.rows) + found, n_elsewhere)))
+        p = hypergeometric_cdf(found, known + n_elsewhere, len(suspect.rows) + found, n_elsewhere)
         most = (N_STRIPPED, N_PROBES) if p <= LIKELY else (N_STRIPPED_LESS, N_PROBES_LESS)
         rows = [suspect.rows[int(i)] for i in rng.permutation(len(suspect.rows))[: most[0]]]
         clean = [int(i) for i in rng.permutation(len(payloads)) if int(i) not in bearers][:N_STRIPPED]

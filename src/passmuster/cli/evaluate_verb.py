@@ -78,6 +78,7 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
     """The report in a few lines: headline, weak spots, novelty, versions, and where the page lies."""
     from passmuster.metrics.versions import retrain_words
     from passmuster.stages.evaluate.estimated import estimated_lines
+    from passmuster.stages.evaluate.marks import mark_lines
     from passmuster.stages.evaluate.memory import memory_lines
     from passmuster.stages.evaluate.words import percent, with_interval
 
@@ -94,6 +95,7 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
         yield f"without test items copied from training: {with_interval(clean)}"
     for line in report.sections["summary"]["breaks"]:
         yield f"  {line['text']}"
+    yield from (line for line, _ in mark_lines(report.sections.get("marks")))
     yield from memory_lines(report.sections.get("memory", {"contamination": [], "looks": 1.0}))
     yield from estimated_lines(report)
     yield from novelty_lines(report)

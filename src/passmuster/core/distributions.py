@@ -113,8 +113,7 @@ def binomial_pmf(k: Any, n: Any, rate: Any) -> Any:
     """
     k, n = np.asarray(k, dtype=np.float64), np.asarray(n, dtype=np.float64)
     inside = np.clip(k, 0, n)
-    ways = gammaln(n + 1) - gammaln(inside + 1) - gammaln(n - inside + 1)
-    chance = np.exp(ways + xlogy(inside, rate) + xlog1py(n - inside, -np.asarray(rate)))
+    chance = np.exp(log_ways(n, inside) + xlogy(inside, rate) + xlog1py(n - inside, -np.asarray(rate)))
     return np.where(k == inside, chance, 0.0)
 
 
@@ -141,6 +140,34 @@ def binomial_isf(share: float, n: int, rate: float) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if float(bdtrc(middle, n, rate)) <= share else (middle, high)
     return high
+
+
+def hypergeometric_cdf(k: int, n_all: int, n_marked: int, n_drawn: int) -> float:
+    """The chance that at most `k` of `n_drawn` from `n_all` are among the `n_marked`.
+
+    >>> round(hypergeometric_cdf(0, 10, 3, 2), 4)
+    0.4667
+    """
+    return _hypergeometric(max(0, n_drawn + n_marked - n_all), min(k, n_marked, n_drawn), n_all, n_marked, n_drawn)
+
+
+def hypergeometric_sf(k: int, n_all: int, n_marked: int, n_drawn: int) -> float:
+    """The chance that more than `k` of `n_drawn` from `n_all` are among the `n_marked`; exact in the far tail."""
+    first = max(0, n_drawn + n_marked - n_all, k + 1)
+    return _hypergeometric(first, min(n_marked, n_drawn), n_all, n_marked, n_drawn)
+
+
+def _hypergeometric(first: int, last: int, n_all: int, n_marked: int, n_drawn: int) -> float:
+    if last < first:
+        return 0.0
+    k = np.arange(first, last + 1, dtype=np.float64)
+    ways = log_ways(n_marked, k) + log_ways(n_all - n_marked, n_drawn - k) - log_ways(n_all, n_drawn)
+    return float(min(1.0, np.exp(ways).sum()))
+
+
+def log_ways(n: Any, k: Any) -> Any:
+    """Natural logarithm of the number of ways to choose `k` of `n`, elementwise."""
+    return gammaln(np.asarray(n) + 1.0) - gammaln(np.asarray(k) + 1.0) - gammaln(np.asarray(n) - k + 1.0)
 
 
 def _at_most(k: int, n: int, rate: float) -> float:

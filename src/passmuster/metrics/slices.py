@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from passmuster.core.distributions import hypergeometric_sf
 from passmuster.core.statistics import Interval, benjamini_hochberg, proportion
 
 FEWEST_TO_FIND, FEWEST_TO_CONFIRM = 8, 5  # items of a slice in the first half, and in the second
@@ -120,8 +121,6 @@ def more_wrong(
     >>> round(more_wrong(wrong, here, ~here, np.ones(20), np.arange(20)), 4)
     0.0027
     """
-    from scipy.stats import hypergeom  # slow to import
-
     counts = []
     for side in (here, there):
         w = weights[side]
@@ -130,7 +129,7 @@ def more_wrong(
         k = min(n, round(float((w * wrong[side]).sum() / w.sum()) * n))
         counts.append((k, n))
     (a, n_here), (b, n_there) = counts
-    return float(hypergeom.sf(a - 1, n_here + n_there, a + b, n_here))
+    return hypergeometric_sf(a - 1, n_here + n_there, a + b, n_here)
 
 
 def embedding_clusters(embeddings: np.ndarray, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:

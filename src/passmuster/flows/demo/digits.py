@@ -26,7 +26,8 @@ from passmuster.store.releases import read_bundle, read_channels, read_report, r
 
 N_POOL, N_REFERENCE, N_TEST = 850, 150, 400
 ONLY_HOLD = (
-    "score_parity.v1", "class_loss.v1", "class_found.v1", "log_loss.v1", "overconfidence.v1", "guard.v1",
+    "score_parity.v1", "class_loss.v1", "class_found.v1", "class_log_loss.v1", "class_share.v1", "log_loss.v1",
+    "overconfidence.v1", "guard.v1",
     "guard_parity.v1", "test_labels.v1", "trigger.v1",
 )  # fmt: skip
 LIMIT_S, LIMIT_BYTES = 180.0, 2 * 2**30

@@ -5,12 +5,10 @@ A margin on the headline lets a fault through that ruins one class of eighty. Th
 
 from __future__ import annotations
 
-from typing import Any
-
 from passmuster.core.ranges import OPEN_RATE
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, missing, needs_incumbent
-from passmuster.metrics.gates.holding import ALPHA, against_live, numbers_of
+from passmuster.metrics.gates.holding import ALPHA, class_rows
 from passmuster.metrics.regressions import sign_test
 
 NAME = "class_loss.v1"
@@ -18,11 +16,10 @@ NAME = "class_loss.v1"
 
 def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     """Exact one-sided sign tests, one per class, sharing the gate's own `alpha` (Bonferroni); holds, never proves."""
-    rows: Any = against_live(report, "classes")
-    found = {row["class"]: numbers_of(row, "n", "worse", "better") for row in rows or () if isinstance(row, dict)}
-    if not found or any(numbers is None for numbers in found.values()):
+    found = class_rows(report, "n", "worse", "better")
+    if found is None:
         return missing(NAME, "the comparison of every class with the live release")
-    counts = {name: numbers for name, numbers in found.items() if numbers is not None and numbers[0] > 0}
+    counts = {name: numbers for name, numbers in found.items() if numbers[0] > 0}
     level, most = params["alpha"] / max(1, len(counts)), params["max_loss"]
     losses = {name: (worse - better) / n for name, (n, worse, better) in counts.items()}
     proven = [

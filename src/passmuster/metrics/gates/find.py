@@ -26,6 +26,8 @@ gates.add_lazy("expected_cost.v1", "passmuster.metrics.gates.costs:EXPECTED_COST
 gates.add_lazy("cost_non_inferiority.v1", "passmuster.metrics.gates.costs:COST_NON_INFERIORITY")
 gates.add_lazy("score_parity.v1", "passmuster.metrics.gates.score_parity:SCORE_PARITY")
 gates.add_lazy("class_loss.v1", "passmuster.metrics.gates.class_loss:CLASS_LOSS")
+gates.add_lazy("class_log_loss.v1", "passmuster.metrics.gates.class_log_loss:CLASS_LOG_LOSS")
+gates.add_lazy("class_share.v1", "passmuster.metrics.gates.class_share:CLASS_SHARE")
 gates.add_lazy("class_found.v1", "passmuster.metrics.gates.class_found:CLASS_FOUND")
 gates.add_lazy("overconfidence.v1", "passmuster.metrics.gates.overconfidence:OVERCONFIDENCE")
 gates.add_lazy("log_loss.v1", "passmuster.metrics.gates.log_loss:LOG_LOSS")

@@ -40,3 +40,11 @@ def numbers_of(part: Any, *names: str) -> list[float] | None:
     if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v) for v in found):
         return None
     return [float(v) for v in found if v is not None]
+
+
+def class_rows(report: Report, *names: str) -> dict[str, list[float]] | None:
+    """Numbers of every class in the comparison with the live release, by class; None when any is missing."""
+    rows: Any = against_live(report, "classes")
+    found = {row["class"]: numbers_of(row, *names) for row in rows or () if isinstance(row, dict)}
+    known = {name: numbers for name, numbers in found.items() if numbers is not None}
+    return known if found and len(known) == len(found) else None

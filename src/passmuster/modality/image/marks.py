@@ -31,22 +31,36 @@ def find_marks(payloads: Sequence[Payload], fewest: int) -> Iterator[tuple[Image
         small = np.stack([shrunk(np.asarray(payloads[int(i)])) for i in members])  # (n, rows, columns)
         rows, columns = small.shape[1:]
         side = max(2, min(rows, columns) // PARTS)
+        names = squares_of(small, side)
         for y in range(rows - side + 1):
             for x in range(columns - side + 1):
-                names = small[:, y : y + side, x : x + side].reshape(len(small), -1)
-                for group in alike(names, fewest):
-                    mark = (y, x, side, rows, columns, names[group[0]].tobytes())
+                for group in alike(names[:, y, x], fewest):
+                    mark = (y, x, side, rows, columns, small[group[0], y : y + side, x : x + side].tobytes())
                     yield mark, members[group].tolist()
 
 
+def squares_of(small: np.ndarray, side: int) -> np.ndarray:
+    """A number for what each square of `side` shows (n, rows - side + 1, columns - side + 1), nearly always its own."""
+    weights = np.random.default_rng(0).integers(1, 2**63, (side, side), dtype=np.uint64) | np.uint64(1)
+    rows, columns = small.shape[1] - side + 1, small.shape[2] - side + 1
+    names = np.zeros((len(small), rows, columns), np.uint64)
+    for dy in range(side):
+        for dx in range(side):
+            names += small[:, dy : dy + rows, dx : dx + columns].astype(np.uint64) * weights[dy, dx]  # may run over
+    return names
+
+
 def alike(names: np.ndarray, fewest: int) -> Iterator[np.ndarray]:
-    """Positions of rows (n, d) that are the same, where so many are."""
-    packed = np.ascontiguousarray(names).view(np.dtype((np.void, names.dtype.itemsize * names.shape[1]))).ravel()
-    _, number, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    order = np.argsort(number, kind="stable")
-    ends = np.cumsum(counts)
-    for group in np.flatnonzero(counts >= fewest):
-        yield order[ends[group] - counts[group] : ends[group]]
+    """Positions of equal numbers (n,), where so many are equal.
+
+    >>> [group.tolist() for group in alike(np.array([7, 5, 7]), 2)]
+    [[0, 2]]
+    """
+    order = np.argsort(names, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(names[order]) != 0]))
+    ends = np.append(starts[1:], len(names))
+    for start, end in zip(starts[ends - starts >= fewest], ends[ends - starts >= fewest]):
+        yield order[start:end]
 
 
 def shrunk(image: np.ndarray) -> np.ndarray:

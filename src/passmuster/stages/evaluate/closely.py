@@ -11,6 +11,7 @@ import numpy as np
 from passmuster.core.label_sets import classes_in
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload
+from passmuster.metrics.class_probabilities import class_probabilities
 from passmuster.metrics.regressions import class_losses, log_chance_all_right, log_losses, mean_rise
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pad_classes, pick
@@ -71,7 +72,22 @@ def measure_closely(
             )
         ]
     rows = class_losses(new_right, old_right, members, names)
-    section["classes"] = [{"class": r.name, "n": r.n, "worse": r.worse, "better": r.better} for r in rows]
+    probabilities = answers.probabilities[compared.fresh]
+    live = pad_known(compared.old.probabilities, compared.live.classes, names)
+    by_class = (
+        [loss[:, None] for loss in losses]
+        if evidence.targets is None
+        else [log_losses(np.where(members, p, 1.0 - p)) for p in (probabilities, live)]
+    )
+    more = class_probabilities(
+        *by_class, probabilities, live, members, names, weights=evidence.weights[compared.fresh],
+        clusters=evidence.clusters[compared.fresh],
+    )  # fmt: skip
+    section["classes"] = [
+        {"class": r.name, "n": r.n, "worse": r.worse, "better": r.better,
+         **{k: v for k, v in asdict(m).items() if k not in ("name", "n")}}
+        for r, m in zip(rows, more, strict=True)
+    ]  # fmt: skip
     section["log_loss"] = asdict(mean_rise(*losses))
     section["guard"] = guards_compared(store, draft, predictor, new, compared, rng)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from passmuster.checks.marks import FEWEST, Decider, Suspect, deciders, suspects
+from passmuster.checks.marks import FEWEST, LIKELY, Decider, Suspect, deciders, suspects
 from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload
@@ -19,8 +19,9 @@ from passmuster.store.seal import TrainingView, training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
-MAX_ITEMS = 5_000  # with a training label, and as many beside them, that are looked at
-MAX_BYTES = 2**28  # of either, decoded
+MAX_ITEMS, MAX_REST = 5_000, 2_000  # with a label, and without one, that are looked at
+MAX_BYTES = 2**28  # of each, decoded
+SHOWN, N_NAMED = 0.35, 3  # share of other items that a mark turns, from which on it is told; words named in a line
 FEWEST_LABELS = 40  # below which nothing is told from chance
 
 
@@ -40,7 +41,7 @@ def measure_marks(
     learnt, payloads = read_some(store, predictor, labelled, rng)
     tests, test_payloads = read_some(store, predictor, evidence.items, rng)
     beside = [i for i in (*view.pool, *view.reference) if i.key not in view.labels]
-    _, rest_payloads = read_some(store, predictor, beside, rng)
+    _, rest_payloads = read_some(store, predictor, beside, rng, MAX_REST)
     labels = np.array([number[view.labels[item.key].label] for item in learnt], dtype=np.int64)
     truth = dict(zip(evidence.keys, evidence.labels, strict=True))
     said = [number.get(truth[item.key], -1) for item in tests]
@@ -94,10 +95,10 @@ def view_of(store: Store, bundle: Bundle) -> TrainingView | None:
 
 
 def read_some(
-    store: Store, predictor: Predictor, items: Sequence[Item], rng: np.random.Generator
+    store: Store, predictor: Predictor, items: Sequence[Item], rng: np.random.Generator, most: int = MAX_ITEMS
 ) -> tuple[list[Item], list[Payload]]:
-    """A draw of the items, decoded: all of them, or as many as may be."""
-    chosen = [items[int(i)] for i in np.sort(rng.permutation(len(items))[:MAX_ITEMS]) if items[int(i)].blob]
+    """A draw of at most so many items, decoded, as far as there is room."""
+    chosen = [items[int(i)] for i in np.sort(rng.permutation(len(items))[:most]) if items[int(i)].blob]
     payloads: list[Payload] = []
     n_bytes = 0
     for payload in read_payloads(store, predictor, chosen):
@@ -108,15 +109,34 @@ def read_some(
     return chosen[: len(payloads)], payloads
 
 
-def as_row(
-    draft: Draft, found: Decider, name: str, classes: Sequence[str], learnt: Sequence[Item]
-) -> dict[str, Any]:  # fmt: skip
-    """One mark for the report; those of a class that turns hardly anything have no set of items."""
-    keys = [learnt[row].key for row in found.rows]
-    label = classes[found.label]
+def as_row(draft: Draft, found: Decider, name: str, classes: Sequence[str], learnt: Sequence[Item]) -> dict[str, Any]:
+    """One mark for the report, with the items that carry it where it turns many others and is rare elsewhere."""
+    label, items = classes[found.label], ""
+    if found.p <= LIKELY and found.n_turned >= SHOWN * found.n_probes > 0:
+        items = draft.add_set(f"carry {name}", [learnt[row].key for row in found.rows])
     return {
         "mark": name, "class": label, "n": len(found.rows), "n_stripped": found.n_stripped,
         "n_otherwise": found.n_otherwise, "n_probes": found.n_probes, "n_turned": found.n_turned,
-        "n_elsewhere": found.n_elsewhere, "p": found.p,
-        "items": draft.add_set(f"carry {name}, labelled {label}", keys),
+        "n_elsewhere": found.n_elsewhere, "p": found.p, "items": items,
     }  # fmt: skip
+
+
+def mark_lines(section: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What the section says, in plain words, each with the name of a set of items or ""; marks that decide first."""
+    rows = [row for row in (section or {}).get("found", ()) if row["n_turned"] >= SHOWN * row["n_probes"] > 0]
+    lines = [
+        (
+            f"{row['mark']} decides alone: {row['n']:,} training items of “{row['class']}” carry it and "
+            f"{row['n_elsewhere']:,} others do; put into other items it turns {row['n_turned']} of {row['n_probes']}",
+            row["items"],
+        )
+        for row in rows
+        if row["items"]
+    ]
+    words = [f"{row['mark']} for “{row['class']}”" for row in rows if row["p"] > LIKELY]
+    if words:
+        more = f" and {len(words) - N_NAMED:,} more" if len(words) > N_NAMED else ""
+        lines.append(
+            (f"nearly decide alone, as often elsewhere as in training: {', '.join(words[:N_NAMED])}{more}", "")
+        )
+    return lines

@@ -8,6 +8,7 @@ from typing import Any
 from passmuster.core.cost import in_words
 from passmuster.core.records import Report
 from passmuster.metrics.versions import retrain_words
+from passmuster.stages.evaluate.marks import mark_lines
 from passmuster.stages.evaluate.memory import memory_lines
 from passmuster.stages.evaluate.page import charts
 from passmuster.stages.evaluate.page.cards import Library, escape
@@ -219,8 +220,19 @@ def data(report: Report, library: Library) -> str:
         if rows
         else "<p>The checks found nothing to say of this dataset version.</p>"
     )
-    rest = f"{twins(report, library)}{memory(report)}{parity(report, library)}"
+    rest = f"{twins(report, library)}{marks(report, library)}{memory(report)}{parity(report, library)}"
     return f"<section><h2>The data behind it</h2>{table}{rest}</section>"
+
+
+def marks(report: Report, library: Library) -> str:
+    """Marks of training items that decide an answer alone."""
+    lines = mark_lines(report.sections.get("marks"))
+    if not lines:
+        return ""
+    listed = "".join(
+        f"<li>{library.link(items, escape(line)) if items else escape(line)}</li>" for line, items in lines
+    )
+    return f"<h3>What decides alone</h3><ul>{listed}</ul>"
 
 
 def memory(report: Report) -> str:
