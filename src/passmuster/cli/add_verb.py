@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from passmuster.cli.options import LabelColumn
 from passmuster.cli.session import session_of
 
 
@@ -16,7 +17,7 @@ def add(
     labels: Annotated[Path | None, typer.Option("--labels", help="A table of labels: id or path, label.")] = None,
     unlabeled: Annotated[bool, typer.Option("--unlabeled", help="Take no labels, from wherever.")] = False,
     text_column: Annotated[str, typer.Option("--text-column", help="Column of texts, or of image paths.")] = "",
-    label_column: Annotated[str, typer.Option("--label-column", help="Column of labels.")] = "",
+    label_column: LabelColumn = "",
     id_column: Annotated[str, typer.Option("--id-column", help="Column of ids.")] = "",
     split_column: Annotated[str, typer.Option("--split-column", help="Column that says train or test.")] = "",
     subject_column: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from passmuster.cli.options import Junit, Markdown
 from passmuster.cli.session import session_of
 from passmuster.core.errors import HeldError, IntegrityError, MusterError
 
@@ -27,8 +28,8 @@ def audit(
             help="Evaluate once more first, faults and the signed report's attacks included; counts as a look.",
         ),
     ] = False,
-    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML for CI.")] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write a Markdown summary.")] = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
 ) -> None:
     """Review the live release: its bytes, its approval, today's gates, its packages; exit 4 when something is open."""
     from passmuster.cli.ci_files import write_ci_files

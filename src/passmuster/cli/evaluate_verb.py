@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from passmuster.cli.options import BundleNamed
 from passmuster.cli.session import session_of
 from passmuster.core.label_sets import SINGLE
 
@@ -21,7 +22,7 @@ SETS = {"micro_f1": "micro-F1", "item_f1": "F1 of an item", "hamming_loss": "Ham
 
 def evaluate(
     context: typer.Context,
-    bundle: Annotated[str, typer.Argument(help="First digits of a bundle's digest; the latest when left out.")] = "",
+    bundle: BundleNamed = "",
     novel: Annotated[
         Path | None,
         typer.Option("--novel", help="Items strange to the model: a folder, or a table of texts or of paths."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from passmuster.cli.options import LabelColumn
 from passmuster.cli.session import Session, session_of
 from passmuster.core.errors import UsageError
 
@@ -43,7 +44,7 @@ def label(
         int, typer.Option("--plan", help="How to split so many labels between learning and evidence, and what for.")
     ] = 0,
     forecast: Annotated[bool, typer.Option("--forecast", help="Earlier forecasts beside what came of them.")] = False,
-    label_column: Annotated[str, typer.Option("--label-column", help="Column of labels.")] = "",
+    label_column: LabelColumn = "",
     id_column: Annotated[str, typer.Option("--id-column", help="Column of ids or paths.")] = "",
 ) -> None:
     """Label items one by one, here or in the browser (--serve); or read a table of labels; or write one (--export)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from passmuster.cli.options import ChannelNamed
 from passmuster.cli.session import session_of
 from passmuster.core.errors import DataError, NotFoundError, UsageError
 from passmuster.core.label_sets import NO_CLASS, label_in_words, split_label
@@ -28,7 +29,7 @@ def predict(
         list[str] | None, typer.Argument(help="Files, or texts; - or nothing reads one text per line from stdin.")
     ] = None,
     bundle: Annotated[str, typer.Option("--bundle", help="First digits of a bundle's digest, or its folder.")] = "",
-    channel: Annotated[str, typer.Option("--channel", help="The channel whose release answers.")] = "live",
+    channel: ChannelNamed = "live",
 ) -> None:
     """Predict items without a server: label or labels, probability, and whether the answer is withheld and why."""
     from passmuster.runtime.predictor import Predictor

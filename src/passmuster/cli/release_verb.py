@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from passmuster.cli.options import BundleNamed, Junit, Markdown
 from passmuster.cli.session import session_of
 from passmuster.core.errors import HeldError
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def release(
     context: typer.Context,
-    bundle: Annotated[str, typer.Argument(help="First digits of a bundle's digest; the latest when left out.")] = "",
+    bundle: BundleNamed = "",
     plan: Annotated[
         bool, typer.Option("--plan", help="Before any look: what each gate can tell, and how many labels would decide.")
     ] = False,
-    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML for CI.")] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write a Markdown summary.")] = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
 ) -> None:
     """Judge a bundle by the policy's gates and sign it with its verdict; exit 4 when held or insufficient."""
     from passmuster.cli.ci_files import write_ci_files

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from passmuster.cli.options import ChannelNamed
 from passmuster.cli.session import session_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def serve(
     context: typer.Context,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes a free one.")] = None,
-    channel: Annotated[str, typer.Option("--channel", help="The channel whose release answers.")] = "live",
+    channel: ChannelNamed = "live",
 ) -> None:
     """Serve the live release over HTTP, keep every answer, and follow the channel when it moves."""
     import logging

@@ -15,12 +15,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from passmuster.core.config_file import FILE_NAME, read_config, render_config
 from passmuster.flows.demo.digits import LIMIT_BYTES, LIMIT_S, check_verdict
 from passmuster.flows.demo.story import Client, Story, open_store
+from passmuster.runtime.bundle import open_bundle
 from passmuster.store.releases import read_bundle, read_channels, read_report
 from passmuster.store.snapshots import read_findings, read_snapshot
 
@@ -72,15 +74,12 @@ def tell(folder: Path) -> None:
 
     story.chapter("3. The same texts, split so that copies stay together")
     story.run(folder, "init", "clean", "--modality", "text")
-    detector, auroc = best_detector(leaky)
-    print(
-        f"The first report says that {detector} tells a class left out best (AUROC {auroc:.3f}): the policy names it."
-    )
-    state_policy(clean, detector)
+    state_policy(clean)
     story.run(clean, "add", str(folder / "texts.csv"), "--label-column", "package")
     kinds = finding_counts(clean)
     story.check("no copy crosses Muster's own split", kinds.get("leakage", 0) == 0, f"{kinds.get('leakage', 0)} items")
     story.run(clean, "train", "--time", "90s", "--rung", "static.v1")
+    print(f"What is strange to it, training tells by {chosen_detector(clean)}.")
     story.run(clean, "evaluate", "--novel", str(write_never_seen(folder / "never-seen.csv", rng)))
     story.run(clean, "release")
     check_verdict(story, clean, "SHIP")
@@ -175,20 +174,20 @@ def write_never_seen(path: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-def best_detector(project: Path) -> tuple[str, float]:
-    """The novelty detector that told classes left out best, as the latest report says, and its AUROC."""
-    with open_store(project).read() as db:
-        found = read_report(db, read_bundle(db).digest)
-    metrics = [m for m in (found[1].metrics if found else ()) if m.name == "novelty_auroc"]
-    best = max(metrics, key=lambda metric: metric.value)
-    return best.slice.removeprefix("detector="), best.value
+def chosen_detector(project: Path) -> str:
+    """The novelty detector of the latest bundle, and why training chose it."""
+    store = open_store(project)
+    with store.read() as db:
+        bundle = read_bundle(db)
+    facts: Any = open_bundle(store.bundle_folder(bundle.path)).head["guard"]
+    return f"{facts['detector']}: {facts['why']}"
 
 
-def state_policy(project: Path, detector: str = "knn.v1") -> None:
+def state_policy(project: Path) -> None:
     """Write the demo's policy: at least 60 % right among eight packages, and no copy between training and test."""
     config = read_config(project)
     gates = {"accuracy.v1": {"min": 0.60}, "leakage.v1": {"max_twins": 0}, "parity.v1": {"min_agreement": 0.99}}
-    guard = replace(config.policy.guard, novelty=detector, novelty_rate=0.05)
+    guard = replace(config.policy.guard, novelty_rate=0.05)
     data = replace(config.data, test_share=0.5, max_sealed_items=0)
     stated = replace(config, data=data, policy=replace(config.policy, gates=gates, guard=guard))
     (project / FILE_NAME).write_text(render_config(stated), encoding="utf-8")

@@ -12,11 +12,9 @@ from passmuster.metrics.gates.base import (
     Parameters,
     always,
     is_measured,
-    labels_in_words,
     missing,
-    more_labels_for_rate,
-    rate_bounds,
 )
+from passmuster.metrics.gates.one_rate import judge_rate
 from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate, foretells_nothing
 
 NAME = "adversarial.v1"
@@ -31,23 +29,13 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     if not is_measured(metric):
         known = ", ".join(m.slice.partition("=")[2] for m in report.metrics if m.name == "robust_accuracy") or "none"
         return missing(NAME, f"accuracy under attack at strength {params['strength']:g} (measured: {known})")
-    low, high = rate_bounds(metric, alpha)
     seen = f"under attack at strength {params['strength']:g}: accuracy {metric.value:.3f} on {metric.n:,} items"
     change = report.metric("robust_accuracy_change", where)
     if params["max_drop"] < NO_MARGIN and fell(change, params["max_drop"]):
         assert change is not None
         reason = f"{seen}; surely more than {params['max_drop']:.3f} below the live release"
         return GateResult(NAME, "failed", reason, change.value, -params["max_drop"], None, metric.items)
-    if low >= params["min"]:
-        return GateResult(
-            NAME, "passed", f"{seen}; surely at least {low:.3f}", metric.value, params["min"], None, metric.items
-        )
-    if high < params["min"]:
-        reason = f"{seen}; surely below {params['min']:.3f}"
-        return GateResult(NAME, "failed", reason, metric.value, params["min"], None, metric.items)
-    n_more = more_labels_for_rate(metric, params["min"], alpha)
-    reason = f"{seen}; {params['min']:.3f} is neither shown nor refuted; {labels_in_words(n_more)}"
-    return GateResult(NAME, "insufficient", reason, metric.value, params["min"], n_more, metric.items)
+    return judge_rate(NAME, metric, params["min"], alpha, seen)
 
 
 def fell(change: Metric | None, most: float) -> bool:
