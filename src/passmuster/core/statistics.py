@@ -256,10 +256,13 @@ def bootstrap_rows(
     *,
     rng: np.random.Generator,
     clusters: Sequence[str] | np.ndarray | None = None,
+    order: np.ndarray | None = None,
     n_resamples: int = 1_000,
     level: float = 0.95,
 ) -> Interval:
     """`bootstrap` of a statistic that takes several resamples at once: ``(b, n)`` float, to ``(b,)``. Same figures.
+
+    With `order` (n,) the statistic receives the items in that order.
 
     >>> values = np.arange(100.0)
     >>> means = lambda times: times @ values / times.sum(axis=1)
@@ -270,6 +273,8 @@ def bootstrap_rows(
         return Interval(float("nan"), 0.0, 1.0, 0, "bootstrap", level)
     group = None if clusters is None else _codes(clusters, n)
     n_groups = n if group is None else int(group.max()) + 1
+    if order is not None:
+        group = order if group is None else group[order]
 
     def of_groups(times: np.ndarray) -> np.ndarray:
         return statistic(times if group is None else np.take(times, group, axis=1))

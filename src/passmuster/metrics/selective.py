@@ -57,22 +57,22 @@ def aurc(
     """
     w = np.ones(len(wrong)) if weights is None else np.asarray(weights, dtype=np.float64)
     order, first = _by_confidence(confidence)
-    errors = np.asarray(wrong, dtype=np.float64)[order]
+    errors, w = np.asarray(wrong, dtype=np.float64)[order], w[order]
     tied = len(first) < len(order)
     sizes = np.diff(np.append(first, len(order)))
 
     def areas(times: np.ndarray) -> np.ndarray:
-        mass = times[:, order] * w[order]  # (b, n), the most certain first
+        mass = times * w  # (b, n), the most certain first
         failed = mass * errors
         if tied:  # items of equal confidence share their mean error
             together = np.add.reduceat(mass, first, axis=1)
             mean = np.add.reduceat(failed, first, axis=1) / np.maximum(together, SMALLEST)
             failed = mass * np.repeat(mean, sizes, axis=1)
-        covered = np.cumsum(mass, axis=1)
-        risk = np.cumsum(failed, axis=1) / np.maximum(covered, SMALLEST)
-        return np.asarray((risk * mass).sum(axis=1) / covered[:, -1])
+        covered, risk = np.cumsum(mass, axis=1), np.cumsum(failed, axis=1)
+        risk /= np.maximum(covered, SMALLEST, out=covered)
+        return np.asarray(np.einsum("bn,bn->b", risk, mass) / covered[:, -1])
 
-    return bootstrap_rows(areas, len(wrong), rng=rng, clusters=clusters, n_resamples=n_resamples)
+    return bootstrap_rows(areas, len(wrong), rng=rng, clusters=clusters, order=order, n_resamples=n_resamples)
 
 
 def augrc(
@@ -97,16 +97,18 @@ def augrc(
     confidence, errors = np.asarray(confidence, dtype=np.float64), np.asarray(wrong, dtype=np.float64)
     w = np.ones(len(errors)) if weights is None else np.asarray(weights, dtype=np.float64)
     order, first = _by_confidence(confidence)  # equal confidence is accepted together
+    errors, w = errors[order], w[order]
 
     def areas(times: np.ndarray) -> np.ndarray:
-        mass = times[:, order] * w[order]
-        undetected = mass * errors[order]
+        mass = times * w
+        undetected = mass * errors
         if len(first) < len(order):
             mass, undetected = (np.add.reduceat(rows, first, axis=1) for rows in (mass, undetected))
-        lost = np.cumsum(undetected, axis=1) - undetected / 2
-        return np.asarray((mass * lost).sum(axis=1) / mass.sum(axis=1) ** 2)
+        lost = np.cumsum(undetected, axis=1)
+        lost -= undetected / 2
+        return np.asarray(np.einsum("bn,bn->b", mass, lost) / mass.sum(axis=1) ** 2)
 
-    return bootstrap_rows(areas, len(errors), rng=rng, clusters=clusters, n_resamples=n_resamples)
+    return bootstrap_rows(areas, len(errors), rng=rng, clusters=clusters, order=order, n_resamples=n_resamples)
 
 
 def _by_confidence(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -81,6 +81,11 @@ def rowwise(score: Callable[..., np.ndarray], *sides: np.ndarray) -> np.ndarray:
     finite = np.ones(len(found), dtype=bool)
     for side in wide:
         finite &= np.isfinite(side).all(axis=1) if side.size else False
+    if finite.all():
+        for start in range(0, len(found), BLOCK):
+            rows = slice(start, start + BLOCK)
+            found[rows] = score(*(side[rows] for side in wide))
+        return found
     good = np.flatnonzero(finite)
     for start in range(0, len(good), BLOCK):
         block = good[start : start + BLOCK]

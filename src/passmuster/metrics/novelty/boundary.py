@@ -43,17 +43,22 @@ def _score_fdbd(arrays: Mapping[str, np.ndarray], embeddings: np.ndarray, logits
     mean, weight = np.asarray(arrays["mean"], dtype=np.float64), np.asarray(arrays["weight"], dtype=np.float64)
     squares = (weight**2).sum(axis=0)  # (c,)
     least = _SAME * float(squares.max(initial=0.0))
-    many = len(logits) > weight.shape[1]
-    products = weight.T @ weight if many else np.zeros((0, 0))  # (c, c), where that is less than one row for each item
+
+    def per_distance(said: np.ndarray) -> np.ndarray:
+        """One over the distance of weights (m, c) from those of a class; 0 with itself or one of the same weights."""
+        apart = squares[said][:, None] + squares - 2.0 * weight[:, said].T @ weight  # squared
+        boundary = apart > least
+        return np.asarray(boundary / np.sqrt(np.where(boundary, apart, 1.0)))
+
+    table = per_distance(np.arange(len(squares))) if len(logits) > len(squares) else None  # where that is less to do
 
     def score(x: np.ndarray, z: np.ndarray) -> np.ndarray:
         said = z.argmax(axis=1)
-        product = products[said] if many else weight[:, said].T @ weight
-        apart = squares[said][:, None] + squares - 2.0 * product  # (b, c), squared
-        boundary = apart > least  # not with itself, nor with a class of the same weights
-        distance = (z.max(axis=1)[:, None] - z) / np.sqrt(np.where(boundary, apart, 1.0)) * boundary
+        distance = (z.max(axis=1)[:, None] - z) * (per_distance(said) if table is None else table[said])  # (b, c)
         average = distance.sum(axis=1) / max(1, z.shape[1] - 1)
-        return np.asarray(-average / np.maximum(np.linalg.norm(x - mean, axis=1), 1e-12))
+        moved = x - mean
+        length = np.sqrt(np.einsum("bd,bd->b", moved, moved))
+        return np.asarray(-average / np.maximum(length, 1e-12))
 
     return rowwise(score, embeddings, logits)
 
@@ -92,7 +97,8 @@ def _score_vim(arrays: Mapping[str, np.ndarray], embeddings: np.ndarray, logits:
     scale = float(arrays["scale"])
 
     def score(x: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return np.asarray(scale * np.linalg.norm((x - origin) @ residual, axis=1) - log_sum_exp(z))
+        outside = (x - origin) @ residual
+        return np.asarray(scale * np.sqrt(np.einsum("br,br->b", outside, outside)) - log_sum_exp(z))
 
     return rowwise(score, embeddings, logits)
 

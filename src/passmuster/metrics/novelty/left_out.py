@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
-from passmuster.metrics.novelty.base import BLOCK, MAX_BANK, checked, unit
+from passmuster.metrics.novelty.base import MAX_BANK, Arrays, checked, unit
 from passmuster.metrics.novelty.boundary import linear_head, vim_of_head
 from passmuster.metrics.novelty.find import detectors
 from passmuster.metrics.novelty.gaussian import FLOOR, shrinkage
@@ -27,6 +27,7 @@ Sides = tuple[np.ndarray, np.ndarray]  # embeddings (n, d) and logits (n, c)
 Scorer = Callable[[np.ndarray], dict[str, np.ndarray]]
 GAUSSIAN = ("mahalanobis.v1", "rmds.v1")
 BY_HEAD = ("fdbd.v1", "vim.v1")
+N_AT_ONCE = 1_024  # rows scored at once: bounds the memory
 N_NEAR = 2 * (NEIGHBOUR + MARGIN)  # neighbours that are measured for all classes at once
 
 
@@ -46,27 +47,43 @@ def scores_left_out(names: Sequence[str], fit: Sides, asked: Sides, classes: Seq
     """
     x, z = checked(fit[0], "embeddings").astype(np.float64), checked(fit[1], "logits").astype(np.float64)
     said = z.argmax(axis=1)
+    able = np.flatnonzero([(said != c).any() for c in classes])
+    left_out = [int(c) for c in np.asarray(classes)[able]]
     found = {name: np.full((len(classes), len(asked[1])), np.nan) for name in names}
-    able = [(row, int(c)) for row, c in enumerate(classes) if (said != c).any()]
-    if not able:
+    if not left_out:
         return found
-    rows, left_out = [row for row, _ in able], [c for _, c in able]
-    scorers = {name: score for score, gives in _shared(x, said, left_out) for name in gives}
-    for name, values in _in_blocks({scorers[n] for n in names if n in scorers}, asked[0], len(able)).items():
-        if name in found:
-            found[name][rows] = values
-    for row, c in able:
-        others, keep = np.arange(z.shape[1]) != c, said != c
-        own, own_logits, logits = x[keep], z[keep][:, others], np.asarray(asked[1])[:, others]
-        head = linear_head(own, own_logits) if set(BY_HEAD) & set(names) else None
-        for name in (name for name in names if name not in scorers):
-            if name == "fdbd.v1" and head is not None:
-                arrays = {"mean": head[2], "weight": head[0]}
-            elif name == "vim.v1" and head is not None:
-                arrays = vim_of_head(own, own_logits, *head)
-            else:
-                arrays = detectors[name].fit(own, own_logits)
-            found[name][row] = detectors[name].score(arrays, asked[0], logits)
+    shared = [(score, gives) for score, gives in _shared(x, said, left_out) if set(gives) & set(names)]
+    alone = [name for name in names if not any(name in gives for _, gives in shared)]
+    fitted = [_fit_without(alone, x, z, said, c) for c in left_out]
+    for start in range(0, len(asked[1]), N_AT_ONCE):
+        block = slice(start, start + N_AT_ONCE)
+        rows, logits = (np.asarray(side[block], dtype=np.float64) for side in asked)
+        finite = np.isfinite(rows).all(axis=1)
+        for score, gives in shared:
+            scores = score(rows[finite])
+            for name in set(gives) & set(names):
+                found[name][able[:, None], start + np.flatnonzero(~finite)] = np.inf
+                found[name][able[:, None], start + np.flatnonzero(finite)] = scores[name]
+        for i, c, arrays in zip(able, left_out, fitted, strict=True):
+            others = np.delete(logits, c, axis=1)
+            for name in alone:
+                found[name][i, block] = detectors[name].score(arrays[name], rows, others)
+    return found
+
+
+def _fit_without(names: Sequence[str], x: np.ndarray, z: np.ndarray, said: np.ndarray, c: int) -> dict[str, Arrays]:
+    """Each detector fitted on what is not taken for class c; those that need the head read it once."""
+    keep = said != c
+    own, logits = x[keep], np.delete(z[keep], c, axis=1)
+    head = linear_head(own, logits) if set(BY_HEAD) & set(names) else None
+    found: dict[str, Arrays] = {}
+    for name in names:
+        if head is not None and name == "fdbd.v1":
+            found[name] = {"mean": head[2], "weight": head[0]}
+        elif head is not None and name == "vim.v1":
+            found[name] = vim_of_head(own, logits, *head)
+        else:
+            found[name] = detectors[name].fit(own, logits)
     return found
 
 
@@ -78,19 +95,6 @@ def _shared(x: np.ndarray, said: np.ndarray, classes: Sequence[int]) -> list[tup
     if (gaussian := _gaussian(x, said, classes)) is not None:
         shared.append((gaussian, GAUSSIAN))
     return shared
-
-
-def _in_blocks(scorers: set[Scorer], embeddings: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:
-    """Scores (classes, n) by detector; infinity where an embedding is not finite."""
-    finite = np.flatnonzero(np.isfinite(embeddings).all(axis=1))
-    found: dict[str, np.ndarray] = {}
-    for start in range(0, len(finite), BLOCK):
-        block = finite[start : start + BLOCK]
-        rows = embeddings[block].astype(np.float64)
-        for score in scorers:
-            for name, values in score(rows).items():
-                found.setdefault(name, np.full((n_classes, len(embeddings)), np.inf))[:, block] = values
-    return found
 
 
 def _centroids(x: np.ndarray, said: np.ndarray, classes: Sequence[int]) -> Scorer:
