@@ -37,7 +37,7 @@ def test_quiet_traffic_moves_the_cursor_and_nothing_else(new_store) -> None:
     errors, novelty = state.live.detectors["errors.v1"], state.live.detectors["novelty.v1"]
     assert (errors.n_seen, errors.n_flagged, novelty.n_seen, novelty.n_flagged) == (100, 5, 100, 0)
     assert errors.mixture.null_rate == pytest.approx(1 - 0.9243, abs=0.001)  # the upper bound, not 5 %
-    assert errors.declared_between == 2 * case.POLICY.mean_observations_between_false_alarms
+    assert errors.declared_between == 3 * case.POLICY.mean_observations_between_false_alarms
     assert len(case.events(store, "")) == before
     assert watch_once(store) == []
     assert case.state(store) == state
@@ -432,7 +432,7 @@ def test_the_size_of_a_batch_changes_nothing(new_store, batch: int, monkeypatch:
     (incident,) = case.incidents(store)
     state = case.state(store)
     assert state.live is not None
-    assert (incident.alarm.n_seen, state.n_read, state.live.detectors["errors.v1"].n_seen) == (49, 160, 80)
+    assert (incident.alarm.n_seen, state.n_read, state.live.detectors["errors.v1"].n_seen) == (51, 160, 80)
 
 
 def test_a_channel_moved_while_measuring_is_left_alone(new_store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,7 @@ class WatchPolicy:
     smallest_novelty_ratio: Annotated[float, Range(1, low_open=True)] = 3.0  # rise in novel share worth an alarm
     on_alarm: Literal["rollback-or-degrade", "degrade", "record"] = "rollback-or-degrade"
     on_novelty: Literal["ask", "act"] = "ask"  # while labels show no harm: ask for labels, or do as `on_alarm` says
+    estimated_answers: Annotated[int, NOT_NEGATIVE] = 500  # answers over which accuracy is estimated; 0: it is not
     recent_labels: Annotated[int, COUNT] = 200  # labelled traffic on which releases are compared
 
 

@@ -15,6 +15,7 @@ labels tell.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -171,6 +172,28 @@ def features_of(
             raise ValueError("agreement needs the answers and their embeddings")
         columns["agreement"] = _agreement(reference, said, embeddings, copies_of)
     return np.column_stack([columns[name] for name in names])
+
+
+def features_of_answer(estimator: AccuracyEstimator, sure: float, novelty: float) -> tuple[float, ...]:
+    """What `features_of` says of one answer, as far as the answer alone tells; for streams.
+
+    Raises
+    ------
+    ValueError
+        When the estimator looks at more.
+    """
+    found = []
+    for name in estimator.names:
+        if name == "confidence":
+            found.append(sure)
+        elif name == "above":
+            found.append(float(sure > estimator.threshold))
+        elif name == "familiarity":
+            both = bisect_left(estimator.novelty, novelty) + bisect_right(estimator.novelty, novelty)
+            found.append(1 - both / 2 / len(estimator.novelty))
+        else:
+            raise ValueError(f"{name} cannot be seen of one answer alone")
+    return tuple(found)
 
 
 def above(sure: np.ndarray, threshold: float) -> np.ndarray:

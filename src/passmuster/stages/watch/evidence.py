@@ -9,6 +9,7 @@ from typing import Any
 from passmuster.core.records import Alarm, TrafficRecord
 from passmuster.core.statistics import wilson
 from passmuster.signals.base import change
+from passmuster.signals.estimate import NAME as ESTIMATE
 from passmuster.signals.explain import explain_shift, population_stability
 from passmuster.stages.watch.state import CANARY_SIGNAL, Trial, Watched, WatchState
 from passmuster.store.store import Store
@@ -40,6 +41,8 @@ def _window(store: Store) -> int:
 
 
 def _live_alarm(live: Watched, signal: str, recent: Sequence[tuple[TrafficRecord, str]], ask: dict[str, Any]) -> Alarm:
+    if signal == ESTIMATE:
+        return _estimated_alarm(live, recent, ask)
     detector = live.detectors[signal]
     began = change(detector)
     rate = wilson(began.n_flagged, began.n)
@@ -66,6 +69,35 @@ def _live_alarm(live: Watched, signal: str, recent: Sequence[tuple[TrafficRecord
     return Alarm(signal, "live", detector.statistic, detector.bound, detector.n_seen, harm, evidence)
 
 
+def _estimated_alarm(live: Watched, recent: Sequence[tuple[TrafficRecord, str]], ask: dict[str, Any]) -> Alarm:
+    """Estimated accuracy too low: the estimate, what it is held against, and labels if there are any."""
+    e = live.estimating
+    assert e is not None
+    assert e.latest is not None
+    harm, words, measured = _harm(live, ESTIMATE, 0.0, recent)
+    latest = e.latest
+    evidence = {
+        "release": live.release,
+        "estimated": f"accuracy is estimated at {latest.value:.1%} ({latest.low:.1%} to {latest.high:.1%})",
+        "estimated_from": "how sure answers are and how novel their items, over a block of answers; no labels",
+        "answers": e.block,
+        "accuracy_of_the_test": e.estimator.accuracy,
+        "mean_error_on_faults_held_out": e.estimator.mean_error,
+        "asks_below": e.bound,
+        "upper_end": e.highest,
+        "level_of_the_upper_end": (1 + e.level) / 2,
+        "declared_observations_between_false_alarms": e.declared_between,
+        "test_error_rate": live.test_error_rate,
+        "report": live.report,
+        "examples": [],
+        "shift": _shift(live, recent),
+        "harm": words,
+        "harm_is_measured": measured,
+        **ask,
+    }
+    return Alarm(ESTIMATE, "live", e.highest, e.bound, e.n_seen, harm, evidence)
+
+
 def _harm(
     live: Watched, signal: str, rate: float, recent: Sequence[tuple[TrafficRecord, str]]
 ) -> tuple[float | None, str, bool]:
@@ -79,7 +111,8 @@ def _harm(
         return 100 * (rate - live.test_error_rate), "error rate since the change, minus that of the test", True
     labels = [(r, label) for r, label in recent if label and r.at >= live.since]
     if len(labels) < LEAST_LABELS:
-        words = "unknown without labels: inputs changed, and only labels can say whether answers got worse"
+        what = "accuracy is only estimated" if signal == ESTIMATE else "inputs changed"
+        words = f"unknown without labels: {what}, and only labels can say whether answers got worse"
         return None, words, False
     found = wilson(sum(r.label != label for r, label in labels), len(labels))
     words = f"errors among the {len(labels)} latest labels, minus the error rate of the test"

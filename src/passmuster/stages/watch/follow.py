@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from passmuster.core.codec import from_plain
 from passmuster.core.errors import MusterError, UsageError
 from passmuster.core.records import Channel
 from passmuster.runtime.bundle import open_bundle
 from passmuster.signals.base import Detector, start
 from passmuster.signals.canary import start_comparison
-from passmuster.signals.find import signals
+from passmuster.signals.estimate import Estimating, start_estimating
+from passmuster.signals.find import N_SIGNALS, signals
+from passmuster.signals.label_free import AccuracyEstimator
 from passmuster.signals.novelty import novel_rate_bound
 from passmuster.stages.watch.state import Trial, Watched, WatchState
 from passmuster.store.releases import read_release, read_report
@@ -33,6 +36,7 @@ class BaseRates:
     unknown: Mapping[str, str]
     test_error_rate: float | None
     report: str
+    estimator: AccuracyEstimator | None = None
 
 
 def follow(store: Store, state: WatchState, channels: Mapping[str, Channel]) -> WatchState:
@@ -71,7 +75,16 @@ def _start_live(store: Store, live: Channel) -> Watched:
         unwatched=unwatched,
         test_error_rate=base.test_error_rate,
         report=base.report,
+        estimating=_start_estimating(store, base),
     )
+
+
+def _start_estimating(store: Store, base: BaseRates) -> Estimating | None:
+    if base.estimator is None:
+        return None
+    policy = store.config.policy
+    least = policy.gates.get("accuracy.v1", {}).get("min")
+    return start_estimating(base.estimator, policy.watch, None if least is None else float(least), N_SIGNALS)
 
 
 def _start_detectors(store: Store, base: BaseRates) -> tuple[dict[str, Detector], dict[str, str]]:
@@ -81,7 +94,7 @@ def _start_detectors(store: Store, base: BaseRates) -> tuple[dict[str, Detector]
         rng = np.random.default_rng(CALIBRATION_SEED)
         try:
             # All signals of the table share the declared rate, watched or not: none changes when another joins.
-            detectors[name] = start(name, signals[name], rate, store.config.policy.watch, len(signals), rng=rng)
+            detectors[name] = start(name, signals[name], rate, store.config.policy.watch, N_SIGNALS, rng=rng)
         except UsageError as problem:  # the base rate leaves no rise to see: said, not hidden
             unwatched[name] = str(problem)
     return detectors, unwatched
@@ -100,6 +113,7 @@ def _add_error_detector(store: Store, live: Watched) -> Watched:
         unwatched={**{k: v for k, v in live.unwatched.items() if k != "errors.v1"}, **unwatched},
         test_error_rate=base.test_error_rate,
         report=base.report,
+        estimating=_start_estimating(store, base),
     )
 
 
@@ -122,7 +136,9 @@ def _error_base(store: Store, bundle: str) -> BaseRates:
     if found is None or accuracy is None or accuracy.n == 0:
         return BaseRates({}, {"errors.v1": NO_REPORT}, None, "")
     # The upper end of the interval that the report shows: the promise holds even if the test was lucky.
-    return BaseRates({"errors.v1": 1.0 - accuracy.low}, {}, 1.0 - accuracy.value, found[0])
+    kept = (found[1].sections.get("estimated") or {}).get("estimator")
+    estimator = from_plain(AccuracyEstimator, kept) if kept else None
+    return BaseRates({"errors.v1": 1.0 - accuracy.low}, {}, 1.0 - accuracy.value, found[0], estimator)
 
 
 def _novelty_base(store: Store, live: Channel) -> tuple[float | None, str]:

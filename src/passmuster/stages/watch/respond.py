@@ -16,6 +16,7 @@ from passmuster.core.records import Alarm, Channel, Release
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.signature import check_signature
+from passmuster.signals.estimate import NAME as ESTIMATE
 from passmuster.store import keys
 from passmuster.store.releases import previous_release, read_release
 from passmuster.store.store import Store
@@ -50,6 +51,8 @@ def respond(store: Store, reader: TrafficReader, alarm: Alarm, channel: Channel)
             return Response("rollback", f"rolled back to {target.id}", target, facts)
     if alarm.signal == "novelty.v1" and policy.on_novelty == "ask" and not alarm.evidence["harm_is_measured"]:
         return Response("ask", "nothing was changed: inputs are new, labels for them are asked for", None, facts)
+    if alarm.signal == ESTIMATE and not alarm.evidence["harm_is_measured"]:
+        return Response("ask", f"nothing was changed: {alarm.evidence['estimated']}, labels are asked for", None, facts)
     if channel.mode == "provisional":
         if alarm.signal == "errors.v1":
             return Response(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json
 from passmuster.core.records import TrafficRecord
+from passmuster.signals import estimate
 from passmuster.signals.base import Detector, observe
 from passmuster.signals.canary import Comparison, compare
 from passmuster.signals.find import signals
@@ -27,7 +28,8 @@ CANARY_SIGNAL = "canary.v1"
 class Watched:
     """The live release since `since` (ISO time), when the channel came to its `generation` by another hand than ours.
 
-    `unwatched` says why a signal cannot be followed. `alarmed` are the signals that the open `incident` rests on.
+    `unwatched` says why a signal cannot be followed. `estimating` is accuracy without labels, where a report taught it.
+    `alarmed` are the signals that the open `incident` rests on.
     """
 
     release: str
@@ -46,6 +48,7 @@ class Watched:
     last_at: str = ""
     incident: str = ""
     alarmed: tuple[str, ...] = ()
+    estimating: estimate.Estimating | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ class WatchState:
             for name, detector in self.live.detectors.items():
                 if detector.fired and name not in self.live.alarmed:
                     return name
+            estimating = self.live.estimating
+            if estimating is not None and estimating.fired and estimate.NAME not in self.live.alarmed:
+                return estimate.NAME
         if self.trial is not None and self.trial.comparison.fired and not self.trial.alarmed:
             return CANARY_SIGNAL
         return ""
@@ -105,6 +111,7 @@ def see_answer(state: WatchState, record: TrafficRecord) -> WatchState:
         n_predictions=live.n_predictions + 1,
         first_at=live.first_at or record.at,
         last_at=max(live.last_at, record.at),
+        estimating=live.estimating and estimate.see(live.estimating, record.probability, record.novelty),
     )
     return replace(state, live=_observe(live, "prediction", record, ""))
 

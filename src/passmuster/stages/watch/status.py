@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from passmuster.signals.base import Detector
-from passmuster.signals.find import signals
+from passmuster.signals.estimate import NAME, Estimating
+from passmuster.signals.find import N_SIGNALS
 from passmuster.stages.watch.state import CURSOR, WatchState, unpack
 from passmuster.store.approvals import approval_lines
 from passmuster.store.incidents import read_cursor, read_incidents
@@ -31,6 +32,30 @@ class SignalStatus:
 
 
 @dataclass(frozen=True)
+class EstimateStatus:
+    """Accuracy of the latest whole block of answers, estimated without labels; `value` is None before the first."""
+
+    n_seen: int
+    block: int
+    value: float | None
+    low: float | None
+    high: float | None
+    highest: float  # upper end at the level that the declared rate of false alarms asks for
+    bound: float
+    fired: bool
+
+    def words(self) -> str:
+        """The same in a line."""
+        if self.value is None:
+            return f"{NAME}: {self.n_seen} of {self.block} answers for the first estimate"
+        return (
+            f"{NAME}: {self.value:.1%} right on the latest {self.block} answers, estimated without labels "
+            f"({self.low:.1%} to {self.high:.1%}); asks for labels below {self.bound:.1%}"
+            f"{', ALARM' if self.fired else ''}"
+        )
+
+
+@dataclass(frozen=True)
 class Status:
     """`false_alarms_per_year` is the most to expect at the traffic seen so far, all signals together; None when the
     traffic seen is too short to tell."""
@@ -46,6 +71,7 @@ class Status:
     declared_observations_between_false_alarms: float
     false_alarms_per_year: float | None
     open_incidents: tuple[str, ...]
+    estimate: EstimateStatus | None = None
     approvals: tuple[str, ...] = ()  # what is to be said of those that end soon, or have ended
 
     def lines(self) -> list[str]:
@@ -60,6 +86,7 @@ class Status:
                 f"{s.signal}{where}: {s.n_flagged} of {s.n_seen}{base}; "
                 f"statistic {s.statistic:.3g} of {s.bound:.3g}{', ALARM' if s.fired else ''}"
             )
+        lines += [self.estimate.words()] if self.estimate else []
         lines += [f"{name}: {why}" for name, why in self.unwatched.items()]
         declared = self.declared_observations_between_false_alarms
         yearly = self.false_alarms_per_year
@@ -88,7 +115,7 @@ def read_status(store: Store) -> Status:
         )  # fmt: skip
     declared = store.config.policy.watch.mean_observations_between_false_alarms
     if live is not None and live.detectors:
-        declared = min(d.declared_between for d in live.detectors.values()) / len(signals)
+        declared = min(d.declared_between for d in live.detectors.values()) / N_SIGNALS
     return Status(
         release=live.release if live else "",
         canary=trial.release if trial else "",
@@ -101,12 +128,18 @@ def read_status(store: Store) -> Status:
         declared_observations_between_false_alarms=declared,
         false_alarms_per_year=_per_year(state, declared),
         open_incidents=tuple(i.id for i in incidents if not i.closed),
+        estimate=_estimate_status(live.estimating) if live and live.estimating else None,
         approvals=tuple(approvals),
     )
 
 
 def _signal_status(name: str, d: Detector) -> SignalStatus:
     return SignalStatus(name, "live", d.n_seen, d.n_flagged, d.statistic, d.bound, d.mixture.null_rate, d.fired)
+
+
+def _estimate_status(e: Estimating) -> EstimateStatus:
+    value, low, high = (e.latest.value, e.latest.low, e.latest.high) if e.latest else (None, None, None)
+    return EstimateStatus(e.n_seen, e.block, value, low, high, e.highest, e.bound, e.fired)
 
 
 def _per_year(state: WatchState, declared: float) -> float | None:
