@@ -71,6 +71,7 @@ def main() -> None:
     made.add_argument(
         "--keep", type=Path, default=None, help="a folder that keeps projects and trials: go on from there"
     )
+    made.add_argument("--goods", nargs="*", default=(), help="kinds of Amazon goods, of the natural faults, alone")
     made.add_argument("--seeds", type=int, default=N_SEEDS, help="seeds of harmless copies")
     arguments = made.parse_args()
     report, data = Report("faults", arguments), Path() if arguments.parts else bench_data()
@@ -82,7 +83,16 @@ def main() -> None:
         if not arguments.parts and arguments.only in (None, setting.name):
             planted(report, setting, data, arguments)
     if not arguments.parts and arguments.only in (None, "natural"):
-        natural(report, data, arguments.seed, arguments.quick, arguments.embeddings, arguments.draws, arguments.keep)
+        natural(
+            report,
+            data,
+            arguments.seed,
+            arguments.quick,
+            arguments.embeddings,
+            arguments.draws,
+            arguments.keep,
+            arguments.goods,
+        )
     claims_of_planted(report)
     claims_of_natural(report)
     report.write()

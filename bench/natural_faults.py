@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,11 @@ SCOPE = Scope(n_corrupted=0, n_fit=1, n_classes_left_out=0, n_resamples=100, pag
 
 def natural(
     report: Report, data: Path, seed: int, quick: bool, folder: Path | None = None, n_draws: int = SEEDS,
-    keep: Path | None = None,
+    keep: Path | None = None, goods: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Every case of both sets, `n_draws` of each kind of goods, and how often a decided verdict is the truth.
 
-    Draws that the folder `keep` has whole are taken from it.
+    Draws that the folder `keep` has whole are taken from it. With `goods`, of those alone.
     """
     with tempfile.TemporaryDirectory() as scratch:
         at = folder or Path(scratch)
@@ -96,7 +96,7 @@ def natural(
         cases = 0
         for name, read in (("fashion_mnist", natural_sets.fashion), ("amazon", natural_sets.amazon)):
             found = read(data, at, quick)
-            for target in sorted(set(found.group.tolist())):
+            for target in sorted(set(found.group.tolist()) & set(goods) if goods else set(found.group.tolist())):
                 for draw in range(1 if quick else n_draws if name == "amazon" else SEEDS):
                     place = {"set": name, "target": target, "seed": seed + draw}
                     runs = [run for run in known if place.items() <= run.items()]
