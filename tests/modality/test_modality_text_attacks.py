@@ -103,3 +103,19 @@ def test_slips_are_one_slip_inside_the_word(word: str, seed: int) -> None:
 
 def test_the_case_of_a_word_is_kept() -> None:
     assert all(edit[0].isupper() for edit in synonym_edits("Cold", np.random.default_rng(0)))
+
+
+def test_a_change_that_helps_the_right_class_is_not_made() -> None:
+    """One word may change. The first that is tried is missed most, but a slip in it makes the answer surer."""
+
+    def model(payloads: Sequence[Payload]) -> np.ndarray:
+        by_words = {("alpha", "bravo"): 2.0, ("bravo",): 0.1, ("alpha",): 1.0}
+        leads = []
+        for text in payloads:
+            words = tuple(str(text).split())
+            leads.append(by_words.get(words, -1.0 if words[0] == "alpha" else 5.0))
+        return np.column_stack([leads, np.zeros(len(leads))])
+
+    target = Target(model, b"", {"steps": []}, Path())
+    found = CHARACTERS.run(target, ["alpha bravo"], np.array([0]), 0.4, np.random.default_rng(0))
+    assert model(found)[0, 0] == -1

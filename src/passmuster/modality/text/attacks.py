@@ -88,10 +88,10 @@ def _one(
     if not tries:
         return text
     most = max(1, int(strength * len(spans)))
-    places = list(tries)[: n_queries // 2]
+    places = list(tries)[: n_queries // 2 - 1]
     without = [text[: spans[i][0]] + text[spans[i][1] :] for i in places]
-    costs = lead(target.ask(without), label)
-    asked, best, changed = len(places), float("inf"), 0
+    best, *costs = lead(target.ask([text, *without]), label).tolist()
+    asked, changed = len(places) + 1, 0
     words = {i: text[a:b] for i, (a, b) in enumerate(spans)}
     worst = text
     for i in (places[int(k)] for k in np.argsort(costs, kind="stable")):
@@ -104,7 +104,7 @@ def _one(
         k = int(leads.argmin())
         if leads[k] >= best:
             continue
-        best, worst, changed = float(leads[k]), candidates[k], changed + 1
+        best, worst, changed = leads[k], candidates[k], changed + 1
         words[i] = options[k]
         if best <= 0:
             break
