@@ -268,6 +268,21 @@ def test_a_class_with_few_cases_or_none_is_not_proven_and_says_how_many_labels_i
     assert (none.state, none.n_more) == ("insufficient", 7 * 1000)
 
 
+def test_a_class_without_a_case_is_known_from_the_report_and_an_answer_of_no_class_is_none() -> None:
+    """Evaluation writes no recall of a class without a case; its row says why. "(no answer)" is no class."""
+    judge = gates["worst_class.v1"].judge
+    report = with_recalls(case.make_report(n=1000, n_right=950), (940, 960), (40, 40))
+    one = tuple(m for m in report.metrics if m.slice != "class=yes")
+    unmeasured = replace(report, metrics=one)
+    assert judge(unmeasured, {"min": 0.5}, 0.01).state == "failed"
+    rows = [{"class": "no", "n": 960}, {"class": "yes", "n": 0}]
+    result = judge(replace(unmeasured, sections={**report.sections, "per_class": rows}), {"min": 0.5}, 0.01)
+    assert result.state == "insufficient"
+    assert "“yes” has no case" in result.reason
+    rows[1]["is_class"] = False
+    assert judge(replace(unmeasured, sections={"per_class": rows}), {"min": 0.5}, 0.01).state == "passed"
+
+
 def test_a_class_at_the_bound_passes_at_most_as_often_as_stated() -> None:
     rights = np.random.default_rng(0).binomial(40, 0.5, size=(N_RUNS, 1))
     report = case.make_report(n=1000, n_right=950)

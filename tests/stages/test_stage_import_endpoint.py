@@ -106,6 +106,36 @@ def test_answers_of_no_class_count_as_wrong_and_are_withheld(store: Store) -> No
     assert "no_answer" in prediction.reasons
 
 
+def renamed(body: Any) -> Any:
+    """Scores under names that the project does not know."""
+    return {"result": {"classes": {f"TOPIC-{i}": 0.9 if i else 0.05 for i in range(2)}}}
+
+
+def scored(folder: Path, url: str) -> str:
+    """The file that says how the scored endpoint is asked."""
+    (folder / "scored.toml").write_text(SCORED.format(url=url))
+    return str(folder / "scored.toml")
+
+
+def test_scores_of_classes_that_nobody_knows_are_refused(store: Store, tmp_path: Path) -> None:
+    """Well-formed scores that name other classes say as little as prose."""
+    with serve(renamed) as served, pytest.raises(DataError, match="name none of the classes") as caught:
+        import_endpoint(store, scored(tmp_path, served.url), n_asked=40)
+    assert "TOPIC-1" in str(caught.value.value)
+
+
+def test_an_endpoint_that_changes_its_labels_is_seen_in_the_next_report(store: Store, tmp_path: Path) -> None:
+    """Nothing stops; the answers count as none, and the report shows what came instead."""
+    answer = [scores_of]
+    with serve(lambda body: answer[0](body)) as served:
+        import_endpoint(store, scored(tmp_path, served.url), n_asked=40)
+        answer[0] = renamed
+        report = evaluate(store).report
+    assert report.metric("no_answer").value == 1.0  # type: ignore[union-attr]
+    assert report.metric("accuracy").value == 0.0  # type: ignore[union-attr]
+    assert any("TOPIC-1" in line["text"] for line in report.sections["summary"]["breaks"])
+
+
 def test_an_endpoint_that_answers_with_prose_is_refused_after_a_few_questions(store: Store) -> None:
     with serve(lambda body: chat(body, lambda t: "Well, that depends.")) as served:
         with pytest.raises(DataError, match="Well, that depends") as raised:

@@ -81,13 +81,15 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
     from passmuster.stages.evaluate.estimated import estimated_lines
     from passmuster.stages.evaluate.marks import mark_lines
     from passmuster.stages.evaluate.memory import memory_lines
-    from passmuster.stages.evaluate.words import percent, with_interval
+    from passmuster.stages.evaluate.words import ONE_CLASS, percent, with_interval
 
     report = result.report
     headline = report.metric("accuracy")
     if headline is not None:
         right = "right" if report.task == SINGLE else "every class right"
         yield f"{right} on {with_interval(headline)}, look {report.look} at this test"
+    if ONE_CLASS in report.sections["unknown"]:
+        yield f"  {ONE_CLASS}"
     partly = [(words, report.metric(name)) for name, words in SETS.items()]
     if shown := [f"{words} {m.value:.3f} ({m.low:.3f} to {m.high:.3f})" for words, m in partly if m is not None]:
         yield f"class by class: {', '.join(shown)}"

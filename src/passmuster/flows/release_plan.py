@@ -28,6 +28,7 @@ from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import cluster_names, count_evidence, learned_from
 from passmuster.stages.evaluate.groups import group_names
 from passmuster.stages.evaluate.promised_risk import NO_PROMISE
+from passmuster.stages.evaluate.stage import open_live
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import read_bundle
 from passmuster.store.seal import count_looks, open_test
@@ -79,6 +80,8 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         n = 0  # a plan without a label is a plan all the same
     predictor = Predictor(open_bundle(store.bundle_folder(chosen.path)))
     incumbent = find_incumbent(store, chosen)
+    if incumbent is not None:
+        open_live(store, incumbent)
     numbers = np.unique(cluster_names(items, placed), return_inverse=True)[1] if items else np.zeros(0, np.int64)
     apart = kish_size(np.ones(len(items)), numbers) if items else 1.0
     guard = predictor.bundle.guard

@@ -236,7 +236,9 @@ class Reader:
         if self._paths.label:
             return self._of_label(found, entry)
         row = self._of_scores(found)
-        return (row, "") if row is not None else (self._certain(self._none), _shown(found, entry))
+        if row is None:
+            row = self._certain(self._none)
+        return row, _shown(found, entry) if int(row.argmax()) == self._none else ""
 
     def _of_label(self, found: Any, entry: Any) -> tuple[np.ndarray, str]:
         column = self._column.get(plain(_unwrapped(found)), self._none)

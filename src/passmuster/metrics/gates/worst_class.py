@@ -7,6 +7,7 @@ almost nothing of any one of them.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from passmuster.core.ranges import RATE
 from passmuster.core.records import GateResult, Metric, Report
@@ -35,7 +36,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     test of Berger 1982, Technometrics 24); that some class is bad is a union, so the level is shared (Bonferroni).
     """
     overall = report.metric("accuracy")
-    recalls = {name: report.metric("recall", f"class={name}") for name in report.classes}
+    recalls = {name: recall_of(report, name) for name in report.classes if name not in no_classes(report)}
     found = {name: metric for name, metric in recalls.items() if metric is not None}
     if not is_measured(overall) or len(found) < len(recalls) or any(not _is_sound(m) for m in found.values()):
         return missing(NAME, "recall of every class")
@@ -60,6 +61,25 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     n_open = f"{len(open_classes)} of {len(found)} classes are not proven at {least:g}"
     reason = f"{seen}: at least {bounds[name][0]:.3f}; {n_open}; {labels_in_words(n_more)}"
     return GateResult(NAME, "insufficient", reason, value, least, n_more, worst.items)
+
+
+def recall_of(report: Report, name: str) -> Metric | None:
+    """The recall of a class; of none of the test's items where the report says that it has no case."""
+    found = report.metric("recall", f"class={name}")
+    if found is None and any(row.get("class") == name and row.get("n") == 0 for row in rows_of(report)):
+        return Metric("recall", 0.0, 0.0, 1.0, 0, slice=f"class={name}")
+    return found
+
+
+def no_classes(report: Report) -> set[str]:
+    """Answers that are no classes, such as that of an endpoint that named none."""
+    return {str(row.get("class")) for row in rows_of(report) if row.get("is_class") is False}
+
+
+def rows_of(report: Report) -> list[dict[str, Any]]:
+    """What the report says of each class beside its metrics."""
+    rows: Any = report.sections.get("per_class")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, (list, tuple)) else []
 
 
 def _is_sound(metric: Metric) -> bool:

@@ -148,7 +148,13 @@ def ask(
     what: str,
     looks: Looks | None = None,
 ) -> Answers:
-    """The bundle's answers to `items`, with the columns of `classes`; what the items are like is added to `looks`."""
+    """The bundle's answers to `items`, with the columns of `classes`; what the items are like is added to `looks`.
+
+    Raises
+    ------
+    IntegrityError
+        ``evaluate.scores`` when a score is no number: nothing could be said of such an answer, in service neither.
+    """
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     blocks = [items[i : i + BLOCK] for i in range(0, len(items), BLOCK)]
     for block in progress.track(blocks, what, total=len(blocks)):
@@ -160,6 +166,13 @@ def ask(
     if not parts:
         parts.append(predictor.embed([]))
     embeddings, logits = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(broken):
+        raise IntegrityError(
+            "evaluate.scores", "scores of the bundle are no numbers", value=f"{len(broken):,} of {len(items):,} items",
+            where=f"{predictor.bundle.path}: first {items[int(broken[0])].id}",
+            next="muster verify; if it is whole, muster train again",
+        )  # fmt: skip
     predictions = tuple(predictor.decide(embeddings, logits))
     own = np.array([p.probabilities for p in predictions], dtype=np.float64).reshape(len(items), len(predictor.classes))
     probabilities = pad_classes(own, predictor.classes, classes)

@@ -101,6 +101,7 @@ def measure_classes(draft: Draft, evidence: Evidence, answers: Answers) -> None:
             {
                 "class": name,
                 "known": c < evidence.n_known,
+                "is_class": name != NO_ANSWER,
                 "n": result.recall.n,
                 "recall": interval_record(result.recall),
                 "precision": interval_record(result.precision),

@@ -13,7 +13,7 @@ import numpy as np
 from passmuster.core.codec import to_plain
 from passmuster.core.config import EvaluateConfig
 from passmuster.core.cost import Cost, cost_of
-from passmuster.core.errors import IntegrityError, ResourceError
+from passmuster.core.errors import DataError, IntegrityError, NotFoundError, ResourceError
 from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
@@ -110,6 +110,8 @@ def evaluate(
     )
     behaviour = own_tests(store, predictor)
     incumbent = find_incumbent(store, chosen)
+    if incumbent is not None:
+        open_live(store, incumbent)
     named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
     if named is not None:
         progress.say(f"{len(named.payloads):,} strange items read, {len(named.problems):,} could not be")
@@ -224,6 +226,24 @@ def open_checked(store: Store, bundle: Bundle) -> LoadedBundle:
             limit=bundle.digest[:16], where=loaded.path, next="muster verify",
         )  # fmt: skip
     return loaded
+
+
+def open_live(store: Store, bundle: Bundle) -> LoadedBundle:
+    """The bundle behind the live channel, found out before the test is opened: a comparison that fails costs no look.
+
+    Raises
+    ------
+    IntegrityError
+        ``evaluate.live``, with what is wrong with it.
+    """
+    try:
+        return open_checked(store, bundle)
+    except (NotFoundError, IntegrityError, DataError) as error:
+        raise IntegrityError(
+            "evaluate.live", f"the live release cannot be asked: {error.what}", value=error.value, limit=error.limit,
+            where=error.where,
+            next="muster verify names what is wrong; muster rollback --reason REASON puts another release live",
+        ) from error  # fmt: skip
 
 
 def as_report(draft: Draft, bundle: Bundle, evidence: Evidence, incumbent: Bundle | None) -> Report:

@@ -16,6 +16,7 @@ from passmuster.stages.evaluate.promised_risk import risk_lines
 from passmuster.stages.evaluate.sets import set_lines
 from passmuster.stages.evaluate.slices import weak_spot
 
+ONE_CLASS = "All test labels are of one class: whether the model tells classes apart was not tested."
 UNIT = "\u00a0%"
 FEW = 10  # labelled test items below which little is said of a class
 SURE = 0.9
@@ -218,7 +219,7 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         lines.append(f"Classes with fewer than {FEW} test labels ({len(thin)}): {some(thin)}. Their numbers are rough.")
     lines += groups_not_known(draft)
     if len({r["class"] for r in rows if r["n"]}) == 1:
-        lines.append("All test labels are of one class: whether the model tells classes apart was not tested.")
+        lines.append(ONE_CLASS)
     if strangers := [r["class"] for r in rows if not r["known"]]:
         lines.append(f"Labels that the model does not know: {some(strangers)}. It can only be wrong on them.")
     if evidence.n_unlabelled:
