@@ -91,22 +91,25 @@ def standing_labels(
     A fact with the label `WITHDRAWN` takes back the latest standing one of the same person, item and role. What others
     said, and what that person had said before, stands again: an undo, though facts are only ever added.
     """
-    query = select(labels).order_by(labels.c.n)
+    told = labels.c
+    query = select(told.key, told.label, told.who, told.at, told.role, told.weight).order_by(told.n)
     if keys is not None:
-        query = query.where(labels.c.key.in_(keys))
+        query = query.where(told.key.in_(keys))
     if first is not None:
         query = query.limit(first)
+    if first is None and role is not None:
+        query = query.where(told.role == role)
     standing: dict[str, list[Label]] = {}
-    for row in db.execute(query):
-        if role is not None and row.role != role:
+    for key, label, who, at, told_as, weight in db.execute(query):  # by place: by name takes twice as long
+        if role is not None and told_as != role:
             continue
-        facts = standing.setdefault(row.key, [])
-        if row.label != WITHDRAWN:
-            facts.append(Label(row.key, row.label, row.who, row.at, row.role, row.weight))
+        facts = standing.setdefault(key, [])
+        if label != WITHDRAWN:
+            facts.append(Label(key, label, who, at, told_as, weight))
             continue
-        own = [i for i, fact in enumerate(facts) if (fact.who, fact.role) == (row.who, row.role)]
+        own = [i for i, fact in enumerate(facts) if (fact.who, fact.role) == (who, told_as)]
         if own:
             del facts[own[-1]]
         if not facts:
-            del standing[row.key]
+            del standing[key]
     return standing

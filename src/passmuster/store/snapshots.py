@@ -80,7 +80,7 @@ def read_placement(
     query = select(placed.key, placed.split, placed.twins, placed.snapshot)
     if keys is None:
         whole = db.execute(query.where(placed.snapshot == snapshot.digest))
-        return {row.key: (row.split, row.twins) for row in whole}
+        return {key: (split, twins) for key, split, twins, _ in whole}
     found: dict[str, tuple[Split, str]] = {}
     for start in range(0, len(keys), KEYS_AT_ONCE):  # by key alone: asked for the snapshot too, SQLite looks through it
         block = db.execute(query.where(placed.key.in_(keys[start : start + KEYS_AT_ONCE])))
