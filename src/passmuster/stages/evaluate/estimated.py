@@ -82,8 +82,13 @@ class Bank:
 PARTS = ("places", "features", "right")
 
 
-def begin_bank(predictor: Predictor, evidence: Evidence, answers: Answers) -> Bank:
-    """A bank without faults yet. A model without embeddings has neither novelty nor neighbours to look at."""
+def begin_bank(predictor: Predictor, evidence: Evidence, answers: Answers) -> Bank | None:
+    """A bank without faults yet; None where the test has too few labels.
+
+    A model without embeddings has neither novelty nor neighbours to look at.
+    """
+    if len(evidence.items) < FEWEST_ITEMS:
+        return None
     lacks = predictor.bundle.head.get("lacks") or ()
     placed = "embedding" not in lacks
     single = evidence.targets is None
@@ -98,18 +103,18 @@ def begin_bank(predictor: Predictor, evidence: Evidence, answers: Answers) -> Ba
 
 
 def measure_estimated(
-    store: Store, draft: Draft, bundle: Bundle, predictor: Predictor, evidence: Evidence, answers: Answers, bank: Bank,
-    named: Named | None, *, progress: Progress,
+    store: Store, draft: Draft, bundle: Bundle, predictor: Predictor, evidence: Evidence, answers: Answers,
+    bank: Bank | None, named: Named | None, *, progress: Progress,
 ) -> None:  # fmt: skip
     """Teach the estimator, and estimate accuracy on unlabelled items: the snapshot's own, and those a user names."""
     section: dict[str, Any] = {"why_not": "", "estimator": None, "level": LEVEL, "rows": []}
     draft.sections["estimated"] = section
-    batches, n = bank.batches(), len(evidence.items)
+    batches, n = bank.batches() if bank is not None else [], len(evidence.items)
     families = {batch.family for batch in batches}
-    if n < FEWEST_ITEMS or len(families) < FEWEST_FAMILIES:
+    if bank is None or len(families) < FEWEST_FAMILIES:
         too_few = f"{n:,} labelled test items are too few (at least {FEWEST_ITEMS})"
         faults = f"{len(families)} natural faults changed {FEWEST_CHANGED} items or more (at least {FEWEST_FAMILIES})"
-        section["why_not"] = too_few if n < FEWEST_ITEMS else faults
+        section["why_not"] = too_few if bank is None else faults
         progress.say(f"accuracy without labels is not estimated: {section['why_not']}")
         return
     home = bank.features(answers.predictions, answers.embeddings, np.arange(n))
