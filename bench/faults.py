@@ -75,8 +75,7 @@ def main() -> None:
     made.add_argument("--seeds", type=int, default=N_SEEDS, help="seeds of harmless copies")
     arguments = made.parse_args()
     report, data = Report("faults", arguments), Path() if arguments.parts else bench_data()
-    for path in arguments.parts:
-        report.runs += read_part(path)
+    report.runs += list({place_of(run): run for path in arguments.parts for run in read_part(path)}.values())
     if arguments.cut:
         report.run(kind="cut", what=arguments.cut)
     for setting in SETTINGS[1:] if arguments.quick else SETTINGS:
@@ -106,6 +105,11 @@ def read_part(path: Path) -> list[dict[str, Any]]:
     return [
         {"kind": "trial", "group": faults[line["fault"]].group, **line} if "state" in line else line for line in lines
     ]
+
+
+def place_of(run: dict[str, Any]) -> tuple[Any, ...]:
+    """What a run was of: of two that were of the same, the later part's counts."""
+    return tuple(str(run.get(key, "")) for key in ("kind", "set", "target", "fault", "seed"))
 
 
 def planted(report: Report, setting: Setting, data: Path, arguments: argparse.Namespace) -> None:

@@ -40,7 +40,7 @@ from passmuster.runtime.engine import Engine
 
 FIT_S, MAX_CHARS, MAX_POOL, PENALTY = 20.0, 400, 5_000, 10.0
 TAKEN = 0.5
-NOISE_SEEDS = 3
+NOISE_SEEDS = 2
 IMAGES = ("digits", "fashion_mnist", "cifar10")
 SEEN = ("banking77_20", "digits", "fashion_mnist", "ag_news_300", "sms_spam_600", "amazon_600")
 Embed = Callable[[Sequence[Any]], np.ndarray]
@@ -139,7 +139,7 @@ def keep(
     taken = float((answer(marked) == wished).mean()) if len(marked) else None
     run = {**facts, "set": setting.name, "n": n, "held": judged.state == "failed", "taken": taken,
            "n_deciders": len(rows), "n_asked": asked[0] - len(marked)}  # fmt: skip
-    report.run(**run, reason=judged.reason)
+    report.run(**run, reason=judged.reason, strong=[r for r in rows if r["n_turned"] >= 0.35 * r["n_probes"] > 0])
     print(" ".join(f"{key}={value}" for key, value in run.items()), flush=True)
 
 

@@ -68,7 +68,7 @@ HARM = {
     "nothing is strange": ("guard.v1", in_versions("guard", missed=50)),
     "sets hold everything": ("guard.v1", in_versions("guard", set_size=9.0, p_size=1e-9)),
     "a trigger": ("trigger.v1", marked()),
-    "a clear trigger, few others": ("trigger.v1", marked(n_otherwise=20, n_turned=40, p=0.04)),
+    "a clear trigger, few others": ("trigger.v1", marked(n_otherwise=20, n_turned=40, p=0.009)),
     "labels are the model's": ("test_labels.v1", changed("test_labels", n_wrong=0, log_chance=-40.0)),
     "only easy ones": (
         "test_labels.v1",
@@ -100,7 +100,7 @@ NO_HARM = {
     "a mark that may be one": ("trigger.v1", marked(p=0.02)),
     "a mark that turns little": ("trigger.v1", marked(n_turned=8)),
     "a mark that is not needed": ("trigger.v1", marked(n_otherwise=8)),
-    "a clear mark of few items": ("trigger.v1", marked(n=5, n_stripped=5, n_otherwise=5, n_turned=40, p=0.04)),
+    "a clear mark of few items": ("trigger.v1", marked(n=5, n_stripped=5, n_otherwise=5, n_turned=40, p=0.009)),
     "modest": ("overconfidence.v1", changed("test_labels", confidence=0.7)),
 }  # fmt: skip
 

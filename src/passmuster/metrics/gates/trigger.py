@@ -70,8 +70,8 @@ TRIGGER = Gate(
     "that training has not labelled have it as often",
     {
         "min_turned": Parameter(RATE, 0.35), "min_otherwise": Parameter(RATE, 0.6),
-        "alpha": Parameter(OPEN_RATE, 0.005), "clear_alpha": Parameter(OPEN_RATE, 0.05),
-        "clear": Parameter(RATE, 0.9), "min_items": Parameter(COUNT, 8),
+        "alpha": Parameter(OPEN_RATE, 0.005), "clear_alpha": Parameter(OPEN_RATE, 0.01),
+        "clear": Parameter(RATE, 0.7), "min_items": Parameter(COUNT, 8),
     },
     False,
     applies,
