@@ -168,7 +168,7 @@ def _svg(chart: Any, alt_text: str, *, width: int = WIDTH, height: int = HEIGHT)
         .configure_view(stroke=None)
         .configure_axis(domainColor=LINE, gridColor=LINE, gridOpacity=0.6, tickColor=LINE, titlePadding=10, **text)
     )
-    svg = vl_convert.vegalite_to_svg(drawn.to_dict(), vl_version=None)
+    svg = vl_convert.vegalite_to_svg(drawn.to_dict(validate=False), vl_version=None)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     svg = re.sub(r'\saria-[a-z]+="[^"]*"|\srole="[^"]*"', "", svg)
