@@ -1,14 +1,15 @@
 """`class_log_loss.v1`: in no class does the truth get surely less probability than by the live release.
 
-Half of a class's labels may have been guessed when the model learnt, and no answer to a test item be another.
+Half of a class's labels may have been guessed when the model learnt, and no answer to a test item be another. Classes
+have few items each and share one level, so it is larger than that of other gates that only hold; and so is the rise.
 """
 
 from __future__ import annotations
 
-from passmuster.core.ranges import POSITIVE
+from passmuster.core.ranges import OPEN_RATE, POSITIVE
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, missing, needs_incumbent
-from passmuster.metrics.gates.holding import ALPHA, class_rows
+from passmuster.metrics.gates.holding import class_rows
 
 NAME = "class_log_loss.v1"
 
@@ -31,7 +32,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
 
 CLASS_LOG_LOSS = Gate(
     "in no class does log-loss surely rise by `max_rise` nats or more against the live release",
-    {"max_rise": Parameter(POSITIVE, 0.5), "alpha": ALPHA},
+    {"max_rise": Parameter(POSITIVE, 0.5), "alpha": Parameter(OPEN_RATE, 0.005)},
     False,
     needs_incumbent,
     judge,
