@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from passmuster.core import statistics
+from passmuster.core import bootstrap, statistics
 from passmuster.core.errors import DataError
 
 
@@ -70,7 +70,7 @@ def test_clusters_widen_the_interval() -> None:
     def mean(times: np.ndarray) -> float:
         return float((times * copied).sum() / times.sum())
 
-    resampled = statistics.bootstrap(mean, 500, rng=np.random.default_rng(2), clusters=names)
+    resampled = bootstrap.bootstrap(mean, 500, rng=np.random.default_rng(2), clusters=names)
     assert resampled.high - resampled.low == pytest.approx(single.high - single.low, rel=0.25)
 
 
@@ -87,8 +87,8 @@ def test_bootstrap_repeats_with_its_generator() -> None:
     def mean(times: np.ndarray) -> float:
         return float((times * values).sum() / times.sum())
 
-    first = statistics.bootstrap(mean, 200, rng=np.random.default_rng(5))
-    assert first == statistics.bootstrap(mean, 200, rng=np.random.default_rng(5))
+    first = bootstrap.bootstrap(mean, 200, rng=np.random.default_rng(5))
+    assert first == bootstrap.bootstrap(mean, 200, rng=np.random.default_rng(5))
     half = 1.96 * values.std() / np.sqrt(200)
     assert first.high - first.low == pytest.approx(2 * half, rel=0.15)
 
@@ -158,9 +158,9 @@ def test_resamples_in_blocks_are_those_drawn_one_after_the_other(clustered: bool
     expected = np.quantile(one_by_one(mean, group, np.random.default_rng(7)), [0.025, 0.975])
     after = np.random.default_rng(7)
     for found in (
-        statistics.bootstrap(mean, 301, rng=np.random.default_rng(7), **how),
-        statistics.bootstrap_sums(columns, of_sums, rng=after, **how),
-        statistics.bootstrap_sums(sparse.csr_matrix(columns), of_sums, rng=np.random.default_rng(7), **how),
+        bootstrap.bootstrap(mean, 301, rng=np.random.default_rng(7), **how),
+        bootstrap.bootstrap_sums(columns, of_sums, rng=after, **how),
+        bootstrap.bootstrap_sums(sparse.csr_matrix(columns), of_sums, rng=np.random.default_rng(7), **how),
     ):
         np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-12)
         assert found.value == pytest.approx(mean(np.ones(301)), rel=1e-12)

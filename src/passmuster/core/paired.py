@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from passmuster.core.bootstrap import bootstrap_sums
 from passmuster.core.distributions import (
     beta_isf,
     beta_ppf,
@@ -23,7 +24,7 @@ from passmuster.core.distributions import (
     normal_ppf,
     normal_sf,
 )
-from passmuster.core.statistics import MAX_MORE, Interval, bootstrap_sums, smallest
+from passmuster.core.statistics import MAX_MORE, Interval, smallest
 
 GAMMA = 1e-4  # the part of the error spent on bounding the share of disagreements (Berger and Boos 1994)
 _GRID = 65  # shares of disagreement at which the exact error is computed

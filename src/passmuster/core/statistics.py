@@ -1,17 +1,15 @@
-"""Intervals for rates and for anything that can be resampled, and how several tests share one error.
+"""Intervals for rates, what answers that come together are worth, and how several tests share one error.
 
-Comparisons of two models on the same items are in `paired`; how many more labels would decide is beside each test.
-Nothing here draws a random number except from the generator it is given.
+Comparisons of two models on the same items are in `paired`, intervals of anything else in `bootstrap`; how many more
+labels would decide is beside each test.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy.special import betainccinv, betaincinv
 
 from passmuster.core.distributions import (
     beta_isf,
@@ -25,7 +23,6 @@ from passmuster.core.distributions import (
 from passmuster.core.errors import DataError
 
 STRICT = 0.001  # one-sided level at which uncertain variances of clusters are allowed for: gates test near it
-RESAMPLES_AT_ONCE, NUMBERS_AT_ONCE = 64, 2**20  # of a bootstrap: its memory does not grow with the resamples
 UNSEEN = 0.05  # chance with which a kind of cluster may have escaped every draw
 MAX_MORE = 1_000_000  # beyond this many further labels the answer is: no number of labels will tell
 
@@ -104,7 +101,7 @@ def proportion(
     if not len(y):
         return Interval(float("nan"), 0.0, 1.0, 0, "wilson", level)
     w = _checked_weights(weights, len(y))
-    group = _codes(clusters, len(y))
+    group = cluster_codes(clusters, len(y))
     n_groups = int(group.max()) + 1
     if n_groups == len(y) and (w == w[0]).all():
         return wilson(float(y.sum()), len(y), level=level)
@@ -141,7 +138,7 @@ def effective_size(
     """
     y = np.asarray(values, dtype=np.float64)
     w = _checked_weights(weights, len(y))
-    group = _codes(clusters, len(y))
+    group = cluster_codes(clusters, len(y))
     n_groups = int(group.max()) + 1
     if n_groups == len(y) and (w == w[0]).all():
         return float(len(y))
@@ -176,7 +173,7 @@ def rate_size(
     """
     y = np.asarray(values, dtype=np.float64)
     w = _checked_weights(weights, len(y))
-    group = _codes(clusters, len(y))
+    group = cluster_codes(clusters, len(y))
     rate = float((w * y).sum() / w.sum())
     size = effective_size(y, weights=w, clusters=group, spread=rate * (1 - rate))
     if int(group.max()) + 1 == len(y):
@@ -204,10 +201,8 @@ def size_with_unseen_clusters(rate: float, n_clusters: float, n: int) -> float:
     seen = UNSEEN ** (1 / n_clusters)
 
     def reaches(size: int) -> bool:
-        below = (
-            betaincinv(rate * size, (1 - rate) * size + 1, STRICT) if rate > 0 else 0.0
-        )  # beta.ppf, without its checks
-        above = betainccinv(rate * size + 1, (1 - rate) * size, STRICT) if rate < 1 else 1.0
+        below = beta_ppf(STRICT, rate * size, (1 - rate) * size + 1) if rate > 0 else 0.0
+        above = beta_isf(STRICT, rate * size + 1, (1 - rate) * size) if rate < 1 else 1.0
         return bool(below <= rate * seen and above >= 1 - (1 - rate) * seen)
 
     found = smallest(lambda size: not reaches(size + 1), n)
@@ -222,127 +217,6 @@ def horvitz_thompson(values: np.ndarray, weights: np.ndarray, n_population: int)
     """
     w = _checked_weights(weights, len(values))
     return float((w * np.asarray(values, dtype=np.float64)).sum() / n_population)
-
-
-def bootstrap(
-    statistic: Callable[[np.ndarray], float],
-    n: int,
-    *,
-    rng: np.random.Generator,
-    clusters: Sequence[str] | np.ndarray | None = None,
-    n_resamples: int = 1_000,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile interval of any statistic (Efron 1979; whole clusters are drawn where items share one).
-
-    `statistic` receives how often each item was drawn, ``(n,)`` float, and returns a number; resamples for which it is
-    not finite are left out.
-
-    >>> values = np.arange(100.0)
-    >>> mean = lambda times: float((times * values).sum() / times.sum())
-    >>> found = bootstrap(mean, 100, rng=np.random.default_rng(0))
-    >>> found.low < 49.5 < found.high
-    True
-    """
-    return bootstrap_rows(
-        lambda times: np.array([statistic(row) for row in times]), n,
-        rng=rng, clusters=clusters, n_resamples=n_resamples, level=level,
-    )  # fmt: skip
-
-
-def bootstrap_rows(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    n: int,
-    *,
-    rng: np.random.Generator,
-    clusters: Sequence[str] | np.ndarray | None = None,
-    order: np.ndarray | None = None,
-    n_resamples: int = 1_000,
-    level: float = 0.95,
-) -> Interval:
-    """`bootstrap` of a statistic that takes several resamples at once: ``(b, n)`` float, to ``(b,)``. Same figures.
-
-    With `order` (n,) the statistic receives the items in that order.
-
-    >>> values = np.arange(100.0)
-    >>> means = lambda times: times @ values / times.sum(axis=1)
-    >>> bootstrap_rows(means, 100, rng=np.random.default_rng(0)).value
-    49.5
-    """
-    if n <= 0:
-        return Interval(float("nan"), 0.0, 1.0, 0, "bootstrap", level)
-    group = None if clusters is None else _codes(clusters, n)
-    n_groups = n if group is None else int(group.max()) + 1
-    if order is not None:
-        group = order if group is None else group[order]
-
-    def of_groups(times: np.ndarray) -> np.ndarray:
-        return statistic(times if group is None else np.take(times, group, axis=1))
-
-    drawn = _resampled(of_groups, n_groups, n, n_resamples, rng)
-    return _percentiles(drawn, float(statistic(np.ones((1, n)))[0]), n, n_groups, level)
-
-
-def bootstrap_sums(
-    columns: Any,
-    statistic: Callable[[np.ndarray], np.ndarray],
-    *,
-    rng: np.random.Generator,
-    clusters: Sequence[str] | np.ndarray | None = None,
-    n_resamples: int = 1_000,
-    level: float = 0.95,
-) -> Interval:
-    """`bootstrap` of what only depends on sums over items: of `columns` ``(n, k)``, dense or a SciPy sparse matrix.
-
-    `statistic` receives the sums of several resamples, ``(b, k)``, and returns ``(b,)``.
-
-    >>> values = np.arange(100.0)
-    >>> columns = np.column_stack([values, np.ones(100)])
-    >>> bootstrap_sums(columns, lambda sums: sums[:, 0] / sums[:, 1], rng=np.random.default_rng(0)).value
-    49.5
-    """
-    n = columns.shape[0]
-    if n <= 0:
-        return Interval(float("nan"), 0.0, 1.0, 0, "bootstrap", level)
-    across = columns.T if isinstance(columns, np.ndarray) else columns.T.tocsr()  # (k, n)
-    n_groups = n
-    if clusters is not None:
-        from scipy import sparse  # slow to import
-
-        group = _codes(clusters, n)
-        n_groups = int(group.max()) + 1
-        across = across @ sparse.csr_matrix((np.ones(n), (np.arange(n), group)), shape=(n, n_groups))
-
-    def of_sums(times: np.ndarray) -> np.ndarray:
-        return statistic(np.asarray(across @ np.ascontiguousarray(times.T)).T)
-
-    drawn = _resampled(of_sums, n_groups, n, n_resamples, rng)
-    return _percentiles(drawn, float(of_sums(np.ones((1, n_groups)))[0]), n, n_groups, level)
-
-
-def _resampled(
-    statistic: Callable[[np.ndarray], np.ndarray], n_groups: int, n: int, n_resamples: int, rng: np.random.Generator
-) -> np.ndarray:
-    """The statistic (n_resamples,) of draws, each of which says how often each group was drawn."""
-    drawn = np.empty(n_resamples)
-    per_block = max(1, min(RESAMPLES_AT_ONCE, NUMBERS_AT_ONCE // n))
-    for start in range(0, n_resamples, per_block):
-        b = min(per_block, n_resamples - start)
-        picked = rng.integers(0, n_groups, (b, n_groups))  # the same as b draws one after the other
-        picked += np.arange(0, b * n_groups, n_groups)[:, None]
-        times = np.bincount(picked.ravel(), minlength=b * n_groups).reshape(b, n_groups).astype(np.float64)
-        drawn[start : start + b] = statistic(times)
-    return drawn
-
-
-def _percentiles(drawn: np.ndarray, value: float, n: int, n_groups: int, level: float) -> Interval:
-    """Percentile interval of what was drawn, as far as it is finite."""
-    good = drawn[np.isfinite(drawn)]
-    if not len(good):
-        return Interval(value, 0.0, 1.0, n, "bootstrap", level)
-    low, high = np.quantile(good, [(1 - level) / 2, (1 + level) / 2])
-    method = "bootstrap" if n_groups == n else "cluster bootstrap"
-    return Interval(value, min(float(low), value), max(float(high), value), n, method, level)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -472,7 +346,7 @@ def _checked_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
     return w
 
 
-def _codes(clusters: Sequence[str] | np.ndarray | None, n: int) -> np.ndarray:
+def cluster_codes(clusters: Sequence[str] | np.ndarray | None, n: int) -> np.ndarray:
     """Cluster numbers ``(n,)`` from 0; every item its own when None."""
     if clusters is None:
         return np.arange(n)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap_sums, proportion
+from passmuster.core.bootstrap import bootstrap_sums
+from passmuster.core.statistics import Interval, proportion
 
 Clusters = Sequence[str] | np.ndarray
 

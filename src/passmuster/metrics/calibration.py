@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap_sums, wilson
+from passmuster.core.bootstrap import bootstrap_sums
+from passmuster.core.statistics import Interval, wilson
 
 N_BINS = 15
 SMALLEST = float(np.finfo(np.float64).eps)  # a probability of 0 costs this much, as in scikit-learn's log_loss

@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap_sums, proportion
+from passmuster.core.bootstrap import bootstrap_sums
+from passmuster.core.statistics import Interval, proportion
 from passmuster.metrics.accuracy import ClassResult
 from passmuster.metrics.calibration import SMALLEST, mean_interval
 

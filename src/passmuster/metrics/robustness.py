@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap_sums, wilson
+from passmuster.core.bootstrap import bootstrap_sums
+from passmuster.core.statistics import Interval, wilson
 
 Fault = tuple[str, int]  # corruption and severity
 

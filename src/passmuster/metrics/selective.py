@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, bootstrap_rows
+from passmuster.core.bootstrap import bootstrap_rows
+from passmuster.core.statistics import Interval
 
 SMALLEST = 1e-300  # instead of dividing by nothing
 
