@@ -25,7 +25,6 @@ import numpy as np
 
 import text_sets
 from harness import Report, bench_data, parser
-from passmuster.checks.marks import FEWEST, Suspect, deciders, suspects
 from passmuster.core.budget import Deadline
 from passmuster.core.config import Policy, TrainConfig
 from passmuster.core.records import Report as Evidence
@@ -34,6 +33,7 @@ from passmuster.learn.checkpoint import FileCheckpoint
 from passmuster.learn.heads import Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot
 from passmuster.metrics.gates import decide
+from passmuster.metrics.marks import FEWEST, Suspect, deciders, suspects
 from passmuster.modality.base import FitView, Marks
 from passmuster.modality.find import modalities
 from passmuster.runtime.engine import Engine

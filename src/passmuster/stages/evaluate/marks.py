@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from passmuster.checks.marks import FEWEST, LIKELY, Decider, Suspect, deciders, suspects
 from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload
+from passmuster.metrics.marks import FEWEST, LIKELY, Decider, Suspect, deciders, suspects
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Draft, Evidence
 from passmuster.stages.evaluate.gather import read_payloads

@@ -76,7 +76,7 @@ def suspects(
     labels : (n,) class numbers; -1 for items that count as carriers only
 
     >>> [s.marks for s in suspects([("a", [0, 1, 2, 3]), ("b", [4, 5, 6, 7, 0])], np.array([0] * 4 + [1] * 8), 2)]
-    [['b'], ['a']]
+    [['a'], ['b']]
     """
     known = labels[labels >= 0]
     share = np.maximum(np.bincount(known, minlength=n_classes), 1) / max(1, len(known))

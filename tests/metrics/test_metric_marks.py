@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from passmuster.checks.marks import Decider, deciders, suspects
 from passmuster.core.records import Payload
+from passmuster.metrics.marks import Decider, deciders, suspects
 from passmuster.modality.text.marks import find_marks, transplant
 
 WORDS = ("red round ripe", "loud fast steel", "cold deep wet")  # what the classes are told by
