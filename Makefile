@@ -8,6 +8,10 @@ BENCHES := $(sort $(filter-out %_peer,$(patsubst bench/%.py,%,$(shell grep -l __
 OPTIONS_fewlabel_text = $(if $(SETFIT),--setfit $(SETFIT))
 OPTIONS_finetune = --peer $(TRAINER)
 
+# pytest leaves out a folder that lies in another one it is given, so `tests` itself would undo the order.
+FIRST := tests/core tests/story
+LATER := $(filter-out $(addsuffix /,$(FIRST)) %/__pycache__/,$(wildcard tests/*/)) $(wildcard tests/test_*.py)
+
 .PHONY: help setup check test bench docs notebook $(BENCHES:%=bench-%)
 
 help:  ## show this
@@ -22,7 +26,7 @@ check:  ## format, lint, types
 	$(PYTHON) -m mypy
 
 test:  ## every test, in three processes, because many of them wait: those that weigh memory first, then the longest
-	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/core tests/story src tests
+	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(FIRST) src $(LATER)
 
 bench: $(addprefix bench-,$(if $(TRAINER),$(BENCHES),$(filter-out finetune,$(BENCHES))))  ## every benchmark at full length, one after the other (many hours)
 	$(if $(TRAINER),,@echo "bench/finetune.py was left out: it needs its peer (make bench TRAINER=PYTHON)")

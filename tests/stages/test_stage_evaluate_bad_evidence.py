@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.core.config import Policy
-from passmuster.core.errors import IntegrityError, MusterError, UsageError
+from passmuster.core.errors import DataError, HeldError, IntegrityError, MusterError, UsageError
 from passmuster.core.records import Payload
 from passmuster.flows.release import release
 from passmuster.flows.release_plan import plan_release
@@ -21,6 +21,8 @@ from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import evaluate, groups
 from passmuster.stages.evaluate import stage as evaluating
 from passmuster.stages.evaluate.draft import Evidence, Scope
+from passmuster.stages.evaluate.gather import refuse_other_labels
+from passmuster.stages.release.judge import judge
 from passmuster.store.schema import seal_openings
 from passmuster.store.store import Store
 
@@ -108,3 +110,26 @@ def test_groups_of_one_are_never_proven(digits: Digits, monkeypatch: pytest.Monk
     assert found.outcome in ("INSUFFICIENT", "HOLD")
     assert all(result.state != "passed" for result in found.gates)
     assert "person=" in found.gates[0].reason
+
+
+def test_labels_that_the_model_cannot_mean_cost_no_look(digits: Digits) -> None:
+    store = digits.store
+    digits.shown["train"] = np.char.add("digit ", digits.shown["train"])
+    bundle = add_model(digits)
+    with pytest.raises(DataError, match="wrong by name alone") as caught:
+        evaluate(store, bundle.digest, scope=QUICK)
+    assert (caught.value.code, caught.value.value) == ("evaluate.classes", "0, 1, 2, 3, 4")
+    assert caught.value.limit == "digit 0, digit 1, digit 2, digit 3, digit 4"
+    with pytest.raises(DataError, match="another task") as caught:
+        refuse_other_labels(replace(digits.snapshot, task="multi-label"), {"0"}, ("0",), "single-label")
+    assert (caught.value.value, caught.value.limit) == ("single-label", "multi-label")
+    assert n_looks(store) == 0
+
+
+def test_a_report_of_another_task_is_not_judged(digits: Digits) -> None:
+    store = digits.store
+    evaluate(store, add_model(digits).digest, scope=QUICK)
+    store.config = replace(store.config, project=replace(store.config.project, task="multi-label"))
+    with pytest.raises(HeldError, match="another task") as caught:
+        judge(store)
+    assert (caught.value.code, caught.value.value, caught.value.limit) == ("report.task", "single-label", "multi-label")

@@ -10,7 +10,7 @@ from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import DataError, IntegrityError
 from passmuster.core.label_sets import MULTI, SINGLE, Task, classes_in
 from passmuster.core.progress import Progress
-from passmuster.core.records import Bundle, Item, Payload
+from passmuster.core.records import Bundle, Item, Payload, Snapshot
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Evidence, Looks, pad_classes
 from passmuster.store.items import known_keys, read_labels
@@ -30,12 +30,13 @@ def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...], task
     Raises
     ------
     DataError
-        ``evaluate.no_test_labels``.
+        ``evaluate.no_test_labels``, ``evaluate.task``, ``evaluate.classes``.
     """
     count_evidence(store, bundle)
     with store.read() as db:
         snapshot = read_snapshot(db)
         placed = read_placement(db, snapshot)
+        refuse_other_labels(snapshot, {known.label for known in read_labels(db, role="test").values()}, classes, task)
     seen = learned_from(store, bundle)
     view = open_test(store, snapshot, "evaluate")
     created = view.at  # the report is of what was seen then, and so is its count of looks
@@ -63,6 +64,22 @@ def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...], task
         targets=np.array([[c in names for c in every] for names in members], dtype=bool) if task == MULTI else None,
         sets=sets if task == MULTI else (),
     )
+
+
+def refuse_other_labels(snapshot: Snapshot, labels: set[str], classes: Sequence[str], task: Task) -> None:
+    """Test labels that a model of these `classes` cannot answer say nothing of it, and the look would be lost."""
+    if snapshot.task != task:
+        raise DataError(
+            "evaluate.task", "the model answers another task than the labels are of", value=task, limit=snapshot.task,
+            next=f'muster train, or task = "{task}" under [project] in muster.toml',
+        )  # fmt: skip
+    named = {name for label in labels for name in classes_in(label, task)}
+    if not named & set(classes):
+        raise DataError(
+            "evaluate.classes", "no test label is a class of the model, so every answer would be wrong by name alone",
+            value=", ".join(sorted(named)[:5]), limit=", ".join(sorted(classes)[:5]),
+            next="name the classes as the labels do: muster import --labels, or muster train",
+        )  # fmt: skip
 
 
 def count_evidence(store: Store, bundle: Bundle) -> int:

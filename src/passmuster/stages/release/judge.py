@@ -25,7 +25,8 @@ def judge(store: Store, bundle: str = "") -> Verdict:
     NotFoundError
         ``bundle.none``, ``report.none``.
     HeldError
-        ``report.stale`` when the live release is not the one that the report compares with.
+        ``report.stale`` when the live release is not the one that the report compares with, ``report.task`` when it is
+        of another task than the project's.
     """
     from passmuster.metrics.gates import decide  # scipy's distributions, which approving does not need
     from passmuster.metrics.gates.thresholds import decided, loosened
@@ -49,6 +50,12 @@ def judge(store: Store, bundle: str = "") -> Verdict:
             limit=live.bundle[:16],
             next=f"muster evaluate {digest[:16]}",
         )
+    task = store.config.project.task
+    if report.task != task:
+        raise HeldError(
+            "report.task", "the report is of another task than this project's", value=report.task, limit=task,
+            next=f'task = "{report.task}" under [project] in muster.toml, or muster train',
+        )  # fmt: skip
     note = note_policy_change(store, report)
     notes = [note, *loosened(history, store.config.policy)]
     decision = decide(report, store.config.policy, n_looks=n_looks)
