@@ -125,7 +125,7 @@ def rescaled(metric: Metric, alpha: float) -> tuple[float, float]:
     >>> [round(b, 4) for b in rescaled(m, 0.05)]
     [0.0836, 0.1164]
     """
-    factor = float(normal_isf(alpha) / normal_isf((1 - metric.level) / 2))
+    factor = normal_isf(alpha) / normal_isf((1 - metric.level) / 2)
     return metric.value - factor * (metric.value - metric.low), metric.value + factor * (metric.high - metric.value)
 
 

@@ -92,7 +92,7 @@ def rate_above(bound: float, n: int, alpha: float, power: float = POWER) -> floa
     fewest = binomial_ppf(1 - alpha, n, bound) + 1 if n else 1
     while fewest <= n and exact_bounds(fewest / n, n, alpha)[0] < bound:  # the gate itself has the last word
         fewest += 1
-    return None if fewest > n else float(beta_ppf(power, fewest, n - fewest + 1))
+    return None if fewest > n else beta_ppf(power, fewest, n - fewest + 1)
 
 
 def labels_for_rate(rate: float, bound: float, alpha: float, power: float = POWER) -> int | None:
