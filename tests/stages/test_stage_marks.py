@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 import evaluate_case as case
-from passmuster.stages.evaluate import Scope, evaluate
+from passmuster.stages.evaluate import Scope, evaluate, stage
 from passmuster.stages.evaluate.marks import mark_lines
 from passmuster.store.store import Store
 
@@ -50,3 +53,21 @@ def test_what_decides_alone_is_told_first_and_words_of_classes_in_one_line() -> 
     assert "turns 30 of 40" in lines[0][0]
     assert "“w2” for “a” and 2 more" in lines[1][0]
     assert mark_lines(None) == []
+
+
+def test_a_mark_that_decides_alone_is_said_where_the_model_breaks(
+    new_store: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store("image")
+    bundle = case.add_model(case.make_digits(store))
+    row = {"mark": "a white square", "class": "3", "n": 20, "n_stripped": 20, "n_otherwise": 20, "n_probes": 40,
+           "n_turned": 39, "n_elsewhere": 0, "p": 1e-5, "items": "carry it"}  # fmt: skip
+
+    def found(store: Any, draft: Any, *about: Any, progress: Any) -> None:
+        draft.sections["marks"] = {"n": 100, "why": "", "found": [row]}
+        draft.add_set("carry it", [])
+
+    monkeypatch.setattr(stage, "measure_marks", found)
+    breaks = evaluate(store, bundle.digest, scope=SMALL).report.sections["summary"]["breaks"]
+    (line,) = [line for line in breaks if line["items"] == "carry it"]
+    assert line["text"].startswith("a white square decides alone: 20 training items of “3” carry it")

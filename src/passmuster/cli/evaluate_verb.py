@@ -98,7 +98,7 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
         yield f"without test items copied from training: {with_interval(clean)}"
     for line in report.sections["summary"]["breaks"]:
         yield f"  {line['text']}"
-    yield from (line for line, _ in mark_lines(report.sections.get("marks")))
+    yield from (line for line, items in mark_lines(report.sections.get("marks")) if not items)
     yield from memory_lines(report.sections.get("memory", {"contamination": [], "looks": 1.0}))
     yield from estimated_lines(report)
     yield from novelty_lines(report)

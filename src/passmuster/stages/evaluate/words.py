@@ -12,6 +12,7 @@ from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.evaluate.cost_words import cost_lines
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
 from passmuster.stages.evaluate.groups import groups_not_known, weakest_group
+from passmuster.stages.evaluate.marks import mark_lines
 from passmuster.stages.evaluate.promised_risk import risk_lines
 from passmuster.stages.evaluate.sets import set_lines
 from passmuster.stages.evaluate.slices import weak_spot
@@ -133,7 +134,7 @@ def good_at(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Met
 def breaks_at(
     draft: Draft, evidence: Evidence, answers: Answers, metrics: dict[tuple[str, str], Metric]
 ) -> list[dict[str, str]]:
-    """Where it fails: the weakest class, the commonest mistake, the costliest fault, sure errors, flips, leaks."""
+    """Where it fails: leaks, triggers, the weakest class, the commonest mistake, the costliest fault, flips and more."""
     lines = []
     headline = metrics["accuracy", ""]
     clean = metrics.get(("accuracy", "leakage=clean"))
@@ -144,6 +145,7 @@ def breaks_at(
             said(f"{count(leaked, 'test item')} {'has' if leaked == 1 else 'have'} a copy in training, so that the "
                  f"headline may flatter.{rest}", "leakage")
         )  # fmt: skip
+    lines += [said(f"{line}.", items) for line, items in mark_lines(draft.sections.get("marks")) if items]
     rows = [r for r in draft.sections["per_class"] if r["n"]]
     worst = min(rows, key=lambda r: (r["recall"]["value"], -r["n"]), default=None)
     usual = metrics.get(("micro_f1", ""), headline)  # of sets, being wholly right is harder than finding a class
