@@ -134,7 +134,7 @@ def good_at(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Met
 def breaks_at(
     draft: Draft, evidence: Evidence, answers: Answers, metrics: dict[tuple[str, str], Metric]
 ) -> list[dict[str, str]]:
-    """Where it fails: leaks, triggers, the weakest class, the commonest mistake, the costliest fault, flips and more."""
+    """Where it fails: leaks, triggers, the weakest class, the commonest mistake, the costliest fault, and more."""
     lines = []
     headline = metrics["accuracy", ""]
     clean = metrics.get(("accuracy", "leakage=clean"))
