@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 import release_case as case
+from command_case import muster
 from passmuster.cli.ci_files import write_ci_files
 from passmuster.flows.audit import Check
 from passmuster.store.store import Store
@@ -63,10 +62,7 @@ def release(store: Store) -> tuple[int, Path, str]:
     """Run it in the project's folder; the exit code, the XML file and the Markdown."""
     folder = store.folder / "ci"
     files = ["--junit", str(folder / "junit.xml"), "--markdown", str(folder / "summary.md")]
-    done = subprocess.run(
-        [sys.executable, "-m", "passmuster", "-C", str(store.folder), "release", *files],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = muster(store.folder, "release", *files)
     assert f"written: {folder / 'junit.xml'}" in done.stdout, done.stderr
     return done.returncode, folder / "junit.xml", (folder / "summary.md").read_text(encoding="utf-8")
 

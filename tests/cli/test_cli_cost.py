@@ -1,16 +1,14 @@
-"""The verb cost and the limits on the command line, each as its own process."""
+"""The verb cost and the limits on the command line, most of them in this process."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from command_case import muster, muster_apart
 from passmuster.cli.cost_verb import life_lines
 from passmuster.core.lifetime import Candidate, advise
 from passmuster.flows.cost import Lifetime
@@ -19,18 +17,12 @@ from train_case import new_project, write_texts
 pytest.importorskip("onnx", reason="training needs the extra `train`")
 
 
-def muster(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "passmuster", "-C", str(folder), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that was trained under both limits, and evaluated."""
     folder = tmp_path_factory.mktemp("cost")
     new_project(folder / "p", write_texts(folder / "t.csv", n=90)).close()
-    done = muster(folder / "p", "train", "--time", "120s", "--max-cost", "0.5", "--max-memory", "4g")
+    done = muster_apart(folder / "p", "train", "--time", "120s", "--max-cost", "0.5", "--max-memory", "4g")
     assert done.returncode == 0, done.stderr
     assert "the time is the tighter limit" in done.stderr
     assert "EUR" in done.stdout
@@ -109,16 +101,16 @@ def test_what_cannot_be_answered(trained: Path, tmp_path: Path) -> None:
 
 def test_limits_that_hold_nothing(tmp_path: Path) -> None:
     new_project(tmp_path / "q", write_texts(tmp_path / "t.csv", n=60)).close()
-    poor = muster(tmp_path / "q", "--json", "train", "--max-cost", "0.000001")
+    poor = muster_apart(tmp_path / "q", "--json", "train", "--max-cost", "0.000001")
     assert poor.returncode == 5
     assert json.loads(poor.stdout)["error"]["code"] == "budget.cost"
     for amount in ("0", "-1", "nan"):
-        assert muster(tmp_path / "q", "train", f"--max-cost={amount}").returncode == 2
-    small = muster(tmp_path / "q", "--json", "train", "--max-memory", "100m")
+        assert muster_apart(tmp_path / "q", "train", f"--max-cost={amount}").returncode == 2
+    small = muster_apart(tmp_path / "q", "--json", "train", "--max-memory", "100m")
     assert small.returncode == 5
     assert json.loads(small.stdout)["error"]["code"] == "budget.memory"
     (tmp_path / "q" / "muster.toml").write_text("[cost]\nper_kw = 1.0\n")
-    wrong = muster(tmp_path / "q", "train")
+    wrong = muster_apart(tmp_path / "q", "train")
     assert wrong.returncode == 2
     assert "did you mean 'cost.per_kwh'?" in wrong.stderr
 

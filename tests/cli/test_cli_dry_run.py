@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import import_case
 import release_case as case
+from command_case import muster
 from passmuster.cli.app import VERBS
 from passmuster.store import ledger
 from passmuster.store.store import Store
@@ -72,15 +71,16 @@ def test_every_verb_is_tried_here() -> None:
 @pytest.mark.parametrize(
     ("verb", "words"), [*WORDS.items(), *(("label", words) for words in MORE_OF_LABEL)], ids=lambda v: str(v)
 )
-def test_a_dry_run_changes_nothing(verb: str, words: tuple[str, ...], project: Store) -> None:
+def test_a_dry_run_changes_nothing(
+    verb: str, words: tuple[str, ...], project: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = state(project.folder, project)
-    command = [sys.executable, "-m", "passmuster", "-C", str(project.folder), verb, *words, "--dry-run"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=project.folder)
+    monkeypatch.chdir(project.folder)
+    done = muster(project.folder, verb, *words, "--dry-run")
     assert "Traceback" not in done.stderr, done.stderr
     assert state(project.folder, project) == before
 
 
 def test_serving_nothing_is_an_error_in_a_dry_run_too(project: Store) -> None:
-    command = [sys.executable, "-m", "passmuster", "-C", str(project.folder), "serve", "--dry-run"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = muster(project.folder, "serve", "--dry-run")
     assert (done.returncode, "points at no release" in done.stderr) == (8, True)

@@ -1,33 +1,19 @@
-"""`muster evaluate` as a process of its own, without torch and scikit-learn."""
+"""`muster evaluate` on the command line; once as a process of its own, without torch and scikit-learn."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from command_case import muster, without_training
 from evaluate_case import add_model, make_digits
 from passmuster.core.config import Config
 from passmuster.core.config_file import render_config
 from passmuster.store.store import Store
-
-LIGHT = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "sklearn", "onnx", "safetensors"):
-            raise ImportError(f"{name} is blocked in this test")
-
-sys.meta_path.insert(0, Blocked())
-from passmuster.cli.app import main
-sys.argv = ["muster", *sys.argv[1:]]
-main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +26,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def muster(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-c", LIGHT, "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_it_answers_as_json(project: Path) -> None:
-    run = muster(project, "--json", "evaluate")
+    words = without_training(project, "--json", "evaluate")
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     answer = json.loads(run.stdout)
     assert answer["ok"] is True

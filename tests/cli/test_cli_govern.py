@@ -1,16 +1,11 @@
-"""The verbs init, add, label and check, each as its own process."""
+"""The verbs init, add, label and check, on the command line."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-
-def muster(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "passmuster", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+from command_case import muster
 
 
 def answer(folder: Path, *arguments: str) -> dict:

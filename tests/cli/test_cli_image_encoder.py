@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from command_case import muster, muster_apart
 from vit_case import write_encoder
 
 pytest.importorskip("onnx", reason="training needs the extra `train`")
 datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn comes with the extra `train`")
-
-
-def muster(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "passmuster", "-C", str(folder), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": str(folder.parent / "keys"), **settings}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def write_digits(folder: Path, n: int = 120) -> None:
@@ -33,7 +25,10 @@ def write_digits(folder: Path, n: int = 120) -> None:
         Image.fromarray(np.clip(pixels * 16, 0, 255).astype(np.uint8)).save(path)
 
 
-def test_an_image_encoder_from_a_folder_is_shown_trained_with_and_served(tmp_path: Path) -> None:
+def test_an_image_encoder_from_a_folder_is_shown_trained_with_and_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "keys"))
     project = tmp_path / "p"
     write_digits(tmp_path / "digits")
     write_encoder(tmp_path / "vit")
@@ -48,13 +43,12 @@ def test_an_image_encoder_from_a_folder_is_shown_trained_with_and_served(tmp_pat
     assert f"SHA-256 {encoder['sha256']}" in muster(project, "doctor").stdout
 
     other = {"MUSTER_TRAIN_IMAGE_ENCODER_SHA256": f'["{"0" * 64}"]'}
-    refused = muster(project, "--json", "train", **other)
+    refused = muster_apart(project, "--json", "train", settings=other)
     assert (refused.returncode, json.loads(refused.stdout)["error"]["code"]) == (9, "encoder.digest")
-    assert "train.image_encoder_sha256" in json.loads(muster(project, "--json", "doctor", **other).stdout)["data"][
-        "encoders_refused"
-    ][0]  # fmt: skip
+    seen = json.loads(muster_apart(project, "--json", "doctor", settings=other).stdout)["data"]
+    assert "train.image_encoder_sha256" in seen["encoders_refused"][0]
 
-    trained = muster(project, "train", "--time", "120s", "--rung", "pretrained.v1")
+    trained = muster_apart(project, "train", "--time", "120s", "--rung", "pretrained.v1")
     assert trained.returncode == 0, trained.stderr
     assert trained.stdout.splitlines()[1].startswith("pretrained.v1")
     released = muster(project, "release")

@@ -1,17 +1,15 @@
-"""The verb import, each step as its own process: from an empty folder to an answer over HTTP."""
+"""The verb import, from an empty folder to an answer over HTTP."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from command_case import muster
 from passmuster.store.store import Store
 from serving_case import serving
 from train_case import new_project, write_texts
@@ -19,12 +17,6 @@ from train_case import new_project, write_texts
 pytest.importorskip("onnx", reason="importing needs the extra `import`")
 
 from import_case import CLASSES, save, topic_model, write_tokenizer
-
-
-def muster(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "passmuster", "-C", str(folder), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_import_says_what_it_took_and_what_is_next(tmp_path: Path) -> None:

@@ -1,30 +1,23 @@
-"""The verbs train and doctor, each as its own process."""
+"""The verbs train and doctor, on the command line."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from command_case import muster, muster_apart
 from passmuster.cli.train_verb import lighter_lines
 from train_case import new_project, write_texts
 
 pytest.importorskip("onnx", reason="training needs the extra `train`")
 
 
-def muster(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "passmuster", "-C", str(folder), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
-
 def test_train_prints_the_ladder_and_what_is_next(tmp_path: Path) -> None:
     new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=90)).close()
-    done = muster(tmp_path / "p", "train", "--time", "120s", "--rung", "static.v1", "--no-pretrained")
+    done = muster_apart(tmp_path / "p", "train", "--time", "120s", "--rung", "static.v1", "--no-pretrained")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["rung", "price", "took", "log-loss", "accuracy", "gain"]
@@ -38,22 +31,22 @@ def test_train_prints_the_ladder_and_what_is_next(tmp_path: Path) -> None:
 
 def test_no_labels_no_rung_no_time(tmp_path: Path) -> None:
     new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60, n_labels=0, n_test=0)).close()
-    empty = muster(tmp_path / "p", "--json", "train")
+    empty = muster_apart(tmp_path / "p", "--json", "train")
     assert empty.returncode == 3
     assert json.loads(empty.stdout)["error"]["code"] == "data.no_labels"
     new_project(tmp_path / "q", write_texts(tmp_path / "u.csv", n=60)).close()
-    late = muster(tmp_path / "q", "train", "--time", "1s")
+    late = muster_apart(tmp_path / "q", "train", "--time", "1s")
     assert late.returncode == 5
     assert "does not fit the time" in late.stderr
-    assert muster(tmp_path / "q", "train", "--rung", "statik.v1").returncode == 2
-    wrong = muster(tmp_path / "q", "train", "--time", "soon")
+    assert muster_apart(tmp_path / "q", "train", "--rung", "statik.v1").returncode == 2
+    wrong = muster_apart(tmp_path / "q", "train", "--time", "soon")
     assert wrong.returncode == 2
     assert "not a duration" in wrong.stderr
 
 
 def test_a_dry_run_prices_and_changes_nothing(tmp_path: Path) -> None:
     new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60)).close()
-    done = muster(tmp_path / "p", "--dry-run", "train")
+    done = muster_apart(tmp_path / "p", "--dry-run", "train")
     assert done.returncode == 0, done.stderr
     assert "static.v1" in done.stdout
     assert not (tmp_path / "p" / ".muster" / "runs").exists()
@@ -100,7 +93,7 @@ def test_a_lighter_rung_that_may_be_as_right_is_named_with_the_command() -> None
 
 def test_a_rung_to_serve_that_is_not_tried_is_refused_before_anything_is_learnt(tmp_path: Path) -> None:
     new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=90)).close()
-    done = muster(tmp_path / "p", "train", "--time", "120s", "--rung", "static.v1", "--serve", "tuned.v1")
+    done = muster_apart(tmp_path / "p", "train", "--time", "120s", "--rung", "static.v1", "--serve", "tuned.v1")
     assert done.returncode == 6, done.stderr
     assert "tuned.v1 is to be served (train.serve) and will not be fitted" in done.stderr
     assert not (tmp_path / "p" / ".muster" / "runs").exists()

@@ -1,52 +1,31 @@
-"""`muster watch` and `muster incidents`, as processes; torch, scikit-learn and onnx blocked."""
+"""`muster watch` and `muster incidents`; as processes, without what only training needs."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import command_case
 import watch_case as case
-from passmuster.cli.app import main
+from command_case import without_training
 from passmuster.core.records import FeedbackRecord
 from passmuster.core.statistics import wilson
 from passmuster.stages.watch import watch_once
 
-BLOCKED = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "sklearn", "onnx"):
-            raise ImportError(f"{name} is blocked")
-sys.meta_path.insert(0, Blocked())
-sys.argv = ["muster", *sys.argv[1:]]
-from passmuster.cli.app import main
-main()
-"""
 BAD = [True] * 60
 
 
-def process_of(folder: Path, *words: str) -> list[str]:
-    return [sys.executable, "-c", BLOCKED, "-C", str(folder), *words]
-
-
 def muster(folder: Path, *words: str, expect: int = 0) -> str:
-    """What the command says on stdout, run in this process, which is quicker."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["muster", "-C", str(folder), *words])
-        with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
-            main()
-    assert (ended.value.code or 0) == expect, said.getvalue()
-    return said.getvalue()
+    """What the command says on stdout."""
+    ended = command_case.muster(folder, *words)
+    assert ended.returncode == expect, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 def answered(folder: Path, *words: str) -> Any:
@@ -56,7 +35,7 @@ def answered(folder: Path, *words: str) -> Any:
 def test_watch_once_then_the_incident_from_list_to_closed(new_store) -> None:
     store = case.project(new_store)
     case.Traffic(store).labelled(BAD)
-    words = process_of(store.folder, "watch", "--once")
+    words = without_training(store.folder, "watch", "--once")
     said = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
     assert "watching r1: errors.v1 (at most 7.6%), novelty.v1" in said
     assert "degraded" in said
@@ -84,10 +63,9 @@ def test_watch_once_then_the_incident_from_list_to_closed(new_store) -> None:
 def test_the_loop_tells_each_change_and_ends_in_order(new_store) -> None:
     store = case.project(new_store)
     case.Traffic(store).labelled(BAD)
-    process = subprocess.Popen(
-        process_of(store.folder, "-q", "--json", "watch", "--interval", "0.1s"), stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    words = without_training(store.folder, "-q", "--json", "watch", "--interval", "0.1s")
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=one_thread)
     assert process.stdout is not None
     try:
         told = [json.loads(process.stdout.readline())["notice"]["kind"] for _ in range(2)]
