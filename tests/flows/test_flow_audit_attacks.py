@@ -24,7 +24,7 @@ GATE = {"adversarial.v1": {"strength": 1, "min": 0.1}}
 def test_the_same_items_fall_to_the_same_attacks(tmp_path: Path) -> None:
     digits = make_digits(image_store(tmp_path))
     bundle = add_model(digits)
-    before = evaluate(digits.store, n_attacked=12).report
+    before = evaluate(digits.store, n_attacked=8).report
     store = case.with_policy(digits.store, Policy(gates=GATE))
     sign(store, judge(store))
     approve(store)

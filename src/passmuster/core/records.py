@@ -92,11 +92,17 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Price:
-    """What a rung is expected to cost on this machine."""
+    """What a rung is expected to cost on this machine.
+
+    `heads_s` are seconds of its heads where they are not cross-validated as usual. An `elastic` rung uses whatever time
+    it is given: its seconds are the least that is useful.
+    """
 
     seconds: float
     memory_bytes: int
     note: str = ""
+    heads_s: float | None = None
+    elastic: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import DataConfig, TrainConfig
+from passmuster.core.matrix import Matrix
 from passmuster.core.records import Payload, Price
 from passmuster.core.tables import Table
 
@@ -101,6 +102,14 @@ class Encoder:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """Positions of the pool that a rung has embedded, in order, and their embeddings, as served."""
+
+    positions: np.ndarray  # (m,) int
+    rows: Matrix  # (m, d)
+
+
+@dataclass(frozen=True)
 class FitView:
     """What a rung may learn from: the raw pool, and its training labels (-1 where there is none)."""
 
@@ -109,6 +118,7 @@ class FitView:
     n_classes: int
     train: TrainConfig
     fitted: Mapping[str, Encoder] = field(default_factory=dict)  # by rung: those fitted before, in the same training
+    embedded: Mapping[str, Embedded] = field(default_factory=dict)  # by rung: where `parts` of the one that is fitted
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from passmuster.core.budget import Deadline
-from passmuster.modality.base import Encoder, FitView, Rung
+from passmuster.modality.base import Embedded, Encoder, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.stages.train.distilling import judge_distilled, teacher_of
 from passmuster.stages.train.embedding import choose_how_to_embed, embed, embed_seen, parts_of, positions_seen
 from passmuster.stages.train.guarding import choosing_s
 from passmuster.stages.train.judging import judge_heads
-from passmuster.stages.train.plan import FINISH_S, Quote
+from passmuster.stages.train.pace import finish_s
+from passmuster.stages.train.plan import Quote
 from passmuster.stages.train.step import Climb, Climbed, OutOfTimeError, Phases
 from passmuster.stages.train.taught import judge_taught
 
@@ -35,11 +36,13 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     phases = Phases(step.meter)
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
     choice_s = min(choosing_s(step, USUAL_WIDTH), CHOICE_SHARE * max(0.0, step.deadline.left_s))
-    end_s = step.heads_s + finish_s(before) + choice_s
+    end_s = step.pace * quote.heads_seconds + finish_s(before) + choice_s
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     encoders = {fitted.rung.name: fitted.encoder for fitted in before}
     labels = task.labels if task.targets is None else np.full(len(task.pool), -1)  # no rung reads sets of classes
-    view = FitView(task.payloads, labels, len(task.classes), step.store.config.train, encoders)
+    parts = parts_of(rung, before)
+    embedded = {part.rung.name: Embedded(part.seen, embed_seen(step, part)) for part in parts}
+    view = FitView(task.payloads, labels, len(task.classes), step.store.config.train, encoders, embedded)
     stop = step.deadline.sooner(room)
     judged, by_fold = None, None
     teacher = teacher_of(task, rung, before) if rung.teachers else None
@@ -53,16 +56,16 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     encoder = _fitted(step, rung, view, stop)
     original = rung.export(encoder)
     phases.end("fit")
-    parts = parts_of(rung, encoder, before)
-    served, choice, engines, folder = choose_how_to_embed(step, rung, original, [part for part, _ in parts])
+    served, choice, engines, folder = choose_how_to_embed(step, rung, original, parts)
     phases.end("engine")
     graph = replace(original, onnx=served)
     key = encoder_key(served, choice, graph.preprocess, graph.assets)
     stop = step.deadline.sooner(end_s) if before else None
     seen = positions_seen(task, rung, step.seed)
     items = [task.pool[i] for i in seen], [task.payloads[i] for i in seen]
-    pool = embed(step, graph, choice, folder, key, *items, stop=stop, parts=parts)
-    embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop, parts=parts)
+    scaled = list(zip(parts, map(float, encoder.arrays["scales"]), strict=True)) if parts else []
+    pool = embed(step, graph, choice, folder, key, *items, stop=stop, parts=scaled)
+    embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop, parts=scaled)
     phases.end("embed")
     if teacher is None:
         tried, spread_over, last_fit_s = judge_heads(step, rung, pool, seen, later_s, judged)
@@ -74,6 +77,7 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
         run.note("head", rung=rung.name, head=result.kind, log_loss=result.log_loss, accuracy=result.accuracy)
     return Climbed(
         rung,
+        quote,
         encoder,
         graph,
         choice,
@@ -88,11 +92,6 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
         by_fold,
         teacher,
     )
-
-
-def finish_s(fitted: Sequence[Climbed]) -> float:
-    """Seconds to keep for the end, whichever of these rungs is chosen."""
-    return FINISH_S + max((rung.last_fit_s for rung in fitted), default=0.0)
 
 
 def _fitted(step: Climb, rung: Rung, view: FitView, deadline: Deadline) -> Encoder:

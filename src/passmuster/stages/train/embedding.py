@@ -14,7 +14,7 @@ from passmuster.core.matrix import Matrix
 from passmuster.core.records import Item, Payload
 from passmuster.core.sampling import pool_order
 from passmuster.learn.checkpoint import write_atomic
-from passmuster.modality.base import Encoder, EncoderGraph, Rung, n_sampled
+from passmuster.modality.base import EncoderGraph, Rung, n_sampled
 from passmuster.runtime.engine import Engine, EngineChoice, choose_engine
 from passmuster.runtime.speed import items_per_s
 from passmuster.stages.train.run_folder import read_json
@@ -31,15 +31,13 @@ PREPARE_SHARE = 0.1  # of the time for comparing engines, for preparing items
 ENGINE_SHARE = 0.05  # of the time left, for comparing engines
 
 
-def parts_of(rung: Rung, encoder: Encoder, before: Sequence[Climbed]) -> list[tuple[Climbed, float]]:
-    """The fitted rungs whose embeddings, each times its scale, are this rung's; none where it must embed by itself.
+def parts_of(rung: Rung, before: Sequence[Climbed]) -> list[Climbed]:
+    """The fitted rungs whose embeddings, each times a scale, are this rung's; none where it must embed by itself.
 
     Only where each is served in float32: a graph made smaller as a whole is not its parts made smaller.
     """
     fitted = {done.rung.name: done for done in before if done.choice.precision == "float32"}
-    if not rung.parts or not all(name in fitted for name in rung.parts):
-        return []
-    return [(fitted[name], float(s)) for name, s in zip(rung.parts, encoder.arrays["scales"], strict=True)]
+    return [fitted[name] for name in rung.parts] if all(name in fitted for name in rung.parts) else []
 
 
 def positions_seen(task: Task, rung: Rung, seed: int) -> np.ndarray:

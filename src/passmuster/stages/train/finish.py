@@ -32,10 +32,10 @@ from passmuster.runtime.risk import risk_in_words, risk_of
 from passmuster.stages.train.distilling import fit_student
 from passmuster.stages.train.embedding import BATCH, batches_of, embed, embed_seen, speed_of
 from passmuster.stages.train.guarding import choose_guard
+from passmuster.stages.train.pace import N_PARITY
 from passmuster.stages.train.step import Climb, Climbed, Judged
 from passmuster.stages.train.task import Task
 
-N_PARITY = 500
 MAX_GUARD_ITEMS = 5_000  # that the novelty detector learns as ordinary
 MAX_SHARE_ITEMS = 100_000  # of the pool that say how large classes are: more would move a share by less than 0.002
 MIN_HELD_ITEMS = 20  # with fewer reference items, part of the pool stands in

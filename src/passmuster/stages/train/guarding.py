@@ -24,6 +24,7 @@ from passmuster.learn.logistic import fit_logistic, one_hot
 from passmuster.learn.threads import threads_for
 from passmuster.metrics.novelty import detectors
 from passmuster.metrics.novelty.choose import AUTO, FALLBACK, Standing, Trial, rank_detectors, try_detectors
+from passmuster.stages.train.pace import parity_s
 from passmuster.stages.train.plan import FINISH_S, HEAD_EFFICIENCY, HEAD_EVALUATIONS
 from passmuster.stages.train.step import Climb, Climbed
 
@@ -108,7 +109,7 @@ def choose_guard(
         needed = trial_s(step.machine, len(known), pool.shape[1], len(task.classes))
         return choose_detector(
             labelled, rows, penalties[0] if penalties else PENALTIES[1], step.rng("guard detector"),
-            room_s=lambda: step.deadline.left_s - FINISH_S, needed_s=needed,
+            room_s=lambda: step.deadline.left_s - step.pace * FINISH_S - parity_s(chosen), needed_s=needed,
         ).facts()  # fmt: skip
 
     return dict(step.run.decide("guard", choose))

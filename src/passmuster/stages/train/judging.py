@@ -74,7 +74,7 @@ def _how_to_spread(step: Climb, n_pool: int, d: int, later_s: float) -> dict[str
     task = step.task
     n_labels, n_classes = len(task.labelled), len(task.classes)
     n_folds = int(task.folds.max()) + 1
-    room_s = step.deadline.left_s - later_s - FINISH_S
+    room_s = step.deadline.left_s - later_s - step.pace * FINISH_S
     speed = step.machine.matmul_gflops * 1e9
     fewest = n_labels + MIN_SPREAD_ITEMS
     if n_pool < fewest:

@@ -11,9 +11,10 @@ from passmuster.core.meter import MemoryOverError, ran_out_of_memory
 from passmuster.learn.priors import prior_gains
 from passmuster.learn.select import Standing
 from passmuster.stages.train.choosing import standings_of
-from passmuster.stages.train.climb import climb, finish_s
+from passmuster.stages.train.climb import climb
 from passmuster.stages.train.finish import behind, rung_row
 from passmuster.stages.train.limits import Limits
+from passmuster.stages.train.pace import finish_s, pace_of
 from passmuster.stages.train.plan import Quote, needs
 from passmuster.stages.train.step import Climb, Climbed, NotWorthError, OutOfTimeError
 from passmuster.stages.train.task import Task
@@ -24,10 +25,11 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
     climbed: list[Climbed] = []
     left_out = {quote["rung"]: quote["refused"] for quote in quotes if quote["refused"]}
     wanted = [Quote(**quote) for quote in quotes if not quote["refused"]]
-    heads = step.heads_s
     for position, quote in enumerate(wanted):
-        needed = quote.seconds + heads + finish_s(climbed)
-        later_s = _later_s([later.seconds + heads for later in wanted[position + 1 :]], step.deadline.left_s - needed)
+        pace = pace_of(climbed)
+        needed = pace * quote.seconds + finish_s(climbed)
+        later = [pace * later.seconds for later in wanted[position + 1 :]]
+        later_s = _later_s(later, step.deadline.left_s - needed)
         verdict = step.run.decide(f"climb-{quote.rung}", lambda n=needed: _worth(step, limits, n, bool(climbed)))
         if verdict["refused"]:
             left_out[quote.rung] = verdict["refused"]
@@ -39,7 +41,7 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
             left_out[quote.rung] = step.run.decide(f"late-{quote.rung}", dict)["refused"]
             continue
         try:
-            climbed.append(climb(step, rung, quote, before=climbed, later_s=later_s))
+            climbed.append(climb(step.at_pace(pace), rung, quote, before=climbed, later_s=later_s))
         except OutOfTimeError as error:
             why = f"left out: the {limits.by} ran out while {error}"
         except NotWorthError as error:

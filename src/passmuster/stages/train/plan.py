@@ -37,13 +37,23 @@ SPREAD_ITEMS, SPREAD_BLOCK = 12_600, 1_024  # items that labels spread over, and
 
 @dataclass(frozen=True)
 class Quote:
-    """What one rung is expected to cost, and why it will not be tried ("" when it will)."""
+    """What one rung is expected to cost, and why it will not be tried ("" when it will).
+
+    `seconds` are of the whole, its heads' among them. An `elastic` one takes whatever time there is, and this at least.
+    """
 
     rung: str
     seconds: float
     memory_bytes: int
     note: str
     refused: str
+    heads_seconds: float = 0.0
+    elastic: bool = False
+
+    @property
+    def encoder_s(self) -> float:
+        """Seconds without the heads'."""
+        return self.seconds - self.heads_seconds
 
 
 def quote_rungs(
@@ -62,7 +72,7 @@ def quote_rungs(
     rungs = [modality.rungs[name] for name in modality.rungs.names() if name in {modality.rungs[n].name for n in names}]
     quotes: list[Quote] = []
     for rung in rungs:
-        done = {quote.rung: quote.seconds for quote in quotes if not quote.refused}
+        done = {quote.rung: quote.encoder_s - ENGINE_S for quote in quotes if not quote.refused}
         there = sum(done[name] for name in rung.parts) if all(name in done for name in rung.parts) else 0.0
         quotes.append(_quote(rung, config, machine, profile, deadline, limits, there))
     if all(quote.refused for quote in quotes):
@@ -88,14 +98,17 @@ def _quote(
     memory = held + run_bytes(price.memory_bytes, profile)
     there_is = machine.memory_bytes + held
     limit = min(limits.memory_bytes, there_is) if limits.memory_bytes else there_is
-    own_s = max(PUT_TOGETHER_S, price.seconds - parts_s) + ENGINE_S
-    seconds = own_s + heads_s(machine, profile, head_kind(machine, profile, deadline.left_s)) + FINISH_S
+    encoder_s = (max(PUT_TOGETHER_S, price.seconds - parts_s) if parts_s else price.seconds) + ENGINE_S
+    heads = price.heads_s
+    if heads is None:
+        heads = heads_s(machine, profile, head_kind(machine, profile, deadline.left_s))
+    seconds = encoder_s + heads
     refused = ""
     if memory > limit:
         refused = f"memory: needs {memory / 2**20:.0f} MiB of {limit / 2**20:.0f}"
-    elif seconds > deadline.left_s:
-        refused = f"{limits.by}: needs {needs(seconds, deadline, limits)}"
-    return Quote(rung.name, own_s, memory, price.note, refused)
+    elif seconds + FINISH_S > deadline.left_s:
+        refused = f"{limits.by}: needs {needs(seconds + FINISH_S, deadline, limits)}"
+    return Quote(rung.name, seconds, memory, price.note, refused, heads, price.elastic)
 
 
 def refuse_unserved(quotes: Sequence[Quote], serve: str) -> None:
@@ -141,7 +154,7 @@ def _refuse(
     if late:
         cheapest = min(late, key=lambda quote: quote.seconds)
         heads = min(heads_s(machine, profile, kind) for kind in ("logistic", "discriminant"))
-        needed = cheapest.seconds + heads + FINISH_S
+        needed = cheapest.encoder_s + min(heads, cheapest.heads_seconds) + FINISH_S
         used = limits.seconds - deadline.left_s
         enough = needed * 1.2 + used
         if limits.by == "cost":
@@ -201,6 +214,6 @@ def describe(quotes: Sequence[Quote]) -> list[dict[str, Any]]:
     """Quotes as JSON-ready rows."""
     return [
         {"rung": q.rung, "seconds": round(q.seconds, 2), "memory_bytes": q.memory_bytes, "note": q.note,
-         "refused": q.refused}
+         "refused": q.refused, "heads_seconds": round(q.heads_seconds, 2), "elastic": q.elastic}
         for q in quotes
     ]  # fmt: skip

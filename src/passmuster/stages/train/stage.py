@@ -34,6 +34,7 @@ from passmuster.stages.train.failures import accounted, closing, disk_errors, me
 from passmuster.stages.train.finish import finish
 from passmuster.stages.train.ladder import climb_all, rows_of, stand
 from passmuster.stages.train.limits import Limits, limits_of, time_of
+from passmuster.stages.train.pace import pace_of
 from passmuster.stages.train.plan import describe, quote_rungs, refuse_unserved
 from passmuster.stages.train.run_folder import RunFolder, open_run, unfinished_run
 from passmuster.stages.train.step import Climb, Climbed
@@ -146,7 +147,7 @@ def train(
                 standings = stand(task, climbed, limits, config.serve, left_out)
                 chosen = climbed[next(i for i, standing in enumerate(standings) if standing.chosen)]
                 ended = time.monotonic()
-                digest, path, facts = finish(step, chosen)
+                digest, path, facts = finish(step.at_pace(pace_of(climbed)), chosen)
                 facts["finish_s"] = time.monotonic() - ended
                 rows = rows_of(task, plan["quotes"], climbed, standings, left_out, facts["decide"])
                 run.write("rungs.json", rows)

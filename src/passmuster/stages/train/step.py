@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from passmuster.learn.heads import CrossValidated
 from passmuster.learn.label_set_heads import LabelSetsCrossValidated
 from passmuster.modality.base import Encoder, EncoderGraph, Rung
 from passmuster.runtime.engine import EngineChoice
-from passmuster.stages.train.plan import head_kind, heads_s
+from passmuster.stages.train.plan import Quote, head_kind
 from passmuster.stages.train.run_folder import RunFolder
 from passmuster.stages.train.task import Task
 from passmuster.store.store import Store
@@ -73,6 +73,7 @@ class Climbed:
     """
 
     rung: Rung
+    quote: Quote
     encoder: Encoder
     graph: EncoderGraph  # as served: after the choice of precision
     choice: EngineChoice
@@ -109,11 +110,17 @@ class Climb:
     progress: Progress
     meter: Meter
     held_bytes: int = 0  # by this process when the machine was looked at
+    pace: float = 1.0  # seconds taken so far for each that was quoted
 
     def memory_room_bytes(self) -> int:
         """Memory that may still be taken, by the run's limit and by what the machine had free when it began."""
         there_was = self.machine.memory_bytes + self.held_bytes
         return min(self.meter.limit_bytes or there_was, there_was) - resident_bytes()
+
+    def at_pace(self, pace: float) -> Climb:
+        """The same on the machine as it has shown itself to be: so much slower than it was measured."""
+        slower = replace(self.machine, matmul_gflops=self.machine.matmul_gflops * self.pace / pace)
+        return replace(self, machine=slower, pace=pace)
 
     @property
     def head_kind(self) -> str:
@@ -121,11 +128,6 @@ class Climb:
         left_s = self.deadline.left_s
         decision = self.run.decide("head", lambda: {"kind": head_kind(self.machine, self.task.profile, left_s)})
         return str(decision["kind"])
-
-    @property
-    def heads_s(self) -> float:
-        """Seconds of its cross-validation."""
-        return heads_s(self.machine, self.task.profile, self.head_kind)
 
     def rng(self, *names: str) -> np.random.Generator:
         """A generator of its own for each use, so that one use does not move another."""

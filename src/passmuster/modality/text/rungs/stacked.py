@@ -48,10 +48,17 @@ def quote(machine: Machine, profile: Profile) -> Price:
 
 def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator) -> Encoder:
     """Learn the static view from the raw texts, name the pretrained one, and measure both; labels are not read."""
-    chosen = np.sort(rng.choice(len(view.payloads), min(N_MEASURED, len(view.payloads)), replace=False))
+    there = [view.embedded[name] for name in PARTS if name in view.embedded]
+    known = np.arange(len(view.payloads))
+    if len(there) == len(PARTS):
+        known = np.intersect1d(there[0].positions, there[1].positions, assume_unique=True)
+    chosen = np.sort(rng.choice(known, min(N_MEASURED, len(known)), replace=False))
     parts = fit_views(view, deadline, checkpoint, rng)
-    sample = [view.payloads[i] for i in chosen]
-    scales = scales_of([embed(_EXPORT[name](parts[name]), sample) for name in VIEWS])
+    if len(there) == len(PARTS):
+        scales = scales_of([part.rows[np.searchsorted(part.positions, chosen)] for part in there])
+    else:
+        sample = [view.payloads[i] for i in chosen]
+        scales = scales_of([embed(_EXPORT[name](parts[name]), sample) for name in VIEWS])
     arrays = {f"{name}.{key}": value for name in VIEWS for key, value in parts[name].arrays.items()}
     return Encoder(
         "stacked.v1",

@@ -94,7 +94,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
     if device == "cpu":  # else on the card, whose memory nobody counts
         memory += TOKENS_PER_STEP[device] * shape.n_layers * shape.width * BYTES_PER_ACTIVATION
     note = f"{LEAST_FLOPS:.1e} operations on {device}; uses the time that it is given"
-    return Price(START_S[device] + reading + training + embedding, memory, note)
+    return Price(START_S[device] + reading + training + embedding, memory, note, elastic=True)
 
 
 @dataclass(frozen=True)
