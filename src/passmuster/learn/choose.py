@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.errors import DataError, UsageError
-from passmuster.learn.threads import threads_for
+from passmuster.core.threads import threads_for
 
 TYPICAL = "typical of a group without a label"
 HESITATES = "the model hesitates"

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from passmuster.core.threads import threads_for
 from passmuster.learn.heads import CrossValidated, cross_validate
-from passmuster.learn.threads import threads_for
 
 SHRINKAGES = (0.1, 0.3, 0.9)  # part of the sphere in the covariance
 USUAL_SHRINKAGE = 0.3  # between trainings, where nothing is judged

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from passmuster.core.threads import threads_for
 from passmuster.learn.lbfgs import minimise
-from passmuster.learn.threads import threads_for
 
 MAX_ITERATIONS = 60
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passmuster.learn.threads import threads_for
+from passmuster.core.threads import threads_for
 
 BLOCK = 1_024
 SMALLEST_LENGTH = 1e-12

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from passmuster.core.threads import threads_for
 from passmuster.learn.lbfgs import minimise
 from passmuster.learn.logistic import MAX_ITERATIONS
-from passmuster.learn.threads import threads_for
 
 PRIOR_COUNT = 0.5  # of an item that has the class and one that has not, so that a bias never runs away (Jeffreys)
 

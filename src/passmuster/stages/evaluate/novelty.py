@@ -13,7 +13,7 @@ from passmuster.core.label_sets import MULTI, label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
 from passmuster.core.statistics import Interval, proportion, wilson
-from passmuster.learn.threads import threads_for
+from passmuster.core.threads import one_thread
 from passmuster.metrics.novelty import detectors, scores_left_out
 from passmuster.metrics.ranking import auroc, fpr95
 from passmuster.runtime.guard import DETECTOR_PREFIX
@@ -58,7 +58,7 @@ def measure_novelty(
     """
     fit = fit_answers(store, predictor, scope, rng, progress=progress)
     strange: list[Strange] = []
-    with threads_for(0.0):  # many small products
+    with one_thread():  # many small products
         if novel is not None:
             strange = against_named(store, draft, predictor, evidence, answers, fit, novel)
         else:

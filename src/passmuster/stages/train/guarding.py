@@ -19,9 +19,9 @@ import numpy as np
 from passmuster.core.budget import Machine
 from passmuster.core.label_sets import MULTI
 from passmuster.core.matrix import Matrix
+from passmuster.core.threads import one_thread
 from passmuster.learn.heads import PENALTIES, Head, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot
-from passmuster.learn.threads import threads_for
 from passmuster.metrics.novelty import detectors
 from passmuster.metrics.novelty.choose import AUTO, FALLBACK, Standing, Trial, rank_detectors, try_detectors
 from passmuster.stages.train.pace import parity_s
@@ -151,7 +151,7 @@ def choose_detector(
     present = np.unique(labelled.labels)
     if len(present) < FEWEST_CLASSES:
         return Chosen(FALLBACK, f"leaving a class out needs {FEWEST_CLASSES} classes, and {len(present)} have labels")
-    with threads_for(0.0):  # small products: threads would wait for each other
+    with one_thread():  # small products: threads would wait for each other
         return _by_trials(labelled, ordinary, c, rng, present, room_s, max(needed_s, probed_s(labelled)))
 
 

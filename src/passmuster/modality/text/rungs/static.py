@@ -22,7 +22,7 @@ from passmuster.core.config import TrainConfig
 from passmuster.core.digests import canonical_json
 from passmuster.core.errors import DataError
 from passmuster.core.records import Price
-from passmuster.learn.threads import threads_for
+from passmuster.core.threads import one_thread
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
 from passmuster.modality.text.operations import normalise
 from passmuster.modality.text.tokens import character_grams, tokenise
@@ -203,7 +203,7 @@ def _right_singular(matrix: Any, dims: int, rng: np.random.Generator) -> tuple[n
         return np.zeros((n_columns, 1), np.float32), np.zeros(1, np.float32)
     width = min(d + OVERSAMPLING, n_rows, n_columns)
     transposed = matrix.T.tocsr()
-    with threads_for(0.0):  # factorisations wait for each other longer than they work
+    with one_thread():  # factorisations wait for each other longer than they work
         basis = matrix @ rng.standard_normal((n_columns, width), dtype=np.float32)
         for _ in range(N_POWER_ITERATIONS):
             basis = matrix @ np.linalg.qr(transposed @ basis)[0]

@@ -16,11 +16,21 @@ def threads_for(flops: float) -> Any:
     On two busy cores a head with 616 labels of 77 classes took 1.9 s with one thread and 25 s with two, all of it
     waiting. Without threadpoolctl, which comes with the extra `train`, products take the threads that they take.
     """
-    if flops >= SMALL_FLOPS or _controller() is None:
+    if flops >= SMALL_FLOPS or not limits_threads():
         yield
         return
     with _controller().limit(limits=1, user_api="blas"):
         yield
+
+
+def one_thread() -> Any:
+    """One thread for every product in the block."""
+    return threads_for(0.0)
+
+
+def limits_threads() -> bool:
+    """Whether threads of products can be limited here."""
+    return _controller() is not None
 
 
 @cache
