@@ -23,7 +23,7 @@ def fitted(quote: Quote, taken_s: float, *, last_fit_s: float = 0.0, per_s: floa
     return SimpleNamespace(
         rung=SimpleNamespace(name=quote.rung), quote=quote, last_fit_s=last_fit_s, seen=range(10_000),
         phases=SimpleNamespace(seconds={"fit": taken_s / 2, "heads": 99.0, "embed": taken_s / 2}),
-        best=SimpleNamespace(accuracy=0.9, log_loss=0.1, kind="logistic"),
+        choice=SimpleNamespace(precision="int8"), best=SimpleNamespace(accuracy=0.9, log_loss=0.1, kind="logistic"),
         engines=[{"precision": "int8", "items_per_s": 1e9}, {"precision": "float32", "items_per_s": per_s}],
     )  # fmt: skip
 
@@ -45,6 +45,8 @@ def test_the_end_keeps_time_for_what_grows_with_the_pace_and_with_the_encoder() 
     assert finish_s([]) == FINISH_S
     slow = fitted(quote("a", 18.0), 58.0, last_fit_s=4.0, per_s=50.0)
     assert parity_s(slow) == pytest.approx(N_PARITY / 50.0)
+    in_float32 = SimpleNamespace(**{**vars(slow), "choice": SimpleNamespace(precision="float32")})
+    assert parity_s(in_float32) == 0.0, "what was embedded is not embedded again"
     assert finish_s([slow]) == pytest.approx(3.0 * (FINISH_S + 4.0) + N_PARITY / 50.0)
 
 

@@ -32,9 +32,9 @@ from passmuster.runtime.risk import risk_in_words, risk_of
 from passmuster.stages.train.distilling import fit_student
 from passmuster.stages.train.embedding import BATCH, batches_of, embed, embed_seen, speed_of
 from passmuster.stages.train.guarding import choose_guard
-from passmuster.stages.train.pace import N_PARITY
+from passmuster.stages.train.pace import FLOAT32, N_PARITY
 from passmuster.stages.train.step import Climb, Climbed, Judged
-from passmuster.stages.train.task import Task
+from passmuster.stages.train.task import Task, size_of
 
 MAX_GUARD_ITEMS = 5_000  # that the novelty detector learns as ordinary
 MAX_SHARE_ITEMS = 100_000  # of the pool that say how large classes are: more would move a share by less than 0.002
@@ -207,38 +207,38 @@ def _decide_speed(guard: dict[str, np.ndarray], step: Climb, some: np.ndarray, h
 def _write_parity(
     step: Climb, chosen: Climbed, head: Head, pool: Matrix, guard: dict[str, np.ndarray]
 ) -> None:  # fmt: skip
-    """Keys and logits of the trained model (the encoder as exported, in float32) for some of the pool.
+    """Keys and logits of the trained model (the encoder as exported, in float32) for some of what was embedded.
 
     `served` are the logits of the engine and precision that were chosen, so that a later change of the bundle shows;
-    not a number for items that this rung did not embed. `novelty` (n,) is what the guard makes of those, and
-    `novelty_threshold` from where on it calls an item novel.
+    where that is float32, the pool was embedded by the encoder as exported, and nothing is embedded again. `novelty`
+    (n,) is what the guard makes of them, and `novelty_threshold` from where on it calls an item novel.
     """
     import io
 
     task = step.task
-    n = min(N_PARITY, len(task.pool))
-    positions = np.sort(step.rng("parity").choice(len(task.pool), n, replace=False))
-    graph = chosen.rung.export(chosen.encoder)
-    engine = Engine(graph.onnx)
-    prepare = task.modality.preparer(graph.preprocess, chosen.folder)
-    payloads = [task.payloads[i] for i in positions]
-    rows = [engine.run(prepare(batch))["embedding"] for batch in batches_of(payloads)]
-    keys = np.array([task.pool[i].key for i in positions])
+    at = np.sort(step.rng("parity").choice(len(chosen.seen), min(N_PARITY, len(chosen.seen)), replace=False))
+    embedded, positions = pool[at], chosen.seen[at]
+    keys, classes = np.array([task.pool[i].key for i in positions]), np.array(task.classes, dtype=np.str_)
+    logits = served = head.logits(embedded).astype(np.float32)
+    if chosen.choice.precision != FLOAT32:
+        logits = head.logits(_as_exported(task, chosen, positions)).astype(np.float32)
+    novelty = novelty_of(guard, embedded, served)
     buffer = io.BytesIO()
-    logits, classes = head.logits(np.concatenate(rows)).astype(np.float32), np.array(task.classes, dtype=np.str_)
-    served = np.full_like(logits, np.nan)
-    row = {int(position): i for i, position in enumerate(chosen.seen)}
-    known = [i for i, position in enumerate(positions.tolist()) if position in row]
-    novelty = np.full(n, np.nan)
-    if known:
-        embedded = pool[np.array([row[int(positions[i])] for i in known])]
-        served[known] = head.logits(embedded)
-        novelty[known] = novelty_of(guard, embedded, served[known])
     np.savez(
         buffer, allow_pickle=False, keys=keys, logits=logits, classes=classes, served=served, novelty=novelty,
         novelty_threshold=guard["novelty_threshold"],
     )  # fmt: skip
     write_atomic(step.run.path / "parity.npz", buffer.getvalue())
+
+
+def _as_exported(task: Task, chosen: Climbed, positions: np.ndarray) -> np.ndarray:
+    """Embeddings (n, d) of items of the pool by the encoder as exported; batches hold items of like size."""
+    graph = chosen.rung.export(chosen.encoder)
+    engine, prepare = Engine(graph.onnx), task.modality.preparer(graph.preprocess, chosen.folder)
+    payloads = [task.payloads[i] for i in positions]
+    order = np.argsort([size_of(payload) for payload in payloads], kind="stable")
+    rows = [engine.run(prepare(batch))["embedding"] for batch in batches_of([payloads[i] for i in order])]
+    return np.asarray(np.concatenate(rows)[np.argsort(order)])
 
 
 def describe_reference(task: Task, pool: Matrix, head: Head, decide_at: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from passmuster.stages.train.plan import FINISH_S
 from passmuster.stages.train.step import Climbed
 
 N_PARITY = 500  # items that the trained model answers once more at the end, as exported, in float32
+FLOAT32 = "float32"
 HEADS = "heads"  # the phase that is quoted apart
 GRAIN_S = 2.0  # a rung of a fraction of a second says little of the machine
 
@@ -27,6 +28,11 @@ def finish_s(fitted: Sequence[Climbed]) -> float:
 
 
 def parity_s(rung: Climbed) -> float:
-    """Seconds in which `N_PARITY` items go through the rung's graph in float32, by the speed that was measured."""
-    rates = [row["items_per_s"] for row in rung.engines if row["precision"] == "float32" and row.get("items_per_s")]
+    """Seconds in which `N_PARITY` items go through the rung's graph in float32, by the speed that was measured.
+
+    None where it is served in float32 anyway: the pool was embedded by it.
+    """
+    if rung.choice.precision == FLOAT32:
+        return 0.0
+    rates = [row["items_per_s"] for row in rung.engines if row["precision"] == FLOAT32 and row.get("items_per_s")]
     return min(N_PARITY, len(rung.seen)) / max(rates) if rates else 0.0
