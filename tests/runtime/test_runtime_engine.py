@@ -71,6 +71,25 @@ def test_int8_is_measured_and_taken_only_where_neighbours_stay() -> None:
     )
 
 
+def test_no_time_is_spent_on_a_choice_that_neighbours_have_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    model = encoder([rng.normal(size=(64, 64)), rng.normal(size=(64, 32))])
+    feeds = [{"x": rng.normal(size=(32, 64)).astype(np.float32)} for _ in range(2)]
+    passes: list[int] = []
+    run = Engine.run
+
+    def counted(self: Engine, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        passes.append(len(inputs["x"]))
+        return run(self, inputs)
+
+    monkeypatch.setattr(Engine, "run", counted)
+    choose_engine(model, feeds, min_neighbour_agreement=1.01, threads=1, seconds=60.0)
+    assert len(passes) == 2 * (1 + len(feeds)), "each warms up on a batch and passes once over all"
+    passes.clear()
+    choose_engine(model, feeds, min_neighbour_agreement=0.0, threads=1, seconds=60.0)
+    assert len(passes) == 2 * (1 + 7 * len(feeds)), "two that may be taken are compared seven times"
+
+
 def test_a_graph_without_an_int8_form_stays_as_it_is_and_says_why() -> None:
     model = encoder([np.arange(1.0, 5.0)], op="Mul")
     feeds = [{"x": np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)}]

@@ -17,7 +17,7 @@ import numpy as np
 
 from passmuster.core.errors import IntegrityError, UsageError
 from passmuster.core.tables import Table
-from passmuster.runtime.speed import items_per_s
+from passmuster.runtime.speed import MOST_PASSES, items_per_s
 
 HTTP = "http"  # the engine that asks an endpoint
 N_NEIGHBOURS = 10
@@ -117,8 +117,9 @@ def choose_engine(
 ) -> tuple[bytes, EngineChoice, list[dict[str, Any]]]:
     """The fastest way to run an encoder whose embeddings keep their neighbours.
 
-    Candidates are the graph as it is and int8 (dynamic, per channel). Speeds are the medians of alternating passes over
-    `feeds`, at most `seconds` in all. Agreement is the share of each item's ten nearest neighbours (cosine) that stay.
+    Candidates are the graph as it is and int8 (dynamic, per channel). Agreement is the share of each item's ten nearest
+    neighbours (cosine) that stay. Speeds are the medians of alternating passes over `feeds`, at most `seconds` in all;
+    a candidate that is not taken whatever its speed has one pass, and where one is left that is enough for it too.
 
     Parameters
     ----------
@@ -146,18 +147,20 @@ def choose_engine(
     loaded = {name: Engine(model, threads=threads) for name, model in candidates.items()}
     for engine in loaded.values():
         _embed(engine, feeds[:1])  # warms up
-    embedded, speeds = _speeds(loaded, feeds, seconds)
+    embedded, first_s = _embed_all(loaded, feeds)
+    for name in candidates:
+        agreement, cosine = compare_embeddings(embedded["float32"], embedded[name])
+        rows[name].update(neighbour_agreement=agreement, cosine=cosine)
+        if name != "float32" and agreement < min_neighbour_agreement:
+            rows[name]["reason"] = f"neighbour agreement {agreement:.3f} is below {min_neighbour_agreement}"
+    fit = [name for name in candidates if not rows[name]["reason"]]
+    for name, passed_s in _passes(loaded, feeds, fit, first_s, seconds - sum(first_s.values())).items():
+        rows[name]["items_per_s"] = len(embedded[name]) / float(np.median(passed_s))
     if singles:
         share = seconds * SINGLES_SHARE / len(loaded)
         for name, engine in loaded.items():
             rows[name]["single_items_per_s"] = items_per_s(engine.run, singles, [1] * len(singles), seconds=share)
-    for name in candidates:
-        agreement, cosine = compare_embeddings(embedded["float32"], embedded[name])
-        rows[name].update(items_per_s=speeds[name], neighbour_agreement=agreement, cosine=cosine)
-        if name != "float32" and agreement < min_neighbour_agreement:
-            rows[name]["reason"] = f"neighbour agreement {agreement:.3f} is below {min_neighbour_agreement}"
-    fit = [name for name in candidates if not rows[name]["reason"]]
-    best = max(fit, key=lambda name: speeds[name])
+    best = max(fit, key=lambda name: rows[name]["items_per_s"])
     for name in fit:
         rows[name]["taken"] = name == best
         rows[name]["reason"] = "" if name == best else f"slower than {best}"
@@ -184,21 +187,31 @@ def _embed(engine: Engine, feeds: Sequence[Mapping[str, np.ndarray]]) -> np.ndar
     return np.concatenate([engine.run(feed)["embedding"] for feed in feeds])
 
 
-def _speeds(
-    loaded: Mapping[str, Engine], feeds: Sequence[Mapping[str, np.ndarray]], seconds: float
+def _embed_all(
+    loaded: Mapping[str, Engine], feeds: Sequence[Mapping[str, np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Embeddings by each engine, and its items per second: medians of at most seven passes, taken in turn."""
-    taken: dict[str, list[float]] = {name: [] for name in loaded}
-    embedded: dict[str, np.ndarray] = {}
+    """Embeddings by each engine, and the seconds of the pass."""
+    embedded, seconds = {}, {}
+    for name, engine in loaded.items():
+        start = time.perf_counter()
+        embedded[name] = _embed(engine, feeds)
+        seconds[name] = time.perf_counter() - start
+    return embedded, seconds
+
+
+def _passes(
+    loaded: Mapping[str, Engine], feeds: Sequence[Mapping[str, np.ndarray]], fit: Sequence[str],
+    first_s: Mapping[str, float], seconds: float,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Seconds of passes by each engine, its first among them: of those that are `fit`, in turn, while there is time."""
+    taken = {name: [first] for name, first in first_s.items()}
     end = time.perf_counter() + seconds
-    for _ in range(7):
-        for name, engine in loaded.items():
+    while len(fit) > 1 and len(taken[fit[0]]) < MOST_PASSES and time.perf_counter() < end:
+        for name in fit:
             start = time.perf_counter()
-            embedded[name] = _embed(engine, feeds)
+            _embed(loaded[name], feeds)
             taken[name].append(time.perf_counter() - start)
-        if time.perf_counter() > end:
-            break
-    return embedded, {name: len(embedded[name]) / float(np.median(times)) for name, times in taken.items()}
+    return taken
 
 
 def compare_embeddings(reference: np.ndarray, candidate: np.ndarray) -> tuple[float, float]:
