@@ -9,7 +9,7 @@ from passmuster.learn.discriminant import cross_validate_discriminant, fit_discr
 from passmuster.learn.folds import MAX_JUDGED, repeated_folds
 from passmuster.learn.heads import cross_validate_logistic
 from passmuster.modality.base import Profile
-from passmuster.stages.train.plan import head_kind, heads_s
+from passmuster.stages.train.head_price import head_kind, heads_s
 
 
 def clouds(n_classes: int, n_each: int, d: int, seed: int = 0, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

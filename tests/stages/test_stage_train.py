@@ -319,7 +319,7 @@ def test_the_policy_in_the_bundle_is_the_projects() -> None:
 
 def test_a_slow_machine_is_quoted_more() -> None:
     from passmuster.modality.base import Profile
-    from passmuster.stages.train.plan import heads_s
+    from passmuster.stages.train.head_price import heads_s
 
     profile = Profile(1_000, 616, 77, 60.0, 100.0)
     assert heads_s(Machine(2, 2**30, 10.0), profile) > heads_s(Machine(2, 2**30, 100.0), profile)

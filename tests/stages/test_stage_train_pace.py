@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from passmuster.core.budget import Deadline, Machine
+from passmuster.modality.base import Profile
 from passmuster.stages.train import ladder
 from passmuster.stages.train.pace import N_PARITY, finish_s, pace_of, parity_s
 from passmuster.stages.train.plan import FINISH_S, Quote
@@ -60,9 +61,9 @@ def climbed_on(pace: float, left_s: float, monkeypatch: pytest.MonkeyPatch, tmp_
         return fitted(asked, pace * asked.encoder_s)
 
     monkeypatch.setattr(ladder, "climb", climb)
-    rungs = {q.rung: SimpleNamespace(name=q.rung) for q in quotes}
+    rungs = {q.rung: SimpleNamespace(name=q.rung, teachers=()) for q in quotes}
     run = SimpleNamespace(decide=lambda name, make: make(), path=tmp_path)
-    task = SimpleNamespace(modality=SimpleNamespace(rungs=rungs))
+    task = SimpleNamespace(modality=SimpleNamespace(rungs=rungs), profile=Profile(900, 20, 2, 80.0, 200.0))
     machine = Machine(2, 2**33, 120.0)
     step = Climb(None, task, run, machine, Deadline.after(left_s), 0, SILENT, SimpleNamespace(forgive=lambda: None))
     done, left_out = ladder.climb_all(step, [vars(q) for q in quotes], SimpleNamespace(by="time"))
@@ -77,7 +78,7 @@ def test_on_a_busy_machine_a_rung_gives_way_that_its_quote_would_have_let_in(
     assert [step.machine.matmul_gflops for step in seen] == [120.0, 120.0]
     done, left_out, seen = climbed_on(4.0, 40.0, monkeypatch, tmp_path)
     assert done == ["first"]
-    assert left_out["second"].startswith("time: needs 8")
+    assert left_out["second"].startswith("time: needs 77")
     done, left_out, seen = climbed_on(4.0, 400.0, monkeypatch, tmp_path)
     assert done == ["first", "second"]
     assert seen[1].machine.matmul_gflops == pytest.approx(120.0 / seen[1].pace)

@@ -39,15 +39,28 @@ def repeated_folds(labels: np.ndarray, rng: np.random.Generator, groups: np.ndar
 
     With thousands of classes one repeat, and a sample of the items, is held out: `MAX_JUDGED` bounds what is judged.
     """
-    n_repeats = 2 if len(labels) >= MANY_LABELS else 5
-    n_judged = int(MAX_JUDGED / max(1, len(np.unique(labels))))
-    if n_repeats * len(labels) > n_judged:
-        n_repeats = 1
-    folds = np.stack([stratified_folds(labels, N_FOLDS, rng, groups) for _ in range(n_repeats)])
+    n_classes = len(np.unique(labels))
+    repeats = range(n_repeats(len(labels), n_classes))
+    folds = np.stack([stratified_folds(labels, N_FOLDS, rng, groups) for _ in repeats])
     held = np.flatnonzero(folds[0] >= 0)
-    if len(held) > n_judged:
-        folds[:, rng.permutation(held)[n_judged:]] = -1
+    if len(held) > n_judged(n_classes):
+        folds[:, rng.permutation(held)[n_judged(n_classes) :]] = -1
     return folds
+
+
+def n_repeats(n_labels: int, n_classes: int) -> int:
+    """How often so many labels are cross-validated.
+
+    >>> n_repeats(20, 2), n_repeats(1_000, 10), n_repeats(20_000, 4_500)
+    (5, 2, 1)
+    """
+    wanted = 2 if n_labels >= MANY_LABELS else 5
+    return 1 if wanted * n_labels > n_judged(n_classes) else wanted
+
+
+def n_judged(n_classes: int) -> int:
+    """How many items at most are held out."""
+    return int(MAX_JUDGED / max(1, n_classes))
 
 
 def label_set_folds(

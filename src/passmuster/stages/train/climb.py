@@ -36,7 +36,7 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     phases = Phases(step.meter)
     step.progress.say(f"{rung.name}: fitting (about {quote.seconds:.0f} s)")
     choice_s = min(choosing_s(step, USUAL_WIDTH), CHOICE_SHARE * max(0.0, step.deadline.left_s))
-    end_s = step.pace * quote.heads_seconds + finish_s(before) + choice_s
+    end_s = step.least_heads_s(quote) + finish_s(before) + choice_s
     room = end_s + max(0.5, AFTER_FIT_SHARE * max(0.0, step.deadline.left_s))
     encoders = {fitted.rung.name: fitted.encoder for fitted in before}
     labels = task.labels if task.targets is None else np.full(len(task.pool), -1)  # no rung reads sets of classes

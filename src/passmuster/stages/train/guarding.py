@@ -24,8 +24,9 @@ from passmuster.learn.heads import PENALTIES, Head, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot
 from passmuster.metrics.novelty import detectors
 from passmuster.metrics.novelty.choose import AUTO, FALLBACK, Standing, Trial, rank_detectors, try_detectors
+from passmuster.stages.train.head_price import HEAD_EFFICIENCY, HEAD_EVALUATIONS
 from passmuster.stages.train.pace import parity_s
-from passmuster.stages.train.plan import FINISH_S, HEAD_EFFICIENCY, HEAD_EVALUATIONS
+from passmuster.stages.train.plan import FINISH_S
 from passmuster.stages.train.step import Climb, Climbed
 
 N_TRIALS = 5

@@ -11,15 +11,12 @@ from passmuster.learn.discriminant import cross_validate_discriminant
 from passmuster.learn.heads import CrossValidated, Scaling, cross_validate_logistic
 from passmuster.learn.label_set_heads import cross_validate_label_sets
 from passmuster.learn.pool_heads import judge_pool_heads
-from passmuster.learn.propagation import propagation_bytes, propagation_s
-from passmuster.learn.self_training import self_training_s
+from passmuster.learn.propagation import propagation_bytes
 from passmuster.modality.base import Rung
+from passmuster.stages.train.head_price import MIN_SPREAD_ITEMS, QUICK_WORK, pool_heads_s
 from passmuster.stages.train.plan import FINISH_S
 from passmuster.stages.train.step import Climb, Judged
 from passmuster.stages.train.task import Task
-
-MIN_SPREAD_ITEMS = 200
-QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every repeat, else on one
 
 
 def judge_heads(
@@ -55,18 +52,12 @@ def judge_heads(
     if not decision["n_items"]:
         return (logistic,), None, 0.0
     chosen = spread_positions(task, seen, int(decision["n_items"]), step.rng("spread"))
-    last_s = _pool_heads_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
+    last_s = pool_heads_s(step.machine.matmul_gflops * 1e9, len(chosen), pool.shape[1], n_classes, 1)
     if judged is not None:
         return judged, chosen, last_s
     x, folds = scaling.apply(pool[np.searchsorted(seen, chosen)]), task.folds[: int(decision["n_repeats"])]
     place = np.searchsorted(chosen, task.labelled)
     return judge_pool_heads(x, place, labels, n_classes, logistic, folds), chosen, last_s
-
-
-def _pool_heads_s(flops_per_s: float, n_items: int, d: int, n_classes: int, n_fits: int) -> float:
-    """Seconds of so many fits of every head that learns from the pool."""
-    spread = propagation_s(flops_per_s, n_items, d, n_classes, n_fits)
-    return spread + self_training_s(flops_per_s, n_items, d, n_classes, n_fits)
 
 
 def _how_to_spread(step: Climb, n_pool: int, d: int, later_s: float) -> dict[str, Any]:
@@ -85,13 +76,13 @@ def _how_to_spread(step: Climb, n_pool: int, d: int, later_s: float) -> dict[str
     if n_items < fewest:
         return {"n_items": 0, "why": f"no memory for it: room for {max(0, in_memory):,} items"}
     while True:
-        once = _pool_heads_s(speed, n_items, d, n_classes, n_folds + 1)
+        once = pool_heads_s(speed, n_items, d, n_classes, n_folds + 1)
         if once <= room_s:
             break
         n_items = int(n_items * 0.8)
         if n_items < fewest:
             return {"n_items": 0, "why": f"no time: {max(0.0, room_s):.1f} s left for it"}
-    every = _pool_heads_s(speed, n_items, d, n_classes, n_folds * len(task.folds) + 1)
+    every = pool_heads_s(speed, n_items, d, n_classes, n_folds * len(task.folds) + 1)
     n_repeats = len(task.folds) if every <= room_s and every * speed <= QUICK_WORK else 1
     return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
 

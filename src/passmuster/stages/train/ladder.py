@@ -27,8 +27,9 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
     wanted = [Quote(**quote) for quote in quotes if not quote["refused"]]
     for position, quote in enumerate(wanted):
         pace = pace_of(climbed)
-        needed = pace * quote.seconds + finish_s(climbed)
-        later = [pace * later.seconds for later in wanted[position + 1 :]]
+        at_pace = step.at_pace(pace)
+        needed = pace * quote.encoder_s + at_pace.least_heads_s(quote) + finish_s(climbed)
+        later = [pace * later.encoder_s + at_pace.least_heads_s(later) for later in wanted[position + 1 :]]
         later_s = _later_s(later, step.deadline.left_s - needed)
         verdict = step.run.decide(f"climb-{quote.rung}", lambda n=needed: _worth(step, limits, n, bool(climbed)))
         if verdict["refused"]:
@@ -41,7 +42,7 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
             left_out[quote.rung] = step.run.decide(f"late-{quote.rung}", dict)["refused"]
             continue
         try:
-            climbed.append(climb(step.at_pace(pace), rung, quote, before=climbed, later_s=later_s))
+            climbed.append(climb(at_pace, rung, quote, before=climbed, later_s=later_s))
         except OutOfTimeError as error:
             why = f"left out: the {limits.by} ran out while {error}"
         except NotWorthError as error:

@@ -11,21 +11,14 @@ from passmuster.core.config import TrainConfig
 from passmuster.core.cost import money
 from passmuster.core.errors import BudgetError, ResourceError
 from passmuster.core.meter import resident_bytes
-from passmuster.learn.folds import MAX_JUDGED
 from passmuster.modality.base import Modality, Profile, Rung
+from passmuster.stages.train.head_price import USUAL_WIDTH, all_heads_s, head_kind, heads_s
 from passmuster.stages.train.limits import Limits
 from passmuster.store.embeddings import IN_MEMORY_BYTES
 
 FINISH_S = 2.0  # last head, guard, bundle, ledger; without what grows with the data
 ENGINE_S = 0.4  # loading engines and timing them, beside what a rung quotes
 PUT_TOGETHER_S = 1.5  # at least, of a rung whose parts are there already
-HEAD_EFFICIENCY = 0.2  # of many small products against the machine's large one
-HEAD_FITS = 24.0  # fits of a logistic head in one cross-validation
-HEAD_EVALUATIONS = 18.0
-# Share of the time left that cross-validating a logistic head may take; beyond it the head is fitted in closed form.
-LOGISTIC_SHARE = 0.5
-DISCRIMINANT_FITS, DISCRIMINANT_EFFICIENCY = 13.0, 0.5  # shrinkages times folds, and the last; large products
-USUAL_WIDTH = 640.0
 # What stays with the process after a fit: engines and libraries at least, and of a large fit most (torch; what the
 # allocator does not give back), into which half of what the heads need fits. Seen on real runs, docs/log.md.
 KEPT_BYTES = 140 * 2**20
@@ -99,16 +92,17 @@ def _quote(
     there_is = machine.memory_bytes + held
     limit = min(limits.memory_bytes, there_is) if limits.memory_bytes else there_is
     encoder_s = (max(PUT_TOGETHER_S, price.seconds - parts_s) if parts_s else price.seconds) + ENGINE_S
+    kind = head_kind(machine, profile, deadline.left_s)
+    least_s = encoder_s + (heads_s(machine, profile, kind) if price.heads_s is None else price.heads_s) + FINISH_S
     heads = price.heads_s
     if heads is None:
-        heads = heads_s(machine, profile, head_kind(machine, profile, deadline.left_s))
-    seconds = encoder_s + heads
+        heads = all_heads_s(machine, profile, kind, sampled=rung.sampled, spread_items=config.spread_items)
     refused = ""
     if memory > limit:
         refused = f"memory: needs {memory / 2**20:.0f} MiB of {limit / 2**20:.0f}"
-    elif seconds + FINISH_S > deadline.left_s:
-        refused = f"{limits.by}: needs {needs(seconds + FINISH_S, deadline, limits)}"
-    return Quote(rung.name, seconds, memory, price.note, refused, heads, price.elastic)
+    elif least_s > deadline.left_s:
+        refused = f"{limits.by}: needs {needs(least_s, deadline, limits)}"
+    return Quote(rung.name, encoder_s + heads, memory, price.note, refused, heads, price.elastic)
 
 
 def refuse_unserved(quotes: Sequence[Quote], serve: str) -> None:
@@ -176,23 +170,6 @@ def _refuse(
         limit=config.max_memory or f"{machine.memory_bytes / 2**20:.0f} MiB free",
         next=f"muster train --max-memory {cheapest.memory_bytes // 2**20 + 64}m",
     )  # fmt: skip
-
-
-def head_kind(machine: Machine, profile: Profile, left_s: float) -> str:
-    """The head that is tried first: logistic, or with thousands of classes and little time its closed-form stand-in."""
-    logistic, closed = (heads_s(machine, profile, kind) for kind in ("logistic", "discriminant"))
-    return "discriminant" if logistic > LOGISTIC_SHARE * left_s and closed < logistic else "logistic"
-
-
-def heads_s(machine: Machine, profile: Profile, kind: str = "logistic", width: float = USUAL_WIDTH) -> float:
-    """Seconds of one cross-validation of a head, ``"logistic"`` or ``"discriminant"``."""
-    if kind == "discriminant":
-        judged = min(2.0 * profile.n_labels * profile.n_classes, MAX_JUDGED)
-        each = 2.0 * profile.n_labels * width**2 + 2.0 * width**2 * profile.n_classes + 3.0 * width * judged
-        return 0.2 + DISCRIMINANT_FITS * each / (machine.matmul_gflops * 1e9 * DISCRIMINANT_EFFICIENCY)
-    inner = min(width, float(profile.n_labels))
-    flops = HEAD_FITS * HEAD_EVALUATIONS * 4.0 * profile.n_labels * inner * profile.n_classes
-    return 0.2 + flops / (machine.matmul_gflops * 1e9 * HEAD_EFFICIENCY)
 
 
 def run_bytes(fit_bytes: int, profile: Profile) -> int:

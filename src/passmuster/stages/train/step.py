@@ -17,7 +17,8 @@ from passmuster.learn.heads import CrossValidated
 from passmuster.learn.label_set_heads import LabelSetsCrossValidated
 from passmuster.modality.base import Encoder, EncoderGraph, Rung
 from passmuster.runtime.engine import EngineChoice
-from passmuster.stages.train.plan import Quote, head_kind
+from passmuster.stages.train.head_price import head_kind, heads_s
+from passmuster.stages.train.plan import Quote
 from passmuster.stages.train.run_folder import RunFolder
 from passmuster.stages.train.task import Task
 from passmuster.store.store import Store
@@ -128,6 +129,12 @@ class Climb:
         left_s = self.deadline.left_s
         decision = self.run.decide("head", lambda: {"kind": head_kind(self.machine, self.task.profile, left_s)})
         return str(decision["kind"])
+
+    def least_heads_s(self, quote: Quote) -> float:
+        """Seconds of a rung's heads without those that are tried only where there is time."""
+        if self.task.modality.rungs[quote.rung].teachers:
+            return quote.heads_seconds
+        return min(quote.heads_seconds, heads_s(self.machine, self.task.profile, self.head_kind))
 
     def rng(self, *names: str) -> np.random.Generator:
         """A generator of its own for each use, so that one use does not move another."""
