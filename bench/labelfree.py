@@ -77,14 +77,21 @@ def main() -> None:
 
 def judged(name: str, reading: str, asked: Answers, *, hidden: bool) -> list[dict[str, Any]]:
     """What the estimator says of each batch, beside what is so; `hidden` leaves out the faults kept for the report."""
-    from passmuster.signals import label_free as lf
+    from labelfree_peers import (
+        average_confidence,
+        average_thresholded_confidence,
+        difference_of_confidences,
+        negative_entropy,
+    )
+    from passmuster.signals.label_free_seen import Reference
+    from passmuster.signals.label_free_taught import Spoilt, teach
 
     faults = sorted({part.split("|")[1] for part in asked if part.startswith("bank|")})
     hide = unseen(faults) if hidden else set()
     reference, features = readers(reading, asked)
     home = features("reference", np.arange(len(reference.right)))
     bank = [
-        lf.Spoilt(fault, asked[f"{part}/i"], features(part, asked[f"{part}/i"]), right(asked, part))
+        Spoilt(fault, asked[f"{part}/i"], features(part, asked[f"{part}/i"]), right(asked, part))
         for part, fault in parts(asked, "bank", hide)
         if len(asked[f"{part}/y"]) >= FEWEST_IN_BANK
     ]
@@ -93,11 +100,11 @@ def judged(name: str, reading: str, asked: Answers, *, hidden: bool) -> list[dic
     def row(estimator: Any, part: str, seen: np.ndarray, some: slice, **about: Any) -> dict[str, Any]:
         p, so = probabilities(asked, part)[some], right(asked, part)[some]
         said = estimator.estimate(seen[some].mean(axis=0), len(so), level=LEVEL)
-        entropies = lf.Reference(lf.negative_entropy(probabilities(asked, "reference")), reference.right)
+        entropies = Reference(negative_entropy(probabilities(asked, "reference")), reference.right)
         peers = {
-            "average_confidence": lf.average_confidence(p.max(axis=1)),
-            "doc": lf.difference_of_confidences(reference, p.max(axis=1)),
-            "atc": lf.average_thresholded_confidence(entropies, lf.negative_entropy(p)),
+            "average_confidence": average_confidence(p.max(axis=1)),
+            "doc": difference_of_confidences(reference, p.max(axis=1)),
+            "atc": average_thresholded_confidence(entropies, negative_entropy(p)),
         }
         return {
             "set": name, "reading": reading, "n": len(so), "reference": reference.accuracy,
@@ -110,15 +117,13 @@ def judged(name: str, reading: str, asked: Answers, *, hidden: bool) -> list[dic
         batches = [part for part in batches if len(asked[f"{part}/y"]) >= FEWEST]
         if not batches:
             continue
-        taught = lf.teach(
-            reference, READINGS[reading], home, [b for b in bank if b.family != fault], n_classes=n_classes
-        )
+        taught = teach(reference, READINGS[reading], home, [b for b in bank if b.family != fault], n_classes=n_classes)
         for part in batches:
             severity = int(part.split("|")[2])
             about = {"kind": fault, "severity": severity, "unseen": fault in unseen(faults)}
             about["group"] = "severe" if severity > 3 else "mild"
             rows.append(row(taught, part, features(part), slice(None), **about))
-    taught = lf.teach(reference, READINGS[reading], home, bank, n_classes=n_classes)
+    taught = teach(reference, READINGS[reading], home, bank, n_classes=n_classes)
     for part, domain in parts(asked, "domain", set()):
         seen = features(part)
         for start in range(0, len(seen), BATCH):
@@ -129,18 +134,18 @@ def judged(name: str, reading: str, asked: Answers, *, hidden: bool) -> list[dic
 
 def readers(reading: str, asked: Answers) -> tuple[Any, Any]:
     """The reference, and what can be seen of a part; `copies` (m,) are the reference items that were spoilt."""
-    from passmuster.signals import label_free as lf
+    from passmuster.signals.label_free_seen import Reference, features_of
 
     p = probabilities(asked, "reference")
     near = "agreement" in READINGS[reading]
-    reference = lf.Reference(
+    reference = Reference(
         p.max(axis=1), right(asked, "reference"), novelty(asked, "reference"),
         probabilities=p if near else None, embeddings=asked["reference/z"] if near else None,
     )  # fmt: skip
 
     def features(part: str, copies: np.ndarray | None = None) -> np.ndarray:
         mine = probabilities(asked, part)
-        return lf.features_of(
+        return features_of(
             reference, READINGS[reading], mine.max(axis=1), novelty=novelty(asked, part), said=mine.argmax(axis=1),
             embeddings=asked[f"{part}/z"], copies_of=copies,
         )  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.config import WatchPolicy
 from passmuster.signals.estimate import Estimating, see, start_estimating
-from passmuster.signals.label_free import AccuracyEstimator, Reference, features_of, features_of_answer
+from passmuster.signals.label_free import AccuracyEstimator
+from passmuster.signals.label_free_seen import Reference, features_of, features_of_answer
 
 NAMES = ("confidence", "above", "familiarity")
 QUANTILES = tuple(np.linspace(0, 1, 100).tolist())

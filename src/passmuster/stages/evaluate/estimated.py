@@ -19,7 +19,9 @@ from passmuster.core.records import Bundle, Payload, Prediction, Report
 from passmuster.core.statistics import Interval
 from passmuster.metrics.robustness import Fault
 from passmuster.runtime.predictor import Predictor
-from passmuster.signals.label_free import FEWEST_FAMILIES, AccuracyEstimator, Reference, Spoilt, features_of, teach
+from passmuster.signals.label_free import AccuracyEstimator
+from passmuster.signals.label_free_seen import Reference, features_of
+from passmuster.signals.label_free_taught import FEWEST_FAMILIES, Spoilt, teach
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, interval_record
 from passmuster.stages.evaluate.endpoint import asking_of
 from passmuster.stages.evaluate.foretell import answered
