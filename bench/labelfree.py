@@ -35,17 +35,19 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
 from labelfree_answers import Answers, answers
+from labelfree_claims import claim
+from labelfree_more import fresh, more_development
 from labelfree_sets import development, report
 
 LEVEL = 0.9
-BATCH, FEWEST = 500, 100  # items in a batch of a domain; that a fault must change of a batch
+BATCH, FEWEST = 500, 100  # items in a batch of a domain or mix; that a batch must have, and a fault must change
+N_MIXES = 20
 FEWEST_IN_BANK = 20
 N_NEAREST, BLOCK = 5, 1_000
 READINGS = {
     "answers": ("confidence", "above", "familiarity"),
-    "neighbours": ("confidence", "above", "familiarity", "agreement"),
+    "neighbours": ("confidence", "above", "familiarity", "agreement", "votes"),
 }
-PEERS = ("average_confidence", "doc", "atc")
 
 
 def unseen(faults: Sequence[str]) -> set[str]:
@@ -59,16 +61,18 @@ def main() -> None:
     parser.add_argument("--answers", type=Path, default=None, metavar="FOLDER", help="keep what the models answered")
     parser.add_argument("--development", action="store_true", help="the part that may be tried on")
     arguments = parser.parse_args()
-    data = harness.bench_data()
+    data, seed = harness.bench_data(), arguments.seed
     found = harness.Report("labelfree", arguments)
     rows: list[dict[str, Any]] = []
+    known, more = (development, more_development) if arguments.development else (report, fresh)
     with tempfile.TemporaryDirectory() as scratch:
-        for scene in (development if arguments.development else report)(data, arguments.seed):
+        for is_fresh, scene in [(False, s) for s in known(data, seed)] + [(True, s) for s in more(data, seed)]:
             if arguments.quick and scene.name not in ("sms_spam", "amazon.books"):
                 continue
             asked = answers(scene, Path(scratch) / scene.name, arguments)
             for reading in READINGS:
-                rows += judged(scene.name, reading, asked, hidden=arguments.development)
+                found_here = judged(scene.name, reading, asked, hidden=arguments.development)
+                rows += [{"fresh": is_fresh, **row} for row in found_here]
     for row in rows:
         found.run(**row)
     claim(found, rows)
@@ -97,7 +101,7 @@ def judged(name: str, reading: str, asked: Answers, *, hidden: bool) -> list[dic
     ]
     n_classes = asked["reference/l"].shape[1]
 
-    def row(estimator: Any, part: str, seen: np.ndarray, some: slice, **about: Any) -> dict[str, Any]:
+    def row(estimator: Any, part: str, seen: np.ndarray, some: slice | np.ndarray, **about: Any) -> dict[str, Any]:
         p, so = probabilities(asked, part)[some], right(asked, part)[some]
         said = estimator.estimate(seen[some].mean(axis=0), len(so), level=LEVEL)
         entropies = Reference(negative_entropy(probabilities(asked, "reference")), reference.right)
@@ -128,8 +132,26 @@ def judged(name: str, reading: str, asked: Answers, *, hidden: bool) -> list[dic
         seen = features(part)
         for start in range(0, len(seen), BATCH):
             some = slice(start, start + BATCH)
-            rows.append(row(taught, part, seen, some, kind=domain, severity=1, unseen=True, group="domain"))
+            if len(seen[some]) >= FEWEST:
+                rows.append(row(taught, part, seen, some, kind=domain, severity=1, unseen=True, group="domain"))
+    for i, some in enumerate(mixes(asked)):
+        about = {"kind": f"mix {i}", "severity": 1, "unseen": True, "group": "mix"}
+        rows.append(row(taught, "new", features("new"), some, **about))
     return rows
+
+
+def mixes(asked: Answers) -> list[np.ndarray]:
+    """Places (500,) among the new items, drawn with classes in other shares than the reference's."""
+    if "new/y" not in asked or len(asked["new/y"]) < BATCH:
+        return []
+    y, n_classes, rng = asked["new/y"], asked["new/l"].shape[1], np.random.default_rng(0)
+    found = []
+    for i in range(N_MIXES):
+        share = (i + 0.5) / N_MIXES
+        weights = rng.dirichlet(np.full(n_classes, 0.5)) if n_classes > 2 else np.array([share, 1 - share])
+        chances = np.where(y >= 0, weights[y], 0)
+        found.append(rng.choice(len(y), BATCH, p=chances / chances.sum()))
+    return found
 
 
 def readers(reading: str, asked: Answers) -> tuple[Any, Any]:
@@ -141,6 +163,7 @@ def readers(reading: str, asked: Answers) -> tuple[Any, Any]:
     reference = Reference(
         p.max(axis=1), right(asked, "reference"), novelty(asked, "reference"),
         probabilities=p if near else None, embeddings=asked["reference/z"] if near else None,
+        classes=asked["reference/y"] if near else None,
     )  # fmt: skip
 
     def features(part: str, copies: np.ndarray | None = None) -> np.ndarray:
@@ -176,54 +199,6 @@ def novelty(asked: Answers, part: str) -> np.ndarray:
     found = [np.partition(new[i : i + BLOCK] @ known.T, -N_NEAREST, axis=1)[:, -N_NEAREST:].mean(axis=1)
              for i in range(0, len(new), BLOCK)]  # fmt: skip
     return 1 - np.concatenate(found)
-
-
-def claim(found: harness.Report, rows: Sequence[dict[str, Any]]) -> None:
-    """Mean absolute errors with bootstrap intervals over faults and domains, coverage, and the peers' errors."""
-    for reading in READINGS:
-        mine = [row for row in rows if row["reading"] == reading]
-        faults = [row for row in mine if row["group"] != "domain"]
-        groups = {
-            "faults_mild": [row for row in mine if row["group"] == "mild"],
-            "faults_severe": [row for row in mine if row["group"] == "severe"],
-            "faults_unseen_mild": [row for row in faults if row["unseen"] and row["group"] == "mild"],
-            "faults_unseen_severe": [row for row in faults if row["unseen"] and row["group"] == "severe"],
-            "domains": [row for row in mine if row["group"] == "domain"],
-            "all": mine,
-        }
-        for name, members in groups.items():
-            if members:
-                claim_group(found, f"{name}.{reading}", members)
-
-
-def claim_group(found: harness.Report, name: str, members: Sequence[dict[str, Any]]) -> None:
-    """One group of batches."""
-    kinds = [f"{row['set']} {row['kind']}" for row in members]
-    peers = {peer: float(np.mean([abs(row[peer] - row["accuracy"]) for row in members]) * 100) for peer in PEERS}
-    error = np.array([abs(row["estimate"] - row["accuracy"]) for row in members]) * 100
-    low, high = bootstrapped(error, kinds)
-    found.claim(f"{name}.mean_absolute_error", error.mean(), "points", low=low, high=high, peer=peers)
-    covered = np.array([row["low"] <= row["accuracy"] <= row["high"] for row in members], dtype=float)
-    low, high = bootstrapped(covered, kinds)
-    found.claim(f"{name}.coverage_of_90_percent", covered.mean(), "rate", low=low, high=high)
-    below = np.array([row["accuracy"] <= row["high"] for row in members], dtype=float)
-    low, high = bootstrapped(below, kinds)
-    found.claim(f"{name}.upper_end_holds", below.mean(), "rate", low=low, high=high)
-    width = float(np.mean([row["high"] - row["low"] for row in members]) * 50)
-    found.claim(f"{name}.mean_half_width", width, "points")
-    found.claim(f"{name}.batches", len(members), "count")
-
-
-def bootstrapped(values: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
-    """95 % interval of the mean; batches of one fault or domain of one set are drawn together."""
-    names, code = np.unique(groups, return_inverse=True)
-    rng = np.random.default_rng(0)
-    sums, counts = np.bincount(code, values), np.bincount(code)
-    means = []
-    for _ in range(2_000):
-        drawn = rng.integers(0, len(names), len(names))
-        means.append(sums[drawn].sum() / counts[drawn].sum())
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
 if __name__ == "__main__":

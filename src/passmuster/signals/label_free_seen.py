@@ -21,7 +21,8 @@ class Reference:
     """A labelled test as the model answers it: how sure it is (n,), and which answers are right (n,).
 
     `novelty` (n,) is the guard's score, where it has one; `weights` (n,) say how much an item counts, if unlike.
-    Where the items are at hand, `probabilities` (n, k) and `embeddings` (n, d) tell what neighbours are taken for.
+    Where the items are at hand, `probabilities` (n, k), `embeddings` (n, d) and `classes` (n,), the numbers of their
+    labels, tell what neighbours are taken for, and what they are.
     """
 
     sure: np.ndarray
@@ -30,6 +31,7 @@ class Reference:
     weights: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     embeddings: np.ndarray | None = None
+    classes: np.ndarray | None = None
 
     @property
     def accuracy(self) -> float:
@@ -67,16 +69,17 @@ def features_of(
 
     ``confidence``: how sure (m,) the model is. ``above``: whether surer than `Reference.threshold`. ``familiarity``:
     the share of the reference that is as novel or more. ``agreement``: the mean probability that the nearest reference
-    items give to the answer `said` (m,), by cosine of `embeddings` (m, d).
+    items give to the answer `said` (m,), by cosine of `embeddings` (m, d). ``votes``: how many of them have
+    it as their label.
     `copies_of` (m,) are the reference items that were spoilt: an item's own original is not its neighbour.
     """
     columns = {"confidence": np.asarray(sure, dtype=np.float64), "above": above(sure, reference.threshold)}
     if "familiarity" in names:
         columns["familiarity"] = familiarity(reference.novelty_quantiles, novelty)
-    if "agreement" in names:
+    if "agreement" in names or "votes" in names:
         if said is None or embeddings is None:
-            raise ValueError("agreement needs the answers and their embeddings")
-        columns["agreement"] = _agreement(reference, said, embeddings, copies_of)
+            raise ValueError("agreement and votes need the answers and their embeddings")
+        columns["agreement"], columns["votes"] = _neighbours(reference, said, embeddings, copies_of)
     return np.column_stack([columns[name] for name in names])
 
 
@@ -119,22 +122,25 @@ def familiarity(quantiles: Sequence[float], novelty: np.ndarray | None) -> np.nd
     return np.asarray(1 - (low + high) / 2 / len(quantiles))
 
 
-def _agreement(
+def _neighbours(
     reference: Reference, said: np.ndarray, embeddings: np.ndarray, copies_of: np.ndarray | None
-) -> np.ndarray:
-    if reference.embeddings is None or reference.probabilities is None:
-        raise ValueError("agreement needs the reference's probabilities and embeddings")
+) -> tuple[np.ndarray, np.ndarray]:
+    """``agreement`` and ``votes`` (m,)."""
+    if reference.embeddings is None or reference.probabilities is None or reference.classes is None:
+        raise ValueError("agreement and votes need the reference's probabilities, embeddings and classes")
     known, new = _units(reference.embeddings), _units(embeddings)
     k = min(N_NEIGHBOURS, len(known) - 1)
-    agree = np.empty(len(new))
+    agree, votes = np.empty(len(new)), np.empty(len(new))
     for start in range(0, len(new), BLOCK):
         cosine = new[start : start + BLOCK] @ known.T
         rows = np.arange(len(cosine))
         if copies_of is not None:
             cosine[rows, copies_of[start + rows]] = -np.inf
         nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        agree[start + rows] = reference.probabilities[nearest, said[start + rows][:, None]].mean(axis=1)
-    return agree
+        answers = said[start + rows][:, None]
+        agree[start + rows] = reference.probabilities[nearest, answers].mean(axis=1)
+        votes[start + rows] = (reference.classes[nearest] == answers).mean(axis=1)
+    return agree, votes
 
 
 def _units(x: np.ndarray) -> np.ndarray:
