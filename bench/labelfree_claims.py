@@ -13,19 +13,19 @@ PEERS = ("average_confidence", "doc", "atc")
 GROUPS = {"mild": "faults_mild", "severe": "faults_severe", "domain": "domains", "mix": "mixes"}
 
 
-def claim(found: harness.Report, rows: Sequence[dict[str, Any]]) -> None:
+def claim(found: harness.Report, rows: Sequence[dict[str, Any]], later: str) -> None:
     """Mean absolute errors with bootstrap intervals over faults and domains, coverage, and the peers' errors.
 
-    What was reported before keeps its names; fresh scenes are claimed apart, and so are mixes of classes.
+    What was reported before keeps its names; scenes made later have `later` before theirs, and mixes are claimed apart.
     """
     for reading in sorted({row["reading"] for row in rows}):
         mine = [row for row in rows if row["reading"] == reading]
         for fresh in (False, True):
             for group, name in GROUPS.items():
                 members = [row for row in mine if row["group"] == group and row["fresh"] == fresh]
-                claim_group(found, f"{'fresh_' if fresh else ''}{name}.{reading}", members)
+                claim_group(found, f"{later if fresh else ''}{name}.{reading}", members)
             usual = [row for row in mine if row["group"] != "mix" and row["fresh"] == fresh]
-            claim_group(found, f"{'fresh_' if fresh else ''}all.{reading}", usual)
+            claim_group(found, f"{later if fresh else ''}all.{reading}", usual)
         for group in ("mild", "severe"):
             unseen = [row for row in mine if row["group"] == group and row["unseen"] and not row["fresh"]]
             claim_group(found, f"faults_unseen_{group}.{reading}", unseen)
