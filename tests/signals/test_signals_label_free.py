@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from passmuster.core.codec import from_plain, to_plain
-from passmuster.signals.label_free import AccuracyEstimator
+from passmuster.signals.label_free import AccuracyEstimator, falls_of_accuracy
 from passmuster.signals.label_free_seen import Reference, features_of
 from passmuster.signals.label_free_taught import Spoilt, teach
 
@@ -94,6 +94,26 @@ def test_few_items_little_knowledge_of_home_and_strange_items_widen_the_interval
     assert width(replace(estimator, n_reference=50)) > width(estimator)
     assert width(estimator, strangeness=0.3) > 1.5 * width(estimator)
     assert width(estimator, level=0.99) > width(estimator)
+
+
+def test_features_that_disagree_widen_the_interval() -> None:
+    """Two features whose falls of accuracy are the same in the mean: they agree, or one of them sees nothing."""
+    nothing, half = (0.0, 0.0), (0.5, 0.5)
+    home = AccuracyEstimator(
+        ("confidence", "above"), 0.9, 400, 8, 0.02, 0.5, (), (0.9, 0.9), (1.0, 1.0), nothing, nothing, half,
+        1.0, 12.0, 1.0, 0.05,
+    )  # fmt: skip
+    agree, one = home.estimate([0.7, 0.7], 500), home.estimate([0.5, 0.9], 500)
+    assert agree.value == pytest.approx(one.value)
+    assert one.high - one.low > 1.5 * (agree.high - agree.low)
+
+
+def test_what_faults_say_counts_by_how_far_they_reached() -> None:
+    """Faults of the batch's size that lost nothing speak against the belief; slight ones do not."""
+    believed = np.array([0.2])
+    same, slight = (falls_of_accuracy(believed, np.array([s]), np.zeros(1)) for s in (10 * 0.2**2, 10 * 0.002**2))
+    assert same[0] < 0.35 * believed[0]
+    assert slight[0] > 0.99 * believed[0]
 
 
 def test_less_of_everything_is_never_more_accuracy_and_bounds_hold(reference: Reference) -> None:
