@@ -95,7 +95,7 @@ def trained(scene: Scene, folder: Path, arguments: argparse.Namespace) -> Any:
     project = folder / "project"
     muster(folder, "init", str(project), "--modality", scene.modality)
     muster(project, "add", *words)
-    muster(project, "train", "--time", "2m" if arguments.quick else "3m", "--seed", str(arguments.seed))
+    muster(project, "train", "--time", "2m" if arguments.quick else scene.time, "--seed", str(arguments.seed))
     return Predictor(open_bundle(next((project / ".muster" / "bundles").iterdir())))
 
 

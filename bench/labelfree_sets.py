@@ -39,6 +39,7 @@ class Scene:
     reference: Part
     new: Part
     domains: dict[str, Part] = field(default_factory=dict)
+    time: str = "3m"  # what `muster train` is given
 
 
 def development(data: Path, seed: int) -> Iterator[Scene]:

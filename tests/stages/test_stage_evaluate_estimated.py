@@ -50,7 +50,7 @@ def test_the_report_holds_what_the_watch_needs(report: Report) -> None:
     assert taught.accuracy == pytest.approx(accuracy.value)
     assert taught.n_families == len(FAULTS)
     assert taught.estimate(taught.home, 500).value == pytest.approx(accuracy.value)
-    assert section["seen"] == ["confidence", "above", "familiarity", "agreement"]
+    assert section["seen"] == ["confidence", "above", "familiarity", "agreement", "votes"]
 
 
 def test_spoilt_items_are_estimated_below_the_test_and_near_what_is_so(digits: case.Digits, report: Report) -> None:

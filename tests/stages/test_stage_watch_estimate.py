@@ -21,7 +21,7 @@ from passmuster.store.store import Store
 
 TAUGHT = AccuracyEstimator(
     ("confidence", "above", "familiarity"), 0.95, 400, 8, 0.02, 0.6, tuple(np.linspace(0, 2, 100).tolist()),
-    (0.9, 1.0, 0.5), (0.8, 0.6, 0.0), 1.0, 12.0, 0.9, 0.05,
+    (0.9, 1.0, 0.5), (2.0, 1.2, 0.5), (0.0,) * 3, (0.0,) * 3, (0.5, 0.5, 0.0), 1.0, 12.0, 0.9, 0.05,
 )  # fmt: skip
 POLICY = WatchPolicy(mean_observations_between_false_alarms=2_000.0, estimated_answers=100)
 UNSURE = {"probability": 0.5}

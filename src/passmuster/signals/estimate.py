@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from passmuster.core.config import WatchPolicy
 from passmuster.core.statistics import Interval
-from passmuster.signals.label_free import AccuracyEstimator, features_of_answer
+from passmuster.signals.label_free import AccuracyEstimator
+from passmuster.signals.label_free_seen import features_of_answer
 
 NAME = "estimate.v1"
 LARGEST_ERROR = 0.25  # of a block, where few observations between false alarms are declared

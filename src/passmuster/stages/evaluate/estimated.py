@@ -19,7 +19,9 @@ from passmuster.core.records import Bundle, Payload, Prediction, Report
 from passmuster.core.statistics import Interval
 from passmuster.metrics.robustness import Fault
 from passmuster.runtime.predictor import Predictor
-from passmuster.signals.label_free import FEWEST_FAMILIES, AccuracyEstimator, Reference, Spoilt, features_of, teach
+from passmuster.signals.label_free import AccuracyEstimator
+from passmuster.signals.label_free_seen import Reference, features_of
+from passmuster.signals.label_free_taught import FEWEST_FAMILIES, Spoilt, teach
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, interval_record
 from passmuster.stages.evaluate.endpoint import asking_of
 from passmuster.stages.evaluate.foretell import answered
@@ -33,7 +35,7 @@ FEWEST_CHANGED = 20  # items that a fault must change at a severity, to teach
 FEWEST_ITEMS = 50  # below this many unlabelled items, or labelled test items, nothing is estimated
 MAX_UNLABELLED = 1_000  # unlabelled items of the snapshot that are asked about
 WATCHED = ("confidence", "above", "familiarity")
-RELEARNT = ("agreement",)
+RELEARNT = ("agreement", "votes")
 LEVEL = 0.9
 
 
@@ -97,7 +99,7 @@ def begin_bank(predictor: Predictor, evidence: Evidence, answers: Answers) -> Ba
         sure=answers.confidence, right=answers.predicted == evidence.y,
         novelty=np.array([p.novelty for p in answers.predictions]) if placed else None,
         weights=evidence.weights, probabilities=answers.probabilities if single else None,
-        embeddings=answers.embeddings if placed else None,
+        embeddings=answers.embeddings if placed else None, classes=evidence.y if single else None,
     )  # fmt: skip
     return Bank(predictor, evidence.classes, reference, names)
 

@@ -27,4 +27,4 @@ foretold was off by {100 * section["mean_error"]:.1f} points in the mean.</p>
 <th scope="col">right, estimated</th><th scope="col">{section["level"]:.0%} interval</th></tr></thead>
 <tbody>{rows}</tbody></table>
 <p class="note">An estimate is no test: it cannot see that a class has come to mean something else, and of a wholly new
-kind of input it tends to think too well. Labels decide.</p></section>"""
+kind of input it tends to think too well, more than the interval says. Labels decide.</p></section>"""
