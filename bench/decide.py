@@ -51,7 +51,7 @@ N_POOL = 2_000
 NEEDS = (150, 300, 600)  # random labels in a fixed sample that would tell accuracy from the bound
 COVERAGE = ((20,), (40,), (40, 60), (40, 60, 200))
 ARMS = ("random", "active", "uniform_powered", "active_confidence", "random_anytime", "random_as_asked")
-CONFIDENCE_ONLY = Prior((0.0, 1.0, 0.0, 0.0, 0.0), (0.25, 4.0, 1e9, 1e9, 1e9))
+CONFIDENCE_ONLY = Prior((0.0, 1.0) + (0.0,) * 5, (0.25, 4.0) + (1e9,) * 5)
 
 
 @dataclass(frozen=True)

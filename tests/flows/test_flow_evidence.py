@@ -85,7 +85,7 @@ def test_the_report_is_worth_more_than_its_labels_and_close_to_the_whole_test(st
     assert found is not None
     assert "60 labels worth about" in result.path.read_text(encoding="utf-8")
     assert found.n == 60
-    assert found.method.startswith("prediction-powered.v2, 60 labels worth about ")
+    assert found.method.startswith("prediction-powered.v3, 60 labels worth about ")
     assert effective_n(found) > 80
     with store.read() as db:
         assert sum(row.counted for row in db.execute(seal_openings.select())) == 1

@@ -61,7 +61,7 @@ def test_tiny_pools_and_certain_answers_have_features(n: int) -> None:
     probabilities = np.eye(2)[np.zeros(n, dtype=int)]
     predictor = error_predictor(probabilities, np.ones((n, 3)), np.zeros((0, 3)), np.zeros(0, dtype=int))
     found = predictor.features(np.zeros(1, dtype=int), np.zeros(1, dtype=int))
-    assert found.shape == (n, 5)
+    assert found.shape == (n, 7)
     assert np.isfinite(found).all()
     risk = predictor.risk(np.zeros(0, dtype=int), np.zeros(0, dtype=int))
     assert ((risk > 0) & (risk < 1)).all()
@@ -80,6 +80,38 @@ def test_an_item_nearer_to_another_class_than_to_its_own_is_doubted_more() -> No
     )
     found = error_predictor(probabilities, embeddings, taught, names).features(np.zeros(0, int), np.zeros(0, int))
     np.testing.assert_allclose(found[:, 3], (margin - margin.mean()) / margin.std(), atol=1e-4)
+
+
+def test_near_and_wide_circles_of_neighbours_are_asked() -> None:
+    """By hand, over a full sort: what the nearest 5 and 30 others say of an item's class, kept off 0 and 1."""
+    probabilities, embeddings, labels = a_world(80)
+    unit = embeddings - embeddings.mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    predicted = probabilities.argmax(axis=1)
+    found = error_predictor(probabilities, embeddings, embeddings[:9], labels[:9]).features(
+        np.zeros(0, int), np.zeros(0, int)
+    )
+    for column, k in ((2, 5), (4, 30)):
+        for i in range(80):
+            others = sorted((j for j in range(80) if j != i), key=lambda j: -float(unit[i] @ unit[j]))[:k]
+            doubt = 1 - float(np.clip(np.mean([probabilities[j, predicted[i]] for j in others]), 0.01, 0.99))
+            assert found[i, column] == pytest.approx(np.log(doubt / (1 - doubt)), abs=1e-3)
+
+
+def test_evening_out_doubts_the_classes_that_are_said_too_often() -> None:
+    rng = np.random.default_rng(0)
+    likely = rng.uniform(0.55, 0.95, 100)
+    first = rng.random(100) < 0.8
+    probabilities = np.where(first, likely, 1 - likely)[:, None] * [1, -1] + [0, 1]
+    embeddings = rng.normal(size=(100, 4))
+    found = error_predictor(probabilities, embeddings, embeddings[:2], np.array([0, 1])).fixed[:, 5]
+    assert (found[first] > 0).all()
+    assert (found[~first] < 0).all()
+    even = np.stack([likely, 1 - likely], axis=1)
+    even = np.concatenate([even, even[:, ::-1]])  # as many of each already
+    twice = np.concatenate([embeddings, embeddings])
+    unmoved = error_predictor(even, twice, twice[:2], np.array([0, 1])).fixed[:, 5]
+    np.testing.assert_allclose(unmoved, 0, atol=1e-4)
 
 
 def test_risk_follows_the_test_labels() -> None:

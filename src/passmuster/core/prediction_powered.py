@@ -19,7 +19,7 @@ import numpy as np
 from passmuster.core.errors import DataError
 from passmuster.core.statistics import Interval, wilson
 
-METHOD = "prediction-powered.v2"  # v1 took more from each squared error for its leverage, and knew one feature less
+METHOD = "prediction-powered.v3"  # versions: docs/why/008-how-test-labels-are-read.md
 MODEL_LABELS = (
     30.0  # the predicted variance counts like this many labels beside the variance seen (few labels see little)
 )
@@ -119,11 +119,12 @@ def powered_rate(
 ) -> Powered:
     """The rate of 1 among the world's items, from labels at some `positions` of a pool.
 
-    The predictions are a logistic regression on `features`, fitted to the labels by weighted, penalised likelihood:
-    with few labels it stays near the prior, and a useless feature loses its say, so that poor predictions do no worse
-    than none (as the tuning of Angelopoulos, Duchi and Zrnic 2023). Squared errors are divided by one less their
-    leverage, which makes up for the fitting on average (HC2 of MacKinnon and White 1985), and mixed with the predicted
-    variance. From the variance follows an effective number of labels, for Wilson's interval.
+    The predictions are a logistic regression on `features`, fitted to the labels by penalised likelihood, each label
+    counting alike: what that gets wrong the weights set right, and in the fit they would only be noise. With few labels
+    it stays near the prior, and a useless feature loses its say, so that poor predictions do no worse than none (as
+    the tuning of Angelopoulos, Duchi and Zrnic 2023). Squared errors are divided by one less their leverage, which
+    makes up for the fitting on average (HC2 of MacKinnon and White 1985), and mixed with the predicted variance. From
+    the variance follows an effective number of labels, for Wilson's interval.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ def powered_rate(
     n_pool, n = len(features), len(y)
     weights, factors = combined_weights(rounds, n)
     weights, factors = weights * (n_pool / weights.sum()), factors / n_pool**2
-    coefficients, leverage = fit_logistic(features[at], y, weights * (n / n_pool), prior)
+    coefficients, leverage = fit_logistic(features[at], y, np.ones(n), prior)
     predictions = expit(features @ coefficients)
     near = predictions[at]
     error = y - near

@@ -1,17 +1,22 @@
 """Where a model probably errs, before anyone has looked: what its own answer, its neighbours' and a teacher's say.
 
-Four features per item, each larger where an error is likelier:
+Six features per item:
 
 1. the model's own doubt of its answer, ``logit(1 - confidence)``;
 2. its neighbours' doubt: how little the nearest items, by embedding, are taken for the same class;
 3. how much nearer the nearest training item of another class is than the nearest of its own;
-4. a teacher's objection: a ridge regression of the classes on the embeddings (Hoerl and Kennard 1970), taught by the
+4. the doubt of a wider circle of neighbours;
+5. by how much the model would doubt more if its answers were evened out until every class is as common as any other
+   (the scaling of Sinkhorn 1967). Test labels alone say whether that means anything, and which way: in a pool where
+   one class is rare it points the other way;
+6. a teacher's objection: a ridge regression of the classes on the embeddings (Hoerl and Kennard 1970), taught by the
    training labels *and* by the test labels so far, prefers another class. It never touches the model; where few
    labels trained the model, a hundred test labels teach it much. What it says of an item whose label it knows is
    what it would say without that label (leave-one-out, in closed form: Allen 1974).
 
-Any item may be mispredicted: the estimate that uses these is corrected by the labels
-(`passmuster.core.prediction_powered`). Chosen on training parts; the ablation is in `docs/log.md`.
+All but the fifth are larger where an error is likelier. Any item may be mispredicted: the estimate that uses these is
+corrected by the labels (`passmuster.core.prediction_powered`). Chosen on training parts; the ablation is in
+`docs/log.md`.
 """
 
 from __future__ import annotations
@@ -22,12 +27,14 @@ import numpy as np
 
 from passmuster.core.prediction_powered import Prior, expit, fit_logistic, logit
 
-N_NEIGHBOURS = 5
+N_NEIGHBOURS, N_CIRCLE = 5, 30
 N_DIRECTIONS = 64  # of the embeddings that the teacher sees
 RIDGE = 3.0
 BIAS = 0.3  # length of the constant direction beside embeddings of length 1
 CERTAIN = 0.01  # doubt of neighbours is kept this far from 0 and 1
-PRIOR = Prior((0.0, 0.5, 0.5, 0.1, 0.5), (0.25, 8.0, 8.0, 8.0, 3.0))
+N_SCALINGS = 10
+LEAST = 1e-3  # of a chance, where doubt before and after evening out are compared
+PRIOR = Prior((0.0, 0.4, 0.4, 0.1, 0.2, 0.0, 0.5), (0.25, 8.0, 8.0, 8.0, 8.0, 3.0, 3.0))
 BLOCK = 1_024
 
 
@@ -62,13 +69,13 @@ class Teacher:
 
 @dataclass(frozen=True)
 class ErrorPredictor:
-    """The fixed features ``(N, 4)`` of a pool (constant, then 1 to 3) and the teacher for the last."""
+    """The fixed features ``(N, 6)`` of a pool (constant, then 1 to 5) and the teacher for the last."""
 
     fixed: np.ndarray
     teacher: Teacher
 
     def features(self, positions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Features (N, 5) given the test labels so far; for `passmuster.core.prediction_powered.powered_rate`."""
+        """Features (N, 7) given the test labels so far; for `passmuster.core.prediction_powered.powered_rate`."""
         return np.column_stack([self.fixed, self.teacher.objection(positions, labels)])
 
     def risk(self, positions: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -107,7 +114,7 @@ def error_predictor(
     >>> rng = np.random.default_rng(0)
     >>> z, p = rng.normal(size=(40, 8)), rng.dirichlet(np.ones(3), 40)
     >>> error_predictor(p, z, z[:6], np.arange(6) % 3).features(np.arange(2), np.array([0, 1])).shape
-    (40, 5)
+    (40, 7)
     """
     pool = np.asarray(embeddings, dtype=np.float32)
     centre = pool.mean(axis=0)
@@ -125,26 +132,45 @@ def error_predictor(
     targets[np.arange(len(known)), taught_labels] += 1.0
     gram = known.T @ known + RIDGE * np.eye(known.shape[1], dtype=np.float32)
     own = logit(1 - probabilities[np.arange(len(pool)), predicted])
-    near = logit(1 - _neighbours_say(units, probabilities, predicted), least=CERTAIN)
+    near, circle = logit(1 - _neighbours_say(units, probabilities, predicted), least=CERTAIN).T
+    evened = _doubt_if_even(probabilities, predicted)
     other = _another_is_nearer(units, predicted, taught_units, np.asarray(taught_labels))
-    fixed = np.column_stack([np.ones(len(pool)), own, near, other])
+    fixed = np.column_stack([np.ones(len(pool)), own, near, other, circle, evened])
     return ErrorPredictor(fixed, Teacher(seen(units), predicted, gram, known.T @ targets))
 
 
 def _neighbours_say(units: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Mean probability (N,) that an item's nearest neighbours give to the item's own class."""
+    """Mean probability (N, 2) that an item's nearest `N_NEIGHBOURS` and `N_CIRCLE` give to the item's own class."""
     n = len(units)
-    k = min(N_NEIGHBOURS, n - 1)
+    k = min(N_CIRCLE, n - 1)
     if k < 1:
-        return np.asarray(probabilities[np.arange(n), predicted])
-    said = np.empty(n)
+        return np.repeat(probabilities[np.arange(n), predicted, None], 2, axis=1)
+    said = np.empty((n, 2))
     for start in range(0, n, BLOCK):
         cosine = units[start : start + BLOCK] @ units.T
-        rows = np.arange(len(cosine))
-        cosine[rows, start + rows] = -np.inf
-        near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        said[start : start + BLOCK] = probabilities[near, predicted[start + rows][:, None]].mean(axis=1)
+        rows = np.arange(len(cosine))[:, None]
+        cosine[rows[:, 0], start + rows[:, 0]] = -np.inf
+        circle = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        circle = circle[rows, np.argsort(-cosine[rows, circle], axis=1)]
+        each = probabilities[circle, predicted[start + rows]]
+        said[start : start + BLOCK] = np.stack([each[:, :N_NEIGHBOURS].mean(axis=1), each.mean(axis=1)], axis=1)
     return said
+
+
+def _doubt_if_even(probabilities: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """How much more the answers would be doubted ``(N,)`` if all classes were equally common in the pool.
+
+    >>> given = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8]])
+    >>> bool((_doubt_if_even(given, np.array([0, 0, 1])) > 0).tolist() == [True, True, False])
+    True
+    """
+    rows, n_classes = np.arange(len(predicted)), probabilities.shape[1]
+    even = np.asarray(probabilities, dtype=np.float64) + 1e-6
+    for _ in range(N_SCALINGS):
+        even /= even.mean(axis=0) * n_classes
+        even /= even.sum(axis=1, keepdims=True)
+    after, before = (logit(1 - p[rows, predicted], least=LEAST) for p in (even, probabilities))
+    return np.asarray(after - before)
 
 
 def _another_is_nearer(
