@@ -31,7 +31,7 @@ NUMBERS = {
     "accuracy": METRICS + "test_accuracy_and_confusion", "macro_f1": METRICS + "test_macro_accuracy_and_f1",
     "macro_accuracy": METRICS + "test_macro_accuracy_and_f1", "recall": METRICS + "test_precision_and_recall",
     "precision": METRICS + "test_precision_and_recall", "item_f1": SETS + "test_f1_of_items",
-    "micro_f1": SETS + "test_f1_and_hamming_loss", "hamming_loss": SETS + "test_f1_and_hamming_loss",
+    "micro_f1": SETS + "test_f1", "hamming_loss": SETS + "test_hamming_loss",
     "ranking_precision": SETS + "test_ranking_precision", "ece": CERTAINTY + "test_calibration_error",
     "ece_equal_mass": CERTAINTY + "test_calibration_error_of_equal_mass",
     "ece_classwise": CERTAINTY + "test_classwise_calibration_error", "nll": METRICS + "test_log_loss_and_brier",
