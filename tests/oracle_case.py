@@ -44,8 +44,8 @@ class Case:
         return self.said != self.labels
 
     def options(self, *, weighted: bool = True) -> dict[str, object]:
-        """For a metric with an interval: one resample, as only its value is looked at."""
-        return {"rng": np.random.default_rng(0), "n_resamples": 1} | ({"weights": self.weights} if weighted else {})
+        """For a metric with an interval: without any draw, as only its value is looked at."""
+        return {"rng": np.random.default_rng(0), "n_resamples": 0} | ({"weights": self.weights} if weighted else {})
 
 
 @cache
