@@ -59,16 +59,20 @@ SPOILT = {
 }
 IMAGES = {name: f"modality/test_image_corrupt_{SPOILT.get(name, 'oracles')}.py::" for name in (*COMMON, *VALIDATION)}
 NOISE = "modality/test_image_corrupt_noise.py::"
-ATTACKS = dict.fromkeys(
-    ("apgd_ce.v1", "apgd_dlr.v1", "square.v1"), "oracles/test_oracle_attacks.py::test_as_many_fall_as_kept"
-)
+ATTACKS = {
+    **dict.fromkeys(
+        ("apgd_ce.v1", "apgd_dlr.v1", "square.v1"), "oracles/test_oracle_attacks.py::test_as_many_fall_as_kept"
+    ),
+    **dict.fromkeys(
+        ("characters.v1", "synonyms.v1"), "oracles/test_oracle_text_attacks.py::test_as_many_fall_as_by_textattack"
+    ),
+}
 OWN = {  # of Muster's own making: tests/contracts and tests/modality hold their properties
     "corruption": {
         "gaussian_noise.v1", "blur.v1", "rotation.v1", "brightness.v1", "contrast.v1", "pixelation.v1", "occlusion.v1",
         "typos.v1", "ocr.v1", "casing.v1", "spaces.v1", "truncation.v1", "word_drop.v1", "misspellings.v1",
         "contractions.v1", "synonyms.v1", "names.v1", "gender.v1", "nationality.v1", "jpeg_compression.v1",
     },
-    "attack": {"characters.v1", "synonyms.v1"},
     "signal": {"errors.v1", "novelty.v1"},
     "number": {"estimated_accuracy"},
 }  # fmt: skip
@@ -129,7 +133,7 @@ def test_every_published_corruption_and_attack_has_one_and_the_rest_are_ours() -
     corruptions = {name for modality in map(modalities.__getitem__, modalities) for name in modality.corruptions}
     attacks = {name for modality in map(modalities.__getitem__, modalities) for name in modality.attacks}
     assert corruptions == set(IMAGES) | OWN["corruption"]
-    assert attacks == set(ATTACKS) | OWN["attack"]
+    assert attacks == set(ATTACKS)
     assert set(signals) == OWN["signal"]
     for name, file in IMAGES.items():
         if name not in OWN["corruption"]:
