@@ -1,8 +1,9 @@
-"""Gaps between groups against fairlearn's definitions written out: the largest group's rate less the smallest's."""
+"""Gaps between groups as fairlearn defines them, the largest group's rate less the smallest's; scikit-learn counts."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -20,50 +21,105 @@ from passmuster.metrics.fairness import (
     group_gaps,
 )
 
-N_CASES = 300
+reference = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the extra `train`")
+N_CASES, MOST_CLASSES, NAMES = 1_000, 3, np.array(list("abc"))
 
 
-def widest(rates: list[tuple[int, int]]) -> float:
-    """Of (hits, items) by group, those with enough items."""
-    told = [hits / n for hits, n in rates if n >= FEWEST]
-    return max(told) - min(told) if len(told) > 1 else math.nan
+@dataclass(frozen=True)
+class Case:
+    """True and said classes, group and weight of a few items (n,)."""
+
+    y: np.ndarray
+    said: np.ndarray
+    group: np.ndarray
+    weights: np.ndarray
+    n_classes: int
 
 
-def by_hand(y: list[int], said: list[int], groups: list[str], c: int) -> dict[str, float]:
-    names = sorted(set(groups))
-    of = {name: [(a, b) for a, b, g in zip(y, said, groups) if g == name] for name in names}
+def made() -> list[Case]:
+    """One class or more, groups without an item or with too few, all right or all wrong, and everything equal."""
+    rng, found = np.random.default_rng(0), []
+    for number in range(N_CASES):
+        n, c = int(rng.integers(1, 90)), int(rng.choice([1, 2, MOST_CLASSES], p=[0.4, 0.4, 0.2]))
+        y = rng.integers(0, c, n)
+        said = np.where(rng.random(n) < rng.choice([0.0, 0.7, 1.0], p=[0.1, 0.8, 0.1]), y, rng.integers(0, c, n))
+        group = rng.choice(
+            3, n, p=[[0.6, 0.3, 0.1], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]][int(rng.choice(3, p=[0.8, 0.1, 0.1]))]
+        )
+        weights = rng.choice([1.0, 3.5], n) if number % 4 == 1 else np.ones(n)
+        found.append(Case(y, said, group, weights, c))
+    return found
 
-    def rates(hit, among):  # type: ignore[no-untyped-def]
-        return [(sum(hit(p) for p in of[g] if among(p)), sum(among(p) for p in of[g])) for g in names]
 
-    found = widest(rates(lambda p: p[1] == c, lambda p: p[0] == c))
-    false = widest(rates(lambda p: p[1] == c, lambda p: p[0] != c))
-    odds = [gap for gap in (found, false) if not math.isnan(gap)]
+def counted(cases: list[Case], *, weighted: bool) -> dict[str, np.ndarray]:
+    """scikit-learn's mistakes of each case, group and class; each has numbers of its own, so that one call counts all.
+
+    By name of the gap the numerator and the denominator of its rate, (cases, groups, classes) each.
+    """
+    place = np.concatenate([i * 3 + case.group for i, case in enumerate(cases)])
+    w = np.concatenate([case.weights for case in cases]) if weighted else np.ones(len(place))
+    y, said = (np.concatenate([getattr(case, name) for case in cases]) for name in ("y", "said"))
+    table = reference.multilabel_confusion_matrix(
+        place * MOST_CLASSES + y, place * MOST_CLASSES + said, sample_weight=w,
+        labels=np.arange(N_CASES * 3 * MOST_CLASSES),
+    ).reshape(N_CASES, 3, MOST_CLASSES, 2, 2)  # fmt: skip
+    true, false, missed = table[..., 1, 1], table[..., 0, 1], table[..., 1, 0]
+    everyone = np.bincount(place, w, N_CASES * 3).reshape(N_CASES, 3, 1) + np.zeros(MOST_CLASSES)
     return {
-        ACCURACY: widest(rates(lambda p: p[0] == p[1], lambda p: True)),
-        SELECTION: widest(rates(lambda p: p[1] == c, lambda p: True)),
-        OPPORTUNITY: found,
-        ODDS: max(odds) if odds else math.nan,
-        PRECISION: widest(rates(lambda p: p[0] == c, lambda p: p[1] == c)),
+        ACCURACY: np.stack([true.sum(axis=2, keepdims=True) + 0 * true, everyone]),
+        SELECTION: np.stack([true + false, everyone]),
+        OPPORTUNITY: np.stack([true, true + missed]),
+        ODDS: np.stack([false, everyone - true - missed]),  # with the one before
+        PRECISION: np.stack([true, true + false]),
     }
 
 
+def widest(rates: list[float], n: list[float]) -> float:
+    """Of groups with enough items, as fairlearn's `difference` with `between_groups`."""
+    told = [rate for rate, items in zip(rates, n) if items >= FEWEST]
+    return max(told) - min(told) if len(told) > 1 else math.nan
+
+
 def test_gaps_as_defined() -> None:
-    for seed in range(N_CASES):
-        rng = np.random.default_rng(seed)
-        n, c = int(rng.integers(5, 200)), int(rng.integers(2, 5))
-        y = rng.integers(0, c, n)
-        said = np.where(rng.random(n) < 0.7, y, rng.integers(0, c, n))
-        groups = rng.choice(["a", "b", "c"], n, p=[0.6, 0.3, 0.1])
-        every = np.arange(c)
-        found = group_gaps(y == said, y[:, None] == every, said[:, None] == every, groups)
-        assert len(found) == 1 + 4 * c
-        for gap in found:
-            expected = by_hand(y.tolist(), said.tolist(), groups.tolist(), max(gap.number, 0))[gap.kind]
-            assert gap.found.value == pytest.approx(expected, nan_ok=True, abs=1e-12)
+    cases = made()
+    with np.errstate(invalid="ignore"):  # by kind, then case, class and group
+        rates = {
+            kind: (hits / of).swapaxes(1, 2).tolist() for kind, (hits, of) in counted(cases, weighted=True).items()
+        }
+    sizes = {kind: of.swapaxes(1, 2).tolist() for kind, (_, of) in counted(cases, weighted=False).items()}
+    found, expected = [], []
+    for i, case in enumerate(cases):
+        every, there = np.arange(case.n_classes), sorted(set(case.group.tolist()))
+        options = {"weights": case.weights} if i % 4 == 1 else {}
+        gaps = group_gaps(
+            case.y == case.said, case.y[:, None] == every, case.said[:, None] == every, NAMES[case.group], **options
+        )
+        assert len(gaps) == 1 + 4 * case.n_classes
+        for gap in gaps:
+            parts = [OPPORTUNITY, ODDS] if gap.kind == ODDS else [gap.kind]
+            told = [(rates[kind][i][max(gap.number, 0)], sizes[kind][i][max(gap.number, 0)]) for kind in parts]
+            expected.append(max((one for one in (widest(*of) for of in told) if one >= 0), default=math.nan))
+            found.append(gap.found.value)
+            assert set(gap.untold) == {NAMES[g] for _, n in told for g in there if n[g] < FEWEST}
             if gap.found.n:
                 assert 0 <= gap.found.low <= gap.found.value <= gap.found.high <= 1
-                assert gap.most != gap.least
+                most, least = ("abc".index(name) for name in (gap.most, gap.least))
+                assert most != least
+                assert any(abs(of[most] - of[least] - gap.found.value) < 1e-9 for of, _ in told)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert 0.1 < np.isnan(found).mean() < 0.9
+
+
+def test_accuracy_of_each_group() -> None:
+    cases = made()
+    with np.errstate(invalid="ignore"):
+        hits, of = counted(cases, weighted=True)[ACCURACY][..., 0]
+        rates = hits / of
+    for case, expected in zip(cases, rates, strict=True):
+        found = group_accuracy(case.y == case.said, NAMES[case.group], weights=case.weights)
+        assert list(found) == [NAMES[g] for g in range(3) if g in case.group]
+        for name, rate in found.items():
+            assert abs(rate.value - expected["abc".index(name)]) < 1e-12
 
 
 def test_newcombe_examples_as_published() -> None:

@@ -20,7 +20,7 @@ N_CASES = 1_000
 
 @pytest.fixture(autouse=True)
 def values_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_faults, "bootstrap_sums", partial(bootstrap_sums, n_resamples=1))
+    monkeypatch.setattr(under_faults, "bootstrap_sums", partial(bootstrap_sums, n_resamples=0))
 
 
 def answers(rng: np.random.Generator) -> tuple[dict[tuple[str, int], np.ndarray], dict[tuple[str, int], np.ndarray]]:

@@ -1,13 +1,21 @@
-"""Every number about sets of classes against scikit-learn, or the textbook formula written out in plain Python."""
+"""Every number about sets of classes against scikit-learn or scipy, on 1,000 random cases each.
+
+Empty sets, full ones, classes that nobody carries, one class alone, ties. The cases lie on the diagonal of one large
+sparse table, so that scikit-learn is asked once for all: class by class, or item by item with the table turned.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
+from scipy import sparse, stats
 
+from oracle_case import N_CASES, agree
 from passmuster.metrics.accuracy import accuracy
+from passmuster.metrics.calibration import SMALLEST
 from passmuster.metrics.label_sets import (
     f1,
     hamming_loss,
@@ -19,77 +27,148 @@ from passmuster.metrics.label_sets import (
 )
 
 reference = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the extra `train`")
-ONCE = {"n_resamples": 1}
+MOST_CLASSES = 6
+ONE = {"rng": np.random.default_rng(0), "n_resamples": 0}
 
 
-def cases(n_cases: int = 200) -> Iterator[tuple[np.random.Generator, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Random sets, probabilities and weights: empty sets, full ones, classes that nobody carries, many ties."""
-    for seed in range(n_cases):
-        rng = np.random.default_rng(seed)
-        n, k = int(rng.integers(1, 30)), int(rng.integers(2, 7))
-        targets = rng.random((n, k)) < rng.choice([0.1, 0.5, 0.9])
-        p = rng.random((n, k))
-        if seed % 3 == 0:
-            p = np.round(p, 1)  # ties
-        weights = rng.choice([1.0, 2.0, 7.5], n) if seed % 2 else np.ones(n)
-        yield rng, targets, p, p >= 0.5, weights
+@dataclass(frozen=True)
+class Case:
+    targets: np.ndarray
+    p: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def said(self) -> np.ndarray:
+        return self.p >= 0.5
 
 
-def test_f1_and_hamming_loss() -> None:
-    for rng, targets, _, said, weights in cases():
-        seen = targets.any(axis=0) | said.any(axis=0)
-        how = {"rng": rng, "weights": weights, **ONCE}
-        if seen.any():
-            for average in ("micro", "macro"):
-                expected = reference.f1_score(
-                    targets[:, seen], said[:, seen], average=average, sample_weight=weights, zero_division=0.0
-                )
-                assert f1(targets, said, average, **how).value == pytest.approx(expected)
-        expected = reference.hamming_loss(targets, said, sample_weight=weights)
-        assert hamming_loss(targets, said, **how).value == pytest.approx(expected)
+@cache
+def cases() -> list[Case]:
+    rng, found = np.random.default_rng(0), []
+    for number in range(N_CASES):
+        n, k = int(rng.integers(1, 16)), int(rng.integers(1, MOST_CLASSES + 1))
+        targets = rng.random((n, k)) < rng.choice([0.0, 0.1, 0.5, 0.9, 1.0], p=[0.05, 0.3, 0.3, 0.3, 0.05])
+        p = rng.random((n, k)) ** rng.choice([0.3, 1.0, 4.0])
+        if number % 3 == 0:
+            p = np.round(p, 1)  # ties, 0 and 1
+        weights = rng.choice([1.0, 2.0, 7.5], n) if number % 2 else np.ones(n)
+        found.append(Case(targets, p, weights))
+    return found
+
+
+def every(name: str) -> np.ndarray:
+    """Of all cases end to end: ``weights``, or ``targets``, ``said`` and ``p`` (N, most classes), 0 past the last."""
+    rows = [getattr(case, name) for case in cases()]
+    if name == "weights":
+        return np.concatenate(rows)
+    return np.concatenate([np.pad(row, ((0, 0), (0, MOST_CLASSES - row.shape[1]))) for row in rows])
+
+
+@cache
+def of_item() -> np.ndarray:
+    return np.repeat(np.arange(N_CASES), [len(case.weights) for case in cases()])
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    w = every("weights")
+    return np.bincount(of_item(), w * values) / np.bincount(of_item(), w)
+
+
+def diagonal(name: str) -> sparse.csr_matrix:
+    item, c = every(name).nonzero()
+    shape = (len(of_item()), N_CASES * MOST_CLASSES)
+    return sparse.csr_matrix((np.ones(len(item), int), (item, of_item()[item] * MOST_CLASSES + c)), shape=shape)
+
+
+@cache
+def mistakes() -> tuple[np.ndarray, ...]:
+    """scikit-learn's weights of true and false positives and of false negatives, (cases, classes) each."""
+    found = reference.multilabel_confusion_matrix(
+        diagonal("targets"), diagonal("said"), sample_weight=every("weights")
+    ).reshape(N_CASES, MOST_CLASSES, 2, 2)
+    return found[..., 1, 1], found[..., 0, 1], found[..., 1, 0]
+
+
+def test_f1() -> None:
+    true, false, missed = mistakes()
+    whole = 2 * true + false + missed
+    for average, axis in (("micro", None), ("macro", 1)):
+        found = [f1(case.targets, case.said, average, weights=case.weights, **ONE).value for case in cases()]
+        right, all_of_them = (2 * true, whole) if axis else (2 * true.sum(axis=1)[:, None], whole.sum(axis=1)[:, None])
+        shares = np.divide(right, all_of_them, where=all_of_them > 0, out=np.full(right.shape, np.nan))
+        expected = [np.mean(row[~np.isnan(row)]) if not np.isnan(row).all() else 1.0 for row in shares]
+        agree(found, np.array(expected))
+
+
+def test_hamming_loss() -> None:
+    _, false, missed = mistakes()
+    decisions = np.bincount(of_item(), every("weights")) * [case.p.shape[1] for case in cases()]
+    found = [hamming_loss(case.targets, case.said, weights=case.weights, **ONE).value for case in cases()]
+    agree(found, (false + missed).sum(axis=1) / decisions)
 
 
 def test_f1_of_items() -> None:
-    for _, targets, _, said, weights in cases():
-        expected = reference.f1_score(targets, said, average="samples", sample_weight=weights, zero_division=1.0)
-        assert item_f1(targets, said, weights=weights).value == pytest.approx(expected)
+    turned = diagonal("targets").T.tocsr(), diagonal("said").T.tocsr()
+    expected = reference.f1_score(*turned, average=None, zero_division=1.0)
+    agree([item_f1(case.targets, case.said, weights=case.weights).value for case in cases()], mean(expected))
 
 
 def test_exact_sets_are_subset_accuracy() -> None:
-    for _, targets, _, said, weights in cases():
-        numbers = [2 ** np.arange(targets.shape[1]) @ sets.T for sets in (targets, said)]
-        expected = reference.accuracy_score(targets, said, sample_weight=weights)
-        assert accuracy(*numbers, weights=weights).value == pytest.approx(expected)
+    """scikit-learn's samplewise mistakes: where there is none the set is right."""
+    by_item = reference.multilabel_confusion_matrix(every("targets"), every("said"), samplewise=True)
+    expected = mean(((by_item[:, 0, 1] == 0) & (by_item[:, 1, 0] == 0)).astype(float))
+    found = []
+    for case in cases():
+        numbers = [2 ** np.arange(case.p.shape[1]) @ sets.T for sets in (case.targets, case.said)]
+        found.append(accuracy(*numbers, weights=case.weights).value)
+    agree(found, expected)
 
 
 def test_ranking_precision() -> None:
-    for rng, targets, p, _, weights in cases():
-        expected = reference.label_ranking_average_precision_score(targets, p, sample_weight=weights)
-        assert ranking_precision(targets, p, rng=rng, weights=weights, **ONCE).value == pytest.approx(expected)
+    """By scipy's ranks, ties to the worse, and all cases of as many classes in one by scikit-learn."""
+    found = [ranking_precision(case.targets, case.p, weights=case.weights, **ONE).value for case in cases()]
+    rank, among = np.ones((2, len(of_item()), MOST_CLASSES))
+    n_classes = np.array([case.p.shape[1] for case in cases()])
+    truth, p, w = every("targets").astype(bool), every("p"), every("weights")
+    for k in range(1, MOST_CLASSES + 1):
+        these = n_classes[of_item()] == k
+        rank[these, :k] = stats.rankdata(-p[these, :k], method="max", axis=1)
+        among[these, :k] = stats.rankdata(np.where(truth, -p, np.inf)[these, :k], method="max", axis=1)
+        if k > 1:  # of a single class scikit-learn says nothing
+            whole = reference.label_ranking_average_precision_score(
+                truth[these, :k], p[these, :k], sample_weight=w[these]
+            )
+            mass = np.bincount(of_item(), w)[n_classes == k]
+            assert np.average(np.array(found)[n_classes == k], weights=mass) == pytest.approx(whole, abs=1e-9)
+    n_true = truth.sum(axis=1)
+    of_items = np.where(truth, among / rank, 0).sum(axis=1) / np.maximum(n_true, 1)
+    agree(found, mean(np.where((n_true == 0) | (n_true == n_classes[of_item()]), 1.0, of_items)))
 
 
 def test_precision_and_recall_of_each_class() -> None:
-    for _, targets, _, said, weights in cases():
-        precision, recall, of_class, _ = reference.precision_recall_fscore_support(
-            targets, said, sample_weight=weights, zero_division=np.nan, average=None
-        )
-        for c, found in enumerate(per_class_of_sets(targets, said, weights=weights)):
-            assert found.precision.value == pytest.approx(precision[c], nan_ok=True)
-            assert found.recall.value == pytest.approx(recall[c], nan_ok=True)
-            if not np.isnan(found.f1):
-                assert found.f1 == pytest.approx(np.nan_to_num(of_class[c]))
+    expected = np.stack(
+        reference.precision_recall_fscore_support(
+            diagonal("targets"), diagonal("said"), sample_weight=every("weights"), zero_division=np.nan, average=None
+        )[:3]
+    ).reshape(3, N_CASES, MOST_CLASSES)
+    found = np.full(expected.shape, np.nan)
+    for i, case in enumerate(cases()):
+        for c, of in enumerate(per_class_of_sets(case.targets, case.said, weights=case.weights)):
+            found[:, i, c] = of.precision.value, of.recall.value, of.f1
+    agree(found, expected)
 
 
 def test_proper_scores() -> None:
-    for rng, targets, p, _, weights in cases(60):
-        p = np.clip(p, 0.01, 0.99)
-        k = targets.shape[1]
-        by_class = [
-            reference.log_loss(targets[:, c], p[:, c], labels=[False, True], sample_weight=weights) for c in range(k)
-        ]
-        assert set_log_loss(targets, p, rng=rng, weights=weights, **ONCE).value == pytest.approx(sum(by_class))
-        squares = [
-            reference.brier_score_loss(targets[:, c], p[:, c], labels=[False, True], sample_weight=weights)
-            for c in range(k)
-        ]
-        assert set_brier(targets, p, rng=rng, weights=weights, **ONCE).value == pytest.approx(sum(squares))
+    """A yes or no of each class by scipy's Bernoulli; all cases in one by scikit-learn."""
+    truth, p, w = every("targets").astype(bool), every("p"), every("weights")
+    with np.errstate(divide="ignore"):
+        losses = np.minimum(-stats.bernoulli.logpmf(truth, p), -np.log(SMALLEST))
+    found = [set_log_loss(case.targets, case.p, weights=case.weights, **ONE).value for case in cases()]
+    agree(found, mean(losses.sum(axis=1)), 1e-9)
+    mass = np.bincount(of_item(), w)
+    whole = [
+        reference.log_loss(truth[:, c], p[:, c], labels=[False, True], sample_weight=w) for c in range(MOST_CLASSES)
+    ]
+    assert np.average(found, weights=mass) == pytest.approx(sum(whole), abs=1e-9)
+    squares = reference.pairwise.paired_euclidean_distances(truth.astype(float), p) ** 2
+    agree([set_brier(case.targets, case.p, weights=case.weights, **ONE).value for case in cases()], mean(squares))

@@ -1,4 +1,4 @@
-"""Every metric against a reference: scikit-learn, scipy, or the textbook formula written out in plain Python."""
+"""Every metric against a reference: scikit-learn, scipy, or the textbook formula; on 1,000 random cases each."""
 
 from __future__ import annotations
 
@@ -8,100 +8,97 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from oracle_case import MOST_CLASSES, N_CASES, agree, cases, pool, roc_curves, tables
 from passmuster.core.paired import mcnemar_exact
-from passmuster.core.statistics import benjamini_hochberg, clopper_pearson, wilson
-from passmuster.metrics.accuracy import accuracy, macro_f1, per_class
-from passmuster.metrics.calibration import brier, ece, nll, reliability
-from passmuster.metrics.confusion import confusion
-from passmuster.metrics.novelty import detectors
+from passmuster.core.statistics import benjamini_hochberg, clopper_pearson, holm, wilson
+from passmuster.metrics.accuracy import accuracy, macro_accuracy, macro_f1, per_class
+from passmuster.metrics.calibration import SMALLEST, brier, nll
+from passmuster.metrics.confusion import confusion, confusion_cells
 from passmuster.metrics.novelty.gaussian import shrunk_covariance
 from passmuster.metrics.ranking import auroc, fpr95
-from passmuster.metrics.selective import aurc
+from passmuster.metrics.selective import aurc, risk_coverage
 
 reference = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the extra `train`")
-N_CASES = 300
-ONCE = {"n_resamples": 1}
 
 
-def cases(n_cases: int = N_CASES):
-    """Random labels, probabilities and weights: few items, many ties, absent classes, one class only."""
-    for seed in range(n_cases):
-        rng = np.random.default_rng(seed)
-        n, c = int(rng.integers(1, 40)), int(rng.integers(2, 7))
-        used = int(rng.integers(1, c + 1))  # classes that occur
-        labels = rng.integers(0, used, n)
-        logits = rng.normal(size=(n, c)) * rng.choice([0.1, 1.0, 5.0])
-        if seed % 3 == 0:
-            logits = np.round(logits)  # ties
-        p = np.exp(logits - logits.max(axis=1, keepdims=True))
-        weights = rng.choice([1.0, 2.0, 7.5], n) if seed % 2 else np.ones(n)
-        yield rng, labels, p / p.sum(axis=1, keepdims=True), weights, c
+def of_each_class() -> np.ndarray:
+    """scikit-learn's precision, recall and F1 of every class of every case: (3, cases, classes)."""
+    items = pool()
+    names = np.arange(N_CASES * MOST_CLASSES)
+    found = reference.precision_recall_fscore_support(
+        items.by_class(items.labels), items.by_class(items.said), labels=names, sample_weight=items.weights,
+        zero_division=np.nan,
+    )  # fmt: skip
+    return np.stack(found[:3]).reshape(3, N_CASES, MOST_CLASSES)
 
 
-def test_accuracy_f1_and_confusion() -> None:
-    for rng, labels, p, weights, c in cases():
-        said = p.argmax(axis=1)
-        assert accuracy(labels, said, weights=weights).value == pytest.approx(
-            reference.accuracy_score(labels, said, sample_weight=weights)
-        )
-        assert macro_f1(labels, said, c, rng=rng, weights=weights, **ONCE).value == pytest.approx(
-            reference.f1_score(labels, said, average="macro", sample_weight=weights, zero_division=0.0)
-        )
-        assert (confusion(labels, said, c) == reference.confusion_matrix(labels, said, labels=range(c))).all()
+def test_accuracy_and_confusion() -> None:
+    weighted, counts = (tables(pool().said, weighted=weighted) for weighted in (True, False))
+    right = np.trace(weighted, axis1=1, axis2=2) / weighted.sum(axis=(1, 2))
+    agree([accuracy(case.labels, case.said, weights=case.weights).value for case in cases()], right)
+    for case, table in zip(cases(), counts, strict=True):
+        c = case.n_classes
+        assert (confusion(case.labels, case.said, c) == table[:c, :c]).all()
+        cells = confusion_cells(case.labels, case.said)
+        assert (cells == np.column_stack([*table.nonzero(), table[table > 0]])).all()
+
+
+def test_macro_accuracy_and_f1() -> None:
+    _, recall, f1 = of_each_class()
+    how = [(case.labels, case.said, case.n_classes, case.options()) for case in cases()]
+    agree([macro_accuracy(*what, **options).value for *what, options in how], np.nanmean(recall, axis=1))
+    agree([macro_f1(*what, **options).value for *what, options in how], np.nanmean(f1, axis=1))
 
 
 def test_precision_and_recall() -> None:
-    for _, labels, p, weights, c in cases(300):
-        said = p.argmax(axis=1)
-        expected = reference.precision_recall_fscore_support(
-            labels, said, labels=range(c), sample_weight=weights, zero_division=np.nan
-        )
-        for k, found in enumerate(per_class(labels, said, c, weights=weights)):
-            assert found.precision.value == pytest.approx(expected[0][k], nan_ok=True)
-            assert found.recall.value == pytest.approx(expected[1][k], nan_ok=True)
-            if found.recall.n and found.precision.n:
-                assert found.f1 == pytest.approx(expected[2][k])
+    expected = of_each_class()
+    found = np.full(expected.shape, np.nan)
+    for i, case in enumerate(cases()):
+        for k, of in enumerate(per_class(case.labels, case.said, case.n_classes, weights=case.weights)):
+            found[:, i, k] = of.precision.value, of.recall.value, of.f1
+    agree(found, expected)
 
 
 def test_log_loss_and_brier() -> None:
-    for rng, labels, p, weights, c in cases():
-        found = nll(p, labels, rng=rng, weights=weights, **ONCE)
-        assert found.value == pytest.approx(reference.log_loss(labels, p, labels=range(c), sample_weight=weights))
-        by_hand = [sum((p[i, k] - (labels[i] == k)) ** 2 for k in range(c)) for i in range(len(labels))]
-        assert brier(p, labels, rng=rng, weights=weights, **ONCE).value == pytest.approx(
-            sum(w * x for w, x in zip(weights, by_hand)) / sum(weights)
-        )
+    """Case by case by scipy's multinomial and scikit-learn's distances, and all in one by scikit-learn's log loss."""
+    items = pool()
+    truth = np.eye(MOST_CLASSES)[items.labels]
+    losses = [nll(case.p, case.labels, **case.options()).value for case in cases()]
+    with np.errstate(divide="ignore"):
+        expected = -stats.multinomial.logpmf(truth, 1, items.p)
+    agree(losses, items.mean(np.minimum(expected, -np.log(SMALLEST))))
+    mass = np.bincount(items.case, items.weights)
+    whole = reference.log_loss(items.labels, items.p, labels=range(MOST_CLASSES), sample_weight=items.weights)
+    assert np.average(losses, weights=mass) == pytest.approx(whole, abs=1e-9)
+    squares = reference.pairwise.paired_euclidean_distances(truth, items.p) ** 2
+    agree([brier(case.p, case.labels, **case.options()).value for case in cases()], items.mean(squares))
 
 
-def plain_ece(p: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> float:
-    total = 0.0
-    for b in range(n_bins):
-        inside = [i for i in range(len(p)) if b / n_bins < max(p[i]) <= (b + 1) / n_bins]
-        if inside:
-            right = sum(int(np.argmax(p[i])) == labels[i] for i in inside) / len(inside)
-            sure = sum(max(p[i]) for i in inside) / len(inside)
-            total += len(inside) / len(p) * abs(right - sure)
-    return total
+def slow_risks(sure: list[float], wrong: list[float], weights: list[float]) -> tuple[list[float], list[float]]:
+    """Weight and risk of each answer, the surest first; items of equal confidence share mean weight and mean error."""
+    steps, risks, mass, failed = [], [], 0.0, 0.0
+    for level in sorted(set(sure), reverse=True):
+        tied = [i for i, own in enumerate(sure) if own == level]
+        step = sum(weights[i] for i in tied) / len(tied)
+        error = sum(weights[i] * wrong[i] for i in tied) / len(tied)
+        for _ in tied:
+            mass, failed = mass + step, failed + error
+            steps.append(step)
+            risks.append(failed / mass)
+    return steps, risks
 
 
-def test_calibration_error() -> None:
-    for rng, labels, p, _, _ in cases():
-        found = ece(p, labels, rng=rng, **ONCE).value
-        assert found == pytest.approx(plain_ece(p, labels), abs=1e-9)
-        bins = reliability(p, labels)
-        assert sum(len(b.members) for b in bins) == len(labels)
-        assert found == pytest.approx(
-            sum(len(b.members) * abs(b.accuracy.value - b.confidence) for b in bins) / len(labels)
-        )
-
-
-def test_area_under_risk_coverage_without_ties() -> None:
-    for rng, labels, p, _, _ in cases(500):
-        confidence = p.max(axis=1) + rng.uniform(0, 1e-9, len(p))
-        wrong = p.argmax(axis=1) != labels
-        in_order = [bool(wrong[i]) for i in sorted(range(len(p)), key=lambda i: -confidence[i])]
-        risks = [sum(in_order[: k + 1]) / (k + 1) for k in range(len(p))]
-        assert aurc(confidence, wrong, rng=rng, **ONCE).value == pytest.approx(sum(risks) / len(risks))
+def test_area_under_risk_coverage() -> None:
+    for i, case in enumerate(cases()):
+        lists = [values.astype(float).tolist() for values in (case.sure, case.wrong, case.weights)]
+        steps, risks = slow_risks(*lists)
+        found = aurc(case.sure, case.wrong, **case.options()).value
+        assert found == pytest.approx(np.average(risks, weights=steps), abs=1e-9), i
+        curve = risk_coverage(case.sure, case.wrong)
+        n = len(risks)
+        agree(curve.risk, np.array(slow_risks(lists[0], lists[1], [1.0] * n)[1]))
+        agree(curve.coverage, np.arange(1, n + 1) / n)
+        agree(curve.thresholds, np.sort(case.sure)[::-1], 0)
 
 
 def test_area_under_risk_coverage_with_ties_is_the_mean_over_orders() -> None:
@@ -112,31 +109,52 @@ def test_area_under_risk_coverage_with_ties_is_the_mean_over_orders() -> None:
     for _ in range(4_000):
         order = np.lexsort((rng.random(5), -confidence))
         areas.append(np.mean(np.cumsum(wrong[order]) / np.arange(1, 6)))
-    assert aurc(confidence, wrong, rng=rng, **ONCE).value == pytest.approx(np.mean(areas), abs=0.01)
+    assert aurc(confidence, wrong, rng=rng, n_resamples=0).value == pytest.approx(np.mean(areas), abs=0.01)
 
 
-def test_auroc_with_ties() -> None:
-    for seed in range(N_CASES):
-        rng = np.random.default_rng(seed)
-        strange, ordinary = rng.normal(0.7, 1, rng.integers(1, 30)), rng.normal(0, 1, rng.integers(1, 30))
-        if seed % 2:
+def separations() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Scores of strange and of ordinary items: one or a few, ties in every second case, all alike in some."""
+    rng, found = np.random.default_rng(1), []
+    for number in range(N_CASES):
+        strange = rng.normal(rng.choice([0.0, 0.7, 4.0]), 1, rng.integers(1, 25))
+        ordinary = rng.normal(0, 1, rng.integers(1, 25))
+        if number % 2:
             strange, ordinary = np.round(strange), np.round(ordinary)
-        truth = np.r_[np.ones(len(strange)), np.zeros(len(ordinary))]
-        found = auroc(strange, ordinary)
-        assert found.value == pytest.approx(reference.roc_auc_score(truth, np.r_[strange, ordinary]))
+        found.append((np.zeros(len(strange)), ordinary * 0) if number % 50 == 0 else (strange, ordinary))
+    return found
+
+
+def test_auroc_and_false_positives_by_the_roc_curve() -> None:
+    """With items below a threshold accepted, a point of scikit-learn's curve says both conventions of the rate."""
+    every = separations()
+    truth = np.concatenate([np.r_[np.ones(len(a), bool), np.zeros(len(b), bool)] for a, b in every])
+    case = np.repeat(np.arange(N_CASES), [len(a) + len(b) for a, b in every])
+    expected = []
+    for false, true in roc_curves(truth, np.concatenate([np.concatenate(pair) for pair in every]), case):
+        flagged, caught = false / false[-1], true / true[-1]
+        caught_all_but_5, accepts = np.argmax(caught >= 0.95 - 1e-9), np.flatnonzero(flagged <= 0.05 + 1e-9)[-1]
+        expected.append([np.trapezoid(caught, flagged), flagged[caught_all_but_5], 1 - caught[accepts]])
+    agree([(auroc(*pair).value, *fpr95(*pair)) for pair in every], np.array(expected))
+
+
+def test_intervals_of_auroc_by_their_definitions() -> None:
+    """DeLong's half width on the logit scale from every pair; without a variance, Newcombe's ends solve his."""
+    z = stats.norm.ppf(0.975)
+    for a, b in separations():
+        found, m, n = auroc(a, b), len(a), len(b)
+        kernel = (a[:, None] > b) + 0.5 * (a[:, None] == b)
+        value = kernel.mean()
         assert 0 <= found.low <= found.value <= found.high <= 1
-
-
-def test_delong_variance_by_its_definition() -> None:
-    """The half width on the logit scale is that of the structural components, summed pair by pair."""
-    rng = np.random.default_rng(3)
-    a, b = np.round(rng.normal(1, 1, 25), 1), np.round(rng.normal(0, 1, 30), 1)
-    kernel = np.array([[1.0 if x > y else 0.5 if x == y else 0.0 for y in b] for x in a])
-    value = kernel.mean()
-    variance = np.var(kernel.mean(axis=1), ddof=1) / len(a) + np.var(kernel.mean(axis=0), ddof=1) / len(b)
-    found = auroc(a, b)
-    width = math.log(found.high / (1 - found.high)) - math.log(found.low / (1 - found.low))
-    assert width == pytest.approx(2 * stats.norm.ppf(0.975) * math.sqrt(variance) / (value * (1 - value)))
+        variance = 0.0
+        if min(m, n) > 1:
+            variance = np.var(kernel.mean(axis=1), ddof=1) / m + np.var(kernel.mean(axis=0), ddof=1) / n
+        if variance > 0 and 0 < value < 1:
+            width = math.log(found.high / (1 - found.high)) - math.log(found.low / (1 - found.low))
+            assert width == pytest.approx(2 * z * math.sqrt(variance) / (value * (1 - value)), rel=1e-6)
+            continue
+        for end in {found.low, found.high} - {0.0, 1.0}:
+            spread = end * (1 - end) * (1 + ((m + n) / 2 - 1) * ((1 - end) / (2 - end) + end / (1 + end))) / (m * n)
+            assert abs(end - value) == pytest.approx(z * math.sqrt(spread), abs=1e-6)
 
 
 def test_auroc_interval_covers() -> None:
@@ -146,56 +164,46 @@ def test_auroc_interval_covers() -> None:
     assert np.mean([i.low <= truth <= i.high for i in found]) >= 0.91
 
 
-def test_false_positives_at_95_percent_by_the_roc_curve() -> None:
-    for seed in range(300):
-        rng = np.random.default_rng(seed)
-        strange, ordinary = rng.normal(1, 1, rng.integers(1, 40)), rng.normal(0, 1, rng.integers(1, 40))
-        if seed % 2:
-            strange, ordinary = np.round(strange), np.round(ordinary)
-        truth = np.r_[np.ones(len(strange)), np.zeros(len(ordinary))]
-        scores = np.r_[strange, ordinary]
-        expected = []
-        for positive, sign in ((1, 1.0), (0, -1.0)):
-            fpr, tpr, _ = reference.roc_curve(truth == positive, sign * scores, drop_intermediate=False)
-            expected.append(fpr[np.argmax(tpr >= 0.95 - 1e-12)])
-        assert fpr95(strange, ordinary) == pytest.approx(tuple(expected))
-
-
 def test_intervals_of_rates_and_mcnemar() -> None:
-    for seed in range(N_CASES):
-        rng = np.random.default_rng(seed)
-        n = int(rng.integers(1, 300))
-        k = int(rng.integers(0, n + 1))
-        test = stats.binomtest(k, n, 0.5)
-        score, exact = wilson(k, n), clopper_pearson(k, n)
-        assert (score.low, score.high) == pytest.approx(tuple(test.proportion_ci(method="wilson")), abs=1e-9)
-        assert (exact.low, exact.high) == pytest.approx(tuple(test.proportion_ci(method="exact")), abs=1e-9)
-        assert mcnemar_exact(k, n - k) == pytest.approx(test.pvalue)
-        p_values = rng.random(int(rng.integers(1, 9)))
-        assert benjamini_hochberg(p_values) == pytest.approx(stats.false_discovery_control(p_values).tolist())
+    """None right and all right among them; the exact ends by scipy's beta quantiles, the rest by its binomial test."""
+    rng = np.random.default_rng(2)
+    n = rng.integers(1, 300, N_CASES)
+    k = np.where(rng.random(N_CASES) < 0.1, n * rng.integers(0, 2, N_CASES), rng.integers(0, n + 1))
+    tests = [stats.binomtest(a, b, 0.5) for a, b in zip(k.tolist(), n.tolist(), strict=True)]
+    score = [wilson(a, b) for a, b in zip(k.tolist(), n.tolist(), strict=True)]
+    exact = [clopper_pearson(a, b) for a, b in zip(k.tolist(), n.tolist(), strict=True)]
+    agree([(i.low, i.high) for i in score], np.array([tuple(t.proportion_ci(method="wilson")) for t in tests]))
+    low, high = stats.beta.ppf(0.025, k, n - k + 1), stats.beta.ppf(0.975, k + 1, n - k)
+    agree([(i.low, i.high) for i in exact], np.column_stack([np.where(k, low, 0.0), np.where(k < n, high, 1.0)]))
+    split = zip(k.tolist(), (n - k).tolist(), strict=True)
+    agree([mcnemar_exact(a, b) for a, b in split], np.array([t.pvalue for t in tests]))
 
 
-def test_novelty_scores() -> None:
+def test_adjusted_p_values() -> None:
+    """By scipy; Holm's is the worst of Bonferroni's over the sets of hypotheses that hold one (closed testing)."""
+    rng = np.random.default_rng(3)
+    for number in range(N_CASES):
+        p = rng.random(int(rng.integers(1, 9)))
+        if number % 3 == 0:
+            p = np.round(p, 1)  # ties, 0 and 1
+        agree(benjamini_hochberg(p), stats.false_discovery_control(p))
+        known = p.tolist()
+        rejected = [(q, q * sum(other >= q for other in known)) for q in known]
+        agree(holm(p), np.array([min(1.0, max(worst for q, worst in rejected if q <= own)) for own in known]))
+
+
+def test_shrunk_covariance() -> None:
+    """Of rows about their mean: two and more, one column, rows that are all alike. A single row spreads nowhere."""
+    import sklearn
     from sklearn.covariance import ledoit_wolf
-    from sklearn.neighbors import NearestNeighbors
 
-    for seed in range(60):
-        rng = np.random.default_rng(seed)
-        n, d = int(rng.integers(3, 80)), int(rng.integers(2, 12))
-        x, new = rng.normal(size=(n, d)) * rng.uniform(0.1, 3, d), rng.normal(size=(7, d))
-        logits, new_logits = rng.normal(size=(n, 3)), rng.normal(size=(7, 3))
-        centred = x - x.mean(axis=0)
-        np.testing.assert_allclose(shrunk_covariance(centred), ledoit_wolf(centred, assume_centered=True)[0], atol=1e-9)
-        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-        unit_new = new / np.linalg.norm(new, axis=1, keepdims=True)
-        far = NearestNeighbors(n_neighbors=min(10, n)).fit(unit).kneighbors(unit_new)[0][:, -1]
-        arrays = detectors["knn.v1"].fit(x, logits)
-        np.testing.assert_allclose(detectors["knn.v1"].score(arrays, new, new_logits), far, atol=1e-3)
-
-        said = logits.argmax(axis=1)
-        means = {c: x[said == c].mean(axis=0) for c in set(said)}
-        covariance = shrunk_covariance(x - np.stack([means[c] for c in said]))
-        inverse = np.linalg.inv(covariance)
-        nearest = [min(float((row - m) @ inverse @ (row - m)) for m in means.values()) for row in new]
-        arrays = detectors["mahalanobis.v1"].fit(x, logits)
-        np.testing.assert_allclose(detectors["mahalanobis.v1"].score(arrays, new, new_logits), nearest, rtol=2e-3)
+    rng = np.random.default_rng(5)
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        for number in range(N_CASES):
+            n, d = int(rng.integers(2, 30)), int(rng.integers(1, 9))
+            x = rng.normal(size=(n, d)) * rng.uniform(0.1, 3, d)
+            if number % 3 == 0:
+                x = np.round(x)
+            x -= x.mean(axis=0)
+            agree(shrunk_covariance(x), ledoit_wolf(x, assume_centered=True)[0])
+    assert shrunk_covariance(np.zeros((1, 3))).max() <= 1e-9

@@ -128,9 +128,9 @@ def _resampled(
 
 def _percentiles(drawn: np.ndarray, value: float, n: int, n_groups: int, level: float) -> Interval:
     """Percentile interval of what was drawn, as far as it is finite."""
+    method = "bootstrap" if n_groups == n else "cluster bootstrap"
     good = drawn[np.isfinite(drawn)]
     if not len(good):
-        return Interval(value, 0.0, 1.0, n, "bootstrap", level)
+        return Interval(value, 0.0, 1.0, n, method, level)
     low, high = np.quantile(good, [(1 - level) / 2, (1 + level) / 2])
-    method = "bootstrap" if n_groups == n else "cluster bootstrap"
     return Interval(value, min(float(low), value), max(float(high), value), n, method, level)

@@ -53,6 +53,8 @@ def aurc(
 ) -> Interval:
     """Area under the risk-coverage curve: the mean risk over all coverages, with a bootstrap interval. Lower is better.
 
+    Items of equal confidence also share their mean weight.
+
     >>> round(aurc(np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1]), rng=np.random.default_rng(0)).value, 4)
     0.1111
     """
@@ -65,10 +67,10 @@ def aurc(
     def areas(times: np.ndarray) -> np.ndarray:
         mass = times * w  # (b, n), the most certain first
         failed = mass * errors
-        if tied:  # items of equal confidence share their mean error
-            together = np.add.reduceat(mass, first, axis=1)
-            mean = np.add.reduceat(failed, first, axis=1) / np.maximum(together, SMALLEST)
-            failed = mass * np.repeat(mean, sizes, axis=1)
+        if tied:  # items of equal confidence share their mean weight and error: in whatever order they come
+            mass, failed = (
+                np.repeat(np.add.reduceat(rows, first, axis=1) / sizes, sizes, axis=1) for rows in (mass, failed)
+            )
         covered, risk = np.cumsum(mass, axis=1), np.cumsum(failed, axis=1)
         risk /= np.maximum(covered, SMALLEST, out=covered)
         return np.asarray(np.einsum("bn,bn->b", risk, mass) / covered[:, -1])

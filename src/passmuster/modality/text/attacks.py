@@ -7,6 +7,7 @@ is wrong, the share of words that may change is used up, or the questions are.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 
@@ -131,15 +132,18 @@ def put(text: str, spans: Sequence[tuple[int, int]], words: dict[int, str]) -> s
 
 
 def share_changed(before: str, after: str) -> float:
-    """The share of a text's words that an attack changed.
+    """The share of a text's words that an attack changed; a word may become two, as in well-known.
 
-    >>> share_changed("a cup of tea", "a cpu of tea")
-    0.25
+    >>> share_changed("a cup of tea", "a cpu of tea"), share_changed("a famous cup of tea", "a well-known cup of tea")
+    (0.25, 0.2)
     """
     old, new = WORD.findall(before), WORD.findall(after)
     if not old:
         return 0.0
-    return sum(a != b for a, b in zip(old, new)) / len(old) if len(old) == len(new) else 1.0
+    if len(old) == len(new):
+        return sum(a != b for a, b in zip(old, new)) / len(old)
+    parts = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    return (len(old) - sum(part.size for part in parts)) / len(old)
 
 
 def characters(
