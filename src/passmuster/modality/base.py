@@ -70,6 +70,7 @@ class Profile:
     n_words: float = 0.0  # of texts: different words that more than one text has
     n_reference: int = 0  # of the pool, that are held out for the guard
     encoders: tuple[str, ...] = ()  # folders with pretrained encoders, as configured
+    n_channels: float = 2.0  # of images: one where grey, three where coloured
 
     @property
     def n_sampled(self) -> int:

@@ -15,6 +15,7 @@ HEAD_EVALUATIONS = 18.0
 LOGISTIC_SHARE = 0.5
 DISCRIMINANT_FITS, DISCRIMINANT_EFFICIENCY = 13.0, 0.5  # shrinkages times folds, and the last; large products
 USUAL_WIDTH = 640.0
+LEAST_S = 0.5  # many small fits, however few the labels
 MIN_SPREAD_ITEMS = 200
 QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every repeat, else on one
 
@@ -33,7 +34,7 @@ def all_heads_s(machine: Machine, profile: Profile, kind: str, *, sampled: bool,
     repeats = n_repeats(profile.n_labels, profile.n_classes)
     every, once = (pool_heads_s(speed, n_items, int(USUAL_WIDTH), profile.n_classes, N_FOLDS * n + 1)
                    for n in (repeats, 1))  # fmt: skip
-    return first_s + (every if every * speed <= QUICK_WORK else once)
+    return first_s + LEAST_S + (every if every * speed <= QUICK_WORK else once)
 
 
 def head_kind(machine: Machine, profile: Profile, left_s: float) -> str:
@@ -50,7 +51,7 @@ def heads_s(machine: Machine, profile: Profile, kind: str = "logistic", width: f
         return 0.2 + DISCRIMINANT_FITS * each / (machine.matmul_gflops * 1e9 * DISCRIMINANT_EFFICIENCY)
     inner = min(width, float(profile.n_labels))
     flops = HEAD_FITS * HEAD_EVALUATIONS * 4.0 * profile.n_labels * inner * profile.n_classes
-    return 0.2 + flops / (machine.matmul_gflops * 1e9 * HEAD_EFFICIENCY)
+    return LEAST_S + flops / (machine.matmul_gflops * 1e9 * HEAD_EFFICIENCY)
 
 
 def pool_heads_s(flops_per_s: float, n_items: int, d: int, n_classes: int, n_fits: int) -> float:

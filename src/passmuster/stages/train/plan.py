@@ -17,8 +17,7 @@ from passmuster.stages.train.limits import Limits
 from passmuster.store.embeddings import IN_MEMORY_BYTES
 
 FINISH_S = 2.0  # last head, guard, bundle, ledger; without what grows with the data
-ENGINE_S = 0.4  # loading engines and timing them, beside what a rung quotes
-PUT_TOGETHER_S = 1.5  # at least, of a rung whose parts are there already
+ENGINE_S = 0.3  # loading engines and timing them, beside what a rung quotes; what is put together has its parts' times
 # What stays with the process after a fit: engines and libraries at least, and of a large fit most (torch; what the
 # allocator does not give back), into which half of what the heads need fits. Seen on real runs, docs/log.md.
 KEPT_BYTES = 140 * 2**20
@@ -91,7 +90,7 @@ def _quote(
     memory = held + run_bytes(price.memory_bytes, profile)
     there_is = machine.memory_bytes + held
     limit = min(limits.memory_bytes, there_is) if limits.memory_bytes else there_is
-    encoder_s = (max(PUT_TOGETHER_S, price.seconds - parts_s) if parts_s else price.seconds) + ENGINE_S
+    encoder_s = price.seconds - parts_s + (0.0 if parts_s else ENGINE_S)
     kind = head_kind(machine, profile, deadline.left_s)
     least_s = encoder_s + (heads_s(machine, profile, kind) if price.heads_s is None else price.heads_s) + FINISH_S
     heads = price.heads_s

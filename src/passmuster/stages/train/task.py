@@ -60,9 +60,16 @@ class Task:
             n_classes=len(self.classes),
             mean_size=float(sizes.mean()),
             max_size=float(sizes.max()),
+            n_channels=mean_channels(self.payloads),
             n_words=shared_words(self.payloads),
             n_reference=len(self.reference),
         )
+
+
+def mean_channels(payloads: list[Payload]) -> float:
+    """Channels of images; between one and three for texts, which have none."""
+    images = [payload.shape[2] for payload in payloads if not isinstance(payload, str)]
+    return float(np.mean(images)) if images else 2.0
 
 
 def shared_words(payloads: list[Payload]) -> float:

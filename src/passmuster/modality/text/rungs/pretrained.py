@@ -19,6 +19,7 @@ FLOPS_PER_TOKEN = 23e6  # of a 6 x 384 encoder, attention over short texts inclu
 EFFICIENCY = 0.7  # of the engine against a plain product of matrices
 CHARS_PER_TOKEN = 4.0
 MEMORY_BYTES = 780 * 2**20  # weights in the writer, in the engine twice while engines are compared, and a batch
+COMPARE_S = 7.5  # loading, making it smaller, and comparing both
 N_COMPARED = 512  # texts that are embedded besides, by two engines, to choose between them
 
 
@@ -38,7 +39,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
     """Seconds to embed a sample of the pool; fitting is reading."""
     seconds = embedding_s(machine, profile, profile.n_sampled + min(N_COMPARED, 2 * profile.n_pool))
     tokens = _tokens(profile)
-    return Price(6.0 + seconds, MEMORY_BYTES, f"{profile.n_sampled} texts of about {tokens:.0f} tokens")
+    return Price(COMPARE_S + seconds, MEMORY_BYTES, f"{profile.n_sampled} texts of about {tokens:.0f} tokens")
 
 
 def embedding_s(machine: Machine, profile: Profile, n_texts: int) -> float:

@@ -38,7 +38,10 @@ WINDOW = 8
 N_POWER_ITERATIONS = 3
 OVERSAMPLING = 10
 # Shares of the measured matrix-product speed that sparse products and factorisations reach.
-SPARSE_EFFICIENCY, DENSE_EFFICIENCY = 0.1, 0.08
+SPARSE_EFFICIENCY, DENSE_EFFICIENCY = 0.16, 0.127
+# Seconds to begin, to count a token, to embed a text and each of its characters, and of comparing engines (a character
+# of the mean text). Seen on five sets of 600 to 15,000 texts, docs/log.md.
+START_S, COUNT_S, TEXT_S, CHAR_S, COMPARE_S, MOST_CHARS = 0.8, 2.1e-5, 6e-5, 1.5e-6, 0.004, 4_000.0
 WORDS_PER_ROOT = 13.0  # different words against the root of all, where nobody counted
 GRAMS_PER_WORD = 8.0
 MEMORY_BYTES, BYTES_PER_ENTRY = 150 * 2**20, 30  # tables while they are factorised, written, served and made smaller
@@ -64,11 +67,12 @@ def quote(machine: Machine, profile: Profile) -> Price:
     sparse = n_products * entries * width["grams"] * 2.0 / (speed * SPARSE_EFFICIENCY)
     squared = (n_fit + grams) * width["grams"] ** 2 + 2 * words * width["words"] ** 2
     dense = n_products * 2.0 * squared / (speed * DENSE_EFFICIENCY)
-    counting = tokens * 6e-6
-    embedding = profile.n_pool * (1e-4 + min(profile.mean_size, 4_000.0) * 8e-6)
+    counting = tokens * COUNT_S
+    size = min(profile.mean_size, MOST_CHARS)
+    embedding = profile.n_pool * (TEXT_S + size * CHAR_S) + min(1.0, COMPARE_S * size)
     tables = grams * width["grams"] + words * width["words"]
     memory = MEMORY_BYTES + int(entries * 24 + BYTES_PER_ENTRY * tables + 16 * n_fit * width["grams"])
-    return Price(1.0 + counting + sparse + dense + embedding, memory, f"{n_fit} texts, two views")
+    return Price(START_S + counting + sparse + dense + embedding, memory, f"{n_fit} texts, two views")
 
 
 def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator) -> Encoder:

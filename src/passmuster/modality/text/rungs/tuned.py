@@ -22,6 +22,7 @@ from passmuster.modality.text.rungs import pretrained, stacked, static, teach
 from passmuster.modality.text.rungs.bert_network import Bert
 
 BACKWARD = 2.0  # of a lesson against the forward pass alone
+LESSON_EFFICIENCY = 0.35  # of torch against a plain product of matrices, on small batches of unlike length
 BF16_SPEED = 2.0  # of products in bfloat16 against float32, seen where it is native
 MEMORY_BYTES = 700 * 2**20  # torch, the weights twice, the optimiser's moments, and a batch on its way back
 TAUGHT = "taught."
@@ -40,7 +41,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
     lessons = (N_FOLDS + 1) * teach.steps_for(profile.n_labels) * min(teach.BATCH, profile.n_labels)
     sample = profile.n_labels + min(N_JUDGED_BESIDE, profile.n_pool)
     passes = upper * (lessons * (1.0 + BACKWARD) + N_FOLDS * sample) + (1.0 - upper) * sample
-    speed = machine.matmul_gflops * 1e9 * pretrained.EFFICIENCY * (BF16_SPEED if bf16_is_native() else 1.0)
+    speed = machine.matmul_gflops * 1e9 * LESSON_EFFICIENCY * (BF16_SPEED if bf16_is_native() else 1.0)
     seconds = passes * tokens * pretrained.FLOPS_PER_TOKEN / speed
     return Price(
         frozen.seconds + seconds, frozen.memory_bytes + MEMORY_BYTES, f"{lessons} texts in lessons; {frozen.note}"
