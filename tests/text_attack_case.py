@@ -8,6 +8,7 @@ python tests/text_attack_case.py PYTHON   ask TextAttack anew
 
 from __future__ import annotations
 
+import difflib
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from passmuster.modality.text.attacks import letter_edits, synonym_edits
+from passmuster.modality.text.attacks import WORD, letter_edits, synonym_edits
 from passmuster.modality.text.english import SYNONYMS
 
 EXPECTED = Path(__file__).with_name("text_attack_expected.json")
@@ -112,6 +113,17 @@ for name, edits in said["edits"].items():
 (folder / "turned.json").write_text(json.dumps(turned))
 """
 )
+
+
+def share_changed(before: str, after: str) -> float:
+    """The share of a text's words that an attack changed; a word may become two, as in well-known."""
+    old, new = WORD.findall(before), WORD.findall(after)
+    if not old:
+        return 0.0
+    if len(old) == len(new):
+        return sum(a != b for a, b in zip(old, new)) / len(old)
+    parts = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    return (len(old) - sum(part.size for part in parts)) / len(old)
 
 
 @cache

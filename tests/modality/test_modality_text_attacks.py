@@ -19,9 +19,9 @@ from passmuster.modality.text.attacks import (
     WORD,
     letter_edits,
     put,
-    share_changed,
     synonym_edits,
 )
+from text_attack_case import share_changed
 
 GOOD, BAD = {"happy", "cold", "quick", "cheap", "great"}, {"broken", "late", "lost", "angry", "awful"}
 TEXTS: list[Payload] = [

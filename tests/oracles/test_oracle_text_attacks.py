@@ -17,9 +17,9 @@ import pytest
 
 from passmuster.core.records import Payload
 from passmuster.modality.base import Target
-from passmuster.modality.text.attacks import CHARACTERS, N_QUERIES, SYNONYMS, lead, search, share_changed
+from passmuster.modality.text.attacks import CHARACTERS, N_QUERIES, SYNONYMS, lead, search
 from text_attack_case import N_QUERIES as THEIRS
-from text_attack_case import STRENGTHS, ask_textattack, edits_of, expected, texts, victim
+from text_attack_case import STRENGTHS, ask_textattack, edits_of, expected, share_changed, texts, victim
 
 POINT = 0.01
 ATTACKS = {attack.name: attack for attack in (CHARACTERS, SYNONYMS)}

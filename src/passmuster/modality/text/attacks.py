@@ -7,7 +7,6 @@ is wrong, the share of words that may change is used up, or the questions are.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 
@@ -129,21 +128,6 @@ def put(text: str, spans: Sequence[tuple[int, int]], words: dict[int, str]) -> s
         parts += [text[at:start], words[i]]
         at = end
     return "".join([*parts, text[at:]])
-
-
-def share_changed(before: str, after: str) -> float:
-    """The share of a text's words that an attack changed; a word may become two, as in well-known.
-
-    >>> share_changed("a cup of tea", "a cpu of tea"), share_changed("a famous cup of tea", "a well-known cup of tea")
-    (0.25, 0.2)
-    """
-    old, new = WORD.findall(before), WORD.findall(after)
-    if not old:
-        return 0.0
-    if len(old) == len(new):
-        return sum(a != b for a, b in zip(old, new)) / len(old)
-    parts = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
-    return (len(old) - sum(part.size for part in parts)) / len(old)
 
 
 def characters(
