@@ -16,6 +16,7 @@ LOGISTIC_SHARE = 0.5
 DISCRIMINANT_FITS, DISCRIMINANT_EFFICIENCY = 13.0, 0.5  # shrinkages times folds, and the last; large products
 USUAL_WIDTH = 640.0
 LEAST_S = 0.5  # many small fits, however few the labels
+FIT_S = 0.06  # of one fit of the heads that learn from the pool, however few the items
 MIN_SPREAD_ITEMS = 200
 QUICK_WORK = 2e11  # operations; propagation that takes fewer is judged on every repeat, else on one
 
@@ -30,11 +31,11 @@ def all_heads_s(machine: Machine, profile: Profile, kind: str, *, sampled: bool,
     n_items = min(n_seen, spread_items + profile.n_labels)
     if kind == "discriminant" or n_items < profile.n_labels + MIN_SPREAD_ITEMS:
         return first_s
-    speed = machine.matmul_gflops * 1e9
-    repeats = n_repeats(profile.n_labels, profile.n_classes)
-    every, once = (pool_heads_s(speed, n_items, int(USUAL_WIDTH), profile.n_classes, N_FOLDS * n + 1)
-                   for n in (repeats, 1))  # fmt: skip
-    return first_s + LEAST_S + (every if every * speed <= QUICK_WORK else once)
+    shape = n_items, int(USUAL_WIDTH), profile.n_classes
+    n_fits = N_FOLDS * n_repeats(profile.n_labels, profile.n_classes) + 1
+    if pool_heads_flops(*shape, n_fits) > QUICK_WORK:
+        n_fits = N_FOLDS + 1
+    return first_s + LEAST_S + pool_heads_s(machine.matmul_gflops * 1e9, *shape, n_fits)
 
 
 def head_kind(machine: Machine, profile: Profile, left_s: float) -> str:
@@ -56,5 +57,10 @@ def heads_s(machine: Machine, profile: Profile, kind: str = "logistic", width: f
 
 def pool_heads_s(flops_per_s: float, n_items: int, d: int, n_classes: int, n_fits: int) -> float:
     """Seconds of so many fits of every head that learns from the pool."""
-    spread = propagation_s(flops_per_s, n_items, d, n_classes, n_fits)
-    return spread + self_training_s(flops_per_s, n_items, d, n_classes, n_fits)
+    return n_fits * FIT_S + pool_heads_flops(n_items, d, n_classes, n_fits) / flops_per_s
+
+
+def pool_heads_flops(n_items: int, d: int, n_classes: int, n_fits: int) -> float:
+    """The same in operations of a large product, without what every fit takes however small it is."""
+    spread = propagation_s(1.0, n_items, d, n_classes, n_fits)
+    return spread + self_training_s(1.0, n_items, d, n_classes, n_fits)

@@ -13,7 +13,7 @@ from passmuster.learn.label_set_heads import cross_validate_label_sets
 from passmuster.learn.pool_heads import judge_pool_heads
 from passmuster.learn.propagation import propagation_bytes
 from passmuster.modality.base import Rung
-from passmuster.stages.train.head_price import MIN_SPREAD_ITEMS, QUICK_WORK, pool_heads_s
+from passmuster.stages.train.head_price import MIN_SPREAD_ITEMS, QUICK_WORK, pool_heads_flops, pool_heads_s
 from passmuster.stages.train.plan import FINISH_S
 from passmuster.stages.train.step import Climb, Judged
 from passmuster.stages.train.task import Task
@@ -82,8 +82,9 @@ def _how_to_spread(step: Climb, n_pool: int, d: int, later_s: float) -> dict[str
         n_items = int(n_items * 0.8)
         if n_items < fewest:
             return {"n_items": 0, "why": f"no time: {max(0.0, room_s):.1f} s left for it"}
-    every = pool_heads_s(speed, n_items, d, n_classes, n_folds * len(task.folds) + 1)
-    n_repeats = len(task.folds) if every <= room_s and every * speed <= QUICK_WORK else 1
+    shape, n_fits = (n_items, d, n_classes), n_folds * len(task.folds) + 1
+    quick = pool_heads_s(speed, *shape, n_fits) <= room_s and pool_heads_flops(*shape, n_fits) <= QUICK_WORK
+    n_repeats = len(task.folds) if quick else 1
     return {"n_items": n_items, "n_repeats": n_repeats, "of": n_pool, "expected_s": round(once, 2)}
 
 
