@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,9 +52,12 @@ def test_the_end_keeps_time_for_what_grows_with_the_pace_and_with_the_encoder() 
     assert finish_s([slow]) == pytest.approx(3.0 * (FINISH_S + 4.0) + N_PARITY / 50.0)
 
 
-def climbed_on(pace: float, left_s: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Any, ...]:
-    """Which of two rungs, quoted 10 s and 20 s, are fitted; why others are not; and machines as the rungs saw them."""
-    quotes = [quote("first", 10.0), quote("second", 20.0)]
+def climbed_on(
+    pace: float, left_s: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    quoted: Mapping[str, float] = MappingProxyType({"first": 10.0, "second": 20.0}), parts: tuple[str, ...] = (),
+) -> tuple[Any, ...]:  # fmt: skip
+    """Which rungs are fitted; why others are not; and machines as the rungs saw them. `parts` are of the last one."""
+    quotes = [quote(name, seconds) for name, seconds in quoted.items()]
     seen: list[Climb] = []
 
     def climb(step: Climb, rung: Any, asked: Quote, *, before: Any, later_s: float) -> Any:
@@ -61,7 +65,8 @@ def climbed_on(pace: float, left_s: float, monkeypatch: pytest.MonkeyPatch, tmp_
         return fitted(asked, pace * asked.encoder_s)
 
     monkeypatch.setattr(ladder, "climb", climb)
-    rungs = {q.rung: SimpleNamespace(name=q.rung, teachers=()) for q in quotes}
+    rungs = {q.rung: SimpleNamespace(name=q.rung, teachers=(), parts=()) for q in quotes}
+    rungs[quotes[-1].rung].parts = parts
     run = SimpleNamespace(decide=lambda name, make: make(), path=tmp_path)
     task = SimpleNamespace(modality=SimpleNamespace(rungs=rungs), profile=Profile(900, 20, 2, 80.0, 200.0))
     machine = Machine(2, 2**33, 120.0)
@@ -86,3 +91,14 @@ def test_on_a_busy_machine_a_rung_gives_way_that_its_quote_would_have_let_in(
     again = seen[1].at_pace(seen[1].pace)
     assert again == replace(seen[1], machine=again.machine)
     assert again.machine.matmul_gflops == pytest.approx(seen[1].machine.matmul_gflops)
+
+
+def test_a_rung_put_together_from_one_that_is_not_there_is_priced_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    quoted = {"first": 5.0, "dear": 60.0, "both": 1.5}
+    done, left_out, _ = climbed_on(1.0, 40.0, monkeypatch, tmp_path, quoted, ("first", "dear"))
+    assert (done, list(left_out)) == (["first"], ["dear", "both"])
+    assert left_out["both"].startswith("time: needs 69")
+    done, left_out, _ = climbed_on(1.0, 400.0, monkeypatch, tmp_path, quoted, ("first", "dear"))
+    assert (done, left_out) == (["first", "dear", "both"], {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,10 @@ from passmuster.core.errors import BudgetError, ResourceError
 from passmuster.core.meter import MemoryOverError, ran_out_of_memory
 from passmuster.learn.priors import prior_gains
 from passmuster.learn.select import Standing
+from passmuster.modality.base import Rung
 from passmuster.stages.train.choosing import standings_of
 from passmuster.stages.train.climb import climb
+from passmuster.stages.train.embedding import parts_of
 from passmuster.stages.train.finish import behind, rung_row
 from passmuster.stages.train.limits import Limits
 from passmuster.stages.train.pace import finish_s, pace_of
@@ -27,8 +29,9 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
     wanted = [Quote(**quote) for quote in quotes if not quote["refused"]]
     for position, quote in enumerate(wanted):
         pace = pace_of(climbed)
-        at_pace = step.at_pace(pace)
-        needed = pace * quote.encoder_s + at_pace.least_heads_s(quote) + finish_s(climbed)
+        at_pace, rung = step.at_pace(pace), step.task.modality.rungs[quote.rung]
+        encoder_s = pace * (quote.encoder_s + _parts_s(rung, wanted, climbed))
+        needed = encoder_s + at_pace.least_heads_s(quote) + finish_s(climbed)
         later = [pace * later.encoder_s + at_pace.least_heads_s(later) for later in wanted[position + 1 :]]
         later_s = _later_s(later, step.deadline.left_s - needed)
         verdict = step.run.decide(f"climb-{quote.rung}", lambda n=needed: _worth(step, limits, n, bool(climbed)))
@@ -36,7 +39,6 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
             left_out[quote.rung] = verdict["refused"]
             step.progress.say(f"{quote.rung}: {verdict['refused']}")
             continue
-        rung = step.task.modality.rungs[quote.rung]
         late = step.run.path / "decisions" / f"late-{quote.rung}.json"
         if late.is_file():
             left_out[quote.rung] = step.run.decide(f"late-{quote.rung}", dict)["refused"]
@@ -63,6 +65,14 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
             f"{rung.name}: cross-validated accuracy {best.accuracy:.3f}, log-loss {best.log_loss:.3f} ({best.kind})"
         )
     return climbed, left_out
+
+
+def _parts_s(rung: Rung, wanted: Sequence[Quote], climbed: Sequence[Climbed]) -> float:
+    """Seconds beside the quote of a rung whose parts were counted on, and are not there to be put together."""
+    counted_on = {quote.rung: quote.encoder_s for quote in wanted}
+    if not rung.parts or parts_of(rung, climbed) or any(name not in counted_on for name in rung.parts):
+        return 0.0
+    return sum(counted_on[name] for name in rung.parts)
 
 
 def _later_s(prices: list[float], room_s: float) -> float:
