@@ -17,7 +17,7 @@ from passmuster.stages.train.limits import Limits
 from passmuster.store.embeddings import IN_MEMORY_BYTES
 
 FINISH_S = 2.0  # last head, guard, bundle, ledger; without what grows with the data
-ENGINE_S = 0.3  # loading engines and timing them, beside what a rung quotes; what is put together has its parts' times
+ENGINE_S = 0.2  # loading engines and timing them, beside what a rung quotes; what is put together has its parts' times
 # What stays with the process after a fit: engines and libraries at least, and of a large fit most (torch; what the
 # allocator does not give back), into which half of what the heads need fits. Seen on real runs, docs/log.md.
 KEPT_BYTES = 140 * 2**20

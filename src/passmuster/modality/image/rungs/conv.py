@@ -38,7 +38,7 @@ from passmuster.modality.image.rungs.pixels import (
     runner,
     working_size,
 )
-from passmuster.modality.image.rungs.prices import LOOK_S, embed_s
+from passmuster.modality.image.rungs.prices import embed_s, look_s
 from passmuster.modality.image.rungs.views import MILD, random_views
 
 BATCH = 256
@@ -78,7 +78,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
     again = embed_s(machine, profile, size, products=work["products"] + products, elements=work["elements"])
     views = N_VIEWS * min(N_PROJECTED, n) * (once / max(1, profile.n_pool) + VIEW_S)
     memory = 560 * 2**20 + profile.n_pool * (3 * size * size + 4 * (2 * n_gradients + 3 * WIDTH)) + 4 * 2 * 512 * n
-    least_s = LOOK_S + IMPORT_S + once + views + graph + steps + again
+    least_s = look_s(profile) + IMPORT_S + once + views + graph + steps + again
     return Price(least_s, memory, "uses the time that it is given", elastic=True)
 
 

@@ -16,7 +16,7 @@ from passmuster.core.records import Price
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
 from passmuster.modality.image.rungs.graphs import GraphBuilder
 from passmuster.modality.image.rungs.pixels import choose_frame, frame_of, frame_settings, working_size
-from passmuster.modality.image.rungs.prices import LOOK_S, embed_s
+from passmuster.modality.image.rungs.prices import embed_s, look_s
 
 N_ORIENTATIONS = 8
 # Cells a side, in pixels, at each working size: about seven or eight cells across, and about four.
@@ -88,7 +88,7 @@ def available(train: TrainConfig) -> str:
 def quote(machine: Machine, profile: Profile) -> Price:
     """Seconds to look at the pool and to embed it."""
     size = working_size(profile.mean_size**0.5)
-    seconds = LOOK_S + embed_s(machine, profile, size, **gradient_work(size))
+    seconds = look_s(profile) + embed_s(machine, profile, size, **gradient_work(size))
     return Price(seconds, 64 * 2**20 + 4 * gradient_width(size, 3) * profile.n_pool)
 
 

@@ -14,7 +14,7 @@ from passmuster.core.records import Price
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
 from passmuster.modality.image.rungs.encoder_folder import ImageEncoder, check_weights, read_encoder, read_weights
 from passmuster.modality.image.rungs.pixels import BATCH
-from passmuster.modality.image.rungs.prices import LOOK_S, prepare_s
+from passmuster.modality.image.rungs.prices import look_s, prepare_s
 from passmuster.modality.image.rungs.processor import Processor
 from passmuster.modality.image.rungs.vit_graph import VitShape, forward_products, vit_graph
 
@@ -45,7 +45,7 @@ def quote(machine: Machine, profile: Profile) -> Price:
     seconds += prepare_s(profile, found.processor.size, profile.n_sampled)
     memory = MEMORY_BYTES + int(COPIES * found.n_bytes) + _batch_bytes(found)
     note = f"{found.name}, {products / 1e9:.2f} billion multiply-adds an image"
-    return Price(LOOK_S + LOAD_S_PER_BYTE * found.n_bytes + seconds, memory, note)
+    return Price(look_s(profile) + LOAD_S_PER_BYTE * found.n_bytes + seconds, memory, note)
 
 
 def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.random.Generator) -> Encoder:

@@ -10,11 +10,16 @@ PREPARE_S = 4e-6  # per image: mode, stacking
 PREPARE_PER_PIXEL_S = 3e-9
 RESIZE_S = 4e-5  # per image that is not of the working size
 RESIZE_PER_PIXEL_S = 1e-8  # of the image and of the working size
-LOOK_S = 0.3
+LOOK_S = 0.175  # for each channel: a look at the pool, and engines compared on some of it
 OF_A_CHANNEL = 0.55  # what a second channel adds to the work of the first; a third as much again
 # Shares of the measured matrix-product speed that small convolutions and element-wise work reach.
 CONV_EFFICIENCY = 0.8
-ELEMENTWISE_EFFICIENCY = 0.0135
+ELEMENTWISE_EFFICIENCY = 0.0185
+
+
+def look_s(profile: Profile) -> float:
+    """Seconds before and beside embedding."""
+    return LOOK_S * profile.n_channels
 
 
 def prepare_s(profile: Profile, size: int, n_images: int) -> float:
