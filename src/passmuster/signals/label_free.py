@@ -66,7 +66,7 @@ class AccuracyEstimator:
         ...     (1.0,), 1.0, 12.0, 1.0, 0.05)
         >>> found = home.estimate([0.82], 500)
         >>> round(found.value, 2), round(found.low, 2), round(found.high, 2)
-        (0.71, 0.64, 0.77)
+        (0.72, 0.65, 0.78)
         """
         falls = np.subtract(self.home, means)
         believed = believed_falls(np.array(self.worth), falls)
