@@ -6,8 +6,8 @@ every third run there is a limit of memory as well. The clock starts before the 
 before the start (exit 5) keeps the promise and is counted apart.
 
 Also compared: the price that each rung quoted with what it took. A rung that uses whatever time it is given quotes the
-least that is useful, so it has no place in the comparison of seconds; heads are quoted apart, and their seconds are
-left out.
+least that is useful, so it has no place in the comparison of seconds. That is made without heads and, as
+``seconds_with_heads``, with them: those that learn from the pool are judged as far as there is time.
 
     python bench/budget.py --runs 40 --longest 4m --limit 110m --json bench/results/budget.json
 

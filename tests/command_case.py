@@ -44,8 +44,8 @@ def muster(folder: Path, *words: str, stdin: str = "") -> Ended:
             pytest.raises(SystemExit) as ended,
         ):
             main()
-    code = ended.value.code
-    return Ended(arguments, code if isinstance(code, int) else 0, said.getvalue(), told.getvalue())
+    code = ended.value.code  # as the interpreter reads it: words are an error
+    return Ended(arguments, code if isinstance(code, int) else int(code is not None), said.getvalue(), told.getvalue())
 
 
 def muster_apart(folder: Path, *words: str, settings: Mapping[str, str] | None = None) -> Ended:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from passmuster.core import budget
 from passmuster.core.budget import (
     Deadline,
     count_gpus,
@@ -60,6 +63,23 @@ def test_a_machine_has_cores_memory_and_speed() -> None:
     assert machine.n_cores >= 1
     assert machine.memory_bytes > 2**20
     assert machine.matmul_gflops > 0
+
+
+def test_threads_that_wait_for_each_other_are_not_taken_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone: list[bool] = []
+
+    @contextlib.contextmanager
+    def one_thread() -> Iterator[None]:
+        alone.append(True)
+        yield
+        alone.clear()
+
+    monkeypatch.setattr(budget, "count_cores", lambda: 2)
+    monkeypatch.setattr(budget, "limits_threads", lambda: True)
+    monkeypatch.setattr(budget, "one_thread", one_thread)
+    for together_s, alone_s, believed_s in ((0.006, 0.010, 0.010 / 1.8), (0.100, 0.012, 0.012 / 1.8), (0.5, 2.0, 0.5)):
+        monkeypatch.setattr(budget, "_timed", lambda work, a=alone_s, t=together_s: a if alone else t)
+        assert measure_machine().matmul_gflops == pytest.approx(2 * 768**3 / believed_s / 1e9)
 
 
 def test_a_process_knows_about_how_old_it_is() -> None:

@@ -14,9 +14,11 @@ from passmuster.core.budget import Machine
 from passmuster.core.config import Policy
 from passmuster.core.config_file import render_config, render_policy
 from passmuster.core.errors import BudgetError, DataError, MusterError, ResourceError, UsageError
+from passmuster.runtime import engine
 from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.engine import Engine
 from passmuster.runtime.predictor import Predictor
-from passmuster.stages.train import price, train
+from passmuster.stages.train import finish, price, train
 from passmuster.stages.train.run_folder import open_run
 from passmuster.store import ledger
 from passmuster.store.releases import read_bundles, read_runs
@@ -90,6 +92,27 @@ def test_the_run_folder_tells_price_gain_and_parity(trained) -> None:
     texts = [store.blobs.get(item.blob).decode() for item in items]
     served = Predictor(open_bundle(Path(result.path)), threads=1).embed(texts)[1]
     np.testing.assert_allclose(served, logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_end_embeds_again_only_what_is_served_smaller(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Engine] = []
+    monkeypatch.setattr(engine, "_quantise", lambda graph: (graph, ""))  # what looked words up has no smaller form
+    monkeypatch.setattr(engine, "_passes", lambda loaded, *_: {n: [1.0 + (n != precision)] for n in loaded})
+    monkeypatch.setattr(finish, "Engine", lambda graph: made.append(Engine(graph)) or made[-1])
+    data = write_texts(tmp_path / "t.csv", n=120)
+    store = new_project(tmp_path / "p", data, min_neighbour_agreement=0.0)
+    result = train(store)
+    (row,) = [r for r in result.rungs if "left_out" not in r]
+    assert row["engine"]["precision"] == precision
+    assert len(made) == (precision == "int8")
+    with np.load(store.runs_folder / result.run / "parity.npz", allow_pickle=False) as kept:
+        trained, served = kept["logits"], kept["served"]
+    assert np.isfinite(served).all()
+    np.testing.assert_allclose(trained, served, atol=1e-3)  # each of the same item
+    assert len(np.unique(trained.argmax(axis=1))) == 3
 
 
 def test_the_bundle_holds_what_its_reference_and_policy_were(trained) -> None:
