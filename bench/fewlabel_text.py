@@ -243,6 +243,7 @@ def compare(report: harness.Report, per_class: int, method: str, peer: str) -> N
     unit = f"share right, {min(draws)} to {max(draws)} draws"
     report.claim(f"{tag}.gain_over_{peer}", float(np.mean(gains)), unit,
                  low=float(np.mean(gains)) - 1.96 * error, high=float(np.mean(gains)) + 1.96 * error)  # fmt: skip
+    report.claim(f"{tag}.least_draws_with_{peer}", min(draws), "draws of labels, the set that has fewest")
     mine_s, theirs_s = np.sum(seconds, axis=0)
     if peer == "setfit":
         report.claim(f"{tag}.cpu_ratio_to_{peer}", float(mine_s / theirs_s), "user + system seconds, summed over sets",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
+import sys
 import typing
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,11 @@ from typing import Any
 from passmuster.core.codec import to_plain
 from passmuster.core.config import Config, range_of
 
+sys.path.insert(0, str(Path(__file__).parent))
+import measured
+
 REFERENCE = Path(__file__).parent / "reference"
+README = Path(__file__).parents[1] / "README.md"
 
 
 def pages() -> dict[str, str]:
@@ -24,10 +30,19 @@ def pages() -> dict[str, str]:
         "cli.md": cli_page(),
         "configuration.md": configuration_page(),
         "faults.md": faults_page(),
+        "measured.md": measured.measured_page(),
         "priors.md": priors_page(),
         "muster.schema.json": json.dumps(schema_of(Config), indent=2) + "\n",
         "tables.md": tables_page(),
     }
+
+
+def readme() -> str:
+    """The front page as it lies there, its table of figures written anew."""
+    text = README.read_text(encoding="utf-8")
+    return re.sub(
+        r"(?s)(<!-- measured -->\n).*?(?=\n<!-- /measured -->)", lambda found: found[1] + measured.readme_table(), text
+    )
 
 
 def cli_page() -> str:
@@ -277,3 +292,4 @@ if __name__ == "__main__":
     for name, content in pages().items():
         (REFERENCE / name).write_text(content, encoding="utf-8")
         print(REFERENCE / name)
+    README.write_text(readme(), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -24,9 +25,30 @@ def generate():
     return module
 
 
-@pytest.mark.parametrize("name", ["cli.md", "configuration.md", "muster.schema.json", "priors.md", "tables.md"])
+@pytest.mark.parametrize("name", sorted(p.name for p in (DOCS / "reference").iterdir()))
 def test_reference_is_fresh(name: str) -> None:
     assert (DOCS / "reference" / name).read_text(encoding="utf-8") == generate().pages()[name], "stale: run `make docs`"
+
+
+def test_the_front_page_shows_the_figures_of_the_kept_runs() -> None:
+    found = generate().readme()
+    assert found == (DOCS.parent / "README.md").read_text(encoding="utf-8"), "stale: run `make docs`"
+    assert "labels until SHIP or HOLD" in found
+
+
+def test_a_bar_is_reached_by_every_claim_of_it_or_not_at_all() -> None:
+    measured = generate().measured
+    claims = {"a": {"value": 0.4, "low": 0.3, "high": 0.5, "unit": "x, 2 draws", "peer": {"b.c": 0.25}}}
+    row = measured.Row("none", "", "", bar=(("a", "<=", 0.5), ("a", ">=", 0.4)))
+    assert measured.reached(row, claims) == "yes"
+    assert (
+        measured.reached(dataclasses.replace(row, bar=(*row.bar, ("a", "==", 0.5))), claims)
+        == "**no**: a is 0.4, not == 0.5"
+    )
+    cell = "[a|.1f~], [a|peer.b.c:.0%], [a|draws]"
+    assert measured.filled(cell, claims) == "0.4 (0.3 to 0.5), 25 %, 2 draws"
+    with pytest.raises(KeyError, match="gone"):
+        measured.filled("[gone|.1f]", claims)
 
 
 def test_schema_accepts_the_defaults_and_refuses_an_unknown_key() -> None:
