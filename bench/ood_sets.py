@@ -147,12 +147,11 @@ def read_ag_news_left_out(data: Path) -> Items:
 
 
 def read_fashion_mnist(data: Path) -> Items:
-    """All ten classes known; strange are CIFAR-10's test images in grey at 28 x 28 pixels."""
+    """All ten classes known; strange are CIFAR-10's test images in grey at 28 x 28 pixels, and what is no photo."""
     train, labels, test, test_labels = _fashion(data)
     _, _, cifar, _ = _cifar(data)
-    return Items(
-        train, labels, test, test_labels, {"far.cifar10_grey": [_grey28(image) for image in cifar[:N_STRANGE]]}
-    )
+    strange = {"far.cifar10_grey": [_grey28(image) for image in cifar[:N_STRANGE]], **_no_photos(train)}
+    return Items(train, labels, test, test_labels, strange)
 
 
 def read_fashion_mnist_left_out(data: Path) -> Items:
@@ -164,11 +163,10 @@ def read_fashion_mnist_left_out(data: Path) -> Items:
 
 
 def read_cifar10(data: Path) -> Items:
-    """All ten classes known; strange is Fashion-MNIST's test in colour form, and noise of every colour."""
+    """All ten classes known; strange is Fashion-MNIST's test in colour form, and what is no photo."""
     train, labels, test, test_labels = _cifar(data)
     _, _, fashion, _ = _fashion(data)
-    noise = np.random.default_rng(0).integers(0, 256, (N_STRANGE // 4, 32, 32, 3), dtype=np.uint8)
-    strange = {"far.fashion_mnist": [_colour32(image) for image in fashion[:N_STRANGE]], "far.noise": list(noise)}
+    strange = {"far.fashion_mnist": [_colour32(image) for image in fashion[:N_STRANGE]], **_no_photos(train)}
     return Items(train, labels, test, test_labels, strange)
 
 
@@ -229,6 +227,35 @@ def _cifar(data: Path) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray], 
     order = np.random.default_rng(0).permutation(len(names))  # the file is in order of class
     train, test = order[~is_test[order]][:N_IMAGES], order[is_test[order]][:N_ORDINARY_IMAGES]
     return images(train), names[train], images(test), names[test]
+
+
+def _no_photos(train: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """What cameras and programs send by mistake: noise, one flat colour, a gradient, a photo's pixels in any order.
+
+    And scikit-learn's digits of 8 x 8 pixels, enlarged: of no photo either, and not looked at when detectors were
+    built.
+    """
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    n, rng = N_STRANGE // 4, np.random.default_rng(0)
+    height, width, channels = train[0].shape
+    noise = rng.integers(0, 256, (n, height, width, channels), dtype=np.uint8)
+    flat = np.broadcast_to(rng.integers(0, 256, (n, 1, 1, channels), dtype=np.uint8), noise.shape)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    gradients = []
+    for down, right in rng.normal(size=(n, 2)):
+        ramp = (down * y + right * x)[..., None]
+        ramp = (ramp - ramp.min()) / np.ptp(ramp)
+        a, b = rng.integers(0, 256, (2, channels))
+        gradients.append((ramp * a + (1 - ramp) * b).astype(np.uint8))
+    shuffled = [rng.permutation(image.reshape(-1, channels)).reshape(image.shape) for image in train[:n]]
+    digits = []
+    for image in load_digits().images[:n]:
+        large = Image.fromarray((image * 15.9).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
+        digits.append(np.repeat(np.asarray(large)[..., None], channels, axis=2))
+    return {"far.noise": list(noise), "far.flat": list(flat), "far.gradient": gradients, "far.shuffled": shuffled,
+            "far.digits": digits}  # fmt: skip
 
 
 def _grey28(image: np.ndarray) -> np.ndarray:

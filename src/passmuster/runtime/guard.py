@@ -16,7 +16,7 @@ import numpy as np
 from passmuster.core.config import GuardPolicy
 from passmuster.core.errors import IntegrityError
 from passmuster.metrics.conformal import calibrate_sets, set_methods, sets_of, uniform_of
-from passmuster.metrics.novelty import AUTO, FALLBACK, detectors
+from passmuster.metrics.novelty import AUTO, FALLBACK, find_detector, with_backing
 from passmuster.runtime.answers import DECIDE_AT, Prices, answers_of, softmax
 from passmuster.runtime.risk import fit_risk, too_risky
 
@@ -101,8 +101,8 @@ def fit_novelty(
 
     Where the policy says "auto" and whoever calls has not chosen, the detector is the one that needs no choice.
     """
-    name = FALLBACK if policy.novelty == AUTO else policy.novelty
-    detector = detectors[name]
+    name = with_backing(FALLBACK) if policy.novelty == AUTO else policy.novelty
+    detector = find_detector(name)
     fitted = detector.fit(np.asarray(fit_embeddings), np.asarray(fit_logits))
     held = np.asarray(detector.score(fitted, np.asarray(held_embeddings), np.asarray(held_logits)))
     novelty_threshold, rate = upper_quantile(held, policy.novelty_rate)
@@ -182,7 +182,7 @@ def novelty_of(guard: Mapping[str, np.ndarray], embeddings: np.ndarray, logits: 
     try:
         if fitted != given:
             raise ValueError("numbers differ")
-        return np.asarray(detectors[name].score(arrays, embeddings, logits), dtype=float)
+        return np.asarray(find_detector(name).score(arrays, embeddings, logits), dtype=float)
     except (ValueError, IndexError) as error:
         raise IntegrityError(
             "bundle.guard", "the guard was fitted for another model", value="{} numbers and {} classes".format(*given),

@@ -13,7 +13,7 @@ import numpy as np
 
 from passmuster.core.config import GuardPolicy, Policy
 from passmuster.core.errors import UsageError
-from passmuster.metrics.novelty import AUTO, detectors
+from passmuster.metrics.novelty import AUTO, detectors, find_detector
 from passmuster.runtime.answers import DECIDE_AT, answers_of, class_probabilities
 from passmuster.runtime.guard import FIRST_METHOD, fit_novelty
 from passmuster.runtime.risk import fit_risk
@@ -27,7 +27,7 @@ def refuse_detector(policy: GuardPolicy) -> None:
     UsageError
         ``guard.novelty``.
     """
-    if policy.novelty != AUTO and detectors[policy.novelty].needs_exclusive_classes:
+    if policy.novelty != AUTO and find_detector(policy.novelty).needs_exclusive_classes:
         able = [name for name in detectors if not detectors[name].needs_exclusive_classes]
         raise UsageError(
             "guard.novelty", "this novelty detector is for single-label tasks: classes of a multi-label one do not "

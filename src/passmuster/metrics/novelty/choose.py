@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.errors import DataError
-from passmuster.metrics.novelty.find import detectors
+from passmuster.metrics.novelty.find import detectors, find_detector
 from passmuster.metrics.ranking import auroc
 
 AUTO = "auto"
@@ -25,7 +25,7 @@ FREE = 1_000.0  # multiplications for one item: about a head's
 def refuse_unknown_detector(name: str) -> None:
     """An unknown detector says so now, with the nearest name, and not when a guard is fitted."""
     if name != AUTO:
-        detectors[name]
+        find_detector(name)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
 from passmuster.core.statistics import Interval, proportion, wilson
 from passmuster.core.threads import one_thread
-from passmuster.metrics.novelty import detectors, scores_left_out
+from passmuster.metrics.novelty import JOINED, detectors, find_detector, scores_left_out, scores_of_two
 from passmuster.metrics.ranking import auroc, fpr95
 from passmuster.runtime.guard import DETECTOR_PREFIX
 from passmuster.runtime.predictor import Predictor
@@ -62,7 +62,7 @@ def measure_novelty(
         if novel is not None:
             strange = against_named(store, draft, predictor, evidence, answers, fit, novel)
         else:
-            leave_classes_out(draft, evidence, answers, fit, scope, rng)
+            leave_classes_out(draft, predictor, evidence, answers, fit, scope, rng)
     head = predictor.bundle.head
     draft.sections["novelty"] |= {
         "guard": predictor_detector(predictor),
@@ -114,13 +114,15 @@ def against_named(
     raised = draft.add_set("flagged as novel", pick(evidence.keys, ordinary))
     draft.add("novelty_flagged", proportion(ordinary), slice="set=test", items=raised or "test")
     rows = []
-    able = [n for n in detectors if predictor.task != MULTI or not detectors[n].needs_exclusive_classes]
+    own = predictor_detector(predictor)
+    every = [own, *(name for name in detectors if name != own)]
+    able = [n for n in every if predictor.task != MULTI or not find_detector(n).needs_exclusive_classes]
     for name in able:
         arrays = detector_arrays(predictor, name, fit)
         if arrays is None:
             continue
-        high = detectors[name].score(arrays, embeddings, logits)
-        low = detectors[name].score(arrays, answers.embeddings, answers.logits)
+        high = find_detector(name).score(arrays, embeddings, logits)
+        low = find_detector(name).score(arrays, answers.embeddings, answers.logits)
         rows.append(note(draft, name, *separation(high, low), strange_set))
     draft.sections["novelty"] = {
         "setting": "named",
@@ -137,8 +139,9 @@ def against_named(
 
 
 def leave_classes_out(
-    draft: Draft, evidence: Evidence, answers: Answers, fit: Answers | None, scope: Scope, rng: np.random.Generator
-) -> None:
+    draft: Draft, predictor: Predictor, evidence: Evidence, answers: Answers, fit: Answers | None, scope: Scope,
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
     """Each class in turn plays the unknown: the detector forgets it, and the test items of that class are strange.
 
     For detectors that look at embeddings, the training items that the bundle takes for the class are left out of the
@@ -166,6 +169,10 @@ def leave_classes_out(
     scores = scores_left_out(
         detectors.names(), (fit.embeddings, fit.logits), (answers.embeddings, answers.logits), [int(c) for c in classes]
     )
+    near, joined, far = (own := predictor_detector(predictor)).partition(JOINED)
+    if joined:  # the scores of the two are there: no need to fit it for each class again
+        both = zip(scores[near], scores[far], classes, strict=True)
+        scores = {own: np.stack([scores_of_two(a, b, y != c) for a, b, c in both])} | scores
     for name, rows_of in scores.items():
         trials = [(row, y == c) for row, c in zip(rows_of, classes, strict=True) if not np.isnan(row).all()]
         if trials:
@@ -220,7 +227,7 @@ def note(
     draft.add(OTHER_CONVENTION, of_strange, slice=where, items=items)
     return {
         "detector": name,
-        "summary": detectors[name].summary,
+        "summary": find_detector(name).summary,
         "auroc": interval_record(area),
         "fpr95": interval_record(of_ordinary),
         "fpr95_ordinary_positive": interval_record(of_strange),
@@ -233,7 +240,7 @@ def detector_arrays(predictor: Predictor, name: str, fit: Answers | None) -> Map
     guard = predictor.bundle.guard
     if name == predictor_detector(predictor):
         return {k.removeprefix(DETECTOR_PREFIX): v for k, v in guard.items() if k.startswith(DETECTOR_PREFIX)}
-    return None if fit is None else detectors[name].fit(fit.embeddings, fit.logits)
+    return None if fit is None else find_detector(name).fit(fit.embeddings, fit.logits)
 
 
 def predictor_detector(predictor: Predictor) -> str:

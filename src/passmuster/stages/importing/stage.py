@@ -21,7 +21,7 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Snapshot
 from passmuster.learn.calibration import fit_temperature
 from passmuster.metrics.conformal import set_methods
-from passmuster.metrics.novelty import AUTO, FALLBACK, detectors, refuse_unknown_detector
+from passmuster.metrics.novelty import AUTO, FALLBACK, find_detector, refuse_unknown_detector, with_backing
 from passmuster.modality.find import modalities
 from passmuster.runtime.answers import prices_of
 from passmuster.runtime.engine import Engine, EngineChoice
@@ -181,8 +181,8 @@ def fit_the_guard(
     """The guard's arrays and the name of its detector: the policy's, or one that looks at scores alone."""
     policy = store.config.policy.guard
     if policy.novelty == AUTO:  # the model has learnt all its classes: none can be left out of it to choose by
-        policy = replace(policy, novelty=FALLBACK)
-    if not embeds and detectors[policy.novelty].needs_embeddings:
+        policy = replace(policy, novelty=with_backing(FALLBACK))
+    if not embeds and find_detector(policy.novelty).needs_embeddings:
         policy = replace(policy, novelty=WITHOUT_EMBEDDING)
     fit, held = np.arange(sample.n_pool), np.arange(sample.n_pool, len(sample.items))
     if len(held) < MIN_HELD or not len(fit):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ from passmuster.core.matrix import Matrix
 from passmuster.core.threads import one_thread
 from passmuster.learn.heads import PENALTIES, Head, Scaling
 from passmuster.learn.logistic import fit_logistic, one_hot
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import detectors, with_backing
+from passmuster.metrics.novelty.backed import BACKING
 from passmuster.metrics.novelty.choose import AUTO, FALLBACK, Standing, Trial, rank_detectors, try_detectors
 from passmuster.stages.train.head_price import HEAD_EFFICIENCY, HEAD_EVALUATIONS
 from passmuster.stages.train.pace import parity_s
@@ -69,6 +70,13 @@ class Chosen:
     standings: tuple[Standing, ...] = ()
     n_trials: int = 0
 
+    def backed(self) -> Chosen:
+        """With a detector beside it for what is far from every class, where it is not that one itself."""
+        name = with_backing(self.name)
+        if name == self.name:
+            return self
+        return replace(self, name=name, why=f"{self.why}; what is far from every class, {BACKING} tells besides")
+
     def facts(self) -> dict[str, Any]:
         """For the run folder and the report."""
         return {
@@ -98,7 +106,7 @@ def choose_guard(
         return Chosen(stated, "named in the policy").facts()
     if step.store.config.project.task == MULTI or task.targets is not None:
         why = "an item that carries a class left out carries others too, so that no class can play the unknown"
-        return Chosen(FALLBACK, why).facts()
+        return Chosen(FALLBACK, why).backed().facts()
 
     def choose() -> dict[str, Any]:
         known = chosen.rows(task.labelled)
@@ -111,7 +119,7 @@ def choose_guard(
         return choose_detector(
             labelled, rows, penalties[0] if penalties else PENALTIES[1], step.rng("guard detector"),
             room_s=lambda: step.deadline.left_s - step.pace * FINISH_S - parity_s(chosen), needed_s=needed,
-        ).facts()  # fmt: skip
+        ).backed().facts()  # fmt: skip
 
     return dict(step.run.decide("guard", choose))
 
