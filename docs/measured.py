@@ -70,14 +70,12 @@ ROWS = (
         "Banking77, 8 labels per class, the whole way, local MiniLM encoder: accuracy",
         "[banking77.pretrained.accuracy|.3f~]",
         "TF-IDF + logistic: [banking77.pretrained.accuracy|peer.value:.3f]",
-        in_readme=True,
     ),
     Row(
         "story",
         "the same, nothing pretrained",
         "[banking77.scratch.accuracy|.3f~]",
         "TF-IDF + logistic: [banking77.scratch.accuracy|peer.value:.3f]",
-        in_readme=True,
     ),
     Row(
         "fewlabel_image",
@@ -116,7 +114,6 @@ ROWS = (
         "100 at random: [fashion_mnist.whole_pool.propagation.accuracy_at_100|peer.value:.3f]",
         (("fashion_mnist.whole_pool.propagation.accuracy_at_100", ">=", 0.79),),
         "0.79",
-        in_readme=True,
     ),
     Row(
         "decide",
@@ -254,7 +251,6 @@ ROWS = (
         "",
         (("texts.full_suite.wall_seconds", "<=", 600), ("images.full_suite.wall_seconds", "<=", 600)),
         "600",
-        in_readme=True,
     ),
     Row(
         "suite_cost",
@@ -324,7 +320,6 @@ ROWS = (
         "the same, base rate at the upper bound of 400 test labels",
         "[error_5_to_15.upper_bound_rate.mean_delay_labels|.0f] at one in"
         " [error_5_to_15.upper_bound_rate.mean_time_between_false_alarms|,.0f]",
-        in_readme=True,
     ),
 )  # fmt: skip
 
