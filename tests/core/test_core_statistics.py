@@ -50,7 +50,7 @@ def test_weights_undo_an_unequal_choice_of_items() -> None:
         found = statistics.proportion(right[asked], weights=weights)
         covered += found.low <= truth <= found.high
         plain.append(right[asked].mean())
-        unbiased.append(statistics.horvitz_thompson(right[asked], weights, 4_000))
+        unbiased.append(found.value)
     assert covered / 300 >= 0.90
     assert abs(np.mean(plain) - truth) > 0.1, "without weights the estimate would be far off"
     assert np.mean(unbiased) == pytest.approx(truth, abs=0.015)
@@ -91,40 +91,6 @@ def test_bootstrap_repeats_with_its_generator() -> None:
     assert first == bootstrap.bootstrap(mean, 200, rng=np.random.default_rng(5))
     half = 1.96 * values.std() / np.sqrt(200)
     assert first.high - first.low == pytest.approx(2 * half, rel=0.15)
-
-
-def test_adjusted_p_values_keep_the_error() -> None:
-    """Under the null, Holm's smallest adjusted value is below 5 % in about 5 % of families."""
-    rng = np.random.default_rng(3)
-    families = rng.random((2_000, 8))
-    assert np.mean([min(statistics.holm(f)) <= 0.05 for f in families]) <= 0.065
-    assert np.mean([min(f) <= 0.05 for f in families]) > 0.3
-    for family in families[:50]:
-        assert all(b <= h + 1e-12 for b, h in zip(statistics.benjamini_hochberg(family), statistics.holm(family)))
-    assert statistics.holm([]) == statistics.benjamini_hochberg([]) == []
-
-
-@pytest.mark.parametrize(("n_right", "n", "bound"), [(36, 40, 0.8), (30, 40, 0.85), (11, 20, 0.8)])
-def test_the_promised_number_of_labels_decides(n_right: int, n: int, bound: float) -> None:
-    """Simulated: with that many more labels Wilson's bound clears the bar in at least about 80 % of cases."""
-    more = statistics.more_labels_for_rate(n_right, n, bound)
-    assert more is not None
-    rng = np.random.default_rng(4)
-    rate = (n_right + 1) / (n + 2)
-
-    def share_settled(m: int) -> float:
-        totals = n_right + rng.binomial(m, rate, 4_000)
-        found = [statistics.wilson(int(t), n + m, level=0.9) for t in totals]
-        return float(np.mean([i.low >= bound or i.high < bound for i in found]))
-
-    assert share_settled(more) >= 0.77
-    assert more == 0 or share_settled(more // 3) < 0.77
-
-
-def test_a_rate_on_the_bound_is_never_settled() -> None:
-    assert statistics.more_labels_for_rate(39_999, 49_998, 0.8) is None
-    assert statistics.more_labels_for_rate(0, 0, 0.8) is not None
-    assert statistics.more_labels_for_rate(400, 400, 0.9) == 0
 
 
 def test_a_detectable_drop_shrinks_with_labels() -> None:

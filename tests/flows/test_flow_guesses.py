@@ -15,7 +15,7 @@ from passmuster.core.digests import canonical_json
 from passmuster.core.errors import NotFoundError, UsageError
 from passmuster.core.progress import Silent
 from passmuster.core.records import Bundle
-from passmuster.flows.guesses import EmbeddedPool, refresh
+from passmuster.flows.guesses import EmbeddedPool, Guess
 from passmuster.flows.label_session import LabelSession
 from passmuster.flows.labelling import Suggestion, suggest
 from passmuster.stages.govern import n_unpinned
@@ -44,6 +44,11 @@ def pictures(new_store, tmp_path: Path) -> Store:
 def train_labels(store: Store) -> dict[str, str]:
     with store.read() as db:
         return {key: label.label for key, label in read_labels(db, role="train").items()}
+
+
+def refresh(store: Store, answered: dict[str, str]) -> dict[str, Guess]:
+    pool = EmbeddedPool.open(store)
+    return pool.guesses(answered) if pool else {}
 
 
 def test_without_a_bundle_or_two_classes_there_is_no_guess(new_store, tmp_path: Path, pictures: Store) -> None:

@@ -14,8 +14,6 @@ import numpy as np
 from passmuster.core.distributions import (
     beta_isf,
     beta_ppf,
-    binomial_cdf,
-    binomial_sf,
     normal_isf,
     normal_ppf,
     student_isf,
@@ -209,29 +207,6 @@ def size_with_unseen_clusters(rate: float, n_clusters: float, n: int) -> float:
     return float(n if found is None else max(1, min(n, found)))
 
 
-def horvitz_thompson(values: np.ndarray, weights: np.ndarray, n_population: int) -> float:
-    """Unbiased mean over a population of known size: ``sum(w y) / N`` (Horvitz and Thompson 1952, eq. 8).
-
-    >>> horvitz_thompson(np.array([1.0, 0.0]), np.array([3.0, 2.0]), 5)
-    0.6
-    """
-    w = _checked_weights(weights, len(values))
-    return float((w * np.asarray(values, dtype=np.float64)).sum() / n_population)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values under which the chance of any false rejection is kept (Holm 1979).
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return [float(x) for x in adjusted]
-
-
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values under which the expected share of false discoveries is kept (Benjamini and Hochberg 1995).
 
@@ -243,32 +218,6 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(1.0, np.minimum.accumulate(p[order] * len(p) / np.arange(len(p), 0, -1)))
     return [float(x) for x in adjusted]
-
-
-def more_labels_for_rate(
-    n_right: int, n: int, bound: float, *, alpha: float = 0.05, power: float = 0.8, max_more: int = MAX_MORE
-) -> int | None:
-    """How many further labels would probably settle whether a rate lies above or below `bound`.
-
-    Settled means that Wilson's one-sided bound at `alpha` lies on one side. The answer is the smallest number with
-    which that happens with probability `power`, if the rate is what was seen so far (``(right + 1) / (n + 2)``,
-    Laplace's, so that a perfect start promises nothing) and what was seen is kept. None: more than `max_more`, that is,
-    the rate is too near the bound to tell. 0 when it is settled already.
-
-    >>> more_labels_for_rate(36, 40, 0.8) > 0
-    True
-    >>> more_labels_for_rate(380, 400, 0.8)
-    0
-    """
-    rate = (n_right + 1) / (n + 2)
-
-    def settled(more: int) -> bool:
-        total = n + more
-        above, below = _wilson_counts(total, bound, alpha)
-        chance = float(binomial_sf(above - n_right - 1, more, rate) + binomial_cdf(below - n_right, more, rate))
-        return total > 0 and chance >= power
-
-    return smallest(settled, max_more)
 
 
 def smallest(works: Callable[[int], bool], limit: int) -> int | None:
@@ -326,15 +275,6 @@ def detectable_drop(rate: float, n: int, *, alpha: float = 0.05, power: float = 
         return 1.0
     p = min(max(rate, 0.5 / n), 1 - 0.5 / n)
     return float(min(1.0, (normal_ppf(1 - alpha) + normal_ppf(power)) * np.sqrt(p * (1 - p) / n)))
-
-
-def _wilson_counts(n: int, bound: float, alpha: float) -> tuple[int, int]:
-    """The fewest right of `n` whose one-sided lower bound is at least `bound`, and the most whose upper is below it."""
-    if n == 0:
-        return 1, -1
-    # Wilson's interval inverts the score test: its bound clears `bound` where (x - n b) / sqrt(n b (1 - b)) clears z.
-    reach = normal_ppf(1 - alpha) * float(np.sqrt(n * bound * (1 - bound)))
-    return int(np.ceil(n * bound + reach - 1e-9)), int(np.ceil(n * bound - reach - 1e-9)) - 1
 
 
 def _checked_weights(weights: np.ndarray | None, n: int) -> np.ndarray:

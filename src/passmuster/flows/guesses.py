@@ -111,12 +111,6 @@ class EmbeddedPool:
         return {k: Guess(label, float(p)) for k, label, p in zip(self.keys, labels, found.sure, strict=True)}
 
 
-def refresh(store: Store, answered: Mapping[str, str]) -> dict[str, Guess]:
-    """Guesses for the pool from the labels in `answered`, item key to label; none when there is no bundle yet."""
-    pool = EmbeddedPool.open(store)
-    return pool.guesses(answered) if pool else {}
-
-
 def _logistic_of(head: Mapping[str, Any]) -> tuple[float, float]:
     """Penalty and temperature for a logistic head on a bundle's embeddings, as far as its ``head.json`` tells them.
 

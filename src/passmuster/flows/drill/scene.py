@@ -5,7 +5,6 @@ Planting reads no test item and no test label; only faults of the evidence touch
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from passmuster.core.clock import now
-from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Bundle, Item, Payload
 from passmuster.flows.drill.base import NotHereError, Parts
 from passmuster.flows.drill.memo import Memo, name_of
@@ -194,12 +192,3 @@ def rarest_first(pool: Pool, n_classes: int) -> list[int]:
     """Class numbers, those with fewest items of the pool first."""
     counts = np.bincount(pool.labels, minlength=n_classes)
     return [int(c) for c in np.argsort(counts, kind="stable")]
-
-
-def policy_of(parts: Parts) -> Mapping[str, object]:
-    """The policy that the bundle was written with, as TOML says it."""
-    found = tomllib.loads(parts.policy_toml)
-    policy = found.get("policy")
-    if not isinstance(policy, dict):
-        raise NotFoundError("bundle.policy", "the bundle's policy has no table [policy]")
-    return policy

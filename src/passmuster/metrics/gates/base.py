@@ -190,8 +190,7 @@ def more_labels_for_rate(
 
     The smallest number with which that happens with probability `POWER`, if what was seen is kept and what comes has
     `rate`; by default ``(right + 1) / (n + 2)`` (Laplace's, so that a perfect start promises nothing). None: more than
-    `max_more` labels of that worth, that is, the rate lies too near the bound. This is the exact counterpart of
-    `passmuster.core.statistics.more_labels_for_rate`.
+    `max_more` labels of that worth, that is, the rate lies too near the bound.
 
     >>> more_labels_for_rate(Metric("accuracy", 0.9, 0.769, 0.960, n=40, method="wilson"), 0.8, 0.05)
     66
