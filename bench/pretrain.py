@@ -169,17 +169,17 @@ def judge_all(embedded: dict[str, Embedded], texts: Texts, chosen: np.ndarray, d
 @contextlib.contextmanager
 def planned(arguments: argparse.Namespace) -> Iterator[None]:
     """While it lasts, the rung's networks have the size and take the steps that were asked for, where they were."""
-    from passmuster.modality.text.rungs import transformer
+    from passmuster.modality.text.rungs import pretraining, transformer
 
-    size, plan = transformer.best_size, transformer._plan
+    size, plan = pretraining.best_size, transformer.make_plan
     if arguments.size:
-        transformer.best_size = lambda *_: tuple(int(part) for part in arguments.size.split("x"))
+        pretraining.best_size = lambda *_: tuple(int(part) for part in arguments.size.split("x"))
     if arguments.steps:
-        transformer._plan = lambda *given: replace(plan(*given), n_steps=arguments.steps)
+        transformer.make_plan = lambda *given: replace(plan(*given), n_steps=arguments.steps)
     try:
         yield
     finally:
-        transformer.best_size, transformer._plan = size, plan
+        pretraining.best_size, transformer.make_plan = size, plan
 
 
 def claim(report: harness.Report) -> None:

@@ -26,7 +26,7 @@ from passmuster.modality.find import modalities
 from passmuster.runtime.engine import Engine
 
 torch = pytest.importorskip("torch")
-from passmuster.modality.text.rungs import lessons, modernbert, network_size, transformer  # noqa: E402
+from passmuster.modality.text.rungs import lessons, modernbert, network_size, pretraining, transformer  # noqa: E402
 from passmuster.modality.text.rungs.lessons import Pool, course, lesson, loss_of  # noqa: E402
 from passmuster.modality.text.rungs.modernbert import Packed, Shape, forward, make_network  # noqa: E402
 from passmuster.modality.text.rungs.modernbert_graph import modernbert_graph  # noqa: E402
@@ -60,9 +60,9 @@ def made_texts(n: int = 120) -> list[str]:
     return [" ".join(rng.choices(WORDS, k=rng.randint(3, 12))) for _ in range(n)]
 
 
-def plan_of(pool: Pool, *_: Any) -> transformer.Plan:
+def plan_of(pool: Pool, *_: Any) -> pretraining.Plan:
     """A plan of a few small steps."""
-    return transformer.Plan(replace(SMALL, n_words=len(pool.counts), max_tokens=transformer.MAX_TOKENS), N_STEPS, 256)
+    return pretraining.Plan(replace(SMALL, n_words=len(pool.counts), max_tokens=transformer.MAX_TOKENS), N_STEPS, 256)
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def view() -> FitView:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transformer, "_plan", plan_of)
-    monkeypatch.setattr(transformer, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(transformer, "make_plan", plan_of)
+    monkeypatch.setattr(pretraining, "SAVE_EVERY_S", -1.0)
 
 
 def fit(view: FitView, checkpoint: FileCheckpoint, seconds: float = 60, seed: int = 3) -> Encoder:
@@ -218,10 +218,10 @@ def test_a_lesson_is_a_function_of_its_number() -> None:
 
 @pytest.mark.parametrize("hiding_width", [16, 17])
 def test_learning_lowers_the_loss(hiding_width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transformer, "HIDING_WIDTH", hiding_width)
+    monkeypatch.setattr(pretraining, "HIDING_WIDTH", hiding_width)
     tokenizer = learn_tokenizer(made_texts())
     pool = transformer._tokens(tokenizer, made_texts())
-    teacher = transformer.Teacher(pool, replace(plan_of(pool), n_steps=40), 0)
+    teacher = pretraining.Teacher(pool, replace(plan_of(pool), n_steps=40), 0)
     before = float(loss_of(teacher.net, teacher.plan.shape, teacher.lesson(39)).detach())
     for step in range(39):
         teacher.teach(step)
@@ -267,16 +267,16 @@ from passmuster.core.budget import Deadline
 from passmuster.core.config import TrainConfig
 from passmuster.learn.checkpoint import FileCheckpoint
 from passmuster.modality.base import FitView
-from passmuster.modality.text.rungs import transformer
+from passmuster.modality.text.rungs import pretraining, transformer
 from test_text_rungs_transformer import made_texts, plan_of
-transformer._plan, transformer.SAVE_EVERY_S = plan_of, -1.0
-teach = transformer.Teacher.teach
+transformer.make_plan, pretraining.SAVE_EVERY_S = plan_of, -1.0
+teach = pretraining.Teacher.teach
 def lingering(self, step):
     if step == 4:
         print("here", flush=True)
         time.sleep(600)
     return teach(self, step)
-transformer.Teacher.teach = lingering
+pretraining.Teacher.teach = lingering
 view = FitView(made_texts(), np.full(120, -1), 2, TrainConfig())
 transformer.fit(view, Deadline.after(600), FileCheckpoint(Path(sys.argv[1])), np.random.default_rng(3))
 """
@@ -321,8 +321,8 @@ def test_the_deadline_wins_and_is_recorded(view: FitView, tmp_path: Path) -> Non
 def test_a_plan_that_turns_out_too_long_is_shortened(
     view: FitView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transformer, "_plan", lambda pool, *_: replace(plan_of(pool), n_steps=100_000))
-    monkeypatch.setattr(transformer, "REVIEWS", (2e-5, 2e-4, 2e-3))
+    monkeypatch.setattr(transformer, "make_plan", lambda pool, *_: replace(plan_of(pool), n_steps=100_000))
+    monkeypatch.setattr(pretraining, "REVIEWS", (2e-5, 2e-4, 2e-3))
     found = fit(view, FileCheckpoint(tmp_path), seconds=2)
     assert 0 < found.settings["n_steps"] < 100_000
     saved = FileCheckpoint(tmp_path).load("transformer-steps")
@@ -419,8 +419,8 @@ def test_transformers_loads_the_folder_and_computes_the_same(view: FitView, tmp_
 
 def test_small_networks_have_no_words_to_guess() -> None:
     small, large = (network_size.make_shape(width, 2, 100, 32) for width in (128, 384))
-    assert transformer.hidden_share(small) == 0.0
-    assert transformer.hidden_share(large) == lessons.HIDDEN_SHARE
+    assert pretraining.hidden_share(small) == 0.0
+    assert pretraining.hidden_share(large) == lessons.HIDDEN_SHARE
     pool = Pool.of([[1, *range(4, 14), 2]] * 9, 20)
     given = lesson(pool, np.arange(9), 0, 0, hidden_share=0.0)
     assert not len(given.places)

@@ -352,13 +352,13 @@ def test_a_transformer_lies_in_the_run_folder_for_others_to_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from passmuster.modality.text.modality import TEXT
-    from passmuster.modality.text.rungs import transformer
+    from passmuster.modality.text.rungs import pretraining, transformer
     from passmuster.modality.text.rungs.network_size import make_shape
 
     def plan(pool, *_):
-        return transformer.Plan(make_shape(64, 2, len(pool.counts), transformer.MAX_TOKENS), 4, 512)
+        return pretraining.Plan(make_shape(64, 2, len(pool.counts), transformer.MAX_TOKENS), 4, 512)
 
-    monkeypatch.setattr(transformer, "_plan", plan)
+    monkeypatch.setattr(transformer, "make_plan", plan)
     cheap = replace(transformer.TRANSFORMER, quote=lambda m, p: _price(1.0))
     monkeypatch.setitem(TEXT.rungs._entries, "transformer.v1", cheap)
     store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60), rungs=("transformer.v1",))
