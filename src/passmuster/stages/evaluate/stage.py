@@ -18,6 +18,7 @@ from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
+from passmuster.core.threads import one_thread
 from passmuster.runtime.answers import task_of
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.predictor import Predictor
@@ -68,6 +69,7 @@ class EvaluateResult:
     path: Path
 
 
+@one_thread()  # thousands of small products: threads that wait for them keep a core from the bundle
 def evaluate(
     store: Store,
     bundle: str = "",
