@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from passmuster.core.config import GuardPolicy, Policy
+from passmuster.core.config import CostsPolicy, GuardPolicy, Policy
 from passmuster.core.errors import IntegrityError
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
@@ -57,6 +57,18 @@ def test_one_at_a_time_gives_the_same_as_together(predictor: Predictor) -> None:
     alone = [predictor.predict([image])[0] for image in images]
     assert [a.label for a in together] == [a.label for a in alone]
     assert np.allclose([a.novelty for a in together], [a.novelty for a in alone], atol=1e-5)
+
+
+@pytest.mark.parametrize("costs", [CostsPolicy(), CostsPolicy(answer="cheapest", when={CLASSES[0]: {CLASSES[1]: 9.0}})])
+def test_judged_as_arrays_or_one_by_one_answers_are_the_same(tmp_path: Path, costs: CostsPolicy) -> None:
+    predictor = Predictor(open_bundle(write(tmp_path, scale=2.0, policy=Policy(costs=costs))), threads=1)
+    dim = [np.full((8, 8, 1), grey, np.uint8) for grey in range(90, 160)]
+    embeddings, logits = predictor.embed([*pictures(90), *dim, strange()])
+    found, answers = predictor.judge(embeddings, logits), predictor.decide(embeddings, logits)
+    assert predictor.names(found.said) == [a.label for a in answers]
+    assert found.sure.tolist() == [a.probability for a in answers]
+    assert (found.sure < found.probabilities.max(axis=1)).any() == (predictor.prices is not None)
+    assert found.novelty.tolist() == [a.novelty for a in answers]
 
 
 def test_no_items_give_no_answers(predictor: Predictor) -> None:

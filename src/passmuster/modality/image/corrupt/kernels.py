@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from scipy.signal import fftconvolve
 
 FEW_TAPS = 40  # above, the Fourier transform is quicker than shifting
 
@@ -23,6 +22,8 @@ def correlate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     wide = np.pad(x, ((ry, ry), (rx, rx), (0, 0)), mode="reflect")
     taps = np.argwhere(kernel)
     if len(taps) > FEW_TAPS:
+        from scipy.signal import fftconvolve  # slow to import, and only for large pictures
+
         return fftconvolve(wide, kernel[::-1, ::-1, None].astype(x.dtype), mode="valid", axes=(0, 1))
     height, width = x.shape[:2]
     out = np.zeros_like(x)
