@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from passmuster.core.budget import count_cores
 from passmuster.core.largest import largest
 from passmuster.signals.label_free import AccuracyEstimator
 
 N_NEIGHBOURS = 5
-BLOCK = 256  # items whose cosines are held at once
+BLOCK, MOST_THREADS = 256, 4  # items whose cosines one thread holds; both bound the memory
 N_QUANTILES = 100
 
 
@@ -134,19 +136,26 @@ def _neighbours(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``agreement`` and ``votes`` (m,)."""
     known, new = reference.units, _units(embeddings)
-    if known is None or reference.probabilities is None or reference.classes is None:
+    probabilities, classes = reference.probabilities, reference.classes
+    if known is None or probabilities is None or classes is None:
         raise ValueError("agreement and votes need the reference's probabilities, embeddings and classes")
     k = min(N_NEIGHBOURS, len(known) - 1)
     agree, votes = np.empty(len(new)), np.empty(len(new))
-    for start in range(0, len(new), BLOCK):
+
+    def look(start: int) -> None:
         cosine = new[start : start + BLOCK] @ known.T
         rows = np.arange(len(cosine))
         if copies_of is not None:
             cosine[rows, copies_of[start + rows]] = -np.inf
         nearest = largest(cosine, k)
         answers = said[start + rows][:, None]
-        agree[start + rows] = reference.probabilities[nearest, answers].mean(axis=1)
-        votes[start + rows] = (reference.classes[nearest] == answers).mean(axis=1)
+        agree[start + rows] = probabilities[nearest, answers].mean(axis=1)
+        votes[start + rows] = (classes[nearest] == answers).mean(axis=1)
+
+    with ThreadPoolExecutor(
+        min(count_cores(), MOST_THREADS)
+    ) as pool:  # each product takes one thread, and no thread waits for another
+        list(pool.map(look, range(0, len(new), BLOCK)))
     return agree, votes
 
 
