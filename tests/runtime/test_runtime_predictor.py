@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,23 @@ def test_embeddings_and_logits_are_the_graphs(predictor: Predictor) -> None:
     expected = features(images)
     assert np.allclose(embeddings, expected[0], atol=1e-5)
     assert np.allclose(logits, expected[1], atol=1e-4)
+
+
+def test_texts_of_like_length_are_asked_together_and_answers_keep_their_places(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+
+    def lengths(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        asked.append([len(text) for text in texts])
+        return np.array([[len(text)] for text in texts]), np.array([[len(text), 0] for text in texts])
+
+    monkeypatch.setattr(predictor, "_run", lengths)
+    texts = ["x" * int(n) for n in np.random.default_rng(0).integers(1, 90, 150)]
+    embeddings, logits = predictor.embed(texts)
+    assert embeddings[:, 0].tolist() == logits[:, 0].tolist() == [len(text) for text in texts]
+    assert [len(batch) for batch in asked] == [64, 64, 22]
+    assert [n for batch in asked for n in batch] == sorted(len(text) for text in texts)
 
 
 def test_answers_say_label_set_and_novelty(predictor: Predictor) -> None:

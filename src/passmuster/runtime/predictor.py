@@ -50,11 +50,18 @@ class Predictor:
         self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads)
 
     def embed(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings (n, d) and logits (n, c), float32, in batches of at most 64."""
-        parts = [self._run(payloads[i : i + BATCH]) for i in range(0, len(payloads), BATCH)]
-        if not parts:
+        """Embeddings (n, d) and logits (n, c), float32, in batches of at most 64.
+
+        Texts of like length are asked together: a batch costs as much as if all were as long as its longest.
+        """
+        if not payloads:
             return np.zeros((0, 0), np.float32), np.zeros((0, len(self.classes)), np.float32)
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        if len(payloads) <= BATCH:
+            return self._run(payloads)
+        order = np.argsort([len(p) if isinstance(p, str) else 0 for p in payloads], kind="stable")
+        parts = [self._run([payloads[i] for i in order[at : at + BATCH]]) for at in range(0, len(order), BATCH)]
+        place = np.argsort(order)
+        return np.concatenate([p[0] for p in parts])[place], np.concatenate([p[1] for p in parts])[place]
 
     def _run(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
         outputs = self._engine.run(self._prepare(payloads))
