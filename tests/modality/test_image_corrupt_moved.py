@@ -13,6 +13,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from test_image_corrupt_oracles import mirrored, picture
 
+from passmuster.modality.image.corrupt.spatter import FAR, ONE, _distances
 from passmuster.modality.image.corruptions import corruptions
 
 WATER = (175, 238, 238)
@@ -122,6 +123,16 @@ def slow_distances(edges: np.ndarray) -> np.ndarray:
                 found[a, b] = far + step
                 heapq.heappush(queue, (far + step, a, b))
     return found
+
+
+@pytest.mark.parametrize(
+    ("shape", "n"), [((28, 28), 5), ((28, 28), 40), ((60, 50), 1), ((3, 45), 2), ((40, 2), 1), ((1, 9), 1)]
+)
+def test_distances_are_those_of_the_shortest_way(shape: tuple[int, int], n: int) -> None:
+    edges = np.zeros(shape, dtype=bool)
+    edges.ravel()[np.random.default_rng(n).permutation(edges.size)[:n]] = True
+    assert np.allclose(_distances(edges) / ONE, slow_distances(edges), rtol=0, atol=1e-6)
+    assert (_distances(np.zeros(shape, dtype=bool)) == FAR * ONE).all()
 
 
 def around(x: np.ndarray, r: int, c: int) -> np.ndarray:

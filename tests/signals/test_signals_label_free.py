@@ -158,6 +158,23 @@ def test_an_item_s_own_original_is_no_neighbour(reference: Reference) -> None:
     assert seen(reference, reference.probabilities, reference.embeddings)[:, 3].mean() > alone
 
 
+def test_neighbours_are_those_that_sorting_finds(reference: Reference) -> None:
+    assert reference.probabilities is not None
+    assert reference.embeddings is not None
+    assert reference.classes is not None
+    p, z, _, _ = answers(0.9, 5)
+    copies, said = np.arange(N), p.argmax(axis=1)
+    known, new = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (reference.embeddings, z))
+    cosine = new @ known.T
+    cosine[copies, copies] = -np.inf
+    near = np.argsort(-cosine, axis=1)[:, :5]
+    found = seen(reference, p, z, copies)
+    agree = [np.mean([reference.probabilities[j, said[i]] for j in near[i]]) for i in range(N)]
+    votes = [np.mean([reference.classes[j] == said[i] for j in near[i]]) for i in range(N)]
+    assert np.allclose(found[:, 3], agree, atol=1e-12)
+    assert np.array_equal(found[:, 4], votes)
+
+
 def test_json_holds_all_of_it(estimator: AccuracyEstimator) -> None:
     assert from_plain(AccuracyEstimator, to_plain(estimator)) == estimator
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from evaluate_case import Digits, add_model, go_live, image_store, make_digits
 from passmuster.core.codec import from_plain
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import DataError, IntegrityError, NotFoundError
+from passmuster.core.progress import Silent
 from passmuster.core.records import Report
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
@@ -171,6 +173,25 @@ def test_the_same_seed_gives_the_same_numbers(digits: Digits) -> None:
     assert first.metrics == second.metrics
     assert (first.look, second.look) == (1, 2)
     assert any("looked at 2 times" in line for line in second.sections["unknown"])
+
+
+def test_products_of_an_evaluation_take_one_thread_and_give_the_others_back(digits: Digits) -> None:
+    seen: list[int] = []
+
+    class Listening(Silent):
+        def say(self, line: str) -> None:
+            seen.extend(threads_of_products())
+
+    add_model(digits)
+    with threadpool_limits(2, "blas"):
+        before = threads_of_products()
+        evaluate(digits.store, progress=Listening(), scope=replace(SMALL, page=False))
+        assert threads_of_products() == before
+    assert set(seen) == {1}
+
+
+def threads_of_products() -> list[int]:
+    return [int(found["num_threads"]) for found in threadpool_info() if "numpy" in found["filepath"]]
 
 
 def test_without_test_labels_the_seal_stays_closed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import UsageError
 from passmuster.metrics.robustness import corruption_error, robustness
 from passmuster.modality.find import modalities
-from passmuster.stages.evaluate import evaluate
+from passmuster.stages.evaluate import evaluate, faults
 from passmuster.stages.evaluate.choose_faults import choose_faults
 from passmuster.stages.evaluate.draft import Scope
 
@@ -187,6 +187,17 @@ def test_an_item_is_spoilt_by_its_key_whichever_others_are_tried(digits: Digits)
     for severity in (3, 5):
         name = f"corruption=gaussian_noise.v1 severity={severity} broken"
         assert set(few.item_sets.get(name, ())) == set(many.item_sets.get(name, ())) & shared
+
+
+def test_how_many_are_spoilt_at_once_changes_no_figure(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_model(digits)
+    asked, some = ["contrast.v2", "spatter.v1", "occlusion.v1"], replace(SCOPE, page=False)
+    together = evaluate(digits.store, corruptions=asked, scope=some).report
+    monkeypatch.setattr(faults, "AT_ONCE", (7, 7))
+    apart = evaluate(digits.store, corruptions=asked, scope=some).report
+    assert apart.sections["corruptions"] == together.sections["corruptions"]
+    assert apart.item_sets == together.item_sets
+    assert apart.sections["estimated"]["mean_error"] == pytest.approx(together.sections["estimated"]["mean_error"])
 
 
 def test_with_no_item_to_spoil_no_fault_is_tried(digits: Digits) -> None:

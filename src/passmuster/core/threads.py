@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ SMALL_FLOPS = 2e9  # of one product; below, threads wait for each other longer t
 
 
 @contextlib.contextmanager
-def threads_for(flops: float) -> Any:
+def threads_for(flops: float) -> Iterator[None]:
     """One thread while products are small (`flops` each), as many as usual otherwise.
 
     On two busy cores a head with 616 labels of 77 classes took 1.9 s with one thread and 25 s with two, all of it
@@ -23,8 +24,8 @@ def threads_for(flops: float) -> Any:
         yield
 
 
-def one_thread() -> Any:
-    """One thread for every product in the block."""
+def one_thread() -> contextlib._GeneratorContextManager[None]:
+    """One thread for every product in the block, or in every call of a function that this decorates."""
     return threads_for(0.0)
 
 

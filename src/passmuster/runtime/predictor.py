@@ -16,7 +16,7 @@ from passmuster.runtime.answers import DECIDE_AT, answers_of, prices_of, task_of
 from passmuster.runtime.bundle import LoadedBundle
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.engine import Engine
-from passmuster.runtime.guard import GUARD_ARRAYS, apply_guard
+from passmuster.runtime.guard import GUARD_ARRAYS, Guarded, apply_guard
 
 BATCH = 64
 UNREAD = "no_answer"  # why an answer is withheld that names no class
@@ -50,11 +50,18 @@ class Predictor:
         self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads)
 
     def embed(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings (n, d) and logits (n, c), float32, in batches of at most 64."""
-        parts = [self._run(payloads[i : i + BATCH]) for i in range(0, len(payloads), BATCH)]
-        if not parts:
+        """Embeddings (n, d) and logits (n, c), float32, in batches of at most 64.
+
+        Texts of like length are asked together: a batch costs as much as if all were as long as its longest.
+        """
+        if not payloads:
             return np.zeros((0, 0), np.float32), np.zeros((0, len(self.classes)), np.float32)
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        if len(payloads) <= BATCH:
+            return self._run(payloads)
+        order = np.argsort([len(p) if isinstance(p, str) else 0 for p in payloads], kind="stable")
+        parts = [self._run([payloads[i] for i in order[at : at + BATCH]]) for at in range(0, len(order), BATCH)]
+        place = np.argsort(order)
+        return np.concatenate([p[0] for p in parts])[place], np.concatenate([p[1] for p in parts])[place]
 
     def _run(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
         outputs = self._engine.run(self._prepare(payloads))
@@ -84,9 +91,8 @@ class Predictor:
         `Prediction.label` is the most probable class, or the cheapest where the bundle's policy says so, even where
         `abstained`: a suggestion, not an answer. Of a multi-label bundle it stands for the set of classes said.
         """
-        policy = self.bundle.policy.guard
-        found = apply_guard(self.bundle.guard, embeddings, logits, policy, degraded=degraded, prices=self.prices)
-        names = self._names(found.said)
+        found = self.judge(embeddings, logits, degraded=degraded)
+        names = self.names(found.said)
         reasons = [
             (*found.reasons[i], UNREAD) if name == NO_ANSWER else found.reasons[i] for i, name in enumerate(names)
         ]
@@ -104,11 +110,17 @@ class Predictor:
             for i, row in enumerate(found.probabilities.tolist())
         ]
 
+    def judge(self, embeddings: np.ndarray, logits: np.ndarray, *, degraded: bool = False) -> Guarded:
+        """What `decide` says, as arrays: for many answers of which only some figures are wanted."""
+        policy = self.bundle.policy.guard
+        return apply_guard(self.bundle.guard, embeddings, logits, policy, degraded=degraded, prices=self.prices)
+
     def labels(self, logits: np.ndarray) -> list[str]:
         """The answers alone, (n,): the label of each, without the guard."""
-        return self._names(answers_of(logits, self._decide_at, self.prices).said)
+        return self.names(answers_of(logits, self._decide_at, self.prices).said)
 
-    def _names(self, said: np.ndarray) -> list[str]:
+    def names(self, said: np.ndarray) -> list[str]:
+        """The label of each answer (n,), by the classes said of it (n, c)."""
         if self.task == MULTI:
             return [join_classes(self.classes[j] for j in np.flatnonzero(row)) for row in said]
         return [self.classes[int(j)] for j in said.argmax(axis=1)] if len(said) else []

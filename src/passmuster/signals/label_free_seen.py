@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from passmuster.core.budget import count_cores
+from passmuster.core.largest import largest
 from passmuster.signals.label_free import AccuracyEstimator
 
 N_NEIGHBOURS = 5
-BLOCK = 1_024
+BLOCK, MOST_THREADS = 256, 4  # items whose cosines one thread holds; both bound the memory
 N_QUANTILES = 100
 
 
@@ -43,7 +47,7 @@ class Reference:
         w = np.ones(len(self.right)) if self.weights is None else self.weights
         return max(1, round(float(w.sum() ** 2 / (w**2).sum())))
 
-    @property
+    @cached_property
     def novelty_quantiles(self) -> tuple[float, ...]:
         """A hundred quantiles of novelty; empty without a score."""
         if self.novelty is None:
@@ -51,13 +55,18 @@ class Reference:
         found = np.quantile(self.novelty, (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
         return tuple(float(value) for value in found)
 
-    @property
+    @cached_property
     def threshold(self) -> float:
         """As many of the reference are surer than this as are right (Garg et al. 2022, equation 1)."""
         order = np.argsort(self.sure, kind="stable")
         w = np.ones(len(order)) if self.weights is None else self.weights[order]
         n_below = int((np.cumsum(w) <= w.sum() * (1 - self.accuracy) + w.mean() / 2).sum())
         return float(self.sure[order][n_below - 1]) if n_below else -math.inf
+
+    @cached_property
+    def units(self) -> np.ndarray | None:
+        """The embeddings at length 1 (n, d), float32."""
+        return None if self.embeddings is None else _units(self.embeddings)
 
 
 def features_of(
@@ -126,20 +135,27 @@ def _neighbours(
     reference: Reference, said: np.ndarray, embeddings: np.ndarray, copies_of: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """``agreement`` and ``votes`` (m,)."""
-    if reference.embeddings is None or reference.probabilities is None or reference.classes is None:
+    known, new = reference.units, _units(embeddings)
+    probabilities, classes = reference.probabilities, reference.classes
+    if known is None or probabilities is None or classes is None:
         raise ValueError("agreement and votes need the reference's probabilities, embeddings and classes")
-    known, new = _units(reference.embeddings), _units(embeddings)
     k = min(N_NEIGHBOURS, len(known) - 1)
     agree, votes = np.empty(len(new)), np.empty(len(new))
-    for start in range(0, len(new), BLOCK):
+
+    def look(start: int) -> None:
         cosine = new[start : start + BLOCK] @ known.T
         rows = np.arange(len(cosine))
         if copies_of is not None:
             cosine[rows, copies_of[start + rows]] = -np.inf
-        nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        nearest = largest(cosine, k)
         answers = said[start + rows][:, None]
-        agree[start + rows] = reference.probabilities[nearest, answers].mean(axis=1)
-        votes[start + rows] = (reference.classes[nearest] == answers).mean(axis=1)
+        agree[start + rows] = probabilities[nearest, answers].mean(axis=1)
+        votes[start + rows] = (classes[nearest] == answers).mean(axis=1)
+
+    with ThreadPoolExecutor(
+        min(count_cores(), MOST_THREADS)
+    ) as pool:  # each product takes one thread, and no thread waits for another
+        list(pool.map(look, range(0, len(new), BLOCK)))
     return agree, votes
 
 

@@ -6,17 +6,16 @@ bundle, embeddings that were asked before are taken from memory, and only the pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
 from passmuster.core.codec import to_plain
-from passmuster.core.config import DataConfig
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.records import Payload
 from passmuster.flows.drill.graphs import split_at_embedding
+from passmuster.modality.decoded import Decoded
 from passmuster.runtime.bundle import PAYLOAD_FILES, LoadedBundle
 from passmuster.runtime.engine import Engine
 from passmuster.runtime.predictor import Predictor
@@ -31,22 +30,11 @@ class Memo:
     encoder: str = ""
     rows: dict[str, np.ndarray] = field(default_factory=dict)
     n_computed: int = 0  # items that an encoder was asked about
-    decoded: dict[bytes, Payload] = field(default_factory=dict)  # contents that were read, as far as there is room
-    n_bytes: int = 0
+    decode: Decoded | None = None  # contents that were read, as far as there is room
 
     def open(self, bundle: LoadedBundle) -> Predictor:
         """A predictor that answers as `Predictor` does."""
         return Remembering(bundle, self)
-
-    def decode(self, read: Callable[[bytes, DataConfig], Payload], data: bytes, config: DataConfig) -> Payload:
-        """What `read` makes of a content; not read a second time."""
-        found = self.decoded.get(data)
-        if found is None:
-            found = read(data, config)
-            self.n_bytes += len(data) + (len(found) if isinstance(found, str) else found.nbytes)
-            if self.n_bytes <= MAX_DECODED_BYTES:
-                self.decoded[data] = found
-        return found
 
 
 class Remembering(Predictor):
@@ -55,7 +43,8 @@ class Remembering(Predictor):
     def __init__(self, bundle: LoadedBundle, memo: Memo) -> None:
         super().__init__(bundle)
         self._memo = memo
-        self.modality = replace(self.modality, decode=partial(memo.decode, self.modality.decode))
+        memo.decode = memo.decode or Decoded(self.modality.decode, MAX_DECODED_BYTES)
+        self.modality = replace(self.modality, decode=memo.decode)
         parts = split_at_embedding(bundle.graph)
         self._tail = None if parts is None else Engine(parts[1])
         name = "" if parts is None else encoder_name(bundle, parts[0])

@@ -161,12 +161,15 @@ def measure_test_labels(
     progress: Progress,
 ) -> None:
     """Whether test labels can be what they seem: wrong where the model doubts, no easier than the rest, complete."""
-    from scipy.stats import mannwhitneyu  # slow to import
-
     right = answers.predicted == evidence.y
     rest = confidence_of_rest(store, bundle, predictor, evidence, rng, progress=progress)
     sure = answers.confidence
     comparable = len(rest) >= FEWEST_REST and len(sure) >= FEWEST_REST
+    p_easier = 1.0
+    if comparable:
+        from scipy.stats import mannwhitneyu  # slow to import
+
+        p_easier = float(mannwhitneyu(sure, rest, alternative="greater").pvalue)
     draft.sections["test_labels"] = {
         "n": len(evidence.items),
         "n_wrong": int((~right).sum()),
@@ -174,7 +177,7 @@ def measure_test_labels(
         "confidence": float(sure.mean()),
         "confidence_rest": float(rest.mean()) if comparable else float(sure.mean()),
         "n_rest": len(rest),
-        "p_easier": float(mannwhitneyu(sure, rest, alternative="greater").pvalue) if comparable else 1.0,
+        "p_easier": p_easier,
         "absent": absent_classes(predictor, evidence),
     }
 

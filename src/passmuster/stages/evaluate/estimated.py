@@ -15,9 +15,10 @@ import numpy as np
 
 from passmuster.core.codec import to_plain
 from passmuster.core.progress import Progress
-from passmuster.core.records import Bundle, Payload, Prediction, Report
+from passmuster.core.records import Bundle, Payload, Report
 from passmuster.core.statistics import Interval
 from passmuster.metrics.robustness import Fault
+from passmuster.runtime.guard import Guarded
 from passmuster.runtime.predictor import Predictor
 from passmuster.signals.label_free import AccuracyEstimator
 from passmuster.signals.label_free_seen import Reference, features_of
@@ -53,21 +54,18 @@ class Bank:
         self, fault: Fault, places: np.ndarray, embeddings: np.ndarray, logits: np.ndarray, truth: Sequence[str]
     ) -> list[str]:
         """Answers (m,) to the test items at `places` under a fault; they join the bank."""
-        answers = self.predictor.decide(embeddings, logits)
-        labels = [answer.label for answer in answers]
-        features = self.features(answers, embeddings, places)
+        found = self.predictor.judge(embeddings, logits)
+        labels = self.predictor.names(found.said)
+        features = self.features(found, embeddings, places)
         right = np.array([a == b for a, b in zip(labels, truth, strict=True)], dtype=bool)
         self.seen.setdefault(fault, []).append(Spoilt(fault[0], places, features, right))
         return labels
 
-    def features(self, answers: Sequence[Prediction], embeddings: np.ndarray, copies: np.ndarray | None) -> np.ndarray:
+    def features(self, found: Guarded, embeddings: np.ndarray, copies: np.ndarray | None) -> np.ndarray:
         """What can be seen of each answer (m, f)."""
-        number = {name: i for i, name in enumerate(self.classes)}
-        said = np.array([number.get(answer.label, 0) for answer in answers])
         return features_of(
-            self.reference, self.names, np.array([answer.probability for answer in answers]),
-            novelty=np.array([answer.novelty for answer in answers]), said=said, embeddings=embeddings,
-            copies_of=copies,
+            self.reference, self.names, found.sure, novelty=found.novelty, said=found.said.argmax(axis=1),
+            embeddings=embeddings, copies_of=copies,
         )  # fmt: skip
 
     def batches(self) -> list[Spoilt]:
@@ -119,7 +117,7 @@ def measure_estimated(
         section["why_not"] = too_few if bank is None else faults
         progress.say(f"accuracy without labels is not estimated: {section['why_not']}")
         return
-    home = bank.features(answers.predictions, answers.embeddings, np.arange(n))
+    home = bank.features(predictor.judge(answers.embeddings, answers.logits), answers.embeddings, np.arange(n))
     best = taught(bank, home, batches, bank.names)
     watched = tuple(name for name in bank.names if name in WATCHED)
     section["estimator"] = to_plain(taught(bank, home, batches, watched))
@@ -156,7 +154,7 @@ def taught(bank: Bank, home: np.ndarray, batches: Sequence[Spoilt], names: tuple
 
 def estimate(bank: Bank, estimator: AccuracyEstimator, embeddings: np.ndarray, logits: np.ndarray) -> Interval:
     """Accuracy on items as they were answered: embeddings (m, d) and logits (m, c)."""
-    features = bank.features(bank.predictor.decide(embeddings, logits), embeddings, None)
+    features = bank.features(bank.predictor.judge(embeddings, logits), embeddings, None)
     return estimator.estimate(features.mean(axis=0).tolist(), len(features), level=LEVEL)
 
 

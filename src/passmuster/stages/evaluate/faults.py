@@ -29,7 +29,8 @@ from passmuster.stages.evaluate.gather import read_payloads
 from passmuster.store.store import Store
 
 SEVERITIES = (1, 2, 3, 4, 5)
-BLOCK = 64
+AT_ONCE = (64, 512)  # items that are spoilt and asked together: many where they are small
+BLOCK_BYTES = 2**25  # of a block, decoded, beyond the first many
 N_LOOKED_AT = 100  # items by which a modality judges whether a fault is for them
 FEWEST_CHANGED = 0.1  # of the items, that a fault must change to be stated
 
@@ -93,12 +94,13 @@ def measure_faults(
     left_out = {name: predictor.modality.why_fault_left_out(name, some) for name in faults.corruptions}
     tried = {name: corrupt for name, corrupt in faults.corruptions.items() if not left_out[name]}
     tally = Tally(*({(name, s): np.full(len(chosen), np.nan) for name in tried for s in SEVERITIES} for _ in "ab"))
-    jobs = [(start, name) for start in range(0, len(chosen), BLOCK) for name in tried]
+    at_once = block_of(some)
+    jobs = [(start, name) for start in range(0, len(chosen), at_once) for name in tried]
     held: tuple[int, list[Payload]] = (-1, [])
     for start, name in progress.track(jobs, "spoiling test items", total=len(jobs)):
-        places = chosen[start : start + BLOCK]
+        places = chosen[start : start + at_once]
         if held[0] != start:
-            held = (start, list(read_payloads(store, predictor, items[start : start + BLOCK])))
+            held = (start, list(read_payloads(store, predictor, items[start : start + at_once])))
         try_fault(
             store, predictor, evidence, tally, (name, tried[name]), places, start, held[1], example, incumbent, bank
         )
@@ -112,6 +114,17 @@ def measure_faults(
         progress.say(f"fault {row['corruption']} left out: {row['reason']}")
     record(draft, evidence, right, chosen, tally, example, reasons, faults, rng)
     return [s for s in tally.spoilt if not left_out[s.corruption]]
+
+
+def block_of(some: Sequence[Payload]) -> int:
+    """How many items are spoilt at once, when they are as large as the largest of `some`.
+
+    >>> block_of([np.zeros((28, 28, 1), np.uint8)]), block_of([np.zeros((1000, 1000, 3), np.uint8)])
+    (512, 64)
+    """
+    fewest, most = AT_ONCE
+    largest = max((len(one) if isinstance(one, str) else one.nbytes for one in some), default=0)
+    return min(most, max(fewest, BLOCK_BYTES // max(1, largest)))
 
 
 def try_fault(

@@ -13,7 +13,6 @@ from passmuster.core.label_sets import MULTI, label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
 from passmuster.core.statistics import Interval, proportion, wilson
-from passmuster.core.threads import one_thread
 from passmuster.metrics.novelty import JOINED, detectors, find_detector, scores_left_out, scores_of_two
 from passmuster.metrics.ranking import auroc, fpr95
 from passmuster.runtime.guard import DETECTOR_PREFIX
@@ -58,11 +57,10 @@ def measure_novelty(
     """
     fit = fit_answers(store, predictor, scope, rng, progress=progress)
     strange: list[Strange] = []
-    with one_thread():  # many small products
-        if novel is not None:
-            strange = against_named(store, draft, predictor, evidence, answers, fit, novel)
-        else:
-            leave_classes_out(draft, predictor, evidence, answers, fit, scope, rng)
+    if novel is not None:
+        strange = against_named(store, draft, predictor, evidence, answers, fit, novel)
+    else:
+        leave_classes_out(draft, predictor, evidence, answers, fit, scope, rng)
     head = predictor.bundle.head
     draft.sections["novelty"] |= {
         "guard": predictor_detector(predictor),

@@ -18,6 +18,8 @@ from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
+from passmuster.core.threads import one_thread
+from passmuster.modality.decoded import remembering
 from passmuster.runtime.answers import task_of
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.predictor import Predictor
@@ -56,6 +58,7 @@ from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle, report_bytes
 from passmuster.store.store import Store
 
+MAX_DECODED_BYTES = 2**26  # of items that are not decoded a second time
 LEAST_ACCURACY = 0.5  # below which a report praises no accuracy, where the policy names no bound
 
 
@@ -68,6 +71,7 @@ class EvaluateResult:
     path: Path
 
 
+@one_thread()  # thousands of small products: threads that wait for them keep a core from the bundle
 def evaluate(
     store: Store,
     bundle: str = "",
@@ -104,6 +108,7 @@ def evaluate(
     with store.read() as db:
         chosen = read_bundle(db, bundle)
     predictor = scope.open(open_checked(store, chosen))
+    predictor.modality = remembering(predictor.modality, MAX_DECODED_BYTES)
     scope = spare(scope, predictor, progress)
     faults = choose_faults(
         predictor.modality, store.config.evaluate.corruptions if corruptions is None else corruptions, store.folder

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from scipy.signal import fftconvolve
 
 FEW_TAPS = 40  # above, the Fourier transform is quicker than shifting
 
@@ -23,6 +22,8 @@ def correlate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     wide = np.pad(x, ((ry, ry), (rx, rx), (0, 0)), mode="reflect")
     taps = np.argwhere(kernel)
     if len(taps) > FEW_TAPS:
+        from scipy.signal import fftconvolve  # slow to import, and only for large pictures
+
         return fftconvolve(wide, kernel[::-1, ::-1, None].astype(x.dtype), mode="valid", axes=(0, 1))
     height, width = x.shape[:2]
     out = np.zeros_like(x)
@@ -64,21 +65,28 @@ def motion(x: np.ndarray, radius: int, sigma: float, degrees: float) -> np.ndarr
 
 
 @lru_cache(maxsize=512)
-def _enlarging(n: int, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For a line of n: which two of its pixels each place of its enlarged middle lies between, and how far along."""
-    inner = math.ceil(n / factor)
-    first = (n - inner) // 2
-    n_large = round(inner * factor)
-    trim = (n_large - n) // 2
-    at = np.arange(trim, trim + n) * ((inner - 1) / max(n_large - 1, 1))
-    low = np.minimum(np.floor(at).astype(np.int64), max(inner - 2, 0))
-    return first + low, first + np.minimum(low + 1, inner - 1), (at - low).astype(np.float32)
+def _enlarging(n: int, factors: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For a line of n: which two of its pixels each place of its enlarged middle lies between, and how far along; each
+    (f, n)."""
+    found = []
+    for factor in factors:
+        inner = math.ceil(n / factor)
+        first = (n - inner) // 2
+        n_large = round(inner * factor)
+        trim = (n_large - n) // 2
+        at = np.arange(trim, trim + n) * ((inner - 1) / max(n_large - 1, 1))
+        low = np.minimum(np.floor(at).astype(np.int64), max(inner - 2, 0))
+        found.append((first + low, first + np.minimum(low + 1, inner - 1), (at - low).astype(np.float32)))
+    low, high, share = (np.stack(part) for part in zip(*found, strict=True))
+    return low, high, share
 
 
-def zoomed(x: np.ndarray, factor: float) -> np.ndarray:
-    """The middle of (h, w, c), enlarged linearly to the whole."""
-    low, high, share = _enlarging(x.shape[0], factor)
-    rows = x[low] + share[:, None, None] * (x[high] - x[low])
-    low, high, share = _enlarging(x.shape[1], factor)
-    left = rows[:, low]
-    return left + share[:, None] * (rows[:, high] - left)
+def zoomed(x: np.ndarray, *factors: float) -> np.ndarray:
+    """The middle of (h, w, c), enlarged linearly to the whole by each factor: (f, h, w, c)."""
+    low, high, share = _enlarging(x.shape[0], factors)
+    rows = x[low] + share[:, :, None, None] * (x[high] - x[low])
+    low, high, share = _enlarging(x.shape[1], factors)
+    at = np.arange(len(factors))[:, None]
+    columns = rows.transpose(0, 2, 1, 3)  # (f, w, h, c)
+    left = columns[at, low]
+    return (left + share[:, :, None, None] * (columns[at, high] - left)).transpose(0, 2, 1, 3)

@@ -7,6 +7,8 @@ kernel.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.ndimage import convolve, label, uniform_filter
 
@@ -18,7 +20,11 @@ FAR = 20  # pixels from an edge, beyond which all is alike
 EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float32)
 WEAK, STRONG = 50, 150  # thresholds of edges
 ONE = 2**30  # of a distance in whole numbers, so that sums are exact
-STEPS = (ONE, round(1.4 * ONE), round(2.1969 * ONE))  # to the next pixel straight, aslant, and as a knight moves
+STEPS = {  # cost of the steps to a near pixel: straight, aslant, and as a knight moves
+    ONE: ((0, 1), (0, -1), (1, 0), (-1, 0)),
+    round(1.4 * ONE): ((1, 1), (1, -1), (-1, 1), (-1, -1)),
+    round(2.1969 * ONE): ((1, 2), (1, -2), (-1, 2), (-1, -2), (2, 1), (2, -1), (-2, 1), (-2, -1)),
+}
 
 
 @published(
@@ -52,7 +58,7 @@ def spatter(x: np.ndarray, c: tuple[float, ...], rng: np.random.Generator) -> np
 def _relief(liquid: np.ndarray) -> np.ndarray:
     """Light (h, w), 0 to 255, on a surface that rises from the edges of the liquid."""
     edges = _edges(liquid)
-    far = np.pad(np.minimum(_distances(edges), FAR * ONE), 1, mode="reflect")
+    far = np.pad(_distances(edges), 1, mode="reflect")
     rows = far[:-2] + far[1:-1] + far[2:]
     height = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) // (9 * ONE)
     counts = np.bincount(height.ravel(), minlength=FAR + 1)
@@ -64,23 +70,35 @@ def _relief(liquid: np.ndarray) -> np.ndarray:
 
 
 def _distances(edges: np.ndarray) -> np.ndarray:
-    """From every pixel to the nearest edge, (h, w) int64 in `ONE`; very far where there is none."""
-    straight, aslant, knight = STEPS
-    height, width = edges.shape
-    far = np.full((height + 2, width + 4), 2**40)
-    body = far[2:, 2:-2]
-    body[edges] = 0
-    along = np.arange(width) * straight
-    for _ in range(2):  # from the first pixel on, then from the last back
-        for i in range(2, height + 2):
-            two, one = far[i - 2], far[i - 1]
-            near = np.minimum.reduce([
-                far[i, 2:-2], one[2:-2] + straight, one[1:-3] + aslant, one[3:-1] + aslant,
-                one[:-4] + knight, one[4:] + knight, two[1:-3] + knight, two[3:-1] + knight,
-            ])  # fmt: skip
-            far[i, 2:-2] = np.minimum.accumulate(near - along) + along
-        body[:] = body[::-1, ::-1].copy()
-    return body
+    """From every pixel to the nearest edge, (h, w) int64 in `ONE`, and `FAR` where it is farther."""
+    far = np.where(edges, 0, FAR * ONE)
+    for here, there, cost in _runs(*edges.shape):
+        np.minimum(far[there], far[here] + cost, out=far[there])
+    return far
+
+
+@lru_cache(maxsize=8)
+def _runs(height: int, width: int) -> list[tuple[tuple[slice, slice], tuple[slice, slice], int]]:
+    """Where runs of equal steps start and end, and their cost, so that one after the other finds every shortest way.
+
+    Such a way takes steps of two kinds at most, in any order, within the rectangle between its ends: so all runs of
+    one kind may come before those of another, and a run is put together of runs of 1, 2, 4 … steps.
+    """
+    found = []
+    for cost, moves in STEPS.items():
+        for down, right in moves:
+            n = 1
+            while n * cost < FAR * ONE and n * abs(down) < height and n * abs(right) < width:
+                (from_y, to_y), (from_x, to_x) = _moved(height, n * down), _moved(width, n * right)
+                found.append(((from_y, from_x), (to_y, to_x), n * cost))
+                n *= 2
+    return found
+
+
+def _moved(length: int, by: int) -> tuple[slice, slice]:
+    """Of a line: what can be moved by so much, and where it comes to lie."""
+    here, there = slice(0, length - abs(by)), slice(abs(by), length)
+    return (here, there) if by >= 0 else (there, here)
 
 
 def _edges(grey: np.ndarray) -> np.ndarray:

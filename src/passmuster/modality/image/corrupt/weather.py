@@ -37,7 +37,7 @@ def snow(x: np.ndarray, c: tuple[float, ...], rng: np.random.Generator) -> np.nd
     """Flakes: the bright spots of enlarged noise, smeared as they fall, twice; the picture pales beneath them."""
     mean, spread, enlarged, least, radius, sigma, kept = c
     flakes = (mean + spread * rng.standard_normal((*x.shape[:2], 1))).astype(np.float32)
-    flakes = zoomed(flakes, enlarged)
+    flakes = zoomed(flakes, enlarged)[0]
     flakes = np.floor(np.clip(np.where(flakes < least, 0, flakes), 0, 1) * 255) / np.float32(255)
     flakes = motion(flakes, int(radius), sigma, rng.uniform(-135, -45))
     pale = np.maximum(x, luminance(x) * np.float32(1.5) + np.float32(0.5))
@@ -101,10 +101,11 @@ def plasma(side: int, decay: float, rng: np.random.Generator) -> np.ndarray:
         half = step // 2
         shape = (side // step, side // step)
         corners = field[::step, ::step]
-        pairs = corners + np.roll(corners, -1, axis=0)
-        centres = (pairs + np.roll(pairs, -1, axis=1)) / 4 + reach * rng.uniform(-reach, reach, shape)
-        level = corners + np.roll(corners, -1, axis=1) + centres + np.roll(centres, 1, axis=0)
-        upright = pairs + centres + np.roll(centres, 1, axis=1)
+        after, before = np.arange(1, side // step + 1) % (side // step), np.arange(-1, side // step - 1)
+        pairs = corners + corners[after]
+        centres = (pairs + pairs[:, after]) / 4 + reach * rng.uniform(-reach, reach, shape)
+        level = corners + corners[:, after] + centres + centres[before]
+        upright = pairs + centres + centres[:, before]
         field[half::step, half::step] = centres
         field[::step, half::step] = level / 4 + reach * rng.uniform(-reach, reach, shape)
         field[half::step, ::step] = upright / 4 + reach * rng.uniform(-reach, reach, shape)
