@@ -37,6 +37,9 @@ def test_the_way_from_nothing_to_labels(project: Path, tmp_path: Path) -> None:
     read = answer(project, "label", str(todo), "--role", "train", "--who", "ana")
     assert read["data"]["n_new"] == {"train": 3}
     assert read["next"] == "muster train"
+    again = answer(project, "label", str(todo), "--role", "train", "--who", "ana")
+    assert again["data"]["n_new"] == {}
+    assert again["next"] == "muster train"  # nothing is there yet that could be evaluated
 
 
 def test_columns_may_be_named(project: Path, tmp_path: Path) -> None:

@@ -373,6 +373,8 @@ def test_what_was_not_shipped_does_not_go_live(new_store, n: int, n_right: int) 
     with pytest.raises(HeldError) as caught:
         approve(made.store)
     assert caught.value.code == "approve.held"
+    labels_first = "muster label --for test" in str(caught.value.next)
+    assert labels_first == (n == 40)  # where labels would decide, they are named before the way around them
     with pytest.raises(HeldError):
         approve(made.store, override="the boss wants it")
 
