@@ -1,6 +1,6 @@
 """Labels: enough, even, agreeing."""
 
-from passmuster.checks.labels import class_balance, label_conflicts
+from passmuster.checks.labels import alike_classes, class_balance, label_conflicts
 
 LIMITS = {"n_items": 100, "max_ratio": 10.0, "min_labels": 2}
 
@@ -30,3 +30,12 @@ def test_equal_contents_with_different_labels_conflict() -> None:
     found = label_conflicts([0, 0, 2, 2, 4], ["x", "y", "x", "x", None], list("abcde"))
     assert [f.items for f in found] == [("a", "b")]
     assert label_conflicts([0, 0], ["x", None], ["a", "b"]) == []
+
+
+def test_classes_that_differ_in_writing_only_are_named_and_the_rarer_ones_asked_about() -> None:
+    classes = {"k0": ["late delivery"], "k1": ["late delivery"], "k2": ["Late_Delivery"], "k3": ["ｌate-delivery"]}
+    (found,) = alike_classes(classes)
+    assert found.title.startswith("3 classes have nearly the same name: 'late delivery' (2), 'Late_Delivery' (1)")
+    assert found.items == ("k2", "k3")
+    assert "muster label --disputed" in found.remedy
+    assert alike_classes({"k0": ["c"], "k1": ["c++"], "k2": ["class 1"], "k3": ["class1"]}) == []

@@ -37,6 +37,9 @@ def test_the_way_from_nothing_to_labels(project: Path, tmp_path: Path) -> None:
     read = answer(project, "label", str(todo), "--role", "train", "--who", "ana")
     assert read["data"]["n_new"] == {"train": 3}
     assert read["next"] == "muster train"
+    again = answer(project, "label", str(todo), "--role", "train", "--who", "ana")
+    assert again["data"]["n_new"] == {}
+    assert again["next"] == "muster train"  # nothing is there yet that could be evaluated
 
 
 def test_columns_may_be_named(project: Path, tmp_path: Path) -> None:
@@ -76,3 +79,15 @@ def test_init_sees_images_and_opens_what_is_there(tmp_path: Path) -> None:
     assert answer(tmp_path, "init")["data"]["modality"] == "image"
     again = answer(tmp_path, "init")["data"]
     assert (again["new"], again["modality"]) == (False, "image")
+
+
+def test_a_label_written_otherwise_is_a_finding_whose_remedy_works(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace(" 74,a\n", " 74,A\n", 1))
+    answer(project, "add", str(tmp_path / "t.csv"))
+    findings = answer(project, "check")["data"]["findings"]
+    assert [f["title"] for f in findings if f["kind"] == "class_names"]
+    todo = tmp_path / "disputed.csv"
+    assert answer(project, "label", "--disputed", "--export", str(todo))["data"]["n"] == 1
+    todo.write_text(todo.read_text().replace(",A,", ",a,"))
+    answer(project, "label", str(todo))
+    assert not [f for f in answer(project, "check")["data"]["findings"] if f["kind"] == "class_names"]

@@ -46,8 +46,9 @@ def test_no_labels_no_rung_no_time(tmp_path: Path) -> None:
 
 def test_a_dry_run_prices_and_changes_nothing(tmp_path: Path) -> None:
     new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60)).close()
-    done = muster_apart(tmp_path / "p", "--dry-run", "train")
+    done = muster_apart(tmp_path / "p", "--dry-run", "train", "--time", "2m")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("Next: muster train --time 2m")  # begins what was priced
     assert "static.v1" in done.stdout
     assert not (tmp_path / "p" / ".muster" / "runs").exists()
 

@@ -149,6 +149,24 @@ def test_a_closed_tab_gives_its_items_to_the_next(new_store, tmp_path: Path) -> 
             assert current(page) == first
 
 
+def test_what_another_tab_holds_is_not_called_done(new_store, tmp_path: Path) -> None:
+    store: Store = texts(new_store("text"), tmp_path)
+    with (
+        browser() as first,
+        browser() as second,
+        label_server(store.folder, "--n", "3", "--for", "train", "--who", "ana") as server,
+    ):
+        first.open(server.url)
+        first.wait(READY)
+        second.open(server.url)
+        second.wait("document.querySelector('#content h1')")
+        assert second.text("#content h1") == "The rest is open elsewhere."
+        assert "3 items are shown in another tab" in second.text("#content p")
+        assert "muster train" not in second.text("#content")
+        first.open("about:blank")  # closed: what it held is asked here, without a reload
+        second.wait(READY)
+
+
 def test_when_the_server_dies_the_page_says_so_and_keeps_the_answer(new_store, tmp_path: Path) -> None:
     store = texts(new_store("text"), tmp_path)
     with browser() as page, label_server(store.folder, "--for", "train", "--who", "ana") as server:

@@ -7,7 +7,7 @@ import pytest
 
 import passmuster.checks
 from passmuster.checks.duplicates import Pair, exact_duplicates, exact_pairs, near_duplicates
-from passmuster.checks.labels import class_balance, label_conflicts, near_conflicts
+from passmuster.checks.labels import alike_classes, class_balance, label_conflicts, near_conflicts
 from passmuster.checks.leakage import leakage
 from passmuster.checks.personal_data import personal_data
 from passmuster.checks.quality import unusable
@@ -46,6 +46,11 @@ CASES: dict[str, tuple[str, Callable[[], Sequence[Finding]], Callable[[], Sequen
         "labels",
         lambda: near_conflicts([("k0", "k1"), ("k2", "k5")], {"k0": "a", "k1": "a", "k2": "b"}),
         lambda: near_conflicts([("k0", "k1"), ("k2", "k5")], {"k0": "a", "k1": "b", "k2": "b"}),
+    ),
+    "class_names": (
+        "labels",
+        lambda: alike_classes({"k0": ["a b"], "k1": ["a c"]}),
+        lambda: alike_classes({"k0": ["a b"], "k1": ["A_b"]}),
     ),
     "class_balance": (
         "labels",

@@ -104,6 +104,19 @@ def test_approving_again_renews(live: case.Case, monkeypatch: pytest.MonkeyPatch
     assert after.until > before.until
 
 
+def test_what_is_signed_anew_is_what_can_be_renewed(live: case.Case) -> None:
+    with live.store.read() as db:
+        old = read_channels(db)["live"].release
+    assert audit(live.store).renewal == f"muster approve {old}"
+    case.add_evidence(live.store, live.snapshot, live.bundle, n=300, n_right=285)
+    new = sign(live.store, judge(live.store))
+    assert new.id != old
+    assert audit(live.store).renewal == f"muster approve {new.id}"
+    case.add_evidence(live.store, live.snapshot, live.bundle, n=20, n_right=17)
+    assert sign(live.store, judge(live.store)).verdict == "INSUFFICIENT"
+    assert audit(live.store).renewal == f"muster release {live.bundle.digest[:16]}"
+
+
 def test_the_policy_says_for_how_long(live: case.Case) -> None:
     short = case.with_policy(live.store, Policy(gates=GATES, approval_days=3.0))
     approve(short)

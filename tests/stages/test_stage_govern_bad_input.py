@@ -85,6 +85,7 @@ def test_a_duplicate_id_names_both_rows(store: Store, tmp_path: Path) -> None:
     error = refused(store, tmp_path / "same.csv")
     assert error.value == "7"
     assert error.where == "same.csv:2 and same.csv:4"
+    assert "--subject-column" in str(error.next)  # numbers of customers are easily taken for numbers of rows
 
 
 def test_a_column_that_is_not_there_brings_the_nearest(new_store, tmp_path: Path) -> None:

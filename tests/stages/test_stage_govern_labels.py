@@ -173,3 +173,25 @@ def test_a_bare_file_name_must_fit_one_item_only() -> None:
     with pytest.raises(DataError) as caught:
         match([LabelRow("1.png", "x")], ids)
     assert caught.value.code == "label.ambiguous"
+
+
+def test_a_weight_that_a_spreadsheet_took_for_thousands_is_refused(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "todo.csv"
+    export_labels(store, path, n=3, role="test")
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    drawn = float(rows[0]["weight"])
+
+    def table(weight: float) -> Path:
+        kept = [{"id": row["id"], "label": "a", "role": "test", "weight": row["weight"]} for row in rows]
+        kept[0]["weight"] = f"{weight:.10g}"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, kept[0])
+            writer.writeheader()
+            writer.writerows(kept)
+        return path
+
+    with pytest.raises(DataError) as caught:
+        add_labels(store, table(drawn * 1e4 + 1))
+    assert caught.value.code == "label.weight"
+    assert "spreadsheets" in str(caught.value.next)
+    assert add_labels(store, table(drawn * 1.0001)).n_new == {"test": 3}  # rounded, as it was saved

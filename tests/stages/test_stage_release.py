@@ -373,6 +373,8 @@ def test_what_was_not_shipped_does_not_go_live(new_store, n: int, n_right: int) 
     with pytest.raises(HeldError) as caught:
         approve(made.store)
     assert caught.value.code == "approve.held"
+    labels_first = "muster label --for test" in str(caught.value.next)
+    assert labels_first == (n == 40)  # where labels would decide, they are named before the way around them
     with pytest.raises(HeldError):
         approve(made.store, override="the boss wants it")
 
@@ -547,6 +549,27 @@ def test_rollback_points_back_for_a_recorded_reason(new_store) -> None:
     last = events(store)[-1]
     assert last.kind == "channel.rollback"
     assert (last.payload["from"], last.payload["to"], last.payload["reason"]) == (second.id, first.id, "it slipped")
+
+
+def test_the_same_bundle_signed_again_is_no_way_back(new_store) -> None:
+    made = case.ready(new_store(), n=40, n_right=36)
+    sign(made.store, judge(made.store))
+    approve(made.store, provisional=True)
+    case.add_evidence(made.store, made.snapshot, made.bundle)
+    proven = sign(made.store, judge(made.store))
+    approve(made.store, proven.id)
+    with pytest.raises(NotFoundError) as caught:  # the provisional release before it gives the same answers, to fewer
+        rollback(made.store, reason="it slipped")
+    assert caught.value.code == "rollback.none"
+
+
+def test_a_rollback_goes_past_an_earlier_signature_of_what_is_live(new_store) -> None:
+    store = new_store()
+    first, second = two_live(store)
+    again = judged_again(store, second, 400)
+    assert (again.bundle, again.id != second.id) == (second.bundle, True)
+    approve(store, again.id)
+    assert rollback(store, reason="it slipped").release == first.id
 
 
 def test_a_second_rollback_does_not_return_to_what_was_rolled_back_from(new_store) -> None:

@@ -476,6 +476,7 @@ def test_the_status_tells_where_it_stands(new_store) -> None:
     assert "r1: 101 predictions, 0 labels" in text
     assert "novelty.v1: 0 of 101" in text
     assert "one in 10,000 predictions" in text
+    assert "at most 20,300 per year" in "\n".join(replace(status, false_alarms_per_year=20_341.7).lines())
 
 
 def test_a_project_without_traffic_or_channels_is_watched_in_peace(new_store) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
@@ -59,6 +61,29 @@ def class_balance(
         warn(_classes(unknown, "test labels but no training label"), more, kept)
     if test and (untested := sorted(set(counts) - set(tested))):
         warn(_classes(untested, "no test label"), "muster label --export todo.csv --for test")
+    return found
+
+
+def alike_classes(classes: Mapping[str, Collection[str]]) -> list[Finding]:
+    """Findings about classes whose names differ only in case, spaces, hyphens or width: mostly one class, twice.
+
+    Parameters
+    ----------
+    classes : classes of each labelled item, by item key. Items of the rarer names are those of the finding.
+
+    >>> alike_classes({"a": ["ham"], "b": ["ham"], "c": ["Ham"]})[0].items
+    ('c',)
+    """
+    counts = Counter(name for names in classes.values() for name in names)
+    alike = defaultdict(list)
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        alike[re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()].append(name)
+    found = []
+    for first, *rest in (names for names in alike.values() if len(names) > 1):
+        shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in (first, *rest))
+        keys = tuple(key for key, names in classes.items() if not set(rest).isdisjoint(names))
+        title = f"{1 + len(rest)} classes have nearly the same name: {shown}"
+        found.append(Finding("class_names", "warning", title, keys, {n: counts[n] for n in (first, *rest)}, MEND))
     return found
 
 

@@ -104,6 +104,9 @@ for _verb in VERBS:
     app.command(_verb)(getattr(_module, f"{_verb}_" if iskeyword(_verb) else _verb))
 
 
+INTERRUPTED = 130  # the shell's exit code of Ctrl-C
+
+
 def hoist_globals(arguments: list[str]) -> list[str]:
     """Move global options before the verb, where the parser wants them.
 
@@ -144,9 +147,11 @@ def main() -> None:
             print(f"muster: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        print("muster: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+        _tell_interrupted(as_json)
+        raise SystemExit(INTERRUPTED) from None
     except SystemExit as end:
+        if end.code == INTERRUPTED:  # what became of a KeyboardInterrupt inside a verb
+            _tell_interrupted(as_json)
         if as_json and end.code == 2:
             _tell_error({"code": "usage", "what": "see stderr", "next": "muster --help", "exit_code": 2})
         raise
@@ -155,6 +160,14 @@ def main() -> None:
             _tell_error({"code": "bug", "what": f"{type(bug).__name__}: {bug}", "next": None, "exit_code": 1})
         traceback.print_exc()
         raise SystemExit(1) from None
+
+
+def _tell_interrupted(as_json: bool) -> None:
+    what, after = "interrupted; what was recorded stays", "the same command (a training goes on where it stopped)"
+    if as_json:
+        _tell_error({"code": "interrupted", "what": what, "next": after, "exit_code": INTERRUPTED})
+    else:
+        print(f"muster: {what}. Next: {after}", file=sys.stderr)
 
 
 def _tell_error(error: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def audit(
         return
     found = run(store, advisories=advisories, again=again, progress=session.progress)
     error = None if found.passed else open_points(found)
-    after = f"muster approve {found.release.id} (which renews its approval)" if error is None else str(error.next)
+    after = f"{found.renewal} (which renews its approval)" if error is None else str(error.next)
     written = write_ci_files(
         "audit", found.checks, junit=junit, markdown=markdown, outcome="passed" if found.passed else "not passed",
         passed=found.passed, facts={"release": found.release.id}, notes=[f"Next: {after}"],
@@ -74,9 +74,8 @@ def open_points(found: AuditResult) -> MusterError:
             "audit.bundle", "the live bundle is not what was signed", value=names, next="muster verify"
         )
     ended = [check for check in found.checks if check.name.startswith("approval") and check.state == "failed"]
-    renew = f"muster approve {found.release.id}"
     if len(ended) == names.count(",") + 1:
-        return HeldError("audit.expired", "the approval has ended", value=names, next=renew)
+        return HeldError("audit.expired", "the approval has ended", value=names, next=found.renewal)
     return HeldError(
         "audit.open", "the live release does not pass today's audit", value=names,
         next="mend what is named, or muster train and muster release a better one; muster rollback puts the last back",

@@ -161,9 +161,9 @@ def amount(n: float) -> str:
     """A number of predictions.
 
     >>> amount(1_000_000), amount(12_345), amount(2.5e6)
-    ('1m', '12,345', '2.5m')
+    ('1 million', '12,345', '2.5 million')
     """
-    return f"{n / 1e6:.3g}m" if n >= 1e6 else f"{n:,.0f}"
+    return f"{n / 1e6:.3g} million" if n >= 1e6 else f"{n:,.0f}"
 
 
 def money(value: float, currency: str = "") -> str:

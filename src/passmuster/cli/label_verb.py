@@ -107,7 +107,7 @@ def _read(session: Session, file: Path, role: Purpose | None, who: str) -> None:
         lines += finding_lines(result.findings)
     data = to_plain(result)
     data["findings"] = findings_as_json(result.findings)
-    next = "muster train" if "train" in result.n_new else "muster evaluate"
+    next = "muster train" if "train" in result.n_new else _evaluate(session)
     if session.dry_run:
         next = f"muster label {file}"
     if result.n_empty == result.n_read:
@@ -186,5 +186,13 @@ def _tell_end(session: Session, labelling: LabelSession, pinned: Pinned | None) 
             lines.append(f"{finding.title} → {finding.remedy}")
     data = {"n_done": labelling.n_done, "n_labels": n_labels, "snapshot": snapshot}
     session.done(
-        data, lines, next="muster train" if pinned else "muster label" if not labelling.n_done else "muster evaluate"
+        data, lines, next="muster train" if pinned else "muster label" if not labelling.n_done else _evaluate(session)
     )
+
+
+def _evaluate(session: Session) -> str:
+    """What comes after labels that teach nothing new: a look at the model, if there is one."""
+    from passmuster.store.releases import read_bundles
+
+    with session.store().read() as db:
+        return "muster evaluate" if read_bundles(db) else "muster train"

@@ -28,4 +28,7 @@ def rollback(
     pointed = run(session.store(), channel.value, reason=reason, to=to, dry_run=session.dry_run)
     would = "would serve" if session.dry_run else "serves"
     line = f"{pointed.name} {would} {pointed.release} again" if pointed.release else f"{pointed.name} is withdrawn"
-    session.done(pointed, [line, f"reason, recorded: {reason}"], "muster incidents")
+    lines = [line]
+    if pointed.release and pointed.mode != "normal":
+        lines.append(f"on the terms of its approval: {pointed.mode}, {pointed.share:.0%} of requests get an answer")
+    session.done(pointed, [*lines, f"reason, recorded: {reason}"], "muster incidents")

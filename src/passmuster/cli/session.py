@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,11 +75,19 @@ class Session:
         raise error
 
 
+QUIET_S = 30.0  # a log hears of work that takes longer, so often
+
+
 class Lines:
-    """Progress for logs: what began and what was said, one line each."""
+    """Progress for logs: what was said, one line each, and of long work twice a minute how far it is."""
 
     def track(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-        yield from items
+        told = time.monotonic()
+        for n_begun, item in enumerate(items):
+            if time.monotonic() - told >= QUIET_S:
+                told = time.monotonic()
+                self.say(f"{what}: {n_begun:,}{'' if total is None else f' of {total:,}'}")
+            yield item
 
     def say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)

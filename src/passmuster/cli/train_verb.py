@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from passmuster.cli.session import session_of
+from passmuster.cli.session import Session, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ def train(
         from passmuster.stages.train import price
 
         rows = price(store, started_s_ago=process_start_age_s(), snapshot=snapshot, progress=session.progress)
-        session.done({"rungs": rows}, price_lines(rows), "muster train")
+        session.done({"rungs": rows}, price_lines(rows), f"muster train{limits_given(session)}")
         return
     from passmuster.flows.answers import pin_answers
     from passmuster.stages.train import train as run
@@ -50,6 +50,13 @@ def train(
         pin_answers(store, session.progress)
     result = run(store, started_s_ago=process_start_age_s(), snapshot=snapshot, progress=session.progress)
     session.done(result, result_lines(result), "muster release")
+
+
+def limits_given(session: Session) -> str:
+    """Limits that came with the command, as they are written on a command line: what was priced is what is begun."""
+    flags = {"train.time": "--time", "train.max_cost": "--max-cost", "train.max_memory": "--max-memory"}
+    given = [(flag, session.overrides[key]) for key, flag in flags.items() if key in session.overrides]
+    return "".join(f" {flag} {value}" for flag, value in given)
 
 
 def price_lines(rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from passmuster.flows.release import why_evaluate
 from passmuster.stages.release.signature import Signed, check_signed
 from passmuster.store import keys
 from passmuster.store.approvals import WARN_DAYS, read_approvals
-from passmuster.store.releases import read_bundle, read_channels, read_release, read_report
+from passmuster.store.releases import read_bundle, read_channels, read_release, read_releases, read_report
 from passmuster.store.store import Store
 
 
@@ -39,6 +39,7 @@ class AuditResult:
     checks: tuple[Check, ...]
     verdict: Verdict | None
     advisories: tuple[Advisory, ...]
+    renewal: str  # the command that approves again, after a judgement where the last one does not allow it
 
     @property
     def passed(self) -> bool:
@@ -90,7 +91,14 @@ def audit(
             release=release.id, bundle=release.bundle, advisories=file_sha256_hex(advisories) if advisories else "",
             states={check.name: check.state for check in checks}, policy=store.config.policy.digest(),
         )  # fmt: skip
-    return AuditResult(release, tuple(checks), verdict, tuple(found))
+    return AuditResult(release, tuple(checks), verdict, tuple(found), renewal_of(store, release))
+
+
+def renewal_of(store: Store, release: Release) -> str:
+    """The command that approves a release again: of its bundle, what was signed last is approved, and only a SHIP."""
+    with store.read() as db:
+        latest = next(other for other in read_releases(db) if other.bundle == release.bundle)
+    return f"muster approve {latest.id}" if latest.verdict == "SHIP" else f"muster release {release.bundle[:16]}"
 
 
 def bytes_check(store: Store, release: Release) -> tuple[Signed | None, Check]:

@@ -102,6 +102,10 @@ class Leases:
         """Whether an item is shown at another place than this."""
         return self._shown.get(key, (None, place))[1] != place
 
+    def n_elsewhere(self, place: str) -> int:
+        """How many items are shown at other places than this, and not answered."""
+        return sum(where != place for _, where in self._shown.values())
+
     def was_released(self, key: str) -> bool:
         """Whether an item was shown at a place that was closed before it answered."""
         return key in self._released

@@ -130,6 +130,11 @@ class LabelSession:
         with self._lock:
             self._leases.release(place)
 
+    def n_elsewhere(self, place: str) -> int:
+        """How many items are shown at other places of this session, and not answered."""
+        with self._lock:
+            return self._leases.n_elsewhere(place)
+
     def gone(self, keys: Collection[str], place: str) -> list[str]:
         """Those of `keys` that were released here, and since then answered or shown elsewhere."""
         with self._lock:

@@ -163,7 +163,8 @@ def channel_generations(db: Connection) -> int:
 
 
 def previous_release(db: Connection, channel: str) -> str:
-    """The release that a channel pointed at before; "" when none."""
+    """The last release of another bundle that a channel pointed at; "" when none. A release that only signed the same
+    bundle again is no way back: it gives the same answers."""
     return db.execute(select(channels.c.previous).where(channels.c.name == channel)).scalar() or ""
 
 
@@ -186,7 +187,7 @@ def point_channel(
     """
     old = act.db.execute(select(channels).where(channels.c.name == name)).first()
     target, bundle = (release.id, release.bundle) if release else ("", "")
-    previous = "" if old is None else (old.release if old.release != target else old.previous)
+    previous = "" if old is None else (old.release if old.bundle != bundle else old.previous)
     values = {
         "release": target, "bundle": bundle, "generation": 1 if old is None else old.generation + 1,
         "share": share, "mode": mode, "expires": expires, "updated": now(), "previous": previous,

@@ -158,6 +158,7 @@ class Page:
             "guesses": guesses,
             "gone": session.gone(held, place),
             "choosing": session.choosing,
+            "n_elsewhere": session.n_elsewhere(place),
             "problem": str(session.problem) if session.problem else "",
             "can_undo": bool(turns),
         }

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from passmuster.checks.duplicates import Pair, exact_duplicates, exact_pairs, groups, near_duplicates
-from passmuster.checks.labels import class_balance, label_conflicts, label_disagreements, near_conflicts
+from passmuster.checks.labels import alike_classes, class_balance, label_conflicts, label_disagreements, near_conflicts
 from passmuster.checks.leakage import leakage
 from passmuster.checks.personal_data import personal_data
 from passmuster.checks.quality import unusable
@@ -22,7 +22,8 @@ from passmuster.stages.govern.stored import StoredPayloads
 from passmuster.store.items import standing_labels
 from passmuster.store.store import Store
 
-DISPUTES = ("label_conflict", "near_conflict", "label_disagreement")  # findings whose items contradict each other
+# findings whose items contradict each other
+DISPUTES = ("label_conflict", "near_conflict", "label_disagreement", "class_names")
 LABEL_KINDS = ("class_balance", *DISPUTES)  # findings that change when labels do
 
 
@@ -95,6 +96,7 @@ def inspect_labels(
     near = [f.items for f in others if f.kind == "near_duplicate"]
     found += near_conflicts([pair for keys in near for pair in zip(keys[::2], keys[1::2], strict=True)], labels)
     sets = [{key: classes_in(label, config.project.task) for key, label in side.items()} for side in (train, test)]
+    found += alike_classes({**sets[0], **sets[1]})
     return found + class_balance(
         *sets, n_items=len(items), max_ratio=config.data.max_class_ratio, min_labels=config.data.min_class_labels
     )

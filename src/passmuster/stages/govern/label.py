@@ -18,9 +18,12 @@ from passmuster.stages.govern.label_cells import LabelCells
 from passmuster.stages.govern.label_studio import read_label_studio
 from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
 from passmuster.stages.govern.snapshot import role_of, write_relabelled
+from passmuster.store.draws import TestDraw, read_draws
 from passmuster.store.items import read_items, standing_labels
 from passmuster.store.snapshots import read_placement, read_snapshot
 from passmuster.store.store import Store
+
+ROUNDING = 1e-3  # relative, of weights in a table that a spreadsheet wrote
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def add_labels(
     ------
     DataError
         ``label.unknown_item``; ``label.sealed`` for a training label on a test item; ``label.not_in_test`` for a test
-        label on an item of the pool. Nothing was recorded.
+        label on an item of the pool; ``label.weight`` for a weight other than that of the draw. Nothing was recorded.
     """
     with store.lock("add"):
         with store.read() as db:
@@ -70,6 +73,7 @@ def add_labels(
             placement = read_placement(db, snapshot)
             items = read_items(db, keys=list(placement))
             known = standing_labels(db)
+            drawn = read_draws(db)
         keys = {item.id: item.key for item in items}
         table, notes = read_labels_file(rows, store, items) if isinstance(rows, Path) else (list(rows), ())
         found = match(table, keys)
@@ -77,7 +81,7 @@ def add_labels(
         seen: dict[str, tuple[str, Role]] = {key: (said[-1].label, said[-1].role) for key, said in known.items()}
         by_person = {(key, fact.who): (fact.label, fact.role) for key, said in known.items() for fact in said}
         n_empty = n_same = n_changed = 0
-        problems: dict[str, list[LabelRow]] = {"label.sealed": [], "label.not_in_test": []}
+        problems: dict[str, list[LabelRow]] = {"label.sealed": [], "label.not_in_test": [], "label.weight": []}
         for number, row in enumerate(table):
             key = keys[found[number]]
             split = placement[key][0]
@@ -88,6 +92,8 @@ def add_labels(
                 problems["label.sealed"].append(row)
             elif wanted == "test" and split != "test":
                 problems["label.not_in_test"].append(row)
+            elif wanted == "test" and not weight_stands(row.weight, key, drawn):
+                problems["label.weight"].append(row)
             elif seen.get(key) == (row.label, wanted) or by_person.get((key, row.who)) == (row.label, wanted):
                 n_same += 1  # a table that names its people can be read twice, whoever spoke last
             else:
@@ -111,9 +117,20 @@ def read_labels_file(path: Path, store: Store, items: Sequence[Item]) -> tuple[l
     return export[0], (export[1],)
 
 
+def weight_stands(weight: float, key: str, draws: Sequence[TestDraw]) -> bool:
+    """Whether a test item's weight is one that it was drawn with, but for a table's rounding. 1 says nothing, and what
+    was never drawn has nothing to be held against."""
+    chances = [draw.chances[key] for draw in draws if key in draw.chances]
+    return weight == 1.0 or not chances or any(abs(weight * chance - 1.0) <= ROUNDING for chance in chances)
+
+
 def _refuse(problems: Mapping[str, Sequence[LabelRow]]) -> None:
     words = {
         "label.sealed": ("lie in the sealed test and cannot be learnt from", "record them with --role test"),
+        "label.weight": (
+            "have another weight than they were drawn with",
+            "leave the column weight as muster label --export wrote it; spreadsheets may take its point for thousands",
+        ),
         "label.not_in_test": ("are not in the test", "muster label --export todo.csv --for test gives items that are"),
     }
     for code, rows in problems.items():

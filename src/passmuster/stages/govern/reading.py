@@ -55,7 +55,7 @@ def check_ids(source: Source) -> dict[str, str]:
             f"{n:,} {'rows repeat' if n > 1 else 'row repeats'} the id of another; nothing was added",
             value=identity,
             where=f"{first} and {second}",
-            next="give each row an id of its own, or name another column with --id-column",
+            next="give each row an id of its own; if the column names people: --subject-column, not --id-column",
         )
     return ids
 

@@ -136,7 +136,9 @@ def check_shipped(
     if chosen.verdict != "SHIP":
         insufficient = chosen.verdict == "INSUFFICIENT"
         beside = "" if live is None else " --channel canary"
-        way = f"muster approve {chosen.id}{beside} --provisional" if insufficient else "muster train"
+        way = "muster train"
+        if insufficient:
+            way = f"muster label --for test, then muster release; or muster approve {chosen.id}{beside} --provisional"
         if not insufficient and live is not None:
             way = f'muster approve {chosen.id} --channel canary --override "REASON"'
         raise HeldError(

@@ -112,7 +112,10 @@ def decode(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise DataError("request.shape", str(error), next="see /openapi.json for the shape of the body") from error
+        shape = 'send {"item": ...} or {"items": [...]}; ' if kind is PredictRequest else ""
+        raise DataError(
+            "request.shape", str(error), next=f"{shape}see /openapi.json for the shape of the body"
+        ) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(
             "request.json", f"the body is not JSON: {error}", next="send JSON; see /openapi.json"

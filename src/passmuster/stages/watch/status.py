@@ -84,17 +84,26 @@ class Status:
             where = "" if s.channel == "live" else f" on {s.channel}"
             lines.append(
                 f"{s.signal}{where}: {s.n_flagged} of {s.n_seen}{base}; "
-                f"statistic {s.statistic:.3g} of {s.bound:.3g}{', ALARM' if s.fired else ''}"
+                f"statistic {in_digits(s.statistic)} of {in_digits(s.bound)}{', ALARM' if s.fired else ''}"
             )
         lines += [self.estimate.words()] if self.estimate else []
         lines += [f"{name}: {why}" for name, why in self.unwatched.items()]
         declared = self.declared_observations_between_false_alarms
         yearly = self.false_alarms_per_year
-        words = "" if yearly is None else f", at most {yearly:.3g} per year at the traffic seen"
+        words = "" if yearly is None else f", at most {in_digits(yearly)} per year at the traffic seen"
         lines.append(f"false alarms: one in {declared:,.0f} predictions, all signals together{words}")
         lines += [f"open incident: {id}" for id in self.open_incidents]
         lines += self.approvals
         return lines
+
+
+def in_digits(value: float) -> str:
+    """Three significant digits, written out as people write numbers.
+
+    >>> in_digits(20_341.7), in_digits(3.14159), in_digits(0.01234)
+    ('20,300', '3.14', '0.0123')
+    """
+    return f"{float(f'{value:.3g}'):,.12g}"
 
 
 def read_status(store: Store) -> Status:

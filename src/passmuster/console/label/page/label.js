@@ -406,8 +406,12 @@
   function ending() {
     if (!state || state.choosing || outbox.length || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
     const enough = state.n_done >= state.n;
-    const title = enough ? state.n_done.toLocaleString("en") + " labels. Thank you." : "Nothing waits for a label.";
-    const text = state.problem && !enough ? state.problem : "End the server with Ctrl-C; then: muster train";
+    const away = enough ? 0 : state.n_elsewhere;
+    const title = enough ? state.n_done.toLocaleString("en") + " labels. Thank you."
+      : away ? "The rest is open elsewhere." : "Nothing waits for a label.";
+    const text = away ? away.toLocaleString("en") + (away === 1 ? " item is" : " items are") + " shown in another tab or browser. "
+        + "What is not answered there comes here when it is closed, or two minutes after it was last heard of."
+      : state.problem && !enough ? state.problem : "End the server with Ctrl-C; then: muster train";
     const more = element("button", "Ask for 20 more", { type: "button", className: "main" });
     more.addEventListener("click", async () => {
       try {

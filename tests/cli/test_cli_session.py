@@ -1,0 +1,48 @@
+"""What every verb does alike: how an interruption is told, and how long work shows in a log."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from passmuster.cli import session as module
+from passmuster.cli.app import main
+from passmuster.cli.session import Lines, Session
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_ctrl_c_in_a_verb_says_that_the_same_command_goes_on(
+    as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: Session) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Session, "store", interrupted)
+    monkeypatch.setattr(sys, "argv", ["muster", "-C", str(tmp_path), "check", *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == 130
+    if as_json:
+        assert json.loads(said.out)["error"]["code"] == "interrupted"
+    else:
+        assert "interrupted" in said.err
+        assert "Next: the same command" in said.err
+
+
+def test_a_log_hears_of_long_work_now_and_then_and_of_short_work_never(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    seen = []
+    for item in Lines().track(range(5), "planting faults", total=5):
+        seen.append(item)
+        now += 20.0
+    assert seen == [0, 1, 2, 3, 4]
+    assert capsys.readouterr().err.splitlines() == ["planting faults: 2 of 5", "planting faults: 4 of 5"]
+    assert list(Lines().track("ab", "adding")) == ["a", "b"]
+    assert capsys.readouterr().err == ""
