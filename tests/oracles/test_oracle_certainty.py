@@ -11,15 +11,20 @@ from passmuster.metrics.costs import WITHHELD, cheapest, cost_matrix, item_costs
 from passmuster.metrics.selective import augrc
 
 
-def test_undetected_errors_by_the_area_under_the_roc_curve() -> None:
-    """AUGRC of n items is ``(1 - AUROC) a (1 - a) + (1 - a)^2 / 2``, with scikit-learn's curve."""
-    items, expected = pool(), []
+def undetected_errors(weights: np.ndarray) -> list[float]:
+    """AUGRC of each case is ``(1 - AUROC) a (1 - a) + (1 - a)^2 / 2``, with scikit-learn's curve."""
+    items, found = pool(), []
     sure, right = items.p.max(axis=1), items.said == items.labels
-    for false, true in roc_curves(right, sure, items.case, items.weights):
+    for false, true in roc_curves(right, sure, items.case, weights):
         accuracy = true[-1] / (true[-1] + false[-1])
         auroc = np.trapezoid(true / true[-1], false / false[-1]) if 0 < accuracy < 1 else 0.0
-        expected.append((1 - auroc) * accuracy * (1 - accuracy) + (1 - accuracy) ** 2 / 2)
-    agree([augrc(case.sure, case.wrong, **case.options()).value for case in cases()], np.array(expected))
+        found.append((1 - auroc) * accuracy * (1 - accuracy) + (1 - accuracy) ** 2 / 2)
+    return found
+
+
+def test_undetected_errors_by_the_area_under_the_roc_curve() -> None:
+    expected = np.array(undetected_errors(pool().weights))
+    agree([augrc(case.sure, case.wrong, **case.options()).value for case in cases()], expected)
 
 
 def test_a_weight_of_two_is_an_item_met_twice() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,14 +22,13 @@ from passmuster.metrics.selective import aurc, risk_coverage
 reference = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the extra `train`")
 
 
-def of_each_class() -> np.ndarray:
+def of_each_class(weights: np.ndarray | None = None) -> np.ndarray:
     """scikit-learn's precision, recall and F1 of every class of every case: (3, cases, classes)."""
     items = pool()
-    names = np.arange(N_CASES * MOST_CLASSES)
+    names, w = np.arange(N_CASES * MOST_CLASSES), items.weights if weights is None else weights
     found = reference.precision_recall_fscore_support(
-        items.by_class(items.labels), items.by_class(items.said), labels=names, sample_weight=items.weights,
-        zero_division=np.nan,
-    )  # fmt: skip
+        items.by_class(items.labels), items.by_class(items.said), labels=names, sample_weight=w, zero_division=np.nan
+    )
     return np.stack(found[:3]).reshape(3, N_CASES, MOST_CLASSES)
 
 
@@ -59,19 +59,32 @@ def test_precision_and_recall() -> None:
     agree(found, expected)
 
 
-def test_log_loss_and_brier() -> None:
-    """Case by case by scipy's multinomial and scikit-learn's distances, and all in one by scikit-learn's log loss."""
+@cache
+def losses_of_items() -> np.ndarray:
+    """By scipy's multinomial, (N,)."""
+    items = pool()
+    with np.errstate(divide="ignore"):
+        found = -stats.multinomial.logpmf(np.eye(MOST_CLASSES)[items.labels], 1, items.p)
+    return np.asarray(np.minimum(found, -np.log(SMALLEST)))
+
+
+@cache
+def squares_of_items() -> np.ndarray:
+    """By scikit-learn's distances, (N,)."""
     items = pool()
     truth = np.eye(MOST_CLASSES)[items.labels]
+    return np.asarray(reference.pairwise.paired_euclidean_distances(truth, items.p) ** 2)
+
+
+def test_log_loss_and_brier() -> None:
+    """Case by case, and all in one by scikit-learn's log loss."""
+    items = pool()
     losses = [nll(case.p, case.labels, **case.options()).value for case in cases()]
-    with np.errstate(divide="ignore"):
-        expected = -stats.multinomial.logpmf(truth, 1, items.p)
-    agree(losses, items.mean(np.minimum(expected, -np.log(SMALLEST))))
+    agree(losses, items.mean(losses_of_items()))
     mass = np.bincount(items.case, items.weights)
     whole = reference.log_loss(items.labels, items.p, labels=range(MOST_CLASSES), sample_weight=items.weights)
     assert np.average(losses, weights=mass) == pytest.approx(whole, abs=1e-9)
-    squares = reference.pairwise.paired_euclidean_distances(truth, items.p) ** 2
-    agree([brier(case.p, case.labels, **case.options()).value for case in cases()], items.mean(squares))
+    agree([brier(case.p, case.labels, **case.options()).value for case in cases()], items.mean(squares_of_items()))
 
 
 def slow_risks(sure: list[float], wrong: list[float], weights: list[float]) -> tuple[list[float], list[float]]:
@@ -84,7 +97,7 @@ def slow_risks(sure: list[float], wrong: list[float], weights: list[float]) -> t
         for _ in tied:
             mass, failed = mass + step, failed + error
             steps.append(step)
-            risks.append(failed / mass)
+            risks.append(failed / mass if mass else 0.0)
     return steps, risks
 
 
