@@ -100,6 +100,11 @@ ONE_LABEL: dict[str, tuple[Metric, Reference]] = {
         lambda case, **how: macro_f1(case.labels, case.said, case.n_classes, **how),
         lambda w: np.nanmean(one_label.of_each_class(w)[2], axis=1),
     ),
+    "macro_f1_but_of_no_class": (
+        lambda case, **how: macro_f1(case.labels, case.said, case.n_classes, no_class=0, **how),
+        lambda w: [np.mean(row[~np.isnan(row)]) if not np.isnan(row).all() else np.nan
+                   for row in one_label.of_each_class(w)[2][:, 1:]],
+    ),
     "nll": (
         lambda case, **how: nll(case.p, case.labels, **how),
         lambda w: pool().mean(one_label.losses_of_items(), w),

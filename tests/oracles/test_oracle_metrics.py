@@ -165,6 +165,7 @@ def test_intervals_of_auroc_by_their_definitions() -> None:
             width = math.log(found.high / (1 - found.high)) - math.log(found.low / (1 - found.low))
             assert width == pytest.approx(2 * z * math.sqrt(variance) / (value * (1 - value)), rel=1e-6)
             continue
+        assert (found.low > 0, found.high < 1) == (value > 0, value < 1)
         for end in {found.low, found.high} - {0.0, 1.0}:
             spread = end * (1 - end) * (1 + ((m + n) / 2 - 1) * ((1 - end) / (2 - end) + end / (1 + end))) / (m * n)
             assert abs(end - value) == pytest.approx(z * math.sqrt(spread), abs=1e-6)
