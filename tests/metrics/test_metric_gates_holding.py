@@ -125,6 +125,39 @@ def test_a_class_that_is_never_found_holds_without_a_live_release() -> None:
     assert "“yes”" in judged("class_found.v1", first).reason
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("class_loss.v1", {"n": 100, "worse": 20, "better": 0}),
+        ("class_log_loss.v1", {"rise": 0.8, "p_rise": 1e-9}),
+        ("class_share.v1", {"seen": 100.0, "expected": 900.0, "expected_live": 100.0, "p_expected": 1e-9}),
+    ],
+)
+def test_the_worst_class_is_named_and_the_others_counted(name: str, values: dict[str, float]) -> None:
+    row = GREEN.sections["versions"]["classes"][0]
+    worst = {"worse": 60, "rise": 1.5, "expected": 5_000.0}
+    rows = [{**row, **values, "class": str(i)} for i in range(3)]
+    rows[1] |= {key: worst[key] for key in values if key in worst}
+    reasons = [judged(name, changed("versions", classes=some)).reason for some in (rows[1:2], rows[:2], rows)]
+    assert all("“1”" in reason for reason in reasons)
+    assert ["more class" in reason for reason in reasons] == [False, True, True]
+    assert "and 1 more class" in reasons[1]
+    assert "and 1 more classes" not in reasons[1]
+    assert "and 2 more classes" in reasons[2]
+
+
+def test_the_class_that_is_found_least_is_named() -> None:
+    found = [case.rate("recall", k, 100) for k in (15, 10, 15)]
+    metrics = [replace(metric, slice=f"class={i}") for i, metric in enumerate(found)]
+    others = tuple(m for m in GREEN.metrics if m.name != "recall")
+    report = replace(GREEN, metrics=(*others, *metrics), classes=("0", "1", "2"))
+    result = judged("class_found.v1", report)
+    assert result.reason.startswith("“1” is found in 0.100 of its 100 cases; surely at most ")
+    assert result.reason.endswith(", and 2 more classes")
+    broken = (*others, *metrics[1:], replace(metrics[0], value=math.nan))
+    assert "not measured" in judged("class_found.v1", replace(report, metrics=broken)).reason
+
+
 def test_two_classes_whose_names_were_exchanged_are_seen_together() -> None:
     """Twenty cases each, one right: too few for one class among eighty, and enough for the two."""
     cells = [[0, 0, 1], [0, 1, 19], [1, 1, 1], [1, 0, 19], *([i, i, 20] for i in range(2, 80))]
