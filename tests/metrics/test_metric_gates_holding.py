@@ -13,6 +13,7 @@ import release_case as case
 from passmuster.core.config import DEFAULT_GATES, Policy
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates import decide, gates
+from passmuster.metrics.gates.class_found import exchanged
 from passmuster.metrics.regressions import class_losses, log_chance_all_right, mean_rise, sign_test
 
 GREEN = case.make_report(n=2_000, n_right=1_900, incumbent="i" * 64, versions=(30, 20))
@@ -167,6 +168,24 @@ def test_two_classes_whose_names_were_exchanged_are_seen_together() -> None:
     assert "taken for each other" in found.reason
     alone = {**GREEN.sections, "confusion": {"cells": [[0, 0, 19], [0, 1, 1], [1, 1, 20]]}}
     assert judged("class_found.v1", replace(GREEN, sections=alone)).state == "passed"
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        ([[0, 1, 13], [1, 0, 1]], ("no", "yes", 0, 14)),
+        ([[0, 1, 13], [1, 1, 1]], None),  # the other is not taken for it
+        ([[0, 1, 40], [1, 0, 20], [1, 1, 20]], None),  # half is not most
+        ([[0, 1, 20], [0, 0, 20], [1, 0, 40]], None),
+        ([[0, 1, 11], [1, 0, 1]], ("no", "yes", 0, 12)),
+        ([[0, 1, 10], [1, 0, 1]], None),  # may be chance
+        ([[0, 1, 13]], None),
+        ([], None),
+    ],
+)
+def test_who_is_taken_for_whom(cells: list[list[int]], found: tuple[str, str, int, int] | None) -> None:
+    report = replace(GREEN, sections={"confusion": {"cells": cells}}, classes=("no", "yes"))
+    assert exchanged(report, 0.4, 0.0025) == found
 
 
 @pytest.mark.parametrize("name", ONLY_HOLD)

@@ -58,7 +58,8 @@ def test_calibration_error() -> None:
         found.append(ece(case.p, case.labels, **case.options()).value)
         expected.append(slow_ece(sure, right, case.weights.tolist(), where))
         bins = reliability(case.p, case.labels)
-        assert {i: b.low for b in bins for i in b.members} == {i: b / 15 for i, b in enumerate(where)}
+        ends = {i: (b.low, b.high) for b in bins for i in b.members}
+        assert ends == {i: (b / 15, (b + 1) / 15) for i, b in enumerate(where)}
         plain = slow_ece(sure, right, [1.0] * len(sure), where)
         gaps = sum(len(b.members) * abs(b.accuracy.value - b.confidence) for b in bins)
         assert gaps / len(sure) == pytest.approx(plain, abs=1e-9)

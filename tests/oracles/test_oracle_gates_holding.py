@@ -44,8 +44,11 @@ def class_loss(rng: np.random.Generator, alpha: float) -> Trial:
     rows = []
     for i in range(int(rng.integers(1, 5))):
         n, better, worse, _ = versions(rng, 60)
-        if rng.random() < 0.2:
-            n, better, worse = 20 * (worse + 1), 0, worse + 1
+        if rng.random() < 0.3:
+            worse, better = int(rng.integers(8, 13)), 0
+            n = 20 * worse
+        elif rng.random() < 0.2:
+            n, better, worse = 1, 0, 0
         rows.append({"class": f"c{i}", "n": n * (rng.random() > 0.1), "worse": worse, "better": better})
     known = [row for row in rows if row["n"]]
     lost = [

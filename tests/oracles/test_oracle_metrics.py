@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from oracle_case import MOST_CLASSES, N_CASES, agree, cases, pool, roc_curves, tables
+from passmuster.core.errors import DataError
 from passmuster.core.paired import mcnemar_exact
 from passmuster.core.statistics import benjamini_hochberg, clopper_pearson, holm, wilson
 from passmuster.metrics.accuracy import accuracy, macro_accuracy, macro_f1, per_class
@@ -169,6 +170,15 @@ def test_intervals_of_auroc_by_their_definitions() -> None:
         for end in {found.low, found.high} - {0.0, 1.0}:
             spread = end * (1 - end) * (1 + ((m + n) / 2 - 1) * ((1 - end) / (2 - end) + end / (1 + end))) / (m * n)
             assert abs(end - value) == pytest.approx(z * math.sqrt(spread), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("strange", "ordinary"), [([], [1.0]), ([1.0], []), ([1.0, math.nan], [1.0]), ([1.0], [math.nan, 1.0])]
+)
+def test_a_separation_needs_scores_of_both_kinds(strange: list[float], ordinary: list[float]) -> None:
+    for of in (auroc, fpr95):
+        with pytest.raises(DataError, match="both kinds"):
+            of(np.array(strange), np.array(ordinary))
 
 
 def test_auroc_interval_covers() -> None:
