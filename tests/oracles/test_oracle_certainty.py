@@ -66,6 +66,12 @@ def test_calibration_error() -> None:
     agree(found, np.array(expected))
 
 
+def test_what_rounding_lifts_above_one_is_in_the_last_bin() -> None:
+    p, labels = np.array([[1 + 1e-12, 0.0], [0.99, 0.01]]), np.array([1, 0])
+    assert ece(p, labels, rng=np.random.default_rng(0), n_resamples=0).value == pytest.approx(0.495)
+    assert [b.members for b in reliability(p, labels)] == [(0, 1)]
+
+
 def equal_mass(confidence: list[float], weights: list[float]) -> list[int]:
     """The bin in which the middle of each item's tie lies."""
     where, total = {}, sum(weights)
