@@ -16,6 +16,7 @@ import pytest
 import test_oracle_certainty as certainty
 import test_oracle_label_sets as sets
 import test_oracle_metrics as one_label
+from scipy import stats
 from test_oracle_bootstrap import draws, ends, seen
 from test_oracle_faults import answers
 
@@ -27,6 +28,7 @@ from passmuster.metrics import label_sets, robustness
 from passmuster.metrics.accuracy import macro_accuracy, macro_f1
 from passmuster.metrics.calibration import brier, classwise_error, ece, nll
 from passmuster.metrics.selective import augrc, aurc
+from passmuster.stages.evaluate.novelty import mean_over_classes, separation, student
 
 N_DRAWS, N_BINS = 6, 15
 Metric = Callable[..., Interval]  # of a case and options
@@ -227,3 +229,21 @@ def test_under_faults(monkeypatch: pytest.MonkeyPatch) -> None:
             errors.append(sum(ratios) / len(ratios))
         expected += [ends(rest[0], rest[1:]) for rest in (accuracies, errors)]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_of_the_mean_over_classes_by_scipy() -> None:
+    """Student's, within 0 and 1; some classes all alike."""
+    found, expected = [], []
+    for number in range(len(cases())):
+        rng = np.random.default_rng(number)
+        values = rng.beta(*rng.uniform(0.2, 5, 2), int(rng.integers(2, 12)))
+        values = np.full(len(values), values[0]) if number % 10 == 0 else values
+        found.append(seen(student(values, 7)))
+        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+        expected.append((values.mean(), max(values.mean() - half, 0.0), min(values.mean() + half, 1.0)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    trials = [(rng.normal(size=30), np.arange(30) < k) for k in (5, 10, 15)]
+    each = [separation(scores[strange], scores[~strange]) for scores, strange in trials]
+    for of, *own in zip(mean_over_classes(trials), *each, strict=True):
+        assert of == student(np.array([one.value for one in own]), 30)
+    assert mean_over_classes(trials[:1]) == each[0]
