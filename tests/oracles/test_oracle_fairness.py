@@ -103,10 +103,10 @@ def by_score(k: int, n: int, level: float) -> Ends:
     return k / n, found.low, found.high
 
 
-def rate_of(true: np.ndarray, weights: np.ndarray, level: float) -> Ends:
-    if len(set(weights.tolist())) == 1:
+def rate_of(true: np.ndarray, weights: np.ndarray, clusters: np.ndarray, level: float) -> Ends:
+    if len(set(weights.tolist())) == 1 and len(set(clusters.tolist())) == len(true):
         return by_score(int(true.sum()), len(true), level)
-    return by_hand(Weighed(1.0 * true, weights, np.arange(len(true)).astype(str), level))
+    return by_hand(Weighed(1.0 * true, weights, clusters, level))
 
 
 def parts_of(kind: str, number: int, case: Case) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -125,22 +125,28 @@ def test_ends_of_gaps() -> None:
     """Each rate at 95 % shared by pairs of groups, classes and rates of a gap; weighted ones by the slow proportion."""
     found, expected = [], []
     for i, case in list(enumerate(made()))[::3]:
-        weights = case.weights if i % 4 == 1 else np.ones(len(case.y))
+        n = len(case.y)
+        weights = case.weights if i % 4 == 1 else np.ones(n)
+        clusters = (np.arange(n) // (2 if i % 9 == 0 else 1)).astype(str)
         there = sorted(set(case.group.tolist()))
         n_pairs, every = max(1, len(there) * (len(there) - 1) // 2), np.arange(case.n_classes)
         facts = (case.y == case.said, case.y[:, None] == every, case.said[:, None] == every)
-        for gap in group_gaps(*facts, NAMES[case.group], weights=weights):
+        gaps = group_gaps(*facts, NAMES[case.group], weights=weights, clusters=clusters)
+        of_class = [(kind, c) for c in every for kind in (SELECTION, OPPORTUNITY, ODDS, PRECISION)]
+        assert [(gap.kind, gap.number) for gap in gaps] == [(ACCURACY, -1), *of_class]
+        for gap in gaps:
             parts = parts_of(gap.kind, gap.number, case)
             level = 1 - 0.05 / (n_pairs * len(parts) * (case.n_classes if gap.number >= 0 else 1))
             ends = []
             for true, among in parts:
                 of = [among & (case.group == group) for group in there]
-                told = [rate_of(true[mask], weights[mask], level) for mask in of if mask.sum() >= FEWEST]
+                told = [
+                    rate_of(true[mask], weights[mask], clusters[mask], level) for mask in of if mask.sum() >= FEWEST
+                ]
                 ends += [ends_of(told)] if len(told) > 1 else []
             assert bool(gap.found.n) == bool(ends)
-            if ends:
-                found.append((gap.found.low, gap.found.high))
-                expected.append([max(own) for own in zip(*ends)])
+            found.append((gap.found.low, gap.found.high))
+            expected.append([max(own) for own in zip(*ends)] or [0.0, 1.0])
     assert len(found) > N_CASES
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
@@ -181,10 +187,14 @@ def test_accuracy_of_each_group() -> None:
         hits, of = counted(cases, weighted=True)[ACCURACY][..., 0]
         rates = hits / of
     for case, expected in zip(cases, rates, strict=True):
-        found = group_accuracy(case.y == case.said, NAMES[case.group], weights=case.weights)
+        alone = np.arange(len(case.y))
+        found = group_accuracy(case.y == case.said, NAMES[case.group], weights=case.weights, clusters=alone)
         assert list(found) == [NAMES[g] for g in range(3) if g in case.group]
         for name, rate in found.items():
             assert abs(rate.value - expected["abc".index(name)]) < 1e-12
+            mask = NAMES[case.group] == name
+            of = rate_of((case.y == case.said)[mask], case.weights[mask], alone[mask].astype(str), 0.95)
+            assert (rate.low, rate.high) == pytest.approx(of[1:], abs=1e-6)
 
 
 def test_newcombe_examples_as_published() -> None:

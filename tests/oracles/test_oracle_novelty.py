@@ -180,6 +180,20 @@ def test_gen_reads_the_hundred_most_probable() -> None:
     np.testing.assert_allclose(detectors["gen.v1"].score({}, np.zeros((20, 2)), z), expected, rtol=1e-9)
 
 
+def test_energy_at_another_temperature() -> None:
+    """As a guard from elsewhere may keep one (Liu et al. 2020, equation 4)."""
+    z = np.random.default_rng(0).normal(0, 3, (20, 5))
+    found = detectors["energy.v1"].score({"temperature": np.array(2.5)}, np.zeros((20, 2)), z)
+    np.testing.assert_allclose(found, [-2.5 * lse(row / 2.5) for row in z], rtol=1e-9)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    z = np.array([[900.0, 899.0, 0.0], [-900.0, -900.0, -2000.0]])
+    for name in ("gen.v1", "msp.v1", "energy.v1", "max_logit.v1"):
+        found = detectors[name].score(detectors[name].fit(np.zeros((2, 1)), z), np.zeros((2, 1)), z)
+        np.testing.assert_allclose(found, SLOW[name]((z, z, z, z)), rtol=1e-9, err_msg=name)
+
+
 def test_a_linear_head_is_read_back_exactly() -> None:
     from passmuster.metrics.novelty.boundary import linear_head
 
