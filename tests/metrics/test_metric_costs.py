@@ -30,6 +30,11 @@ def test_the_matrix_is_as_written() -> None:
     assert cost_matrix(CLASSES, {}, wrong=3).tolist() == [[0, 3, 3], [3, 0, 3], [3, 3, 0]]
 
 
+def test_names_that_the_model_does_not_have_are_passed_over() -> None:
+    when = {"ham": {"spam": 3.0, "junk": 9.0}, "junk": {"spam": 9.0}}
+    assert cost_matrix(["ham", "spam"], when).tolist() == [[0.0, 3.0], [1.0, 0.0]]
+
+
 def test_a_class_that_does_not_exist_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'spam'") as caught:
         refuse_unknown(CLASSES, {"ham": {"span": 1}})

@@ -119,6 +119,59 @@ def test_what_may_be_chance_does_not_hold(what: str) -> None:
     assert judged(name, report).state == "passed"
 
 
+FACTS = {  # what each reads: a section, a part of it, and numbers, how many items the first unless of each class
+    "parity.v1": ("parity", "", ("n", "agreement")),
+    "score_parity.v1": ("parity", "", ("n", "mean_shift")),
+    "guard_parity.v1": ("parity", "", ("n_guard", "guard_shift", "threshold_shift")),
+    "overconfidence.v1": ("test_labels", "", ("n", "confidence")),
+    "test_labels.v1": (
+        "test_labels", "", ("n", "n_wrong", "log_chance", "confidence", "confidence_rest", "n_rest", "p_easier"),
+    ),
+    "trigger.v1": ("marks", "", ("n",)),
+    "log_loss.v1": ("versions", "log_loss", ("n", "rise", "p")),
+    "guard.v1": (
+        "versions", "guard", ("n", "withheld_more", "withheld_less", "n_strange", "missed", "noticed", "set_size",
+                              "set_size_live", "p_size"),
+    ),
+    "class_loss.v1": ("versions", "classes", ("n", "worse", "better")),
+    "class_log_loss.v1": ("versions", "classes", ("n", "rise", "p_rise")),
+    "class_share.v1": ("versions", "classes", ("seen", "expected", "expected_live", "p_expected")),
+}  # fmt: skip
+
+
+def with_fact(section: str, part: str, key: str, value: Any) -> Report:
+    values = {key: value}
+    if part == "classes":
+        return with_class(**values)
+    return in_versions(part, **values) if part else changed(section, **values)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_what_is_no_number_was_not_measured(name: str) -> None:
+    section, part, keys = FACTS[name]
+    broken: list[Report] = [replace(GREEN, sections={**GREEN.sections, section: other}) for other in (None, [], "a")]
+    for key in keys:
+        for value in [None, math.nan, math.inf, True, "1"][: 1 if name in ("parity.v1", "trigger.v1") else 5]:
+            broken.append(with_fact(section, part, key, value))
+    if part == "classes":
+        broken += [changed("versions", classes=rows) for rows in ([], None)]
+    else:
+        broken.append(with_fact(section, part, keys[0], 0))
+    if part:
+        broken.append(changed("versions", incumbent="another"))
+    assert judged(name, GREEN).state == "passed"
+    for report in broken:
+        result = judged(name, report)
+        assert (result.state, "not measured" in result.reason) == ("failed", True), report.sections[section]
+
+
+def test_absent_classes_and_marks_are_lists_of_rows() -> None:
+    for broken in (changed("test_labels", absent=None), changed("marks", found="m"), marked(n_turned=None)):
+        name = "test_labels.v1" if broken.sections["test_labels"]["absent"] is None else "trigger.v1"
+        assert "not measured" in judged(name, broken).reason
+    assert judged("test_labels.v1", changed("test_labels", absent=["x"])).state == "passed"
+
+
 def test_a_class_that_is_never_found_holds_without_a_live_release() -> None:
     lost = [replace(m, value=0.0, low=0.0, high=0.01) if m.slice == "class=yes" else m for m in GREEN.metrics]
     first = replace(GREEN, metrics=tuple(lost), incumbent="")
@@ -157,6 +210,12 @@ def test_the_class_that_is_found_least_is_named() -> None:
     assert result.reason.endswith(", and 2 more classes")
     broken = (*others, *metrics[1:], replace(metrics[0], value=math.nan))
     assert "not measured" in judged("class_found.v1", replace(report, metrics=broken)).reason
+
+
+@pytest.mark.parametrize(("n", "shown", "end"), [(1, 1, "t0 = x"), (3, 3, "t2 = x"), (4, 3, "t2 = x and 1 more")])
+def test_three_twins_are_shown_and_the_others_counted(n: int, shown: int, end: str) -> None:
+    reason = judged("leakage.v1", changed("data", leakage=[["x", f"t{i}"] for i in range(n)])).reason
+    assert (reason.count(" = x"), reason.endswith(end)) == (shown, True)
 
 
 def test_two_classes_whose_names_were_exchanged_are_seen_together() -> None:

@@ -51,6 +51,8 @@ def made() -> list[Case]:
         group = rng.choice(
             3, n, p=[[0.6, 0.3, 0.1], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]][int(rng.choice(3, p=[0.8, 0.1, 0.1]))]
         )
+        if number % 12 == 3 and c > 1:
+            said = np.where(group == 0, y, (y + 1) % c)  # the gap is as wide as can be
         weights = rng.choice([1.0, 3.5], n) if number % 4 == 1 else np.ones(n)
         found.append(Case(y, said, group, weights, c))
     return found

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import detectors, neighbours
 from passmuster.metrics.novelty.gaussian import shrunk_covariance
 
 N_CASES = 1_000
@@ -192,6 +192,14 @@ def test_large_logits_do_not_overflow() -> None:
     for name in ("gen.v1", "msp.v1", "energy.v1", "max_logit.v1"):
         found = detectors[name].score(detectors[name].fit(np.zeros((2, 1)), z), np.zeros((2, 1)), z)
         np.testing.assert_allclose(found, SLOW[name]((z, z, z, z)), rtol=1e-9, err_msg=name)
+
+
+def test_of_many_items_neighbours_are_kept_at_even_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "MAX_BANK", 5)
+    x = np.random.default_rng(0).normal(size=(21, 3))
+    bank = detectors["knn.v1"].fit(x, np.zeros((21, 2)))["bank"]
+    np.testing.assert_allclose(bank, [of_unit(row) for row in x[::5]], atol=1e-6)
+    assert len(detectors["knn.v1"].fit(x[:5], np.zeros((5, 2)))["bank"]) == 5
 
 
 def test_a_linear_head_is_read_back_exactly() -> None:

@@ -16,7 +16,9 @@ from scipy import stats
 
 from oracle_case import N_CASES, agree
 from passmuster.core.statistics import STRICT, UNSEEN, effective_size, proportion
+from passmuster.metrics.accuracy import per_class
 from passmuster.metrics.costs import mean_cost
+from passmuster.metrics.label_sets import per_class_of_sets
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,19 @@ def test_mean_costs() -> None:
             found.append((one.value, one.low, one.high))
             expected.append(largest * ends)
     agree(found, np.array(expected), 1e-6)
+
+
+def test_recall_and_precision_are_rates_of_some_items() -> None:
+    """Weights and clusters go with them; of one label and of sets."""
+    for case in cases()[::3]:
+        rng, n = np.random.default_rng(len(case.values)), len(case.values)
+        labels, said = rng.integers(0, 3, (2, n))
+        sets = per_class_of_sets(labels[:, None] == range(3), said[:, None] == range(3), **case.how)
+        for c, (one, of_sets) in enumerate(zip(per_class(labels, said, 3, **case.how), sets, strict=True)):
+            assert repr(one) == repr(of_sets)
+            for found, among in ((one.recall, labels == c), (one.precision, said == c)):
+                how = {key: values[among] for key, values in case.how.items()}
+                assert repr(found) == repr(proportion((labels == said)[among], **how))
 
 
 def test_of_no_item() -> None:
