@@ -72,6 +72,9 @@ def test_the_best_constant_answer_costs_least_of_all() -> None:
     means = [np.average(item_costs(matrix, y, np.full(60, j)), weights=w) for j in range(3)]
     assert means[found.said] == min(means) == pytest.approx(np.average(found.costs, weights=w))
     assert best_constant(matrix, y, 3, w, abstain=1e-6).said == WITHHELD
+    assert best_constant(matrix, y, 3, w, abstain=min(means) + 0.01).said == found.said
+    assert item_costs(matrix, y, np.full(60, WITHHELD)).tolist() == [0.0] * 60
+    assert cheapest(matrix, np.zeros((0, 4))).tolist() == []
 
 
 def test_the_interval_allows_for_dear_mistakes_not_seen_yet() -> None:

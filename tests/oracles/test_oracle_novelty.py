@@ -194,6 +194,17 @@ def test_large_logits_do_not_overflow() -> None:
         np.testing.assert_allclose(found, SLOW[name]((z, z, z, z)), rtol=1e-9, err_msg=name)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_distances_to_boundaries_know_no_scale_of_logits(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    x, new, weight = rng.normal(size=(30, 4)), rng.normal(size=(5, 4)), rng.normal(size=(4, 3))
+    plain, scaled = (
+        detectors["fdbd.v1"].score(detectors["fdbd.v1"].fit(x, s * x @ weight), new, s * new @ weight)
+        for s in (1.0, scale)
+    )
+    np.testing.assert_allclose(scaled, plain, rtol=1e-6)
+
+
 def test_of_many_items_neighbours_are_kept_at_even_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "MAX_BANK", 5)
     x = np.random.default_rng(0).normal(size=(21, 3))
