@@ -165,6 +165,15 @@ def test_what_is_no_number_was_not_measured(name: str) -> None:
         assert (result.state, "not measured" in result.reason) == ("failed", True), report.sections[section]
 
 
+def test_answers_that_are_all_sure_and_all_right_are_not_too_sure() -> None:
+    """Nor where rounding lifts a mean above 1; without an accuracy nothing is known."""
+    sure = changed("test_labels", confidence=1 + 1e-12)
+    right = [case.rate("accuracy", 2_000, 2_000) if m.name == "accuracy" else m for m in GREEN.metrics]
+    assert judged("overconfidence.v1", replace(sure, metrics=tuple(right))).state == "passed"
+    assert judged("overconfidence.v1", sure).state == "failed"
+    assert "not measured" in judged("overconfidence.v1", replace(sure, metrics=())).reason
+
+
 def test_absent_classes_and_marks_are_lists_of_rows() -> None:
     for broken in (changed("test_labels", absent=None), changed("marks", found="m"), marked(n_turned=None)):
         name = "test_labels.v1" if broken.sections["test_labels"]["absent"] is None else "trigger.v1"
@@ -233,7 +242,7 @@ def test_two_classes_whose_names_were_exchanged_are_seen_together() -> None:
     ("cells", "found"),
     [
         ([[0, 1, 13], [1, 0, 1]], ("no", "yes", 0, 14)),
-        ([[0, 1, 13], [1, 1, 1]], None),  # the other is not taken for it
+        ([[0, 1, 20], [1, 1, 1]], None),  # the other is not taken for it
         ([[0, 1, 40], [1, 0, 20], [1, 1, 20]], None),  # half is not most
         ([[0, 1, 20], [0, 0, 20], [1, 0, 40]], None),
         ([[0, 1, 11], [1, 0, 1]], ("no", "yes", 0, 12)),

@@ -126,6 +126,16 @@ def test_a_promise_of_which_a_part_is_missing_holds() -> None:
     assert "not measured" in COVERAGE.judge(no_target, SHORT, ALPHA).reason
 
 
+def test_nothing_is_foreseen_of_a_promise_that_gives_no_answer() -> None:
+    from passmuster.metrics.gates.prospect import Promise
+
+    assert RISK.foresee is not None
+    for promise in (None, Promise(0.1, 0.05, 0.0)):
+        told = RISK.foresee(RATIO, Prospect(400, accuracy=0.9, promise=promise), ALPHA, 0.8)
+        assert (told.bound, told.detectable, told.n_needed) == (0.0, None, None)
+        assert "not known" in repr(told)
+
+
 def test_a_promise_of_nearly_everything_still_leaves_something_to_prove() -> None:
     assert bound_of(0.8, RATIO) == 0.999
     assert bound_of(0.1, RATIO) == pytest.approx(0.15)

@@ -15,7 +15,7 @@ from passmuster.core.paired import mcnemar_exact
 from passmuster.core.statistics import benjamini_hochberg, clopper_pearson, holm, wilson
 from passmuster.metrics.accuracy import accuracy, macro_accuracy, macro_f1, per_class
 from passmuster.metrics.calibration import SMALLEST, brier, nll
-from passmuster.metrics.confusion import confusion, confusion_cells
+from passmuster.metrics.confusion import Mistake, confusion, confusion_cells, most_confused
 from passmuster.metrics.novelty.gaussian import shrunk_covariance
 from passmuster.metrics.ranking import auroc, fpr95
 from passmuster.metrics.selective import aurc, risk_coverage
@@ -42,6 +42,9 @@ def test_accuracy_and_confusion() -> None:
         assert (confusion(case.labels, case.said, c) == table[:c, :c]).all()
         cells = confusion_cells(case.labels, case.said)
         assert (cells == np.column_stack([*table.nonzero(), table[table > 0]])).all()
+        mistakes = [(-n, i, j) for i, j, n in cells.tolist() if i != j]
+        wanted = [Mistake(i, j, -n, -n / table[i].sum()) for n, i, j in sorted(mistakes)[:3]]
+        assert most_confused(cells, 3) == wanted
 
 
 def test_macro_accuracy_and_f1() -> None:
