@@ -46,14 +46,10 @@ def test_the_grid_and_where_to_begin_by_scipy(monkeypatch: pytest.MonkeyPatch) -
         if len(sure):
             places = [(len(sure) - 1) * share for share in shares[:-1]]
             thresholds = [*(np.interp(place, np.arange(len(sure)), sure) for place in places), 0.0]
-            thresholds = [
-                min(sure, key=lambda v, t=t: abs(v - t)) if min(abs(sure - t)) < 1e-12 else t for t in thresholds
-            ]
-            foretold = [1 - np.mean([v for v in sure if v >= t - 1e-12]) for t in thresholds]
+            foretold = [1 - np.mean([v for v in sure if v >= t]) for t in grid.thresholds]
         else:
             thresholds, foretold = [1 - share for share in shares], [share / 2 for share in shares]
-        np.testing.assert_allclose(grid.thresholds[:-1], thresholds[:-1], rtol=0, atol=1e-9)
-        assert grid.thresholds[-1] == (0.0 if len(sure) else pytest.approx(0.0))
+        np.testing.assert_allclose(grid.thresholds, thresholds, rtol=0, atol=1e-9)
         np.testing.assert_allclose(grid.foretold, foretold, rtol=0, atol=1e-9)
         np.testing.assert_allclose(grid.shares, shares)
 
