@@ -102,7 +102,7 @@ def test_ranks_of_signs() -> None:
     for number, rng in seeded():
         n = int(rng.integers(4, 9)) if number % 10 else 90
         rises = rng.normal(rng.choice([0.0, 1.0]), 1, n)
-        if number % 6 == 0:
+        if number % 12 == 0:
             rises = np.round(rises)  # ties, and items that did not move
         moved = [rise for rise in rises.tolist() if rise]
         wanted = of_ranks(moved) if len(moved) >= FEWEST else 1.0

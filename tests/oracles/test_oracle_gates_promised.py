@@ -63,7 +63,7 @@ def class_share(rng: np.random.Generator, alpha: float) -> Trial:
 def class_log_loss(rng: np.random.Generator, alpha: float) -> Trial:
     rows = [
         {"class": f"c{i}", "n": int(rng.integers(0, 4)), "rise": float(rng.choice([-1.0, 0.49, 0.5, 3.0])),
-         "p_rise": float(rng.choice([0.5, 0.005 / 3, 1e-6]))}
+         "p_rise": float(rng.choice([0.5, 0.004, 0.005 / 3, 1e-6]))}
         for i in range(int(rng.integers(1, 6)))
     ]  # fmt: skip
     there = [row for row in rows if row["n"]]

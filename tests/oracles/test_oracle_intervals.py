@@ -30,7 +30,7 @@ from passmuster.metrics.calibration import brier, classwise_error, ece, nll
 from passmuster.metrics.selective import augrc, aurc
 from passmuster.stages.evaluate.novelty import mean_over_classes, separation, student
 
-N_DRAWS, N_BINS = 6, 15
+N_DRAWS, N_BINS = 4, 15
 Metric = Callable[..., Interval]  # of a case and options
 Reference = Callable[[np.ndarray], np.ndarray | list[float]]  # from weights of all items (N,) to values of the cases
 
