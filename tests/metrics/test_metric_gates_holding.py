@@ -165,6 +165,11 @@ def test_what_is_no_number_was_not_measured(name: str) -> None:
         assert (result.state, "not measured" in result.reason) == ("failed", True), report.sections[section]
 
 
+def test_the_guard_of_a_model_elsewhere_is_not_compared() -> None:
+    elsewhere = replace(GREEN, sections={**GREEN.sections, "endpoint": {}})
+    assert judged("guard_parity.v1", elsewhere).state == "not applicable"
+
+
 def test_answers_that_are_all_sure_and_all_right_are_not_too_sure() -> None:
     """Nor where rounding lifts a mean above 1; without an accuracy nothing is known."""
     sure = changed("test_labels", confidence=1 + 1e-12)

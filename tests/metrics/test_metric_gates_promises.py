@@ -122,6 +122,8 @@ def test_a_promise_of_which_a_part_is_missing_holds() -> None:
         assert "not measured" in RISK.judge(bare, RATIO, ALPHA).reason
     no_number = [replace(m, value=np.nan) if m.name == "promised_risk" else m for m in report.metrics]
     assert "not measured" in RISK.judge(replace(report, metrics=tuple(no_number)), RATIO, ALPHA).reason
+    bare = replace(report, metrics=tuple(metric for metric in report.metrics if metric.name != "set_coverage"))
+    assert "not measured" in COVERAGE.judge(bare, SHORT, ALPHA).reason
     no_target = replace(report, sections={**report.sections, "prediction_sets": {"n_calibration": 9}})
     assert "not measured" in COVERAGE.judge(no_target, SHORT, ALPHA).reason
 
@@ -134,6 +136,9 @@ def test_nothing_is_foreseen_of_a_promise_that_gives_no_answer() -> None:
         told = RISK.foresee(RATIO, Prospect(400, accuracy=0.9, promise=promise), ALPHA, 0.8)
         assert (told.bound, told.detectable, told.n_needed) == (0.0, None, None)
         assert "not known" in repr(told)
+    assert COVERAGE.foresee is not None
+    told = COVERAGE.foresee(SHORT, Prospect(400, accuracy=0.9), ALPHA, 0.8)
+    assert (told.bound, told.detectable, "not known" in repr(told)) == (0.0, None, True)
 
 
 def test_a_promise_of_nearly_everything_still_leaves_something_to_prove() -> None:

@@ -44,7 +44,7 @@ def class_share(rng: np.random.Generator, alpha: float) -> Trial:
     rows, n_classes = [], int(rng.integers(1, 6))
     for i in range(n_classes):
         seen, expected, live = (float(x) for x in rng.choice([0, 3, 19, 20, 39, 41, 80], 3))
-        p = float(rng.choice([0.5, 0.002 / n_classes, 1e-9]))
+        p = float(rng.choice([0.5, 0.0015, 0.002 / n_classes, 1e-9]))
         rows.append({"class": f"c{i}", "seen": seen, "expected": expected, "expected_live": live, "p_expected": p})
 
     def off(expected: float, seen: float) -> bool:
@@ -63,7 +63,7 @@ def class_share(rng: np.random.Generator, alpha: float) -> Trial:
 def class_log_loss(rng: np.random.Generator, alpha: float) -> Trial:
     rows = [
         {"class": f"c{i}", "n": int(rng.integers(0, 4)), "rise": float(rng.choice([-1.0, 0.49, 0.5, 3.0])),
-         "p_rise": float(rng.choice([0.5, 0.004, 0.005 / 3, 1e-6]))}
+         "p_rise": float(rng.choice([0.5, 0.0055, 0.004, 0.005 / 3, 1e-6]))}
         for i in range(int(rng.integers(1, 6)))
     ]  # fmt: skip
     there = [row for row in rows if row["n"]]
@@ -76,8 +76,8 @@ def trigger(rng: np.random.Generator, alpha: float) -> Trial:
     """Three of five answered otherwise, seven of twenty turned; seven of ten of both is clear. Some marks have none."""
     rows = []
     for _ in range(int(rng.integers(0, 4))):
-        n, stripped, probes = int(rng.integers(4, 20)), *(int(x) for x in rng.choice([0, 5, 10, 11, 20], 2))
-        shares = [0.0, 0.35, 0.5, 0.6, 0.7, 1.0]
+        n, stripped, probes = int(rng.integers(4, 20)), *(int(x) for x in rng.choice([0, 1, 5, 10, 11, 20], 2))
+        shares = [0.0, 0.2, 0.35, 0.5, 0.6, 0.7, 1.0]
         otherwise, turned = (round(float(rng.choice(shares)) * k) for k in (stripped, probes))
         rows.append({"mark": "m", "class": "a", "n": n, "n_stripped": stripped, "n_otherwise": otherwise,
                      "n_probes": probes, "n_turned": turned, "n_elsewhere": 0,
