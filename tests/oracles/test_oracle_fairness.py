@@ -126,7 +126,7 @@ def parts_of(kind: str, number: int, case: Case) -> list[tuple[np.ndarray, np.nd
 def test_ends_of_gaps() -> None:
     """Each rate at 95 % shared by pairs of groups, classes and rates of a gap; weighted ones by the slow proportion."""
     found, expected = [], []
-    for i, case in list(enumerate(made()))[::5]:
+    for i, case in list(enumerate(made()))[::6]:
         n = len(case.y)
         weights = case.weights if i % 4 == 1 else np.ones(n)
         clusters = (np.arange(n) // (2 if i % 9 == 0 else 1)).astype(str)

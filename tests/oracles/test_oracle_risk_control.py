@@ -58,8 +58,8 @@ def test_the_grid_and_where_to_begin_by_scipy(monkeypatch: pytest.MonkeyPatch) -
         for share, risk in zip(shares, foretold):
             scarce = n_labels * share - 1.5 * math.sqrt(n_labels * share * (1 - min(share, 1.0)))
             n = max(1, math.floor(scarce + 1e-12))
-            passing = [k for k in range(n + 1) if stats.binom.cdf(k, n, max_risk) <= tail]
-            chances.append(float(stats.binom.cdf(max(passing), n, min(max(risk, 1e-6), 1 - 1e-9))) if passing else 0.0)
+            most = int((special.bdtr(np.arange(n), n, max_risk) <= tail).sum()) - 1
+            chances.append(float(special.bdtr(most, n, min(max(risk, 1e-6), 1 - 1e-9))) if most >= 0 else 0.0)
         start = begin_at(grid, n_labels, max_risk, tail)
         assert start == 5 if max(chances) == 0 else chances[start] == pytest.approx(max(chances), abs=1e-9), number
 
