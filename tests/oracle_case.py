@@ -79,9 +79,9 @@ class Pool:
     p: np.ndarray
     case: np.ndarray
 
-    def mean(self, values: np.ndarray, *, weighted: bool = True) -> np.ndarray:
-        """The mean of values (N,) in each case."""
-        w = self.weights if weighted else np.ones(len(values))
+    def mean(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """The mean of values (N,) in each case, by the items' own weights or by others."""
+        w = self.weights if weights is None else weights
         return np.bincount(self.case, w * values) / np.bincount(self.case, w)
 
     def by_class(self, values: np.ndarray) -> np.ndarray:

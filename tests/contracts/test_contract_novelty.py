@@ -81,6 +81,9 @@ def test_nothing_to_fit_on_is_an_error(name: str) -> None:
     with pytest.raises(DataError, match="ordinary items") as caught:
         detectors[name].fit(np.zeros((0, 8)), np.zeros((0, 3)))
     assert caught.value.code == "novelty.no_items"
+    for shape in ((4, 0), (4,)):
+        with pytest.raises(DataError, match="ordinary items"):
+            detectors[name].fit(np.zeros(shape), np.zeros(shape))
     embeddings, logits = some_items(n=5)
     embeddings[2, 3] = logits[2, 1] = np.nan
     with pytest.raises(DataError, match="row 2"):

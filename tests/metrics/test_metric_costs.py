@@ -30,6 +30,11 @@ def test_the_matrix_is_as_written() -> None:
     assert cost_matrix(CLASSES, {}, wrong=3).tolist() == [[0, 3, 3], [3, 0, 3], [3, 3, 0]]
 
 
+def test_names_that_the_model_does_not_have_are_passed_over() -> None:
+    when = {"ham": {"spam": 3.0, "junk": 9.0}, "junk": {"spam": 9.0}}
+    assert cost_matrix(["ham", "spam"], when).tolist() == [[0.0, 3.0], [1.0, 0.0]]
+
+
 def test_a_class_that_does_not_exist_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'spam'") as caught:
         refuse_unknown(CLASSES, {"ham": {"span": 1}})
@@ -67,6 +72,9 @@ def test_the_best_constant_answer_costs_least_of_all() -> None:
     means = [np.average(item_costs(matrix, y, np.full(60, j)), weights=w) for j in range(3)]
     assert means[found.said] == min(means) == pytest.approx(np.average(found.costs, weights=w))
     assert best_constant(matrix, y, 3, w, abstain=1e-6).said == WITHHELD
+    assert best_constant(matrix, y, 3, w, abstain=min(means) + 0.01).said == found.said
+    assert item_costs(matrix, y, np.full(60, WITHHELD)).tolist() == [0.0] * 60
+    assert cheapest(matrix, np.zeros((0, 4))).tolist() == []
 
 
 def test_the_interval_allows_for_dear_mistakes_not_seen_yet() -> None:

@@ -13,6 +13,7 @@ import release_case as case
 from passmuster.core.config import DEFAULT_GATES, Policy
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates import decide, gates
+from passmuster.metrics.gates.class_found import exchanged
 from passmuster.metrics.regressions import class_losses, log_chance_all_right, mean_rise, sign_test
 
 GREEN = case.make_report(n=2_000, n_right=1_900, incumbent="i" * 64, versions=(30, 20))
@@ -118,11 +119,117 @@ def test_what_may_be_chance_does_not_hold(what: str) -> None:
     assert judged(name, report).state == "passed"
 
 
+FACTS = {  # what each reads: a section, a part of it, and numbers, how many items the first unless of each class
+    "parity.v1": ("parity", "", ("n", "agreement")),
+    "score_parity.v1": ("parity", "", ("n", "mean_shift")),
+    "guard_parity.v1": ("parity", "", ("n_guard", "guard_shift", "threshold_shift")),
+    "overconfidence.v1": ("test_labels", "", ("n", "confidence")),
+    "test_labels.v1": (
+        "test_labels", "", ("n", "n_wrong", "log_chance", "confidence", "confidence_rest", "n_rest", "p_easier"),
+    ),
+    "trigger.v1": ("marks", "", ("n",)),
+    "log_loss.v1": ("versions", "log_loss", ("n", "rise", "p")),
+    "guard.v1": (
+        "versions", "guard", ("n", "withheld_more", "withheld_less", "n_strange", "missed", "noticed", "set_size",
+                              "set_size_live", "p_size"),
+    ),
+    "class_loss.v1": ("versions", "classes", ("n", "worse", "better")),
+    "class_log_loss.v1": ("versions", "classes", ("n", "rise", "p_rise")),
+    "class_share.v1": ("versions", "classes", ("seen", "expected", "expected_live", "p_expected")),
+}  # fmt: skip
+
+
+def with_fact(section: str, part: str, key: str, value: Any) -> Report:
+    values = {key: value}
+    if part == "classes":
+        return with_class(**values)
+    return in_versions(part, **values) if part else changed(section, **values)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_what_is_no_number_was_not_measured(name: str) -> None:
+    section, part, keys = FACTS[name]
+    broken: list[Report] = [replace(GREEN, sections={**GREEN.sections, section: other}) for other in (None, [], "a")]
+    for key in keys:
+        for value in [None, math.nan, math.inf, True, "1"][: 1 if name in ("parity.v1", "trigger.v1") else 5]:
+            broken.append(with_fact(section, part, key, value))
+    if part == "classes":
+        broken += [changed("versions", classes=rows) for rows in ([], None)]
+    else:
+        broken.append(with_fact(section, part, keys[0], 0))
+    if part:
+        broken.append(changed("versions", incumbent="another"))
+    assert judged(name, GREEN).state == "passed"
+    for report in broken:
+        result = judged(name, report)
+        assert (result.state, "not measured" in result.reason) == ("failed", True), report.sections[section]
+
+
+def test_the_guard_of_a_model_elsewhere_is_not_compared() -> None:
+    elsewhere = replace(GREEN, sections={**GREEN.sections, "endpoint": {}})
+    assert judged("guard_parity.v1", elsewhere).state == "not applicable"
+
+
+def test_answers_that_are_all_sure_and_all_right_are_not_too_sure() -> None:
+    """Nor where rounding lifts a mean above 1; without an accuracy nothing is known."""
+    sure = changed("test_labels", confidence=1 + 1e-12)
+    right = [case.rate("accuracy", 2_000, 2_000) if m.name == "accuracy" else m for m in GREEN.metrics]
+    assert judged("overconfidence.v1", replace(sure, metrics=tuple(right))).state == "passed"
+    assert judged("overconfidence.v1", sure).state == "failed"
+    assert "not measured" in judged("overconfidence.v1", replace(sure, metrics=())).reason
+
+
+def test_absent_classes_and_marks_are_lists_of_rows() -> None:
+    for broken in (changed("test_labels", absent=None), changed("marks", found="m"), marked(n_turned=None)):
+        name = "test_labels.v1" if broken.sections["test_labels"]["absent"] is None else "trigger.v1"
+        assert "not measured" in judged(name, broken).reason
+    assert judged("test_labels.v1", changed("test_labels", absent=["x"])).state == "passed"
+
+
 def test_a_class_that_is_never_found_holds_without_a_live_release() -> None:
     lost = [replace(m, value=0.0, low=0.0, high=0.01) if m.slice == "class=yes" else m for m in GREEN.metrics]
     first = replace(GREEN, metrics=tuple(lost), incumbent="")
     assert judged("class_found.v1", first).state == "failed"
     assert "“yes”" in judged("class_found.v1", first).reason
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("class_loss.v1", {"n": 100, "worse": 20, "better": 0}),
+        ("class_log_loss.v1", {"rise": 0.8, "p_rise": 1e-9}),
+        ("class_share.v1", {"seen": 100.0, "expected": 900.0, "expected_live": 100.0, "p_expected": 1e-9}),
+    ],
+)
+def test_the_worst_class_is_named_and_the_others_counted(name: str, values: dict[str, float]) -> None:
+    row = GREEN.sections["versions"]["classes"][0]
+    worst = {"worse": 60, "rise": 1.5, "expected": 5_000.0}
+    rows = [{**row, **values, "class": str(i)} for i in range(3)]
+    rows[1] |= {key: worst[key] for key in values if key in worst}
+    reasons = [judged(name, changed("versions", classes=some)).reason for some in (rows[1:2], rows[:2], rows)]
+    assert all("“1”" in reason for reason in reasons)
+    assert ["more class" in reason for reason in reasons] == [False, True, True]
+    assert "and 1 more class" in reasons[1]
+    assert "and 1 more classes" not in reasons[1]
+    assert "and 2 more classes" in reasons[2]
+
+
+def test_the_class_that_is_found_least_is_named() -> None:
+    found = [case.rate("recall", k, 100) for k in (15, 10, 15)]
+    metrics = [replace(metric, slice=f"class={i}") for i, metric in enumerate(found)]
+    others = tuple(m for m in GREEN.metrics if m.name != "recall")
+    report = replace(GREEN, metrics=(*others, *metrics), classes=("0", "1", "2"))
+    result = judged("class_found.v1", report)
+    assert result.reason.startswith("“1” is found in 0.100 of its 100 cases; surely at most ")
+    assert result.reason.endswith(", and 2 more classes")
+    broken = (*others, *metrics[1:], replace(metrics[0], value=math.nan))
+    assert "not measured" in judged("class_found.v1", replace(report, metrics=broken)).reason
+
+
+@pytest.mark.parametrize(("n", "shown", "end"), [(1, 1, "t0 = x"), (3, 3, "t2 = x"), (4, 3, "t2 = x and 1 more")])
+def test_three_twins_are_shown_and_the_others_counted(n: int, shown: int, end: str) -> None:
+    reason = judged("leakage.v1", changed("data", leakage=[["x", f"t{i}"] for i in range(n)])).reason
+    assert (reason.count(" = x"), reason.endswith(end)) == (shown, True)
 
 
 def test_two_classes_whose_names_were_exchanged_are_seen_together() -> None:
@@ -134,6 +241,24 @@ def test_two_classes_whose_names_were_exchanged_are_seen_together() -> None:
     assert "taken for each other" in found.reason
     alone = {**GREEN.sections, "confusion": {"cells": [[0, 0, 19], [0, 1, 1], [1, 1, 20]]}}
     assert judged("class_found.v1", replace(GREEN, sections=alone)).state == "passed"
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        ([[0, 1, 13], [1, 0, 1]], ("no", "yes", 0, 14)),
+        ([[0, 1, 20], [1, 1, 1]], None),  # the other is not taken for it
+        ([[0, 1, 40], [1, 0, 20], [1, 1, 20]], None),  # half is not most
+        ([[0, 1, 20], [0, 0, 20], [1, 0, 40]], None),
+        ([[0, 1, 11], [1, 0, 1]], ("no", "yes", 0, 12)),
+        ([[0, 1, 10], [1, 0, 1]], None),  # may be chance
+        ([[0, 1, 13]], None),
+        ([], None),
+    ],
+)
+def test_who_is_taken_for_whom(cells: list[list[int]], found: tuple[str, str, int, int] | None) -> None:
+    report = replace(GREEN, sections={"confusion": {"cells": cells}}, classes=("no", "yes"))
+    assert exchanged(report, 0.4, 0.0025) == found
 
 
 @pytest.mark.parametrize("name", ONLY_HOLD)

@@ -13,6 +13,7 @@ from passmuster.core.config import Policy
 from passmuster.core.records import Report
 from passmuster.metrics.gates import decide, gates
 from passmuster.metrics.gates.plan import plan
+from passmuster.metrics.gates.promised_risk import bound_of
 from passmuster.metrics.gates.prospect import Prospect
 
 COVERAGE, RISK = gates["set_coverage.v1"], gates["promised_risk.v1"]
@@ -96,6 +97,53 @@ def test_answers_that_are_withheld_prove_nothing() -> None:
     unreached = RISK.judge(seen(40, reached=False), RATIO, ALPHA)
     assert unreached.state == "insufficient"
     assert "label more for training" in unreached.reason
+
+
+def test_where_no_answer_is_sure_enough_it_says_how_many_labels_would_hold_one() -> None:
+    """So many that their answers, a quarter of them and all right, prove the risk: one fewer would not."""
+    report = seen(400, given=100)
+    silent = replace(report, metrics=tuple(
+        replace(metric, n=0) if metric.name == "promised_risk" else metric for metric in report.metrics
+    ))  # fmt: skip
+    for alpha in (0.05, 0.01):
+        found = RISK.judge(silent, RATIO, alpha)
+        assert found.state == "insufficient"
+        assert found.n_more is not None
+        assert 0.85 ** (found.n_more / 4) <= alpha < 0.85 ** ((found.n_more - 1) / 4)
+
+
+def test_a_promise_of_which_a_part_is_missing_holds() -> None:
+    report = seen(400)
+    for lost in ("promised_risk", "promised_share"):
+        bare = replace(report, metrics=tuple(metric for metric in report.metrics if metric.name != lost))
+        assert "not measured" in RISK.judge(bare, RATIO, ALPHA).reason
+    for section in ({"reached": True}, None, []):
+        bare = replace(report, sections={**report.sections, "promised_risk": section})
+        assert "not measured" in RISK.judge(bare, RATIO, ALPHA).reason
+    no_number = [replace(m, value=np.nan) if m.name == "promised_risk" else m for m in report.metrics]
+    assert "not measured" in RISK.judge(replace(report, metrics=tuple(no_number)), RATIO, ALPHA).reason
+    bare = replace(report, metrics=tuple(metric for metric in report.metrics if metric.name != "set_coverage"))
+    assert "not measured" in COVERAGE.judge(bare, SHORT, ALPHA).reason
+    no_target = replace(report, sections={**report.sections, "prediction_sets": {"n_calibration": 9}})
+    assert "not measured" in COVERAGE.judge(no_target, SHORT, ALPHA).reason
+
+
+def test_nothing_is_foreseen_of_a_promise_that_gives_no_answer() -> None:
+    from passmuster.metrics.gates.prospect import Promise
+
+    assert RISK.foresee is not None
+    for promise in (None, Promise(0.1, 0.05, 0.0)):
+        told = RISK.foresee(RATIO, Prospect(400, accuracy=0.9, promise=promise), ALPHA, 0.8)
+        assert (told.bound, told.detectable, told.n_needed) == (0.0, None, None)
+        assert "not known" in repr(told)
+    assert COVERAGE.foresee is not None
+    told = COVERAGE.foresee(SHORT, Prospect(400, accuracy=0.9), ALPHA, 0.8)
+    assert (told.bound, told.detectable, "not known" in repr(told)) == (0.0, None, True)
+
+
+def test_a_promise_of_nearly_everything_still_leaves_something_to_prove() -> None:
+    assert bound_of(0.8, RATIO) == 0.999
+    assert bound_of(0.1, RATIO) == pytest.approx(0.15)
 
 
 def test_labels_asked_for_count_those_that_are_withheld() -> None:

@@ -11,15 +11,20 @@ from passmuster.metrics.costs import WITHHELD, cheapest, cost_matrix, item_costs
 from passmuster.metrics.selective import augrc
 
 
-def test_undetected_errors_by_the_area_under_the_roc_curve() -> None:
-    """AUGRC of n items is ``(1 - AUROC) a (1 - a) + (1 - a)^2 / 2``, with scikit-learn's curve."""
-    items, expected = pool(), []
+def undetected_errors(weights: np.ndarray) -> list[float]:
+    """AUGRC of each case is ``(1 - AUROC) a (1 - a) + (1 - a)^2 / 2``, with scikit-learn's curve."""
+    items, found = pool(), []
     sure, right = items.p.max(axis=1), items.said == items.labels
-    for false, true in roc_curves(right, sure, items.case, items.weights):
+    for false, true in roc_curves(right, sure, items.case, weights):
         accuracy = true[-1] / (true[-1] + false[-1])
         auroc = np.trapezoid(true / true[-1], false / false[-1]) if 0 < accuracy < 1 else 0.0
-        expected.append((1 - auroc) * accuracy * (1 - accuracy) + (1 - accuracy) ** 2 / 2)
-    agree([augrc(case.sure, case.wrong, **case.options()).value for case in cases()], np.array(expected))
+        found.append((1 - auroc) * accuracy * (1 - accuracy) + (1 - accuracy) ** 2 / 2)
+    return found
+
+
+def test_undetected_errors_by_the_area_under_the_roc_curve() -> None:
+    expected = np.array(undetected_errors(pool().weights))
+    agree([augrc(case.sure, case.wrong, **case.options()).value for case in cases()], expected)
 
 
 def test_a_weight_of_two_is_an_item_met_twice() -> None:
@@ -53,11 +58,18 @@ def test_calibration_error() -> None:
         found.append(ece(case.p, case.labels, **case.options()).value)
         expected.append(slow_ece(sure, right, case.weights.tolist(), where))
         bins = reliability(case.p, case.labels)
-        assert {i: b.low for b in bins for i in b.members} == {i: b / 15 for i, b in enumerate(where)}
+        ends = {i: (b.low, b.high) for b in bins for i in b.members}
+        assert ends == {i: (b / 15, (b + 1) / 15) for i, b in enumerate(where)}
         plain = slow_ece(sure, right, [1.0] * len(sure), where)
         gaps = sum(len(b.members) * abs(b.accuracy.value - b.confidence) for b in bins)
         assert gaps / len(sure) == pytest.approx(plain, abs=1e-9)
     agree(found, np.array(expected))
+
+
+def test_what_rounding_lifts_above_one_is_in_the_last_bin() -> None:
+    p, labels = np.array([[1 + 1e-12, 0.0], [0.99, 0.01]]), np.array([1, 0])
+    assert ece(p, labels, rng=np.random.default_rng(0), n_resamples=0).value == pytest.approx(0.495)
+    assert [b.members for b in reliability(p, labels)] == [(0, 1)]
 
 
 def equal_mass(confidence: list[float], weights: list[float]) -> list[int]:

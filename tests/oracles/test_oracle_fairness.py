@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
+from itertools import permutations
 
 import numpy as np
 import pytest
+from scipy import stats
+from test_oracle_proportions import Case as Weighed
+from test_oracle_proportions import by_hand
 
 from passmuster.core.statistics import wilson
 from passmuster.metrics.fairness import (
@@ -46,6 +51,8 @@ def made() -> list[Case]:
         group = rng.choice(
             3, n, p=[[0.6, 0.3, 0.1], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]][int(rng.choice(3, p=[0.8, 0.1, 0.1]))]
         )
+        if number % 12 == 3 and c > 1:
+            said = np.where(group == 0, y, (y + 1) % c)  # the gap is as wide as can be
         weights = rng.choice([1.0, 3.5], n) if number % 4 == 1 else np.ones(n)
         found.append(Case(y, said, group, weights, c))
     return found
@@ -78,6 +85,72 @@ def widest(rates: list[float], n: list[float]) -> float:
     """Of groups with enough items, as fairlearn's `difference` with `between_groups`."""
     told = [rate for rate, items in zip(rates, n) if items >= FEWEST]
     return max(told) - min(told) if len(told) > 1 else math.nan
+
+
+Ends = tuple[float, float, float]  # of a rate: its value, and from where to where
+
+
+def ends_of(rates: list[Ends]) -> tuple[float, float]:
+    """Newcombe's method 10 for every two: the least that the widest gap must be, and the most that it may be."""
+    low, high = 0.0, 0.0
+    for (p, below, above), (q, under, over) in permutations(rates, 2):
+        low = max(low, p - q - math.sqrt((p - below) ** 2 + (over - q) ** 2))
+        high = max(high, p - q + math.sqrt((above - p) ** 2 + (q - under) ** 2))
+    return low, min(1.0, high)
+
+
+@cache
+def by_score(k: int, n: int, level: float) -> Ends:
+    found = stats.binomtest(k, n).proportion_ci(level, "wilson")
+    return k / n, found.low, found.high
+
+
+def rate_of(true: np.ndarray, weights: np.ndarray, clusters: np.ndarray, level: float) -> Ends:
+    if len(set(weights.tolist())) == 1 and len(set(clusters.tolist())) == len(true):
+        return by_score(int(true.sum()), len(true), level)
+    return by_hand(Weighed(1.0 * true, weights, clusters, level))
+
+
+def parts_of(kind: str, number: int, case: Case) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What is to be true, and among which items; by group these are the rates of a gap."""
+    is_c, said_c, everyone = case.y == number, case.said == number, np.ones(len(case.y), bool)
+    return {
+        ACCURACY: [(case.y == case.said, everyone)],
+        SELECTION: [(said_c, everyone)],
+        OPPORTUNITY: [(said_c, is_c)],
+        ODDS: [(said_c, is_c), (said_c, ~is_c)],
+        PRECISION: [(is_c, said_c)],
+    }[kind]
+
+
+def test_ends_of_gaps() -> None:
+    """Each rate at 95 % shared by pairs of groups, classes and rates of a gap; weighted ones by the slow proportion."""
+    found, expected = [], []
+    for i, case in list(enumerate(made()))[::6]:
+        n = len(case.y)
+        weights = case.weights if i % 4 == 1 else np.ones(n)
+        clusters = (np.arange(n) // (2 if i % 9 == 0 else 1)).astype(str)
+        there = sorted(set(case.group.tolist()))
+        n_pairs, every = max(1, len(there) * (len(there) - 1) // 2), np.arange(case.n_classes)
+        facts = (case.y == case.said, case.y[:, None] == every, case.said[:, None] == every)
+        gaps = group_gaps(*facts, NAMES[case.group], weights=weights, clusters=clusters)
+        of_class = [(kind, c) for c in every for kind in (SELECTION, OPPORTUNITY, ODDS, PRECISION)]
+        assert [(gap.kind, gap.number) for gap in gaps] == [(ACCURACY, -1), *of_class]
+        for gap in gaps:
+            parts = parts_of(gap.kind, gap.number, case)
+            level = 1 - 0.05 / (n_pairs * len(parts) * (case.n_classes if gap.number >= 0 else 1))
+            ends = []
+            for true, among in parts:
+                of = [among & (case.group == group) for group in there]
+                told = [
+                    rate_of(true[mask], weights[mask], clusters[mask], level) for mask in of if mask.sum() >= FEWEST
+                ]
+                ends += [ends_of(told)] if len(told) > 1 else []
+            assert bool(gap.found.n) == bool(ends)
+            found.append((gap.found.low, gap.found.high))
+            expected.append([max(own) for own in zip(*ends)] or [0.0, 1.0])
+    assert len(found) > N_CASES
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 def test_gaps_as_defined() -> None:
@@ -116,10 +189,14 @@ def test_accuracy_of_each_group() -> None:
         hits, of = counted(cases, weighted=True)[ACCURACY][..., 0]
         rates = hits / of
     for case, expected in zip(cases, rates, strict=True):
-        found = group_accuracy(case.y == case.said, NAMES[case.group], weights=case.weights)
+        alone = np.arange(len(case.y))
+        found = group_accuracy(case.y == case.said, NAMES[case.group], weights=case.weights, clusters=alone)
         assert list(found) == [NAMES[g] for g in range(3) if g in case.group]
         for name, rate in found.items():
             assert abs(rate.value - expected["abc".index(name)]) < 1e-12
+            mask = NAMES[case.group] == name
+            of = rate_of((case.y == case.said)[mask], case.weights[mask], alone[mask].astype(str), 0.95)
+            assert (rate.low, rate.high) == pytest.approx(of[1:], abs=1e-6)
 
 
 def test_newcombe_examples_as_published() -> None:

@@ -12,6 +12,7 @@ from test_oracle_gates import score
 
 from passmuster.core.bootstrap import bootstrap_sums
 from passmuster.core.paired import paired_difference
+from passmuster.core.statistics import wilson
 from passmuster.metrics import robustness as under_faults
 from passmuster.metrics.robustness import corruption_error, robustness
 
@@ -46,11 +47,19 @@ def test_accuracy_under_faults_is_the_mean_over_all() -> None:
         rng = np.random.default_rng(seed)
         of, _ = answers(rng)
         n = len(next(iter(of.values())))
-        found = robustness(np.ones(n), of, rng=rng)
+        clean = np.round(rng.random(n))
+        found = robustness(clean, of, rng=rng)
         each = {fault: share(rows, 1.0) for fault, rows in of.items()}
         assert found.mean.value == pytest.approx(sum(each.values()) / len(each), abs=1e-9)
         by_name = {name: np.mean([v for (other, _), v in each.items() if other == name]) for name, _ in each}
         assert by_name[found.worst] == pytest.approx(min(by_name.values()), abs=1e-9)
+        of_worst = {severity: v for (name, severity), v in each.items() if name == found.worst}
+        assert found.worst_severity == min(of_worst, key=lambda s: (round(of_worst[s], 9), s))
+        for fault, rows in of.items():
+            counted = ~np.isnan(rows)
+            assert found.accuracy[fault] == wilson(each[fault] * counted.sum(), int(counted.sum()))
+            assert found.clean_of[fault] == pytest.approx(clean[counted].mean())
+        assert found.clean == wilson(clean.sum(), n)
 
 
 def test_corruption_error_is_errors_over_errors() -> None:

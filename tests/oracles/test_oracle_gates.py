@@ -25,7 +25,8 @@ from passmuster.metrics.gates.find import gates
 
 N_CASES = 1_000
 LIVE = "i" * 64
-Trial = tuple[Report, dict[str, float], str]  # a report, what the policy names, the state that it must come to
+Wanted = str | tuple[str, float | None, float | None]  # the state, or also the number that decides and its bound
+Trial = tuple[Report, dict[str, float], Wanted]  # a report, what the policy names, what it must come to
 Oracle = Callable[[np.random.Generator, float], Trial]
 BOUNDS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -317,6 +318,10 @@ def decides_alike(name: str, oracle: Oracle) -> None:
         found, named, wanted = oracle(rng, alpha)
         params = read_parameters(name, gate, named)
         assert gate.applies(found, params) == ""
-        assert gate.judge(found, params, alpha).state == wanted, (seed, named)
-        seen[wanted] += 1
+        result = gate.judge(found, params, alpha)
+        state, *numbers = (wanted,) if isinstance(wanted, str) else wanted
+        assert result.state == state, (seed, named)
+        if numbers:
+            assert [result.value, result.bound] == pytest.approx(numbers, abs=1e-9), seed
+        seen[state] += 1
     assert min(n for state, n in seen.items() if gate.statistical or state != "insufficient") > N_CASES / 100

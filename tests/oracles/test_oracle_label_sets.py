@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ def cases() -> list[Case]:
     return found
 
 
+@cache
 def every(name: str) -> np.ndarray:
     """Of all cases end to end: ``weights``, or ``targets``, ``said`` and ``p`` (N, most classes), 0 past the last."""
     rows = [getattr(case, name) for case in cases()]
@@ -69,42 +71,50 @@ def of_item() -> np.ndarray:
     return np.repeat(np.arange(N_CASES), [len(case.weights) for case in cases()])
 
 
-def mean(values: np.ndarray) -> np.ndarray:
-    w = every("weights")
+def mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    w = every("weights") if weights is None else weights
     return np.bincount(of_item(), w * values) / np.bincount(of_item(), w)
 
 
+@cache
 def diagonal(name: str) -> sparse.csr_matrix:
     item, c = every(name).nonzero()
     shape = (len(of_item()), N_CASES * MOST_CLASSES)
     return sparse.csr_matrix((np.ones(len(item), int), (item, of_item()[item] * MOST_CLASSES + c)), shape=shape)
 
 
-@cache
-def mistakes() -> tuple[np.ndarray, ...]:
+def mistakes(weights: np.ndarray) -> tuple[np.ndarray, ...]:
     """scikit-learn's weights of true and false positives and of false negatives, (cases, classes) each."""
-    found = reference.multilabel_confusion_matrix(
-        diagonal("targets"), diagonal("said"), sample_weight=every("weights")
-    ).reshape(N_CASES, MOST_CLASSES, 2, 2)
+    found = reference.multilabel_confusion_matrix(diagonal("targets"), diagonal("said"), sample_weight=weights).reshape(
+        N_CASES, MOST_CLASSES, 2, 2
+    )
     return found[..., 1, 1], found[..., 0, 1], found[..., 1, 0]
 
 
-def test_f1() -> None:
-    true, false, missed = mistakes()
-    whole = 2 * true + false + missed
-    for average, axis in (("micro", None), ("macro", 1)):
-        found = [f1(case.targets, case.said, average, weights=case.weights, **ONE).value for case in cases()]
-        right, all_of_them = (2 * true, whole) if axis else (2 * true.sum(axis=1)[:, None], whole.sum(axis=1)[:, None])
-        shares = np.divide(right, all_of_them, where=all_of_them > 0, out=np.full(right.shape, np.nan))
-        expected = [np.mean(row[~np.isnan(row)]) if not np.isnan(row).all() else 1.0 for row in shares]
-        agree(found, np.array(expected))
+def f1_by_counts(average: str, weights: np.ndarray) -> np.ndarray:
+    true, false, missed = mistakes(weights)
+    right, whole = 2 * true, 2 * true + false + missed
+    if average == "micro":
+        right, whole = (part.sum(axis=1, keepdims=True) for part in (right, whole))
+    shares = np.divide(right, whole, where=whole > 0, out=np.full(right.shape, np.nan))
+    return np.array([np.mean(row[~np.isnan(row)]) if not np.isnan(row).all() else 1.0 for row in shares])
+
+
+@pytest.mark.parametrize("average", ["micro", "macro"])
+def test_f1(average: Literal["micro", "macro"]) -> None:
+    found = [f1(case.targets, case.said, average, weights=case.weights, **ONE).value for case in cases()]
+    agree(found, f1_by_counts(average, every("weights")))
+
+
+def wrong_decisions(weights: np.ndarray) -> np.ndarray:
+    _, false, missed = mistakes(weights)
+    decisions = np.bincount(of_item(), weights) * [case.p.shape[1] for case in cases()]
+    return np.asarray((false + missed).sum(axis=1) / decisions)
 
 
 def test_hamming_loss() -> None:
-    _, false, missed = mistakes()
-    decisions = np.bincount(of_item(), every("weights")) * [case.p.shape[1] for case in cases()]
     found = [hamming_loss(case.targets, case.said, weights=case.weights, **ONE).value for case in cases()]
-    agree(found, (false + missed).sum(axis=1) / decisions)
+    agree(found, wrong_decisions(every("weights")))
 
 
 def test_f1_of_items() -> None:
@@ -124,25 +134,36 @@ def test_exact_sets_are_subset_accuracy() -> None:
     agree(found, expected)
 
 
-def test_ranking_precision() -> None:
-    """By scipy's ranks, ties to the worse, and all cases of as many classes in one by scikit-learn."""
-    found = [ranking_precision(case.targets, case.p, weights=case.weights, **ONE).value for case in cases()]
+@cache
+def ranking_of_items() -> np.ndarray:
+    """By scipy's ranks, ties to the worse, (N,)."""
     rank, among = np.ones((2, len(of_item()), MOST_CLASSES))
-    n_classes = np.array([case.p.shape[1] for case in cases()])
-    truth, p, w = every("targets").astype(bool), every("p"), every("weights")
+    n_classes = n_classes_of_items()
+    truth, p = every("targets").astype(bool), every("p")
     for k in range(1, MOST_CLASSES + 1):
-        these = n_classes[of_item()] == k
+        these = n_classes == k
         rank[these, :k] = stats.rankdata(-p[these, :k], method="max", axis=1)
         among[these, :k] = stats.rankdata(np.where(truth, -p, np.inf)[these, :k], method="max", axis=1)
-        if k > 1:  # of a single class scikit-learn says nothing
-            whole = reference.label_ranking_average_precision_score(
-                truth[these, :k], p[these, :k], sample_weight=w[these]
-            )
-            mass = np.bincount(of_item(), w)[n_classes == k]
-            assert np.average(np.array(found)[n_classes == k], weights=mass) == pytest.approx(whole, abs=1e-9)
     n_true = truth.sum(axis=1)
-    of_items = np.where(truth, among / rank, 0).sum(axis=1) / np.maximum(n_true, 1)
-    agree(found, mean(np.where((n_true == 0) | (n_true == n_classes[of_item()]), 1.0, of_items)))
+    found = np.where(truth, among / rank, 0).sum(axis=1) / np.maximum(n_true, 1)
+    return np.where((n_true == 0) | (n_true == n_classes), 1.0, found)
+
+
+def n_classes_of_items() -> np.ndarray:
+    return np.array([case.p.shape[1] for case in cases()])[of_item()]
+
+
+def test_ranking_precision() -> None:
+    """Case by case, and all cases of as many classes in one by scikit-learn, which says nothing of a single class."""
+    found = [ranking_precision(case.targets, case.p, weights=case.weights, **ONE).value for case in cases()]
+    agree(found, mean(ranking_of_items()))
+    truth, p, w = every("targets").astype(bool), every("p"), every("weights")
+    n_classes, mass = n_classes_of_items(), np.bincount(of_item(), w)
+    for k in range(2, MOST_CLASSES + 1):
+        these = n_classes == k
+        own = np.unique(of_item()[these])
+        whole = reference.label_ranking_average_precision_score(truth[these, :k], p[these, :k], sample_weight=w[these])
+        assert np.average(np.array(found)[own], weights=mass[own]) == pytest.approx(whole, abs=1e-9)
 
 
 def test_precision_and_recall_of_each_class() -> None:
@@ -158,17 +179,31 @@ def test_precision_and_recall_of_each_class() -> None:
     agree(found, expected)
 
 
-def test_proper_scores() -> None:
-    """A yes or no of each class by scipy's Bernoulli; all cases in one by scikit-learn."""
-    truth, p, w = every("targets").astype(bool), every("p"), every("weights")
+@cache
+def losses_of_items() -> np.ndarray:
+    """A yes or no of each class by scipy's Bernoulli, summed: (N,)."""
     with np.errstate(divide="ignore"):
-        losses = np.minimum(-stats.bernoulli.logpmf(truth, p), -np.log(SMALLEST))
+        losses = -stats.bernoulli.logpmf(every("targets").astype(bool), every("p"))
+    return np.asarray(np.minimum(losses, -np.log(SMALLEST)).sum(axis=1))
+
+
+@cache
+def squares_of_items() -> np.ndarray:
+    """By scikit-learn's distances, (N,)."""
+    return np.asarray(reference.pairwise.paired_euclidean_distances(every("targets").astype(float), every("p")) ** 2)
+
+
+def test_proper_scores() -> None:
+    """Case by case, and the losses of all cases in one by scikit-learn."""
+    truth, p, w = every("targets").astype(bool), every("p"), every("weights")
     found = [set_log_loss(case.targets, case.p, weights=case.weights, **ONE).value for case in cases()]
-    agree(found, mean(losses.sum(axis=1)), 1e-9)
+    agree(found, mean(losses_of_items()), 1e-9)
     mass = np.bincount(of_item(), w)
     whole = [
         reference.log_loss(truth[:, c], p[:, c], labels=[False, True], sample_weight=w) for c in range(MOST_CLASSES)
     ]
     assert np.average(found, weights=mass) == pytest.approx(sum(whole), abs=1e-9)
-    squares = reference.pairwise.paired_euclidean_distances(truth.astype(float), p) ** 2
-    agree([set_brier(case.targets, case.p, weights=case.weights, **ONE).value for case in cases()], mean(squares))
+    agree(
+        [set_brier(case.targets, case.p, weights=case.weights, **ONE).value for case in cases()],
+        mean(squares_of_items()),
+    )

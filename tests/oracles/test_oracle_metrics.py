@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from oracle_case import MOST_CLASSES, N_CASES, agree, cases, pool, roc_curves, tables
+from passmuster.core.errors import DataError
 from passmuster.core.paired import mcnemar_exact
 from passmuster.core.statistics import benjamini_hochberg, clopper_pearson, wilson
 from passmuster.metrics.accuracy import accuracy, macro_accuracy, macro_f1, per_class
 from passmuster.metrics.calibration import SMALLEST, brier, nll
-from passmuster.metrics.confusion import confusion, confusion_cells
+from passmuster.metrics.confusion import Mistake, confusion, confusion_cells, most_confused
 from passmuster.metrics.novelty.gaussian import shrunk_covariance
 from passmuster.metrics.ranking import auroc, fpr95
 from passmuster.metrics.selective import aurc, risk_coverage
@@ -21,14 +23,13 @@ from passmuster.metrics.selective import aurc, risk_coverage
 reference = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the extra `train`")
 
 
-def of_each_class() -> np.ndarray:
+def of_each_class(weights: np.ndarray | None = None) -> np.ndarray:
     """scikit-learn's precision, recall and F1 of every class of every case: (3, cases, classes)."""
     items = pool()
-    names = np.arange(N_CASES * MOST_CLASSES)
+    names, w = np.arange(N_CASES * MOST_CLASSES), items.weights if weights is None else weights
     found = reference.precision_recall_fscore_support(
-        items.by_class(items.labels), items.by_class(items.said), labels=names, sample_weight=items.weights,
-        zero_division=np.nan,
-    )  # fmt: skip
+        items.by_class(items.labels), items.by_class(items.said), labels=names, sample_weight=w, zero_division=np.nan
+    )
     return np.stack(found[:3]).reshape(3, N_CASES, MOST_CLASSES)
 
 
@@ -41,6 +42,9 @@ def test_accuracy_and_confusion() -> None:
         assert (confusion(case.labels, case.said, c) == table[:c, :c]).all()
         cells = confusion_cells(case.labels, case.said)
         assert (cells == np.column_stack([*table.nonzero(), table[table > 0]])).all()
+        mistakes = [(-n, i, j) for i, j, n in cells.tolist() if i != j]
+        wanted = [Mistake(i, j, -n, -n / table[i].sum()) for n, i, j in sorted(mistakes)[:3]]
+        assert most_confused(cells, 3) == wanted
 
 
 def test_macro_accuracy_and_f1() -> None:
@@ -59,19 +63,32 @@ def test_precision_and_recall() -> None:
     agree(found, expected)
 
 
-def test_log_loss_and_brier() -> None:
-    """Case by case by scipy's multinomial and scikit-learn's distances, and all in one by scikit-learn's log loss."""
+@cache
+def losses_of_items() -> np.ndarray:
+    """By scipy's multinomial, (N,)."""
+    items = pool()
+    with np.errstate(divide="ignore"):
+        found = -stats.multinomial.logpmf(np.eye(MOST_CLASSES)[items.labels], 1, items.p)
+    return np.asarray(np.minimum(found, -np.log(SMALLEST)))
+
+
+@cache
+def squares_of_items() -> np.ndarray:
+    """By scikit-learn's distances, (N,)."""
     items = pool()
     truth = np.eye(MOST_CLASSES)[items.labels]
+    return np.asarray(reference.pairwise.paired_euclidean_distances(truth, items.p) ** 2)
+
+
+def test_log_loss_and_brier() -> None:
+    """Case by case, and all in one by scikit-learn's log loss."""
+    items = pool()
     losses = [nll(case.p, case.labels, **case.options()).value for case in cases()]
-    with np.errstate(divide="ignore"):
-        expected = -stats.multinomial.logpmf(truth, 1, items.p)
-    agree(losses, items.mean(np.minimum(expected, -np.log(SMALLEST))))
+    agree(losses, items.mean(losses_of_items()))
     mass = np.bincount(items.case, items.weights)
     whole = reference.log_loss(items.labels, items.p, labels=range(MOST_CLASSES), sample_weight=items.weights)
     assert np.average(losses, weights=mass) == pytest.approx(whole, abs=1e-9)
-    squares = reference.pairwise.paired_euclidean_distances(truth, items.p) ** 2
-    agree([brier(case.p, case.labels, **case.options()).value for case in cases()], items.mean(squares))
+    agree([brier(case.p, case.labels, **case.options()).value for case in cases()], items.mean(squares_of_items()))
 
 
 def slow_risks(sure: list[float], wrong: list[float], weights: list[float]) -> tuple[list[float], list[float]]:
@@ -84,7 +101,7 @@ def slow_risks(sure: list[float], wrong: list[float], weights: list[float]) -> t
         for _ in tied:
             mass, failed = mass + step, failed + error
             steps.append(step)
-            risks.append(failed / mass)
+            risks.append(failed / mass if mass else 0.0)
     return steps, risks
 
 
@@ -152,9 +169,19 @@ def test_intervals_of_auroc_by_their_definitions() -> None:
             width = math.log(found.high / (1 - found.high)) - math.log(found.low / (1 - found.low))
             assert width == pytest.approx(2 * z * math.sqrt(variance) / (value * (1 - value)), rel=1e-6)
             continue
+        assert (found.low > 0, found.high < 1) == (value > 0, value < 1)
         for end in {found.low, found.high} - {0.0, 1.0}:
             spread = end * (1 - end) * (1 + ((m + n) / 2 - 1) * ((1 - end) / (2 - end) + end / (1 + end))) / (m * n)
             assert abs(end - value) == pytest.approx(z * math.sqrt(spread), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("strange", "ordinary"), [([], [1.0]), ([1.0], []), ([1.0, math.nan], [1.0]), ([1.0], [math.nan, 1.0])]
+)
+def test_a_separation_needs_scores_of_both_kinds(strange: list[float], ordinary: list[float]) -> None:
+    for of in (auroc, fpr95):
+        with pytest.raises(DataError, match="both kinds"):
+            of(np.array(strange), np.array(ordinary))
 
 
 def test_auroc_interval_covers() -> None:
@@ -203,4 +230,4 @@ def test_shrunk_covariance() -> None:
                 x = np.round(x)
             x -= x.mean(axis=0)
             agree(shrunk_covariance(x), ledoit_wolf(x, assume_centered=True)[0])
-    assert shrunk_covariance(np.zeros((1, 3))).max() <= 1e-9
+    np.testing.assert_allclose(shrunk_covariance(np.zeros((1, 3))), 1e-12 * np.eye(3), rtol=1e-9)

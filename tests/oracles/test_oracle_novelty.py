@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from passmuster.metrics.novelty import detectors
+from passmuster.metrics.novelty import detectors, neighbours
 from passmuster.metrics.novelty.gaussian import shrunk_covariance
 
 N_CASES = 1_000
@@ -23,7 +23,7 @@ def cases() -> Iterator[Case]:
     for seed in range(N_CASES):
         rng = np.random.default_rng(seed)
         n, d, c = int(rng.integers(1, 30)), int(rng.integers(1, 7)), int(rng.integers(1, 6))
-        x, new = rng.normal(1, 2, (n, d)), rng.normal(1, 4, (3, d))
+        x, new = rng.normal(1, 2, (n, d)), rng.normal(1, 4, (int(rng.choice([1, 3, 6])), d))
         if seed % 3 == 0:
             x, new = np.round(x), np.round(new)  # ties
         weight = rng.normal(size=(d, c))
@@ -178,6 +178,39 @@ def test_gen_reads_the_hundred_most_probable() -> None:
     z = rng.normal(0, 3, (20, 150))
     expected = gen((z, z, z, z))
     np.testing.assert_allclose(detectors["gen.v1"].score({}, np.zeros((20, 2)), z), expected, rtol=1e-9)
+
+
+def test_energy_at_another_temperature() -> None:
+    """As a guard from elsewhere may keep one (Liu et al. 2020, equation 4)."""
+    z = np.random.default_rng(0).normal(0, 3, (20, 5))
+    found = detectors["energy.v1"].score({"temperature": np.array(2.5)}, np.zeros((20, 2)), z)
+    np.testing.assert_allclose(found, [-2.5 * lse(row / 2.5) for row in z], rtol=1e-9)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    z = np.array([[900.0, 899.0, 0.0], [-900.0, -900.0, -2000.0]])
+    for name in ("gen.v1", "msp.v1", "energy.v1", "max_logit.v1"):
+        found = detectors[name].score(detectors[name].fit(np.zeros((2, 1)), z), np.zeros((2, 1)), z)
+        np.testing.assert_allclose(found, SLOW[name]((z, z, z, z)), rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_distances_to_boundaries_know_no_scale_of_logits(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    x, new, weight = rng.normal(size=(30, 4)), rng.normal(size=(5, 4)), rng.normal(size=(4, 3))
+    plain, scaled = (
+        detectors["fdbd.v1"].score(detectors["fdbd.v1"].fit(x, s * x @ weight), new, s * new @ weight)
+        for s in (1.0, scale)
+    )
+    np.testing.assert_allclose(scaled, plain, rtol=1e-6)
+
+
+def test_of_many_items_neighbours_are_kept_at_even_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "MAX_BANK", 5)
+    x = np.random.default_rng(0).normal(size=(21, 3))
+    bank = detectors["knn.v1"].fit(x, np.zeros((21, 2)))["bank"]
+    np.testing.assert_allclose(bank, [of_unit(row) for row in x[::5]], atol=1e-6)
+    assert len(detectors["knn.v1"].fit(x[:5], np.zeros((5, 2)))["bank"]) == 5
 
 
 def test_a_linear_head_is_read_back_exactly() -> None:

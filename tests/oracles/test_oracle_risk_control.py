@@ -34,6 +34,36 @@ def test_how_many_may_be_wrong_by_scipy() -> None:
     assert (ends[some] <= risk[some] + 1e-9).all()
 
 
+def test_the_grid_and_where_to_begin_by_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few items, of none, and of tied ones: quantiles by hand, then the likeliest of the tests to pass."""
+    monkeypatch.setattr(risk_control, "N_LEVELS", 6)
+    for number in range(N_CASES):
+        rng = np.random.default_rng(number)
+        sure = np.sort(rng.beta(4, 1, int(rng.integers(0, 15))))[::-1]
+        sure = np.round(sure, 1) if number % 3 == 0 else sure
+        grid = grid_of(sure)
+        shares = [(i + 1) / 6 for i in range(6)]
+        if len(sure):
+            places = [(len(sure) - 1) * share for share in shares[:-1]]
+            thresholds = [*(np.interp(place, np.arange(len(sure)), sure) for place in places), 0.0]
+            foretold = [1 - np.mean([v for v in sure if v >= t]) for t in grid.thresholds]
+        else:
+            thresholds, foretold = [1 - share for share in shares], [share / 2 for share in shares]
+        np.testing.assert_allclose(grid.thresholds, thresholds, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(grid.foretold, foretold, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(grid.shares, shares)
+
+        n_labels, max_risk, tail = int(rng.integers(0, 200)), float(rng.choice([0.02, 0.1, 0.3])), 0.05
+        chances = []
+        for share, risk in zip(shares, foretold):
+            scarce = n_labels * share - 1.5 * math.sqrt(n_labels * share * (1 - min(share, 1.0)))
+            n = max(1, math.floor(scarce + 1e-12))
+            most = int((special.bdtr(np.arange(n), n, max_risk) <= tail).sum()) - 1
+            chances.append(float(special.bdtr(most, n, min(max(risk, 1e-6), 1 - 1e-9))) if most >= 0 else 0.0)
+        start = begin_at(grid, n_labels, max_risk, tail)
+        assert start == 5 if max(chances) == 0 else chances[start] == pytest.approx(max(chances), abs=1e-9), number
+
+
 @pytest.fixture
 def without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads how many labels would help where nothing was promised, which takes the most time."""

@@ -11,6 +11,7 @@ from typing import Any
 from passmuster.core.ranges import OPEN_RATE
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, always, is_measured, missing, rate_bounds
+from passmuster.metrics.gates.holding import and_others
 
 NAME = "class_found.v1"
 
@@ -35,7 +36,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     if not lost:
         return GateResult(NAME, "passed", f"no class of {len(found):,} is surely found less often", None, least)
     name, metric = lost[0], found[lost[0]]
-    more = f", and {len(lost) - 1:,} more classes" if len(lost) > 1 else ""
+    more = and_others(len(lost) - 1)
     reason = (
         f"“{name}” is found in {metric.value:.3f} of its {metric.n:,} cases; surely at most {highs[name]:.3f}{more}"
     )

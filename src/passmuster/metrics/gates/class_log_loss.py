@@ -9,7 +9,7 @@ from __future__ import annotations
 from passmuster.core.ranges import OPEN_RATE, POSITIVE
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, missing, needs_incumbent
-from passmuster.metrics.gates.holding import class_rows
+from passmuster.metrics.gates.holding import and_others, class_rows
 
 NAME = "class_log_loss.v1"
 
@@ -25,7 +25,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     if not proven:
         return GateResult(NAME, "passed", f"no class of {len(counts):,} surely loses {most:g} nats", None, most)
     name = max(proven, key=lambda c: (proven[c], c))
-    more = f", and {len(proven) - 1:,} more classes" if len(proven) > 1 else ""
+    more = and_others(len(proven) - 1)
     seen = f"“{name}”: log-loss is {proven[name]:+.2f} nats from the live release's on its {counts[name][0]:.0f} cases"
     return GateResult(NAME, "failed", f"{seen}{more}; surely worse (p = {counts[name][2]:.2g})", proven[name], most)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from passmuster.core.ranges import OPEN_RATE
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, missing, needs_incumbent
-from passmuster.metrics.gates.holding import ALPHA, class_rows
+from passmuster.metrics.gates.holding import ALPHA, and_others, class_rows
 from passmuster.metrics.regressions import sign_test
 
 NAME = "class_loss.v1"
@@ -31,7 +31,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
         return GateResult(NAME, "passed", f"no class of {len(counts):,} is surely worse by {most:g}", None, most)
     name = max(proven, key=lambda c: (losses[c], c))
     n, worse, better = counts[name]
-    more = f", and {len(proven) - 1:,} more classes" if len(proven) > 1 else ""
+    more = and_others(len(proven) - 1)
     seen = f"“{name}”: {worse:.0f} of its {n:.0f} cases got worse and {better:.0f} better{more}"
     return GateResult(
         NAME, "failed", f"{seen}; surely worse than the live release", losses[name], most, None, "changed"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from passmuster.core.ranges import Range
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, missing, needs_incumbent
-from passmuster.metrics.gates.holding import ALPHA, class_rows
+from passmuster.metrics.gates.holding import ALPHA, and_others, class_rows
 
 NAME = "class_share.v1"
 ONE = 1.0  # item, added to both sides of a ratio
@@ -31,7 +31,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
         return GateResult(NAME, "passed", f"no class of {len(found):,} is surely off by {most:g} times", None, most)
     name = max(proven, key=lambda c: (off[c], c))
     seen, expected, live, _ = found[name]
-    more = f", and {len(proven) - 1:,} more classes" if len(proven) > 1 else ""
+    more = and_others(len(proven) - 1)
     reason = f"“{name}” comes {seen:.0f} times; {expected:.0f} are expected, by the live release {live:.0f}{more}"
     return GateResult(NAME, "failed", reason, off[name], most)
 

@@ -48,3 +48,12 @@ def class_rows(report: Report, *names: str) -> dict[str, list[float]] | None:
     found = {row["class"]: numbers_of(row, *names) for row in rows or () if isinstance(row, dict)}
     known = {name: numbers for name, numbers in found.items() if numbers is not None}
     return known if found and len(known) == len(found) else None
+
+
+def and_others(n: int) -> str:
+    """How many classes fare like the one that is named: the end of a reason.
+
+    >>> and_others(0), and_others(1), and_others(2)
+    ('', ', and 1 more class', ', and 2 more classes')
+    """
+    return f", and {n:,} more class{'es' if n > 1 else ''}" if n > 0 else ""

@@ -84,12 +84,20 @@ def vim_of_head(x: np.ndarray, z: np.ndarray, weight: np.ndarray, bias: np.ndarr
     moved = x - origin
     values, vectors = np.linalg.eigh(moved.T @ moved / len(x))  # the largest last
     d = x.shape[1]
-    n_principal = 1_000 if d >= 2_048 else 512 if d >= 768 else d // 2
-    n_principal = min(n_principal, int((values > _SMALLEST**2 * values[-1]).sum()))
+    n_principal = min(n_principal_of(d), int((values > _SMALLEST**2 * values[-1]).sum()))
     residual = vectors[:, : d - n_principal]  # (d, rest)
     length = float(np.linalg.norm(moved @ residual, axis=1).sum())
     scale = max(0.0, float(z.max(axis=1).sum())) / length if length > 1e-9 * np.abs(moved).sum() else 0.0
     return {"origin": origin, "residual": residual, "scale": np.array(scale)}
+
+
+def n_principal_of(d: int) -> int:
+    """How many of d directions ViM takes for the principal ones: as its authors do from 768 on, half of fewer.
+
+    >>> [n_principal_of(d) for d in (3, 767, 768, 2_047, 2_048)]
+    [1, 383, 512, 512, 1000]
+    """
+    return 1_000 if d >= 2_048 else 512 if d >= 768 else d // 2
 
 
 def _score_vim(arrays: Mapping[str, np.ndarray], embeddings: np.ndarray, logits: np.ndarray) -> np.ndarray:
