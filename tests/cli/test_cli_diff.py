@@ -39,6 +39,7 @@ def test_it_lists_what_changes(project: tuple[Path, str, str]) -> None:
     assert lines[1].startswith(f"  {data['n_changed']} of 200 decisions change")
     assert sum(line.startswith("  changed  ") for line in lines) == 2
     assert f"  … and {data['n_changed'] - 2} more" in lines
+    assert lines[-1] == f"Next: muster release {new[:16]}", "it was never judged: there is nothing to approve"
 
 
 def test_a_dry_run_opens_nothing(project: tuple[Path, str, str]) -> None:

@@ -14,6 +14,7 @@ from evaluate_case import add_model, make_digits
 from passmuster.core.config import Config
 from passmuster.core.config_file import render_config
 from passmuster.store.store import Store
+from release_case import make_report
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,18 @@ def test_it_says_what_matters_in_lines(project: Path) -> None:
     for words in ("right on 9", "copied from training", "Weakest class", "novelty, knn.v1", "report: ", "Next: muster"):
         assert words in run.stdout, words
     assert "test opened for evaluation" in run.stderr
+
+
+def test_a_model_that_is_surely_below_the_policy_leads_to_labels() -> None:
+    from passmuster.cli.evaluate_verb import what_next
+
+    gates = {"accuracy.v1": {"min": 0.8}}
+    assert what_next(make_report(n=400, n_right=200), gates) == (
+        "muster label --serve, then muster train: the policy asks for 80% right"
+    )
+    for n, right in ((400, 380), (40, 30), (0, 0)):
+        assert what_next(make_report(n=n, n_right=right), gates).startswith("muster release "), (n, right)
+    assert what_next(make_report(n=400, n_right=200), {}).startswith("muster release ")
 
 
 def test_a_dry_run_opens_nothing(project: Path) -> None:

@@ -93,6 +93,20 @@ def test_bootstrap_repeats_with_its_generator() -> None:
     assert first.high - first.low == pytest.approx(2 * half, rel=0.15)
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_what_did_not_vary_is_not_sure(value: float) -> None:
+    """Where the truth is such that nothing varies in half of the samples, the end must be beyond it."""
+    n, truth = 23, 0.5 ** (1 / 23)
+    flat = statistics.Interval(value, value, value, n, "bootstrap")
+    found = bootstrap.seen_to_vary(flat, n)
+    assert found.low < truth if value else found.high > 1 - truth
+    assert found.low <= value <= found.high
+    assert found.high - found.low == pytest.approx(1.96**2 / (n + 1.96**2), rel=1e-3)
+    assert bootstrap.seen_to_vary(flat, 0) == flat
+    inside = statistics.Interval(0.5, 0.5, 0.5, n, "bootstrap")
+    assert bootstrap.seen_to_vary(inside, n) == inside
+
+
 def test_a_detectable_drop_shrinks_with_labels() -> None:
     assert statistics.detectable_drop(0.9, 100) == pytest.approx(2 * statistics.detectable_drop(0.9, 400), rel=1e-6)
     assert statistics.detectable_drop(1.0, 50) > 0.0

@@ -13,6 +13,7 @@ from passmuster.core.errors import UsageError
 
 if TYPE_CHECKING:
     from passmuster.flows.diff import DiffResult
+    from passmuster.store.store import Store
 
 SHOWN = 20
 
@@ -51,7 +52,16 @@ def diff(
         store, new, old, items=items, labels=labels, mapped=mapped, csv_file=csv, progress=session.progress
     )
     data = {**summary(found), "changes": rows(found.diff, found.names), "page": str(found.page)}
-    session.done(data, lines_of(found, n_shown, csv), f"muster approve {found.diff.after.digest[:16]}")
+    session.done(data, lines_of(found, n_shown, csv), what_next(store, found.diff.after.digest))
+
+
+def what_next(store: Store, digest: str) -> str:
+    """The command that comes next for a bundle: its approval where it was judged, else its release."""
+    from passmuster.store.releases import read_releases
+
+    with store.read() as db:
+        judged = next((release for release in read_releases(db) if release.bundle == digest), None)
+    return f"muster approve {judged.id}" if judged else f"muster release {digest[:16]}"
 
 
 def read_map(given: list[str]) -> dict[str, str]:

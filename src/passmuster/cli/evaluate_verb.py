@@ -13,6 +13,8 @@ from passmuster.cli.session import session_of
 from passmuster.core.label_sets import SINGLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from passmuster.core.records import Report
     from passmuster.stages.evaluate import EvaluateResult
 
@@ -72,7 +74,15 @@ def evaluate(
         "summary": report.sections["summary"],
         "unknown": report.sections["unknown"],
     }
-    session.done(data, lines_of(result), f"muster release {report.bundle[:16]}")
+    session.done(data, lines_of(result), what_next(report, store.config.policy.gates))
+
+
+def what_next(report: Report, gates: Mapping[str, Mapping[str, object]]) -> str:
+    """The command that comes next: labels where the model is surely less often right than the policy asks."""
+    headline, least = report.metric("accuracy"), gates.get("accuracy.v1", {}).get("min")
+    if headline is not None and isinstance(least, int | float) and headline.high < least:
+        return f"muster label --serve, then muster train: the policy asks for {least:.0%} right"
+    return f"muster release {report.bundle[:16]}"
 
 
 def lines_of(result: EvaluateResult) -> Iterator[str]:

@@ -6,11 +6,12 @@ Nothing here draws a random number except from the generator it is given.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from passmuster.core.statistics import Interval, cluster_codes
+from passmuster.core.statistics import Interval, cluster_codes, wilson
 
 RESAMPLES_AT_ONCE, NUMBERS_AT_ONCE = 64, 2**20  # of a bootstrap: its memory does not grow with the resamples
 
@@ -109,6 +110,22 @@ def bootstrap_sums(
 
     drawn = _resampled(of_sums, n_groups, n, n_resamples, rng)
     return _percentiles(drawn, float(of_sums(np.ones((1, n_groups)))[0]), n, n_groups, level)
+
+
+def seen_to_vary(found: Interval, n: float) -> Interval:
+    """`found`, or, where nothing varied among `n` items and the value is 0 or 1, with Wilson's end there.
+
+    Draws of items that were all right say that all are, surely; of 23 right ones out of 23, the rest of the world may
+    still hold one wrong in seven.
+
+    >>> sure = Interval(1.0, 1.0, 1.0, 23, "bootstrap")
+    >>> round(seen_to_vary(sure, 23).low, 3), seen_to_vary(Interval(0.9, 0.8, 1.0, 23, "bootstrap"), 23).low
+    (0.857, 0.8)
+    """
+    if found.high > found.low or found.value not in (0.0, 1.0) or n <= 0:
+        return found
+    end = wilson(found.value * n, n, level=found.level)
+    return replace(found, low=end.low, high=end.high, method=f"{found.method}, Wilson's end")
 
 
 def _resampled(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from passmuster.core.bootstrap import seen_to_vary
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.statistics import Interval, proportion
 from passmuster.metrics.accuracy import accuracy, macro_accuracy, macro_f1, per_class
@@ -45,8 +46,10 @@ def measure_headline(
         draft.add("accuracy", accuracy_read or accuracy(y, predicted, **how), items=test)
         no_class = evidence.classes.index(NO_ANSWER) if NO_ANSWER in evidence.classes else None
         macro = macro_f1(y, predicted, len(evidence.classes), no_class=no_class, **resampled)
-        draft.add("macro_f1", macro, items=test)
-        draft.add("macro_accuracy", macro_accuracy(y, predicted, len(evidence.classes), **resampled), items=test)
+        balanced = macro_accuracy(y, predicted, len(evidence.classes), **resampled)
+        worth = worth_by_class(y, evidence.clusters)
+        draft.add("macro_f1", seen_to_vary(macro, worth), items=test)
+        draft.add("macro_accuracy", seen_to_vary(balanced, worth), items=test)
         draft.add("ece", ece(answers.probabilities, y, **resampled), items=test)
         draft.add("ece_equal_mass", ece(answers.probabilities, y, equal_mass=True, **resampled), items=test)
         draft.add("nll", nll(answers.probabilities, y, **resampled), unit="nats", items=test)
@@ -54,8 +57,9 @@ def measure_headline(
     truth = np.eye(len(evidence.classes))[y] if evidence.targets is None else evidence.targets
     draft.add("ece_classwise", classwise_error(answers.probabilities, truth, **resampled), items=test)
     wrong = (predicted != y).astype(np.float64)
-    draft.add("aurc", aurc(answers.confidence, wrong, **resampled), items=test)
-    draft.add("augrc", augrc(answers.confidence, wrong, **resampled), items=test)
+    n_apart = len(np.unique(evidence.clusters))
+    draft.add("aurc", seen_to_vary(aurc(answers.confidence, wrong, **resampled), n_apart), items=test)
+    draft.add("augrc", seen_to_vary(augrc(answers.confidence, wrong, **resampled), n_apart), items=test)
     abstained = np.array([p.abstained for p in answers.predictions], dtype=bool)
     withheld = draft.add_set("abstained", pick(evidence.keys, abstained))
     draft.add("abstention_rate", proportion(abstained, **how), items=withheld or test)
@@ -158,6 +162,19 @@ def measure_certainty(draft: Draft, evidence: Evidence, answers: Answers) -> Non
         "risk": [float(curve.risk[i]) for i in chosen],
         "threshold": [float(curve.thresholds[i]) for i in chosen],
     }
+
+
+def worth_by_class(labels: np.ndarray, clusters: np.ndarray) -> float:
+    """How many items of one class a mean over classes is worth: the variances of all classes, each of its own number.
+
+    Items of one cluster count once in each class.
+
+    >>> worth_by_class(np.array([0, 0, 0, 1]), np.arange(4))
+    3.0
+    """
+    own = np.unique(np.stack([labels, np.unique(clusters, return_inverse=True)[1]]), axis=1)[0]
+    n_of = np.unique(own, return_counts=True)[1]
+    return float(len(n_of) ** 2 / (1.0 / n_of).sum()) if len(n_of) else 0.0
 
 
 def by_confidence(evidence: Evidence, answers: Answers) -> np.ndarray:

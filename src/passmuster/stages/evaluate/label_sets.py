@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from passmuster.core.bootstrap import seen_to_vary
 from passmuster.metrics.accuracy import accuracy
 from passmuster.metrics.calibration import Bin, calibration_error, reliability_of
 from passmuster.metrics.label_sets import (
@@ -39,9 +40,10 @@ def measure_sets(
     half = draft.add_set("partly right", [k for k, f in zip(evidence.keys, partly, strict=True) if 0 < f < 1])
     draft.add("accuracy", accuracy(evidence.y, answers.predicted, **how), items=test)
     draft.add("item_f1", item_f1(targets, said, **how), items=half or test)
-    draft.add("micro_f1", f1(targets, said, "micro", **resampled), items=test)
-    draft.add("macro_f1", f1(targets, said, "macro", **resampled), items=test)
-    draft.add("hamming_loss", hamming_loss(targets, said, **resampled), items=test)
+    n_apart = len(np.unique(evidence.clusters))
+    draft.add("micro_f1", seen_to_vary(f1(targets, said, "micro", **resampled), n_apart), items=test)
+    draft.add("macro_f1", seen_to_vary(f1(targets, said, "macro", **resampled), n_apart), items=test)
+    draft.add("hamming_loss", seen_to_vary(hamming_loss(targets, said, **resampled), n_apart), items=test)
     draft.add("ranking_precision", ranking_precision(targets, answers.probabilities, **resampled), items=test)
     draft.add("ece", calibration_error(answers.confidence, right, **resampled), items=test)
     by_mass = calibration_error(answers.confidence, right, equal_mass=True, **resampled)
