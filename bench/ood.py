@@ -97,9 +97,11 @@ def measure(setting: Setting, embedded: Embedded, report: harness.Report, seed: 
                          "fpr95": ordinary_flagged, "fpr95_ordinary_positive": strange_accepted}  # fmt: skip
     facts["detectors"] = list(found.values())
     held = rng.permutation(len(numbers))[: min(N_HELD, len(numbers) // 5)]
-    learnt = np.setdiff1d(some, held)
-    parts = [(embedded.train[of], head.logits(embedded.train[of])) for of in (learnt, held)]
-    facts["flagged"] = {name: flagged(name, *parts, sides) for name in (guard, chosen.name)}
+    taught = np.setdiff1d(shown, held)  # of held-out items the head knows no label either
+    head, _, _ = fit_head(embedded.train, taught, numbers[taught], len(names), seed)
+    parts = [(embedded.train[of], head.logits(embedded.train[of])) for of in (np.setdiff1d(some, held), held)]
+    asked = {name: (pair[0], head.logits(pair[0])) for name, pair in sides.items()}
+    facts["flagged"] = {name: flagged(name, *parts, asked) for name in (guard, chosen.name)}
     report.run(**facts)
     show(setting, facts, found, list(embedded.strange))
     for side in embedded.strange:

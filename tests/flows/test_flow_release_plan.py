@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 
 from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.cli.release_plan import plan_lines, plan_next
-from passmuster.flows.release_plan import plan_release
+from passmuster.core.records import Metric
+from passmuster.flows.release_plan import plan_release, worth_before
 from passmuster.stages.evaluate import evaluate
 from passmuster.stages.evaluate.draft import Scope
 from passmuster.store.schema import seal_openings
 from passmuster.store.store import Store
+from release_case import make_report
 
 QUICK = Scope(n_corrupted=5, n_fit=50, n_classes_left_out=1, n_resamples=20)
 
@@ -45,6 +48,22 @@ def test_it_is_no_look_and_measures_how_often_the_two_differ(digits: Digits) -> 
     assert any(line.startswith("about ") and "bring SHIP with 80%" in line for line in lines)
     assert "muster label --for test" in plan_next(found)
     assert plan_release(digits.store, new.digest).n_looks == 1.0
+
+
+def test_what_labels_were_worth_before_is_said(digits: Digits) -> None:
+    new = add_model(digits)
+    found = plan_release(digits.store, new.digest)
+    assert found.read_before is None, "it was never judged"
+    lines = list(plan_lines(replace(found, read_before=(23, 61.4))))
+    assert "in the last report 23, read together with the items that have none, were worth 61" in lines[1]
+    evaluate(digits.store, new.digest, scope=QUICK)
+    assert plan_release(digits.store, new.digest).read_before is None, "its labels were read alone"
+    powered = Metric("accuracy", 0.9, 0.83, 0.945, n=40, method="prediction-powered.v3")
+    report = make_report()
+    n, worth = worth_before(replace(report, metrics=(powered,))) or (0, 0.0)
+    assert n == 40
+    assert worth == pytest.approx(105, abs=3)  # Wilson's interval of so many is as wide
+    assert worth_before(replace(report, metrics=(replace(powered, method="wilson"),))) is None
 
 
 def test_without_labels_it_says_what_would_be_needed(new_store: Callable[..., Store]) -> None:

@@ -84,6 +84,9 @@ def test_on_a_busy_machine_a_rung_gives_way_that_its_quote_would_have_let_in(
     done, left_out, seen = climbed_on(4.0, 40.0, monkeypatch, tmp_path)
     assert done == ["first"]
     assert left_out["second"].startswith("time: needs 77")
+    assert left_out["second"].endswith("left; this machine takes 3.5 times what was quoted")
+    _, left_out, _ = climbed_on(1.0, 20.0, monkeypatch, tmp_path)
+    assert left_out["second"].endswith(" left"), "it is no slower than it was measured"
     done, left_out, seen = climbed_on(4.0, 400.0, monkeypatch, tmp_path)
     assert done == ["first", "second"]
     assert seen[1].machine.matmul_gflops == pytest.approx(120.0 / seen[1].pace)

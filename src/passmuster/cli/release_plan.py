@@ -19,6 +19,12 @@ def plan_lines(found: ReleasePlan) -> Iterator[str]:
             f"  they come from {found.n_clusters:,} people or templates, and are worth about {prospect.n_effective:,} "
             "if half of what one of them shows goes for its others"
         )
+    if found.read_before is not None:
+        n, worth = found.read_before
+        yield (
+            f"  each counts as one here; in the last report {n:,}, read together with the items that have none, were "
+            f"worth {worth:,.0f}, so that fewer than named here may do"
+        )
     if prospect.accuracy is not None:
         yield f"  assumed: accuracy {prospect.accuracy:.3f}, as cross-validated in training"
     if prospect.differ is not None:

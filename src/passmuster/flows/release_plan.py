@@ -18,6 +18,7 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Report
 from passmuster.core.statistics import kish_size
 from passmuster.metrics.costs import cost_matrix
+from passmuster.metrics.gates.base import POWERED, effective_n
 from passmuster.metrics.gates.plan import Plan, plan
 from passmuster.metrics.gates.prospect import Price, Promise, Prospect
 from passmuster.runtime.bundle import open_bundle
@@ -30,7 +31,7 @@ from passmuster.stages.evaluate.groups import group_names
 from passmuster.stages.evaluate.promised_risk import NO_PROMISE
 from passmuster.stages.evaluate.stage import open_live
 from passmuster.store.items import read_items, read_labels
-from passmuster.store.releases import read_bundle
+from passmuster.store.releases import read_bundle, read_report
 from passmuster.store.seal import count_looks, open_test
 from passmuster.store.snapshots import read_placement, read_snapshot
 from passmuster.store.store import Store
@@ -49,6 +50,7 @@ class ReleasePlan:
     n_looks: float
     max_looks: int
     plan: Plan
+    read_before: tuple[int, float] | None = None  # labels of the last report, and what they were worth for accuracy
 
 
 def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = None) -> ReleasePlan:
@@ -118,7 +120,21 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
     )
     found = plan(bare, store.config.policy, prospect)
     n_clusters = len(np.unique(numbers))
-    return ReleasePlan(chosen.digest, against, prospect, n_clusters, n_looks, store.config.policy.max_looks, found)
+    with store.read() as db:
+        last = read_report(db, chosen.digest)
+    max_looks, worth = store.config.policy.max_looks, worth_before(last[1]) if last else None
+    return ReleasePlan(chosen.digest, against, prospect, n_clusters, n_looks, max_looks, found, worth)
+
+
+def worth_before(report: Report) -> tuple[int, float] | None:
+    """Labels of a report, and how many drawn at random would say as much of accuracy; None where each counted as one.
+
+    Labels that were read together with the items that have none may be worth more than they are.
+    """
+    accuracy = report.metric("accuracy")
+    if accuracy is None or not accuracy.method.startswith(POWERED):
+        return None
+    return accuracy.n, effective_n(accuracy)
 
 
 def fitted(guard: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from passmuster.stages.evaluate.gather import read_payloads
 from passmuster.store.store import Store
 
 SEVERITIES = (1, 2, 3, 4, 5)
-AT_ONCE = (64, 512)  # items that are spoilt and asked together: many where they are small
+AT_ONCE = (64, 1_024)  # items that are spoilt and asked together: many where they are small
 BLOCK_BYTES = 2**25  # of a block, decoded, beyond the first many
 N_LOOKED_AT = 100  # items by which a modality judges whether a fault is for them
 FEWEST_CHANGED = 0.1  # of the items, that a fault must change to be stated
@@ -120,7 +120,7 @@ def block_of(some: Sequence[Payload]) -> int:
     """How many items are spoilt at once, when they are as large as the largest of `some`.
 
     >>> block_of([np.zeros((28, 28, 1), np.uint8)]), block_of([np.zeros((1000, 1000, 3), np.uint8)])
-    (512, 64)
+    (1024, 64)
     """
     fewest, most = AT_ONCE
     largest = max((len(one) if isinstance(one, str) else one.nbytes for one in some), default=0)

@@ -19,7 +19,8 @@ from passmuster.store.seal import open_test
 from passmuster.store.snapshots import read_placement, read_snapshot
 from passmuster.store.store import Store
 
-BLOCK = 256  # items decoded at once
+# Items decoded and asked at once. Texts take little room, and those of like length cost least together.
+BLOCK, TEXTS = 256, 1_024
 
 
 def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...], task: Task = SINGLE) -> Evidence:
@@ -173,7 +174,8 @@ def ask(
         ``evaluate.scores`` when a score is no number: nothing could be said of such an answer, in service neither.
     """
     parts: list[tuple[np.ndarray, np.ndarray]] = []
-    blocks = [items[i : i + BLOCK] for i in range(0, len(items), BLOCK)]
+    size = TEXTS if predictor.modality.name == "text" else BLOCK
+    blocks = [items[i : i + size] for i in range(0, len(items), size)]
     for block in progress.track(blocks, what, total=len(blocks)):
         payloads = list(read_payloads(store, predictor, block))
         parts.append(predictor.embed(payloads))

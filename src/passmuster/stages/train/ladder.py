@@ -21,6 +21,8 @@ from passmuster.stages.train.plan import Quote, needs
 from passmuster.stages.train.step import Climb, Climbed, NotWorthError, OutOfTimeError
 from passmuster.stages.train.task import Task
 
+SLOW = 1.3  # times what was quoted, from which a refusal says it
+
 
 def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tuple[list[Climbed], dict[str, str]]:
     """Every rung whose price fits the time left when its turn comes; and why the others were left out."""
@@ -34,7 +36,9 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
         needed = encoder_s + at_pace.least_heads_s(quote) + finish_s(climbed)
         later = [pace * later.encoder_s + at_pace.least_heads_s(later) for later in wanted[position + 1 :]]
         later_s = _later_s(later, step.deadline.left_s - needed)
-        verdict = step.run.decide(f"climb-{quote.rung}", lambda n=needed: _worth(step, limits, n, bool(climbed)))
+        verdict = step.run.decide(
+            f"climb-{quote.rung}", lambda n=needed, at=at_pace: _worth(at, limits, n, bool(climbed))
+        )
         if verdict["refused"]:
             left_out[quote.rung] = verdict["refused"]
             step.progress.say(f"{quote.rung}: {verdict['refused']}")
@@ -90,7 +94,8 @@ def _later_s(prices: list[float], room_s: float) -> float:
 
 def _worth(step: Climb, limits: Limits, needed_s: float, has_one: bool) -> dict[str, Any]:
     if has_one and needed_s > step.deadline.left_s:
-        return {"refused": f"{limits.by}: needs {needs(needed_s, step.deadline, limits)} left"}
+        slow = f"; this machine takes {step.pace:.1f} times what was quoted" if step.pace >= SLOW else ""
+        return {"refused": f"{limits.by}: needs {needs(needed_s, step.deadline, limits)} left{slow}"}
     return {"refused": ""}
 
 
