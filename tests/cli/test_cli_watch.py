@@ -48,6 +48,8 @@ def test_watch_once_then_the_incident_from_list_to_closed(new_store) -> None:
     shown = muster(store.folder, "incidents", incident.id)
     assert f"base rate: {1 - wilson(380, 400).low:.4g}" in shown
     assert "label next:" in shown
+    assert f"muster incidents show {incident.id}, then POST" in shown, "the id is known: nobody has to put it in"
+    assert "e+" not in shown
     assert f"Next: muster incidents show {incident.id}" in shown
     assert answered(store.folder, "incidents", incident.id)["alarm"]["signal"] == "errors.v1"
     muster(store.folder, "incidents", "resolve", incident.id, expect=2)  # without a note

@@ -184,6 +184,7 @@ def test_a_wrong_address_is_told(client: httpx.Client, method: str, path: str, s
     answer = client.request(method, path)
     assert answer.status_code == status
     assert "openapi" in answer.text
+    assert ("another method" in answer.text) == (status == 405)
 
 
 def test_a_body_announced_too_large_is_413(client: httpx.Client) -> None:

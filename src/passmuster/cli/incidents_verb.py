@@ -64,6 +64,7 @@ def show(session: Session, name: str) -> None:
     """One incident with all its evidence."""
     from passmuster.core.records import harm_in_words
     from passmuster.stages.watch.resolve import find_incident
+    from passmuster.stages.watch.status import in_digits
 
     with session.store().read() as db:
         incident = find_incident(db, name)
@@ -71,13 +72,17 @@ def show(session: Session, name: str) -> None:
     if incident.closed:
         lines.append(f"closed {incident.closed}: {incident.resolution}")
     alarm = incident.alarm
-    lines.append(f"{alarm.signal}: statistic {alarm.statistic:.4g}, bound {alarm.bound:.4g}, after {alarm.n_seen} seen")
-    lines += _evidence_lines({k: v for k, v in alarm.evidence.items() if k != "further"}, "  ")
+    lines.append(
+        f"{alarm.signal}: statistic {in_digits(alarm.statistic)}, bound {in_digits(alarm.bound)}, "
+        f"after {alarm.n_seen:,} seen"
+    )
+    own = _evidence_lines({k: v for k, v in alarm.evidence.items() if k != "further"}, "  ")
+    lines += [line.replace("incidents show ID", f"incidents show {incident.id}") for line in own]
     for further in alarm.evidence.get("further", []):
         lines.append(
             f"{further['signal']} crossed its bound too, at {further['at'][:19].replace('T', ' ')}: statistic "
-            f"{further['statistic']:.4g}, bound {further['bound']:.4g}, after {further['n_seen']} seen; "
-            f"{harm_in_words(further['harm_points'])}; {further['action']}"
+            f"{in_digits(further['statistic'])}, bound {in_digits(further['bound'])}, "
+            f"after {further['n_seen']:,} seen; {harm_in_words(further['harm_points'])}; {further['action']}"
         )
         lines += _evidence_lines(further["evidence"], "  ")
     lines.append(f'when looked into: muster incidents resolve {incident.id} --note "WHAT WAS FOUND"')

@@ -271,9 +271,8 @@ async def no_such_address(request: Request, error: Exception) -> Response:
     kind: type[MusterError] = NotFoundError if error.status_code == 404 else UsageError
     code = "http.path" if error.status_code == 404 else "http.method"
     value = f"{request.method} {request.url.path}"
-    told = error_response(
-        kind(code, "there is no such address", value=value, next="see /openapi.json"), request.url.path
-    )
+    what = "there is no such address" if error.status_code == 404 else "this address takes another method"
+    told = error_response(kind(code, what, value=value, next="see /openapi.json"), request.url.path)
     told.status_code = error.status_code
     for name, text in (error.headers or {}).items():
         told.headers[name] = text
