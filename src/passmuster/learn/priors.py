@@ -102,32 +102,32 @@ def of_kind(seen: Mapping[str, float], n_classes: int) -> dict[str, float]:
 # `transformer.v1` is not here: bench/results/pretrain.json is of trainings that its quote no longer offers.
 SEEN: dict[tuple[str, str], dict[str, float]] = {
     ("text", "pretrained.v1"): {
-        "ag_news": 0.253,
+        "ag_news": 0.235,
         "amazon": 0.019,
         "banking77": 0.2962,
         "clinc150": 0.3113,
-        "sms_spam": 0.02,
+        "sms_spam": -0.0373,
     },
     ("text", "stacked.v1"): {
-        "ag_news": 0.2112,
+        "ag_news": 0.2024,
         "amazon": 0.0235,
         "banking77": 0.3149,
         "clinc150": 0.3285,
-        "sms_spam": 0.0867,
+        "sms_spam": 0.0484,
     },
     ("text", "tuned.v1"): {
-        "ag_news": 0.2751,
+        "ag_news": 0.266,
         "amazon": 0.0682,
         "banking77": 0.2537,
         "clinc150": 0.3116,
-        "sms_spam": 0.093,
+        "sms_spam": 0.0361,
     },
     ("text", "distilled.v1"): {
-        "ag_news": 0.1756,
+        "ag_news": 0.1593,
         "amazon": -0.0335,
         "banking77": 0.2341,
         "clinc150": 0.1772,
-        "sms_spam": 0.1426,
+        "sms_spam": 0.0816,
     },
 }
 
