@@ -106,7 +106,7 @@ def test_without_an_embedding_the_guard_reads_scores_and_says_so(store: Store, b
 def test_a_named_embedding_judges_novelty_and_chooses_labels(store: Store, bring: Bring) -> None:
     result = bring(topic_model(two_outputs=True), output="logits", embedding="sums")
     bundle = open_bundle(Path(result.path))
-    assert (result.novelty, bundle.head["lacks"]) == ("knn.v1", [])
+    assert (result.novelty, bundle.head["lacks"]) == ("knn.v1+mahalanobis.v1", [])
     embedding, logits = predictor_of(store, result).embed(TEXTS)
     np.testing.assert_allclose(embedding, expected_logits(TEXTS), atol=1e-5)
     np.testing.assert_allclose(logits, embedding, atol=1e-5)

@@ -76,7 +76,7 @@ def test_a_folder_brings_classes_tokenizer_and_embedding(store: Store, folder: P
     assert np.abs(embedding).max() <= 1.0
     alone = np.concatenate([Predictor(bundle, threads=1).embed([text])[1] for text in TEXTS])
     np.testing.assert_allclose(logits, alone, atol=1e-4)
-    assert result.novelty == "knn.v1"
+    assert result.novelty == "knn.v1+mahalanobis.v1"
 
 
 def test_a_text_is_cut_where_the_tokenizer_says_or_as_named(store: Store, folder: Path) -> None:
