@@ -6,6 +6,7 @@ python docs/generate.py          write them
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import json
 import re
@@ -110,7 +111,7 @@ def _configuration_table(record: Any, prefix: str, lines: list[str]) -> None:
     plain = [f for f in dataclasses.fields(record) if not dataclasses.is_dataclass(getattr(record, f.name))]
     if plain:
         title = f"[{prefix}]" if prefix else "top level"
-        lines += [f"## `{title}`", "", (type(record).__doc__ or "").strip(), "", "| key | default | allowed |"]
+        lines += [f"## `{title}`", "", inspect.getdoc(type(record)) or "", "", "| key | default | allowed |"]
         lines += ["| --- | --- | --- |"]
         for f in plain:
             allowed = range_of(type(record), f.name)
