@@ -79,3 +79,4 @@ def test_damage_is_named_with_its_remedy(tmp_path: Path) -> None:
         Claims(tmp_path)
     assert caught.value.code == "claims.damaged"
     assert "remove this file" in str(caught.value.next)
+    assert not list(tmp_path.glob("*.lock.db")), "what was opened before the damage showed is closed and removed"

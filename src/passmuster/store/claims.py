@@ -47,16 +47,20 @@ class Claims:
     def __init__(self, folder: Path) -> None:
         self._folder, self._session = folder, secrets.token_hex(8)
         self._path = folder / "claims.db"
-        with _named_errors(self._path):
+        with _named_errors(self._path), contextlib.ExitStack() as opened:
             folder.mkdir(mode=0o700, exist_ok=True)
             self._remove_stale()
-            self._alive = sqlite3.connect(self._lock(self._session), timeout=0, isolation_level=None,
-                                          check_same_thread=False)  # fmt: skip
+            lock = self._lock(self._session)
+            opened.callback(lock.unlink, missing_ok=True)
+            self._alive = sqlite3.connect(lock, timeout=0, isolation_level=None, check_same_thread=False)
+            opened.callback(self._alive.close)
             self._alive.execute("BEGIN EXCLUSIVE")
             self._db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+            opened.callback(self._db.close)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")  # a claim need not survive a power cut
             self._db.execute(_SCHEMA)
+            opened.pop_all()  # all is well: `close` closes them
 
     def take(self, item: str) -> bool:
         """Claim an item; False when another process that is alive has it."""
