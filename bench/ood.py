@@ -27,6 +27,7 @@ from ood_sets import SETTINGS, Embedded, Setting, embed_setting
 from text_sets import draw_labels
 
 N_GUARD = 5_000  # items that detectors learn from, as in training
+BY_DOUBT = "max_logit.v1"  # what is told of it, alone and backed, whatever was chosen: docs/why/019
 N_HELD = 1_000  # held-out items that set the threshold
 N_TIMED, N_ROUNDS = 512, 7
 DEFAULT = "knn.v1"  # the guard before there was a choice
@@ -49,7 +50,7 @@ def main() -> None:
 
 def measure(setting: Setting, embedded: Embedded, report: harness.Report, seed: int) -> None:
     """One setting: fit as training does, choose, score everything, claim."""
-    from passmuster.metrics.novelty import detectors, find_detector
+    from passmuster.metrics.novelty import detectors, find_detector, with_backing
     from passmuster.metrics.ranking import auroc, fpr95
 
     names, numbers = np.unique(embedded.labels, return_inverse=True)
@@ -101,7 +102,8 @@ def measure(setting: Setting, embedded: Embedded, report: harness.Report, seed: 
     head, _, _ = fit_head(embedded.train, taught, numbers[taught], len(names), seed)
     parts = [(embedded.train[of], head.logits(embedded.train[of])) for of in (np.setdiff1d(some, held), held)]
     asked = {name: (pair[0], head.logits(pair[0])) for name, pair in sides.items()}
-    facts["flagged"] = {name: flagged(name, *parts, asked) for name in (guard, chosen.name)}
+    watched = dict.fromkeys((guard, chosen.name, with_backing(BY_DOUBT), BY_DOUBT))
+    facts["flagged"] = {name: flagged(name, *parts, asked) for name in watched}
     report.run(**facts)
     show(setting, facts, found, list(embedded.strange))
     for side in embedded.strange:
@@ -114,6 +116,9 @@ def measure(setting: Setting, embedded: Embedded, report: harness.Report, seed: 
     for side in sides:
         report.claim(f"{setting.name}.{side}.flagged", facts["flagged"][guard][side], "share, at a rate of 1 %",
                      peer={"name": f"{chosen.name} alone", "value": facts["flagged"][chosen.name][side]})  # fmt: skip
+        report.claim(f"{setting.name}.{side}.flagged_by_doubt_backed", facts["flagged"][with_backing(BY_DOUBT)][side],
+                     "share, at a rate of 1 %",
+                     peer={"name": f"{BY_DOUBT} alone", "value": facts["flagged"][BY_DOUBT][side]})  # fmt: skip
 
 
 def flagged(

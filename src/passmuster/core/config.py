@@ -59,7 +59,7 @@ class DataConfig:
 class GuardPolicy:
     """When an answer is withheld. Thresholds come from held-out unlabelled items at these rates."""
 
-    novelty: str = "auto"  # a detector of docs/reference/tables.md, or the best for its cost on classes left out
+    novelty: str = "auto"  # of docs/reference/tables.md, two joined by "+", or the best on classes left out
     novelty_rate: Annotated[float, OPEN_RATE] = 0.01  # share of ordinary items that may be called novel
     min_confidence: Annotated[float, RATE] = 0.0  # abstain below this probability
     sets: str = "lac.v1"  # how prediction sets are made
