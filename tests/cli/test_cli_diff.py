@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_cli_evaluate import muster
 
-from evaluate_case import add_model, make_digits
-from passmuster.cli.diff_verb import read_map
+from evaluate_case import add_model, go_live, make_digits
+from passmuster.cli.diff_verb import read_map, what_next
+from passmuster.core.clock import now
 from passmuster.core.config import Config
 from passmuster.core.config_file import render_config
 from passmuster.core.errors import UsageError
+from passmuster.core.records import Release
+from passmuster.store.releases import add_release
 from passmuster.store.store import Store
 
 
@@ -40,6 +44,18 @@ def test_it_lists_what_changes(project: tuple[Path, str, str]) -> None:
     assert sum(line.startswith("  changed  ") for line in lines) == 2
     assert f"  … and {data['n_changed'] - 2} more" in lines
     assert lines[-1] == f"Next: muster release {new[:16]}", "it was never judged: there is nothing to approve"
+
+
+def test_what_comes_next_is_what_can_be_done_with_the_bundle(new_store: Callable[..., Store]) -> None:
+    digits = make_digits(new_store("image"))
+    old, new = add_model(digits, n_fit=60), add_model(digits, run="run-2")
+    assert what_next(digits.store, new.digest) == f"muster release {new.digest[:16]}"
+    with digits.store.act("release") as act:
+        add_release(act.db, Release("judged-1", new.digest, "SHIP", new.path, now()))
+    assert what_next(digits.store, new.digest) == "muster approve judged-1"
+    go_live(digits.store, old)
+    assert what_next(digits.store, old.digest) == "muster status", "there is nothing to approve: it is live"
+    assert what_next(digits.store, new.digest) == "muster approve judged-1"
 
 
 def test_a_dry_run_opens_nothing(project: tuple[Path, str, str]) -> None:

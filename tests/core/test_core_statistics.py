@@ -105,6 +105,11 @@ def test_what_did_not_vary_is_not_sure(value: float) -> None:
     assert bootstrap.seen_to_vary(flat, 0) == flat
     inside = statistics.Interval(0.5, 0.5, 0.5, n, "bootstrap")
     assert bootstrap.seen_to_vary(inside, n) == inside
+    for varied in (
+        statistics.Interval(1.0, 0.6, 1.0, n, "bootstrap"),
+        statistics.Interval(0.0, 0.0, 0.4, n, "bootstrap"),
+    ):
+        assert bootstrap.seen_to_vary(varied, n) == varied, "the value is an end, and yet draws differed"
 
 
 def test_a_detectable_drop_shrinks_with_labels() -> None:

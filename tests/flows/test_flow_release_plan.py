@@ -12,6 +12,7 @@ from sqlalchemy import select
 from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.cli.release_plan import plan_lines, plan_next
 from passmuster.core.records import Metric
+from passmuster.flows import release_plan
 from passmuster.flows.release_plan import plan_release, worth_before
 from passmuster.stages.evaluate import evaluate
 from passmuster.stages.evaluate.draft import Scope
@@ -50,7 +51,7 @@ def test_it_is_no_look_and_measures_how_often_the_two_differ(digits: Digits) -> 
     assert plan_release(digits.store, new.digest).n_looks == 1.0
 
 
-def test_what_labels_were_worth_before_is_said(digits: Digits) -> None:
+def test_what_labels_were_worth_before_is_said(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
     new = add_model(digits)
     found = plan_release(digits.store, new.digest)
     assert found.read_before is None, "it was never judged"
@@ -58,6 +59,8 @@ def test_what_labels_were_worth_before_is_said(digits: Digits) -> None:
     assert "in the last report 23, read together with the items that have none, were worth 61" in lines[1]
     evaluate(digits.store, new.digest, scope=QUICK)
     assert plan_release(digits.store, new.digest).read_before is None, "its labels were read alone"
+    monkeypatch.setattr(release_plan, "worth_before", lambda report: (report.n_test, 7.0))
+    assert plan_release(digits.store, new.digest).read_before == (200, 7.0), "the last report of this bundle is asked"
     powered = Metric("accuracy", 0.9, 0.83, 0.945, n=40, method="prediction-powered.v3")
     report = make_report()
     n, worth = worth_before(replace(report, metrics=(powered,))) or (0, 0.0)

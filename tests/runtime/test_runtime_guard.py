@@ -45,6 +45,10 @@ def test_ordinary_items_are_novel_at_the_stated_rate(name: str, rate: float) -> 
     assert found.novel.any()
 
 
+def test_a_guard_that_nobody_chose_looks_near_and_far() -> None:
+    assert str(fitted(GuardPolicy())["detector_name"]) == "knn.v1+mahalanobis.v1"
+
+
 def test_strange_items_are_novel() -> None:
     policy = GuardPolicy()
     embeddings, logits, _ = world(50, 9)

@@ -88,6 +88,11 @@ def test_the_names_that_gates_read_are_there(whole: tuple[Digits, EvaluateResult
     for detector in detectors:
         assert report.metric("novelty_auroc", f"detector={detector}") is not None
         assert report.metric("novelty_fpr95", f"detector={detector}") is not None
+    own = report.metric("novelty_auroc", "detector=knn.v1+mahalanobis.v1")
+    assert own is not None, "the guard's own detector is two"
+    rows = report.sections["novelty"]["rows"]
+    assert rows[0]["detector"] == report.sections["novelty"]["guard"] == "knn.v1+mahalanobis.v1"
+    assert own.value > 0.5
     for name in report.classes:
         assert report.metric("recall", f"class={name}") is not None
         assert report.metric("precision", f"class={name}") is not None
@@ -330,6 +335,8 @@ def test_named_strange_items_are_told_apart(digits: Digits, tmp_path: Path) -> N
     knn = result.report.metric("novelty_auroc", "detector=knn.v1")
     assert knn is not None
     assert knn.value > 0.9
+    assert [row["detector"] for row in section["rows"]] == [section["guard"], *detectors]
+    assert section["guard"] == "knn.v1+mahalanobis.v1", "its own two, as the bundle keeps them"
     assert len(result.report.item_sets["novel"]) == 12
     flagged = result.report.metric("novelty_flagged", "set=novel")
     assert flagged is not None

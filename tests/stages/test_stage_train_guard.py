@@ -86,11 +86,21 @@ def test_where_nothing_can_be_left_out_it_says_so() -> None:
     assert Chosen("knn.v1", "named in the policy").facts()["detectors"] == []
 
 
+def test_what_was_chosen_is_backed_once() -> None:
+    backed = Chosen("knn.v1", "chosen").backed()
+    assert backed.name == "knn.v1+mahalanobis.v1"
+    assert "far from every class" in backed.why
+    for name in ("mahalanobis.v1", backed.name):
+        alone = Chosen(name, "chosen")
+        assert alone.backed() == alone
+
+
 def test_the_bundle_carries_what_was_chosen_and_why(tmp_path) -> None:  # type: ignore[no-untyped-def]
     store = new_project(tmp_path / "project", write_texts(tmp_path / "texts.csv", n_labels=20))
     bundle = open_bundle(store.bundle_folder(train(store).path))
     told = bundle.head["guard"]
     assert str(bundle.guard["detector_name"]) == told["detector"]
+    assert told["detector"].endswith("mahalanobis.v1"), "what training chose is backed by a distance"
     assert told["n_trials"] == 3
     assert len(told["detectors"]) == len(detectors)
     assert 'novelty = "auto"' in (bundle.path / "policy.toml").read_text()

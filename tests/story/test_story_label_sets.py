@@ -94,6 +94,10 @@ def test_the_whole_way(project: Project) -> None:
     numbers = {name: report.metric(name) for name in ("accuracy", "item_f1", "micro_f1", "macro_f1", "hamming_loss")}
     assert all(numbers.values())
     assert numbers["accuracy"].value <= numbers["item_f1"].value  # type: ignore[union-attr]
+    for name in ("micro_f1", "macro_f1", "hamming_loss"):
+        found = numbers[name]
+        assert found is not None
+        assert found.high > found.low, "that every set was right says nothing sure about the next"
     assert report.sections["answers"]["names"]
     page = (store.root / "reports" / report.bundle[:16] / "report.html").read_text()
     for words in ("What is missed, and what is added", "exactly right, every class", "F1 of an item", "bank + tea"):

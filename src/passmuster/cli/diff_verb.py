@@ -56,11 +56,14 @@ def diff(
 
 
 def what_next(store: Store, digest: str) -> str:
-    """The command that comes next for a bundle: its approval where it was judged, else its release."""
-    from passmuster.store.releases import read_releases
+    """The command that comes next for a bundle: its release, or its approval where it was judged."""
+    from passmuster.store.releases import read_channels, read_releases
 
     with store.read() as db:
         judged = next((release for release in read_releases(db) if release.bundle == digest), None)
+        live = read_channels(db).get("live")
+    if live is not None and live.bundle == digest:
+        return "muster status"
     return f"muster approve {judged.id}" if judged else f"muster release {digest[:16]}"
 
 

@@ -22,8 +22,8 @@ def plan_lines(found: ReleasePlan) -> Iterator[str]:
     if found.read_before is not None:
         n, worth = found.read_before
         yield (
-            f"  each counts as one here; in the last report {n:,}, read together with the items that have none, were "
-            f"worth {worth:,.0f}, so that fewer than named here may do"
+            f"  each label counts as one here; in the last report {n:,}, read together with the items that have none, "
+            f"were worth {worth:,.0f}, so that fewer than named here may do"
         )
     if prospect.accuracy is not None:
         yield f"  assumed: accuracy {prospect.accuracy:.3f}, as cross-validated in training"
