@@ -33,7 +33,7 @@ from text_ladder import LADDER, STUDENT, Embedded, climb, embed
 from text_sets import MANY, SETS, Texts, draw_labels, read
 
 PER_CLASS = (8, 16)
-N_DRAWS = {"few": 10, "many": 3}
+N_DRAWS = 10
 SCRATCH = LADDER[0]  # the only rung where no encoder lies
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     """Every set, draw by draw, the peers beside; claims are written after each run."""
     parser = harness.parser(__doc__ or "")
     parser.add_argument("--only", default="", help="sets whose name begins so")
-    parser.add_argument("--draws", type=int, default=0, help="at most so many draws of labels (default: 10, or 3)")
+    parser.add_argument("--draws", type=int, default=0, help="at most so many draws of labels (default: 10)")
     parser.add_argument("--per-class", type=int, choices=PER_CLASS, default=None, help="one number of labels only")
     parser.add_argument("--setfit", default="", metavar="PYTHON", help="interpreter with SetFit; left out without it")
     parser.add_argument("--cache", type=Path, default=None, help="where embeddings are kept between runs")
@@ -50,9 +50,9 @@ def main() -> None:
     report.runs += kept_runs(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         cache = arguments.cache or Path(scratch)
-        for draw in range(1 if arguments.quick else max(N_DRAWS.values())):
+        for draw in range(n_draws(arguments)):
             for name in SETS:
-                if name.startswith(arguments.only) and draw < n_draws(name, arguments):
+                if name.startswith(arguments.only):
                     measure(name, draw, arguments, report, cache)
     write(report)  # of kept runs alone too: which rung serves may be settled otherwise than when they were run
 
@@ -66,10 +66,9 @@ def kept_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return list(kept["runs"]) if kept["quick"] == arguments.quick and kept["seed"] == arguments.seed else []
 
 
-def n_draws(name: str, arguments: argparse.Namespace) -> int:
-    """Draws of a set: fewer where a run is long (many classes)."""
-    most = N_DRAWS["many" if name in MANY else "few"]
-    return min(most, arguments.draws or (1 if arguments.quick else most))
+def n_draws(arguments: argparse.Namespace) -> int:
+    """Draws of labels of each set."""
+    return min(N_DRAWS, arguments.draws or (1 if arguments.quick else N_DRAWS))
 
 
 def measure(name: str, draw: int, arguments: argparse.Namespace, report: harness.Report, cache: Path) -> None:
