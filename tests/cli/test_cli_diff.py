@@ -54,7 +54,7 @@ def test_what_comes_next_is_what_can_be_done_with_the_bundle(new_store: Callable
         add_release(act.db, Release("judged-1", new.digest, "SHIP", new.path, now()))
     assert what_next(digits.store, new.digest) == "muster approve judged-1"
     go_live(digits.store, old)
-    assert what_next(digits.store, old.digest) == "muster status", "there is nothing to approve: it is live"
+    assert what_next(digits.store, old.digest) == "muster watch", "there is nothing to approve: it is live"
     assert what_next(digits.store, new.digest) == "muster approve judged-1"
 
 

@@ -23,6 +23,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "release": (),
     "serve": ("--port", "0"),
     "watch": (),
+    "status": (),
     "check": (),
     "import": ("model.onnx", "--preprocess", "strings", "--labels", "no,yes"),
     "evaluate": (),

@@ -28,6 +28,7 @@ VERBS = {
     "release": EVERY_DAY,
     "serve": EVERY_DAY,
     "watch": EVERY_DAY,
+    "status": MORE,
     "check": MORE,
     "import": MORE,
     "evaluate": MORE,

@@ -56,15 +56,15 @@ def diff(
 
 
 def what_next(store: Store, digest: str) -> str:
-    """The command that comes next for a bundle: its release, or its approval where it was judged."""
-    from passmuster.store.releases import read_channels, read_releases
+    """The command that comes next for a bundle."""
+    from passmuster.flows.next_steps import step_after
+    from passmuster.store.releases import read_bundle, read_channels, read_releases, read_verdict
 
     with store.read() as db:
-        judged = next((release for release in read_releases(db) if release.bundle == digest), None)
-        live = read_channels(db).get("live")
-    if live is not None and live.bundle == digest:
-        return "muster status"
-    return f"muster approve {judged.id}" if judged else f"muster release {digest[:16]}"
+        bundle, verdict = read_bundle(db, digest), read_verdict(db, digest)
+        release = next((release.id for release in read_releases(db) if release.bundle == digest), "")
+        channels = [name for name, channel in read_channels(db).items() if channel.bundle == digest]
+    return step_after(digest, verdict[0].outcome if verdict else "", release, channels, origin=bundle.origin)
 
 
 def read_map(given: list[str]) -> dict[str, str]:

@@ -74,7 +74,7 @@ def evaluate(
         "summary": report.sections["summary"],
         "unknown": report.sections["unknown"],
     }
-    session.done(data, lines_of(result), what_next(report, store.config.policy.gates))
+    session.done(data, lines_of(result, store.config.policy.max_looks), what_next(report, store.config.policy.gates))
 
 
 def what_next(report: Report, gates: Mapping[str, Mapping[str, object]]) -> str:
@@ -85,7 +85,20 @@ def what_next(report: Report, gates: Mapping[str, Mapping[str, object]]) -> str:
     return f"muster release {report.bundle[:16]}"
 
 
-def lines_of(result: EvaluateResult) -> Iterator[str]:
+def look_words(look: int, max_looks: int) -> str:
+    """Which look at the test this was, of those that the policy shares its chance of error among.
+
+    >>> look_words(2, 5)
+    'look 2 of the 5 that the policy allows this test'
+    >>> look_words(6, 5)
+    'look 6 at this test, the policy allows 5: only fresh test labels can lead to SHIP'
+    """
+    if look > max_looks:
+        return f"look {look} at this test, the policy allows {max_looks}: only fresh test labels can lead to SHIP"
+    return f"look {look} of the {max_looks} that the policy allows this test"
+
+
+def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     """The report in a few lines: headline, weak spots, novelty, versions, and where the page lies."""
     from passmuster.metrics.versions import retrain_words
     from passmuster.stages.evaluate.estimated import estimated_lines
@@ -97,7 +110,7 @@ def lines_of(result: EvaluateResult) -> Iterator[str]:
     headline = report.metric("accuracy")
     if headline is not None:
         right = "right" if report.task == SINGLE else "every class right"
-        yield f"{right} on {with_interval(headline)}, look {report.look} at this test"
+        yield f"{right} on {with_interval(headline)}, {look_words(report.look, max_looks)}"
     if ONE_CLASS in report.sections["unknown"]:
         yield f"  {ONE_CLASS}"
     partly = [(words, report.metric(name)) for name, words in SETS.items()]

@@ -10,6 +10,7 @@ import typer
 from passmuster.cli.options import BundleNamed, Junit, Markdown
 from passmuster.cli.session import session_of
 from passmuster.core.errors import HeldError
+from passmuster.flows.next_steps import after_a_hold, more_evidence
 
 if TYPE_CHECKING:
     from passmuster.core.records import Verdict
@@ -86,24 +87,6 @@ def what_was_signed(result: ReleaseResult) -> Iterator[str]:
         yield f"about {n_more:,} more test labels would probably decide{after}"
 
 
-def more_evidence(n_more: int | None, n_unlabelled: int) -> str:
-    """How to get the test labels that are missing: from test items without one, and where they run out, from new items.
-
-    >>> more_evidence(30, 40)
-    'muster label --export todo.csv --for test (about 30 more test labels)'
-    >>> more_evidence(30, 0)
-    'muster add PATH (every test item has a label; about 30 more labelled test items are needed)'
-    >>> more_evidence(30, 10)
-    'muster label --export todo.csv --for test (about 30 more test labels; 10 test items wait, muster add brings more)'
-    """
-    about = f"about {n_more:,} more" if n_more else "more"
-    if not n_unlabelled:
-        return f"muster add PATH (every test item has a label; {about} labelled test items are needed)"
-    short = n_more is not None and n_more > n_unlabelled
-    rest = f"; {n_unlabelled:,} test items wait, muster add brings more" if short else ""
-    return f"muster label --export todo.csv --for test ({about} test labels{rest})"
-
-
 def has_live(result: ReleaseResult) -> bool:
     """Whether the bundle was compared with a live release."""
     return any(gate.gate == "non_inferiority.v1" and gate.state != "not applicable" for gate in result.verdict.gates)
@@ -121,5 +104,5 @@ def held(result: ReleaseResult, live: bool) -> HeldError:
             "release.insufficient", "the evidence is insufficient", value=gates,
             next=f"{more_evidence(verdict.n_more_labels, result.n_unlabelled)}, then muster release; or {beside}",
         )  # fmt: skip
-    way = f"look at the report, mend the data and muster train again{f'; or {beside}' if live else ''}"
+    way = f"{after_a_hold(result.origin)}{f'; or {beside}' if live else ''}"
     return HeldError("release.held", "a gate holds the release", value=gates, next=way)

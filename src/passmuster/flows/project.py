@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from passmuster.flows.diff import DiffResult
     from passmuster.flows.drill import DrillResult
     from passmuster.flows.release import ReleaseResult
+    from passmuster.flows.status import ProjectStatus
     from passmuster.flows.verify import Verification
     from passmuster.stages.evaluate import EvaluateResult
     from passmuster.stages.govern import AddResult, LabelResult
@@ -75,6 +76,12 @@ class Project:
     def close(self) -> None:
         """Close the database."""
         self.store.close()
+
+    def status(self, *, n_shown: int = 10) -> ProjectStatus:
+        """Where the project stands: data, labels, looks, bundles, channels, incidents, and the next command."""
+        from passmuster.flows.status import project_status
+
+        return project_status(self.store, n_shown=n_shown)
 
     # --- data
 

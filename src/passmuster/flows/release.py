@@ -29,6 +29,7 @@ class ReleaseResult:
     n_unlabelled: int
     evaluated: str
     path: Path
+    origin: str = "trained"  # or imported
 
     @property
     def shipped(self) -> bool:
@@ -68,7 +69,7 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
         found = read_report(db, chosen.digest)
         n_unlabelled = unlabelled_test_items(db)
     n_test = found[1].n_test if found else 0
-    return ReleaseResult(signed, verdict, n_test, n_unlabelled, why, store.bundle_folder(chosen.path))
+    return ReleaseResult(signed, verdict, n_test, n_unlabelled, why, store.bundle_folder(chosen.path), chosen.origin)
 
 
 def unlabelled_test_items(db: Connection) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from passmuster.core.disk import took_no_more
 from passmuster.core.errors import IntegrityError, ResourceError
 from passmuster.store.blobs import disk_failed
+from passmuster.store.locks import is_held
 
 STALE_S = 3600.0  # a lock file as old as this, held by nobody, is of a process that was killed
 _SCHEMA = "CREATE TABLE IF NOT EXISTS claims (item TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID"
@@ -106,24 +107,13 @@ class Claims:
         return self._folder / f"{session}.lock.db"
 
     def _is_alive(self, session: str) -> bool:
-        return _is_held(self._lock(session))
+        return is_held(self._lock(session))
 
     def _remove_stale(self) -> None:
         for path in self._folder.glob("*.lock.db"):
             with contextlib.suppress(OSError):  # another process removed it just now
-                if time.time() - path.stat().st_mtime > STALE_S and not _is_held(path):
+                if time.time() - path.stat().st_mtime > STALE_S and not is_held(path):
                     path.unlink()
-
-
-def _is_held(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
-        try:
-            db.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            return True
-        return False
 
 
 @contextlib.contextmanager

@@ -1,0 +1,106 @@
+"""`muster status`: where the project stands, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from passmuster.cli.session import session_of
+
+if TYPE_CHECKING:
+    from passmuster.flows.status import Candidate, ProjectStatus
+
+
+def status(
+    context: typer.Context,
+    n_shown: Annotated[int, typer.Option("--show", min=1, help="Latest bundles to list.")] = 10,
+) -> None:
+    """Say where the project stands: data and labels, looks at the test, every bundle, what is live, what comes next."""
+    from passmuster.flows.status import project_status
+
+    session = session_of(context)
+    found = project_status(session.store(), n_shown=n_shown)
+    session.done(found, lines_of(found), found.next)
+
+
+def lines_of(found: ProjectStatus) -> Iterator[str]:
+    """Data, labels and looks; a table of bundles; what answers where; what waits for somebody."""
+    yield f"{found.name}: {'items' if found.snapshot is None else data_line(found)}"
+    if found.snapshot is not None:
+        yield (
+            f"labels: {found.n_labels['train']:,} for learning, {found.n_labels['test']:,} in the test, "
+            f"which has been looked at {looks(found.n_looks)} of {found.max_looks} times"
+        )
+    if found.n_findings:
+        counts = ", ".join(f"{n:,} {severity}" for severity, n in found.n_findings.items())
+        yield f"findings: {counts} (muster check)"
+    if found.training:
+        yield f"training {found.training} {'is under way' if found.under_way else 'was stopped, and can go on'}"
+    yield from bundle_lines(found)
+    for name, channel in sorted(found.channels.items()):
+        mode = "" if channel.mode == "normal" else f", {channel.mode}"
+        yield f"{name}: {channel.release}{mode}"
+    yield from (f"  {note}" for note in found.notes)
+    if found.open_incidents:
+        n = len(found.open_incidents)
+        yield f"{n:,} incident{'s are' if n > 1 else ' is'} open: {', '.join(found.open_incidents[:3])}"
+
+
+def data_line(found: ProjectStatus) -> str:
+    """How many items lie where, in which version of the data."""
+    snapshot = found.snapshot
+    assert snapshot is not None
+    noun = {"text": "texts", "image": "images"}.get(found.modality, "items")
+    parts = {"train": "to learn from", "test": "in the sealed test", "reference": "for reference"}
+    lie = {split: snapshot.n_items.get(split, 0) for split in parts} | snapshot.n_items
+    counts = [f"{n:,} {parts.get(split, split)}" for split, n in lie.items() if n]
+    n = sum(lie.values())
+    return f"{n:,} {noun} ({', '.join(counts)}), dataset version {snapshot.digest[:16]}"
+
+
+def bundle_lines(found: ProjectStatus) -> Iterator[str]:
+    """A line for each bundle, latest first, and how many more there are."""
+    if not found.candidates:
+        yield "no bundle so far"
+        return
+    width = max(len(made(row)) for row in found.candidates)
+    yield f"{'bundle':<16}  {'made':<16}  {'of':<{width}}  {'right':<24}  verdict"
+    for row in found.candidates:
+        yield bundle_line(row, width)
+    if found.n_bundles > len(found.candidates):
+        yield f"… and {found.n_bundles - len(found.candidates):,} more (--show {found.n_bundles})"
+
+
+def bundle_line(row: Candidate, width: int) -> str:
+    """Digest, minute, rung, accuracy with its interval, verdict with its release, and where it answers."""
+    from passmuster.stages.evaluate.words import between, percent
+
+    at = row.created[:16].replace("T", " ")
+    right = row.accuracy
+    share = "not measured" if right is None else f"{percent(right.value)} ({between(right.low, right.high)})"
+    told = f"{row.verdict} {row.release}".strip() or "not judged"
+    answers = f", {' and '.join(row.channels)}" if row.channels else ""
+    since = f"; {row.n_labels_since:,} labels for learning came since" if row.n_labels_since else ""
+    old = f"; {row.outdated}" if row.outdated else ""
+    return f"{row.bundle[:16]}  {at:<16}  {made(row):<{width}}  {share:<24}  {told}{answers}{since}{old}"
+
+
+def made(row: Candidate) -> str:
+    """The rung, or that it was imported.
+
+    >>> from passmuster.flows.status import Candidate
+    >>> made(Candidate("b" * 64, "", "imported", "", None, "", None, "", (), 0, ""))
+    'imported'
+    """
+    return row.rung or row.origin
+
+
+def looks(n: float) -> str:
+    """Looks as a number; a part of one where the evidence has grown since.
+
+    >>> looks(2.0), looks(1.34)
+    ('2', '1.3')
+    """
+    return f"{n:.0f}" if abs(n - round(n)) < 0.05 else f"{n:.1f}"

@@ -1,0 +1,53 @@
+"""What comes next, as the command that does it: for a bundle, as far as it was judged, and for what a verdict lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+
+def step_after(bundle: str, verdict: str, release: str, channels: Collection[str], *, origin: str = "trained") -> str:
+    """The command that comes next for one bundle (its digest), by its latest verdict and release, "" before the first.
+
+    >>> step_after("b" * 64, "", "", ())
+    'muster release bbbbbbbbbbbbbbbb'
+    >>> step_after("b" * 64, "SHIP", "r-1", ())
+    'muster approve r-1'
+    >>> step_after("b" * 64, "SHIP", "r-1", ("live",))
+    'muster watch'
+    """
+    if "live" in channels:
+        return "muster watch"
+    if verdict == "HOLD":
+        return after_a_hold(origin)
+    if verdict == "INSUFFICIENT":
+        return "muster label --for test --serve, then muster release"
+    return f"muster approve {release}" if release else f"muster release {bundle[:16]}"
+
+
+def after_a_hold(origin: str) -> str:
+    """What may change a verdict of HOLD: other data for a model trained here, another model for an imported one.
+
+    >>> after_a_hold("trained")
+    'look at the report, mend the data and muster train again'
+    """
+    if origin == "imported":
+        return "look at the report, mend the model where it is made and muster import it again"
+    return "look at the report, mend the data and muster train again"
+
+
+def more_evidence(n_more: int | None, n_unlabelled: int) -> str:
+    """How to get the test labels that are missing: from test items without one, and where they run out, from new items.
+
+    >>> more_evidence(30, 40)
+    'muster label --export todo.csv --for test (about 30 more test labels)'
+    >>> more_evidence(30, 0)
+    'muster add PATH (every test item has a label; about 30 more labelled test items are needed)'
+    >>> more_evidence(30, 10)
+    'muster label --export todo.csv --for test (about 30 more test labels; 10 test items wait, muster add brings more)'
+    """
+    about = f"about {n_more:,} more" if n_more else "more"
+    if not n_unlabelled:
+        return f"muster add PATH (every test item has a label; {about} labelled test items are needed)"
+    short = n_more is not None and n_more > n_unlabelled
+    rest = f"; {n_unlabelled:,} test items wait, muster add brings more" if short else ""
+    return f"muster label --export todo.csv --for test ({about} test labels{rest})"

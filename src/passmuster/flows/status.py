@@ -1,0 +1,162 @@
+"""Where a project stands: its data and labels, the looks its test has had, its bundles, what answers, what comes next.
+
+Nothing is opened, counted or changed by asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from passmuster.core.clock import now
+from passmuster.core.errors import NotFoundError
+from passmuster.core.records import Bundle, Channel, Label, Metric, Release, Snapshot
+from passmuster.flows.next_steps import more_evidence, step_after
+from passmuster.flows.release import why_evaluate
+from passmuster.store.approvals import approval_lines
+from passmuster.store.incidents import read_incidents
+from passmuster.store.items import read_labels
+from passmuster.store.locks import is_held
+from passmuster.store.releases import read_bundles, read_channels, read_releases, read_report, read_runs, read_verdict
+from passmuster.store.seal import count_looks, keys_of_test
+from passmuster.store.snapshots import read_findings, read_snapshot
+from passmuster.store.store import Store
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A bundle: what it was made by, and as far as it was judged, how. `channels` answer with its latest release.
+
+    `rung` is what it was trained on, "" where it was imported. `n_labels_since` labels for learning came, or were
+    corrected, after it was made. `n_more_labels` for the test would probably decide a verdict of INSUFFICIENT, where
+    that can be foretold. `outdated` says why its report is not of today, "" where it is or there is none.
+    """
+
+    bundle: str
+    created: str
+    origin: str
+    rung: str
+    accuracy: Metric | None
+    verdict: str
+    n_more_labels: int | None
+    release: str
+    channels: tuple[str, ...]
+    n_labels_since: int
+    outdated: str
+
+
+@dataclass(frozen=True)
+class ProjectStatus:
+    """Of the project and its latest dataset version (None before the first); `candidates` latest first.
+
+    `n_labels` counts labelled items for learning ("train") and for evidence ("test") as of now. `n_looks` of
+    `max_looks` that the policy allows have been had at those test labels; evidence may grow, which makes old looks
+    count less. `training` is a run that has begun and not ended, `under_way` whether its process lives.
+    """
+
+    name: str
+    modality: str
+    snapshot: Snapshot | None
+    n_labels: Mapping[str, int]
+    n_looks: float
+    max_looks: int
+    n_findings: Mapping[str, int]
+    candidates: tuple[Candidate, ...]
+    n_bundles: int
+    channels: Mapping[str, Channel]
+    open_incidents: tuple[str, ...]
+    notes: tuple[str, ...]
+    training: str
+    under_way: bool
+    next: str
+
+
+def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
+    """Read where the project stands, with its `n_shown` latest bundles and those that answer on a channel."""
+    project, policy = store.config.project, store.config.policy
+    with store.read() as db:
+        try:
+            snapshot = read_snapshot(db)
+        except NotFoundError:  # nothing was added yet
+            snapshot = None
+        learnt, told = read_labels(db, role="train"), read_labels(db, role="test")
+        in_test = set() if snapshot is None else set(keys_of_test(db, snapshot.digest))
+        n_labels = {"train": len(learnt), "test": len(in_test & set(told))}
+        n_looks = 0.0 if snapshot is None else count_looks(db, snapshot.digest, now())
+        severities = [] if snapshot is None else [str(found.severity) for found in read_findings(db, snapshot.digest)]
+        channels, runs = read_channels(db), read_runs(db, kind="train")
+        rungs = {str(run["id"]): str(run["record"].get("rung", "")) for run in runs}
+        bundles, releases = read_bundles(db), read_releases(db)
+        answering = {channel.bundle for channel in channels.values()}
+        shown = [bundle for i, bundle in enumerate(bundles) if i < n_shown or bundle.digest in answering]
+        candidates = tuple(candidate(db, bundle, rungs, releases, channels, learnt) for bundle in shown)
+        incidents = tuple(incident.id for incident in read_incidents(db) if not incident.closed)
+        notes = tuple(approval_lines(db, policy.approval_days))
+    training = next((str(run["id"]) for run in runs if run["status"] == "running"), "")
+    under_way = bool(training) and is_held(store.root / "train.lock.db")
+    stopped, n_unlabelled = bool(training) and not under_way, len(in_test) - n_labels["test"]
+    n_findings = {severity: severities.count(severity) for severity in sorted(set(severities))}
+    following = what_next(snapshot, n_labels, candidates, incidents, n_unlabelled=n_unlabelled, training=stopped)
+    return ProjectStatus(
+        project.name, project.modality, snapshot, n_labels, n_looks, policy.max_looks, n_findings, candidates,
+        len(bundles), channels, incidents, notes, training, under_way, following,
+    )  # fmt: skip
+
+
+def candidate(
+    db: Connection,
+    bundle: Bundle,
+    rungs: Mapping[str, str],
+    releases: list[Release],
+    channels: Mapping[str, Channel],
+    learnt: Mapping[str, Label],
+) -> Candidate:
+    """What is known of one bundle: `rungs` of runs; of the labels for learning as of now, those that came after it."""
+    report, verdict = read_report(db, bundle.digest), read_verdict(db, bundle.digest)
+    trained = bundle.origin == "trained" and bundle.snapshot
+    read = read_snapshot(db, bundle.snapshot).labels_read if trained else 0
+    known = read_labels(db, role="train", first=read) if trained else learnt
+    return Candidate(
+        bundle=bundle.digest,
+        created=bundle.created,
+        origin=bundle.origin,
+        rung=rungs.get(bundle.run, ""),
+        accuracy=None if report is None else report[1].metric("accuracy"),
+        verdict="" if verdict is None else verdict[0].outcome,
+        n_more_labels=None if verdict is None else verdict[0].n_more_labels,
+        release=next((release.id for release in releases if release.bundle == bundle.digest), ""),
+        channels=tuple(sorted(name for name, channel in channels.items() if channel.bundle == bundle.digest)),
+        n_labels_since=sum(key not in known or known[key].label != fact.label for key, fact in learnt.items()),
+        outdated=why_evaluate(db, bundle) if report else "",
+    )
+
+
+def what_next(
+    snapshot: Snapshot | None,
+    n_labels: Mapping[str, int],
+    candidates: tuple[Candidate, ...],
+    incidents: tuple[str, ...],
+    *,
+    n_unlabelled: int,
+    training: bool,
+) -> str:
+    """The command that brings the project on. `n_unlabelled` test items wait for a label; `training` is a run that
+    has begun, and whose process is gone."""
+    if incidents:
+        return f"muster incidents {incidents[0]}"
+    if snapshot is None:
+        return "muster add PATH"
+    if training:
+        return "muster train, as it was begun: it goes on where it stopped"
+    if not candidates:
+        return "muster train" if n_labels["train"] else "muster label --serve"
+    latest = candidates[0]
+    if "live" in latest.channels and latest.n_labels_since:
+        return "muster train"
+    if latest.verdict == "INSUFFICIENT" and "live" not in latest.channels:
+        if latest.outdated:
+            return f"muster release {latest.bundle[:16]}"
+        return f"{more_evidence(latest.n_more_labels, n_unlabelled)}, then muster release"
+    return step_after(latest.bundle, latest.verdict, latest.release, latest.channels, origin=latest.origin)
