@@ -29,6 +29,23 @@ def test_train_prints_the_ladder_and_what_is_next(tmp_path: Path) -> None:
     assert lines[4] == "Next: muster release"
 
 
+def test_an_option_for_all_verbs_that_is_misspelt_is_named() -> None:
+    done = muster_apart(Path(), "train", "--tiem", "60s")
+    assert done.returncode == 2
+    assert "--tiem" in done.stderr
+    assert "--time" in done.stderr
+
+
+def test_a_card_that_is_asked_for_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60)).close()
+    done = muster_apart(tmp_path / "p", "--json", "train", "--dry-run", "--device", "cuda")
+    assert done.returncode == 6
+    assert json.loads(done.stdout)["error"]["code"] == "device.none"
+    assert muster_apart(tmp_path / "p", "train", "--dry-run", "--device", "cpu").returncode == 0
+    assert muster_apart(tmp_path / "p", "train", "--device", "gpu").returncode == 2
+
+
 def test_no_labels_no_rung_no_time(tmp_path: Path) -> None:
     new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60, n_labels=0, n_test=0)).close()
     empty = muster_apart(tmp_path / "p", "--json", "train")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from difflib import get_close_matches
 from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
@@ -47,8 +48,24 @@ VERBS = {
 }
 
 
+# Global options may stand before or after the verb: those with a value, and those without.
+_WITH_VALUE = ("-C", "--seed", "--time", "--max-cost", "--max-memory", "--device")
+_FLAGS = ("--json", "-q", "--quiet", "-v", "--verbose", "--yes", "--no-input", "--dry-run")
+_WrongUse = typer.BadParameter.__bases__[0]  # of every error of the parser; typer gives it no public name
+
+
 class ByNeed(TyperGroup):
     """Help that lists the verbs by how often they are needed; plain text, because rich costs more than all the rest."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb. An option that it does not know may be meant for all verbs: those near it are named, too."""
+        try:
+            return super().invoke(ctx)
+        except _WrongUse as error:
+            if unknown := getattr(error, "option_name", ""):
+                near = get_close_matches(unknown, [word for word in (*_WITH_VALUE, *_FLAGS) if word.startswith("--")])
+                error.possibilities = sorted({*(error.possibilities or ()), *near})
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for panel in (EVERY_DAY, MORE, CARE):
@@ -70,10 +87,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Global options may stand before or after the verb: those with a value, and those without.
-_WITH_VALUE = ("-C", "--seed", "--time", "--max-cost", "--max-memory", "--device")
-_FLAGS = ("--json", "-q", "--quiet", "-v", "--verbose", "--yes", "--no-input", "--dry-run")
-
 
 @app.callback()
 def _globals(
@@ -91,11 +104,14 @@ def _globals(
         float | None, typer.Option("--max-cost", help="Money budget, by the prices in muster.toml, for example 0.05.")
     ] = None,
     max_memory: Annotated[str | None, typer.Option("--max-memory", help="Memory budget, for example 2g.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="That networks are pretrained on: auto, cpu or cuda.")
+    ] = None,
 ) -> None:
     if max_cost is not None and not max_cost > 0:
         raise UsageError("budget.money", "not an amount of money", value=max_cost, next="write it like --max-cost 0.05")
     limits = {"train.time": time, "train.max_cost": max_cost, "train.max_memory": max_memory}
-    given = {"train.seed": seed, **limits}
+    given = {"train.seed": seed, "train.device": device, **limits}
     overrides = {key: value for key, value in given.items() if value is not None}
     context.obj = Session(folder, as_json, quiet, verbose, yes, no_input, dry_run, overrides)
 

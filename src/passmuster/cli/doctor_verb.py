@@ -22,7 +22,7 @@ PACKAGES = ("numpy", "scipy", "onnxruntime", "onnx", "scikit-learn", "safetensor
 
 def doctor(context: typer.Context) -> None:
     """Say what this machine has: Python, packages, cores, memory, pretrained encoders for the project's items."""
-    from passmuster.core.budget import measure_machine
+    from passmuster.core.budget import count_gpus, measure_machine
     from passmuster.core.config import TrainConfig
     from passmuster.core.config_file import find_project, read_config
     from passmuster.core.errors import NotFoundError
@@ -42,6 +42,7 @@ def doctor(context: typer.Context) -> None:
         "packages": {name: _version(name) for name in PACKAGES},
         "tested_torch": TESTED_TORCH,
         "n_cores": machine.n_cores,
+        "n_cards": count_gpus(),
         "memory_available_bytes": machine.memory_bytes,
         "matmul_gflops": round(machine.matmul_gflops, 1),
         "encoders": encoders,
@@ -92,6 +93,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     memory = found["memory_available_bytes"] / 2**30
     yield f"python {found['python']} on {found['system']}"
     yield f"{found['n_cores']} cores, {found['matmul_gflops']:.0f} GFLOP/s, {memory:.1f} GiB memory available"
+    if n := found["n_cards"]:
+        yield f"{n} NVIDIA card{'s' if n > 1 else ''}: transformer.v1 is pretrained on one (--device cpu: it is not)"
     missing = [name for name, version in found["packages"].items() if not version]
     yield "  ".join(f"{name} {version}" for name, version in found["packages"].items() if version)
     if missing:

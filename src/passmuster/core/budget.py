@@ -77,6 +77,9 @@ class Machine:
     matmul_gflops: float
 
 
+VISIBLE_CARDS = "CUDA_VISIBLE_DEVICES"  # the variable by which a process is kept from cards, torch too
+
+
 def count_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
@@ -85,7 +88,7 @@ def count_cores() -> int:
 def count_gpus(devices: Path = Path("/dev")) -> int:
     """NVIDIA cards that this process may see; they are paid for whether they are busy or not."""
     cards = len(list(devices.glob("nvidia[0-9]*")))
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    allowed = os.environ.get(VISIBLE_CARDS)
     if allowed is None:
         return cards
     return min(cards, len([name for name in allowed.split(",") if name.strip() and not name.strip().startswith("-")]))

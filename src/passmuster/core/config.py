@@ -78,9 +78,7 @@ class CostsPolicy:
 
     unit: str = ""  # of every cost, in words: "EUR", "minutes"
     wrong: Annotated[float, NOT_NEGATIVE] = 1.0
-    abstain: Annotated[float, NOT_NEGATIVE] = (
-        0.0  # of a withheld answer; 0: not stated, it costs what it would have said
-    )
+    abstain: Annotated[float, NOT_NEGATIVE] = 0.0  # of a withheld answer; 0: not stated, as what it would have said
     answer: Literal["likeliest", "cheapest"] = "likeliest"  # class that is answered; cheapest: by expected cost
     when: Annotated[Mapping[str, Mapping[str, float]], NOT_NEGATIVE] = field(default_factory=dict)
 
@@ -190,15 +188,14 @@ class TrainConfig:
     max_cost: Annotated[float, NOT_NEGATIVE] = 0.0  # money of [cost]; 0: no limit
     max_memory: str = ""
     seed: Annotated[int, NOT_NEGATIVE] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # that networks are pretrained on; auto: a card where there is one
     encoders: tuple[str, ...] = ()
     image_encoder_sha256: tuple[str, ...] = ()  # that an image encoder's weights must have one of; empty: any
     image_pooling: Literal["both", "cls", "mean"] = "both"  # class token, mean of the patches, or both side by side
     pretrained: bool = True
     rungs: tuple[str, ...] = ()  # empty: every rung of the modality
     serve: str = ""  # the rung that is served, whatever came of the others; empty: the best bet
-    decide_at: Annotated[float, OPEN_RATE] = (
-        0.35  # multi-label: probability from which a class is said; see docs/log.md
-    )
+    decide_at: Annotated[float, OPEN_RATE] = 0.35  # multi-label: probability from which a class is said; docs/log.md
     min_neighbour_agreement: Annotated[float, RATE] = 0.95  # of a lower precision with float32, before it may serve
     spread_items: Annotated[int, NOT_NEGATIVE] = 30_000  # unlabelled items that labels spread over, at most
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
-from passmuster.core.budget import Machine, count_gpus
+from passmuster.core.budget import VISIBLE_CARDS, Machine, count_gpus
+from passmuster.core.errors import ResourceError
 
 SIDES = {"cpu": 1_024, "cuda": 8_192}  # of the square matrices that are multiplied
 N_PRODUCTS = 5
@@ -19,6 +22,42 @@ def training_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def on_device(name: str) -> Iterator[None]:
+    """Within, training runs on `name`: "cpu", "cuda", or "auto", which is a card where torch can use one.
+
+    With "cpu" this process sees no card, so that none is counted in what a second costs, either.
+
+    Raises
+    ------
+    ResourceError
+        ``device.none`` when a card is asked for and torch can use none.
+
+    Examples
+    --------
+    >>> with on_device("cpu"):
+    ...     training_device()
+    'cpu'
+    """
+    if name == "cuda" and training_device() != "cuda":
+        raise ResourceError(
+            "device.none", "torch can use no card here", value=name,
+            next="muster train --device cpu; muster doctor says what this machine has",
+        )  # fmt: skip
+    if name != "cpu":
+        yield
+        return
+    before = os.environ.get(VISIBLE_CARDS)
+    os.environ[VISIBLE_CARDS] = ""
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VISIBLE_CARDS]
+        else:
+            os.environ[VISIBLE_CARDS] = before
 
 
 def gflops_here(machine: Machine) -> float:

@@ -24,6 +24,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.meter import Meter, resident_bytes
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Snapshot
+from passmuster.learn.device import on_device
 from passmuster.metrics.conformal import set_methods
 from passmuster.metrics.costs import refuse_unknown
 from passmuster.metrics.novelty import refuse_unknown_detector
@@ -95,7 +96,7 @@ def train(
     BudgetError
         ``budget.time``, ``budget.cost`` or ``budget.memory``, before anything is learnt, when no rung fits.
     ResourceError
-        ``lock.held`` when another training is under way; ``disk.full``; ``memory.over``.
+        ``lock.held`` when another training is under way; ``disk.full``; ``memory.over``; ``device.none``.
     """
     config = store.config.train
     budget_s = time_of(store.config) if budget_s is None else budget_s
@@ -109,7 +110,7 @@ def train(
     config = replace(config, time=f"{budget_s:g}s", seed=seed)
     if config.serve:
         modalities[store.config.project.modality].rungs[config.serve]  # likewise an unknown rung
-    with store.lock("train"), disk_errors(store):
+    with on_device(config.device), store.lock("train"), disk_errors(store):
         with store.read() as db:
             version = read_snapshot(db, snapshot)
         if version.task == MULTI:
@@ -181,13 +182,14 @@ def price(
 ) -> list[dict[str, Any]]:
     """What each rung would cost on the snapshot, without learning anything; raises as `train` would."""
     config = store.config.train
-    limits = limits_of(store.config, time_of(store.config))
-    deadline = Deadline.after(limits.seconds - started_s_ago)
-    with store.read() as db:
-        version = read_snapshot(db, snapshot)
-    modality = modalities[version.modality]
-    task = read_task(store, version, modality, config.seed, progress or Silent())
-    quotes = describe(quote_rungs(modality, config, measure_machine(), task.profile, deadline, limits))
+    with on_device(config.device):
+        limits = limits_of(store.config, time_of(store.config))
+        deadline = Deadline.after(limits.seconds - started_s_ago)
+        with store.read() as db:
+            version = read_snapshot(db, snapshot)
+        modality = modalities[version.modality]
+        task = read_task(store, version, modality, config.seed, progress or Silent())
+        quotes = describe(quote_rungs(modality, config, measure_machine(), task.profile, deadline, limits))
     return [{**row, "money": row["seconds"] * limits.per_s, "currency": limits.currency} for row in quotes]
 
 
@@ -195,6 +197,7 @@ def _arguments(config: TrainConfig, snapshot: Snapshot) -> dict[str, Any]:
     """What makes two trainings the same one."""
     return {
         **({"decide_at": config.decide_at} if snapshot.task == MULTI else {}),
+        **({"device": config.device} if config.device != "auto" else {}),
         "snapshot": snapshot.digest,
         "time": config.time,
         "max_cost": config.max_cost,
