@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import passmuster.__main__
 from passmuster.cli import session as module
 from passmuster.cli.app import main
 from passmuster.cli.session import Lines, Session
@@ -46,3 +47,16 @@ def test_a_log_hears_of_long_work_now_and_then_and_of_short_work_never(
     assert capsys.readouterr().err.splitlines() == ["planting faults: 2 of 5", "planting faults: 4 of 5"]
     assert list(Lines().track("ab", "adding")) == ["a", "b"]
     assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_while_the_command_is_loaded_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "passmuster.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "passmuster.cli.app", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Stopped(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        passmuster.__main__.main()
+    assert ended.value.code == 130
