@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from passmuster.core.progress import Silent
 from passmuster.core.records import Item, Label, Metric
 from passmuster.flows.evidence import choose_evidence
 from passmuster.metrics.gates.base import effective_n
+from passmuster.metrics.versions import census_of_disagreements
 from passmuster.runtime.predictor import Predictor
-from passmuster.stages.evaluate import Scope, evaluate
+from passmuster.stages.evaluate import Scope, comparisons, evaluate
 from passmuster.stages.evaluate.foretell import foretell
 from passmuster.stages.evaluate.stage import open_checked
 from passmuster.store.draws import read_draws
@@ -158,7 +160,14 @@ def test_with_a_live_release_disagreements_are_asked_about(store: Store) -> None
     assert share_of_disagreements(digits, n_seeds=3) > 1.5 * before
 
 
-def test_the_comparison_is_worth_more_where_answers_mostly_agree(store: Store) -> None:
+def test_the_comparison_is_worth_more_where_answers_mostly_agree(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def spy(*given: Any, **named: Any) -> dict[str, float]:
+        asked.append(named["clusters"])
+        return census_of_disagreements(*given, **named)
+
+    monkeypatch.setattr(comparisons, "census_of_disagreements", spy)
     digits = make_digits(store, n_labelled=0)
     live = add_model(digits, n_fit=250, run="run-0")
     add_model(digits, n_fit=300)
@@ -170,6 +179,11 @@ def test_the_comparison_is_worth_more_where_answers_mostly_agree(store: Store) -
     assert 40 < section["worth"]["n"] <= 200
     assert 0 < (new != old).sum() < 20
     assert section["worth"]["only_incumbent"] <= int(((old == truth) & (new != truth)).sum())
+    census = section["census"]
+    assert (census["n_items"], census["n_differ"]) == (200, int((new != old).sum()))
+    assert census["n_unknown"] == census["n_differ"] - len(section["changed"])
+    assert census["n"] <= 200
+    assert len(asked[0]) == 200, "of every item, what it goes together with"
 
 
 def test_what_is_served_decides_what_is_asked_about(store: Store) -> None:

@@ -173,3 +173,51 @@ def worth_of_disagreements(
         "only_candidate": round(kish * better),
         "only_incumbent": round(kish * worse),
     }
+
+
+def census_of_disagreements(
+    labels: Sequence[str],
+    candidate: Sequence[str],
+    incumbent: Sequence[str],
+    *,
+    rest_differs: np.ndarray,
+    clusters: Sequence[str] | np.ndarray | None = None,
+) -> dict[str, float]:
+    """The paired counts of the whole test, with or without labels: what is not known stands apart.
+
+    Where both answer alike neither is better; where they differ and the label is known, so is which of them is right.
+    `unknown` are the others, each of which may be a gain, a loss or neither. Nothing is weighed, because nothing was
+    drawn: who takes every unknown one for a loss can only find the candidate too bad, whichever items were labelled.
+
+    Parameters
+    ----------
+    labels, candidate, incumbent : names of classes on the labelled items (n,)
+    rest_differs : (m,) of the test items without a label, whether the two answer differently
+    clusters : (n + m,) names of what stands and falls together; all counts are then those of as many independent items
+
+    Returns
+    -------
+    dict
+        ``n``, ``only_candidate``, ``only_incumbent``, ``unknown``, and ``differ``, the disagreements that have a label;
+        ``n_items`` and ``n_differ``, ``n_unknown`` of them, are whole items.
+
+    >>> said = ["a"] * 8
+    >>> found = census_of_disagreements(said, said, said, rest_differs=np.array([True] * 2 + [False] * 90))
+    >>> found["unknown"], found["n_items"]
+    (2.0, 100)
+    """
+    truth, new, old = (np.asarray(list(x), dtype=object) for x in (labels, candidate, incumbent))
+    differs = np.concatenate([new != old, np.asarray(rest_differs, dtype=bool)]).astype(np.float64)
+    n, n_unknown = len(differs), int(np.asarray(rest_differs, dtype=bool).sum())
+    size = float(n) if clusters is None else rate_size(differs, clusters=clusters)
+    each = size / n
+    return {
+        "n": size,
+        "only_candidate": each * int(((new == truth) & (old != truth)).sum()),
+        "only_incumbent": each * int(((new != truth) & (old == truth)).sum()),
+        "unknown": each * n_unknown,
+        "differ": each * int((new != old).sum()),
+        "n_items": n,
+        "n_differ": int(differs.sum()),
+        "n_unknown": n_unknown,
+    }

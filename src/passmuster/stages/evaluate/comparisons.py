@@ -13,14 +13,14 @@ from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Finding
 from passmuster.metrics.accuracy import accuracy
-from passmuster.metrics.versions import compare, worth_of_disagreements
+from passmuster.metrics.versions import census_of_disagreements, compare, worth_of_disagreements
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.closely import Compared
 from passmuster.stages.evaluate.costs import compare_costs
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, pick
 from passmuster.stages.evaluate.foretell import answered
-from passmuster.stages.evaluate.gather import ask, learned_from
+from passmuster.stages.evaluate.gather import ask, cluster_names, learned_from
 from passmuster.stages.evaluate.memory import Contamination
 from passmuster.stages.evaluate.powered import Reading
 from passmuster.store.releases import read_bundle, read_channels
@@ -100,11 +100,15 @@ def measure_versions(
         unseen = [(item, said) for item, said in zip(reading.rest, reading.said, strict=True) if item.key not in seen]
         _, logits = answered(store, incumbent, predictor, [item for item, _ in unseen], progress=progress)
         other = predictor.labels(logits)
-        n_differ = sum(a != b for (_, a), b in zip(unseen, other, strict=True))
+        differs = np.array([a != b for (_, a), b in zip(unseen, other, strict=True)], dtype=bool)
         section["worth"] = worth_of_disagreements(
-            truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=n_differ,
+            truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=int(differs.sum()),
             clusters=evidence.clusters[fresh],
         )  # fmt: skip
+        with store.read() as db:
+            placed = read_placement(db, evidence.snapshot)
+        whole = cluster_names([*items, *(item for item, _ in unseen)], placed)
+        section["census"] = census_of_disagreements(truth, new, old, rest_differs=differs, clusters=whole)
     return Compared(predictor, fresh, items, parts)
 
 
