@@ -15,7 +15,7 @@ from passmuster.core.records import Payload
 from passmuster.modality.base import Target
 from passmuster.modality.find import modalities
 from passmuster.modality.image.gradient_attacks import APGD_CE, APGD_DLR, apgd, checks, cross_entropy, dlr
-from passmuster.modality.image.square_attack import SQUARE, margin, side
+from passmuster.modality.image.square_attack import SQUARE, margin, side, square
 from passmuster.modality.image.torch_twin import OPERATORS, TorchTwin, TwinError
 from passmuster.runtime.engine import Engine
 
@@ -83,6 +83,26 @@ def test_of_a_linear_model_exactly_those_fall_that_can(attack, n_classes: int) -
         least = 0.99 if attack.white and n_classes == 2 else least
         assert fell[possible].mean() >= least
         assert 0 < possible.sum() < 60
+
+
+def test_square_begins_with_its_largest_square_and_asks_as_often_as_it_says() -> None:
+    """Of a victim that nothing moves: stripes first, then one square over them, of .8 of 20 x 20 pixels, and so on."""
+    asked: list[np.ndarray] = []
+
+    def unmoved(payloads: Sequence[Payload]) -> np.ndarray:
+        asked.extend(np.asarray(payload) for payload in payloads)
+        return np.tile([1.0, 0.0], (len(payloads), 1))
+
+    seen_so = {"steps": [{"op": "to_mode.v1", "channels": 1}, {"op": "stack.v1"}]}
+    grey = np.full((20, 20, 1), 128, np.uint8)
+    square(Target(unmoved, b"", seen_so, Path()), [grey], np.array([0]), 2, np.random.default_rng(0), n_queries=50)
+    assert len(asked) == 50
+    stripes, *squares = asked
+    assert (stripes == stripes[:1]).all()
+    changed = [np.flatnonzero((one != stripes).any(axis=(1, 2))) for one in squares]
+    sides = [rows[-1] - rows[0] + 1 for rows in changed if len(rows)]
+    assert sides[0] == round((0.8 * 400) ** 0.5)
+    assert sides == sorted(sides, reverse=True)
 
 
 def test_attacks_repeat_themselves() -> None:

@@ -69,7 +69,7 @@ def _block(
         stripes = rng.random((1, image.shape[1], image.shape[2])) < 0.5
         best.append(np.where(stripes, least, most).astype(np.uint8))
     lead = margin(target.ask(best), labels)
-    for step in range(1, n):
+    for step in range(n - 1):  # the stripes were the first question
         going = np.flatnonzero(lead > 0)
         if not len(going):
             break
