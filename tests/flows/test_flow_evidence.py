@@ -20,7 +20,7 @@ from passmuster.flows.evidence import choose_evidence
 from passmuster.metrics.gates.base import effective_n
 from passmuster.metrics.versions import census_of_disagreements
 from passmuster.runtime.predictor import Predictor
-from passmuster.stages.evaluate import Scope, comparisons, evaluate
+from passmuster.stages.evaluate import Scope, census, evaluate
 from passmuster.stages.evaluate.foretell import foretell
 from passmuster.stages.evaluate.stage import open_checked
 from passmuster.store.draws import read_draws
@@ -167,7 +167,7 @@ def test_the_comparison_is_worth_more_where_answers_mostly_agree(store: Store, m
         asked.append(named["clusters"])
         return census_of_disagreements(*given, **named)
 
-    monkeypatch.setattr(comparisons, "census_of_disagreements", spy)
+    monkeypatch.setattr(census, "census_of_disagreements", spy)
     digits = make_digits(store, n_labelled=0)
     live = add_model(digits, n_fit=250, run="run-0")
     add_model(digits, n_fit=300)
@@ -179,11 +179,28 @@ def test_the_comparison_is_worth_more_where_answers_mostly_agree(store: Store, m
     assert 40 < section["worth"]["n"] <= 200
     assert 0 < (new != old).sum() < 20
     assert section["worth"]["only_incumbent"] <= int(((old == truth) & (new != truth)).sum())
-    census = section["census"]
-    assert (census["n_items"], census["n_differ"]) == (200, int((new != old).sum()))
-    assert census["n_unknown"] == census["n_differ"] - len(section["changed"])
-    assert census["n"] <= 200
+    whole = section["census"]
+    assert (whole["n_items"], whole["n_differ"]) == (200, int((new != old).sum()))
+    assert whole["n_unknown"] == whole["n_differ"] - len(section["changed"])
+    assert whole["n"] <= 200
     assert len(asked[0]) == 200, "of every item, what it goes together with"
+
+
+def test_labels_that_nobody_drew_are_compared_on_the_whole_test_too(store: Store) -> None:
+    """Where the two agree no label is missing, whoever chose which items have one; a look more is not counted."""
+    digits = make_digits(store, n_labelled=50)
+    live = add_model(digits, n_fit=250, run="run-0")
+    add_model(digits, n_fit=300)
+    go_live(store, live)
+    report = evaluate(store, scope=SMALL).report
+    new, old = fitted(digits, 300), fitted(digits, 250)
+    section = report.sections["versions"]
+    assert (section["n"], section["worth"], report.look) == (50, None, 1)
+    assert section["census"]["n_items"] == 200
+    assert section["census"]["n_differ"] == int((new != old).sum())
+    assert section["census"]["n_unknown"] == section["census"]["n_differ"] - len(section["changed"])
+    with store.read() as db:
+        assert [row.purpose for row in db.execute(seal_openings.select()) if row.counted] == ["evaluate"]
 
 
 def test_what_is_served_decides_what_is_asked_about(store: Store) -> None:

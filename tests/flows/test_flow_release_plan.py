@@ -40,6 +40,7 @@ def test_it_is_no_look_and_measures_how_often_the_two_differ(digits: Digits) -> 
     report = evaluate(digits.store, new.digest, scope=QUICK).report
     section = report.sections["versions"]
     assert found.prospect.differ == pytest.approx(len(section["changed"]) / section["n"])
+    assert found.prospect.n_compared == 200
     assert (found.prospect.n, found.prospect.accuracy, found.n_looks) == (200, 0.93, 0.0)
     assert [forecast.gate for forecast in found.plan.forecasts] == [
         "accuracy.v1", "non_inferiority.v1", "calibration.v1"

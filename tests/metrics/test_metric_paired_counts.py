@@ -10,7 +10,13 @@ import pytest
 
 from passmuster.core.records import Report
 from passmuster.metrics.gates.paired_counts import census_of, counts_of, sharper, worth_of
-from passmuster.metrics.gates.versions import judge_negative_flips, judge_non_inferiority
+from passmuster.metrics.gates.prospect import Prospect
+from passmuster.metrics.gates.versions import (
+    foresee_negative_flips,
+    foresee_non_inferiority,
+    judge_negative_flips,
+    judge_non_inferiority,
+)
 from passmuster.metrics.versions import census_of_disagreements, worth_of_disagreements
 
 MARGIN = 0.02
@@ -156,3 +162,15 @@ def test_a_loss_of_the_margin_passes_no_more_often_than_promised(
         report = report_of(alike(int(told.sum())), new[told], old[told], weights=1 / chance[told], rest=kind[~told] > 0)
         n_passed += judge_non_inferiority(report, {"margin": MARGIN}, 0.05).state == "passed"
     assert n_passed <= 5 + 2 * 2
+
+
+def test_the_plan_foretells_what_needs_no_label() -> None:
+    hardly = Prospect(n=30, differ=0.001, n_compared=1_000)
+    for foresee, params in (
+        (foresee_non_inferiority, {"margin": MARGIN}), (foresee_negative_flips, {"max_rate": MARGIN})
+    ):  # fmt: skip
+        found = foresee(params, hardly, 0.05, 0.8)
+        assert found.n_needed == 0
+        assert found.reason.startswith("whatever labels say")
+        for other in (replace(hardly, n_compared=0), replace(hardly, differ=0.1)):
+            assert (foresee(params, other, 0.05, 0.8).n_needed or 10**6) > 30

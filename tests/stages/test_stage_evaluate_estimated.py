@@ -75,7 +75,7 @@ def test_the_page_and_the_command_say_that_it_is_an_estimate(digits: case.Digits
         def __init__(self) -> None:
             self.report = report
 
-    lines = [line for line in lines_of(Shown()) if "without labels" in line]  # type: ignore[arg-type]
+    lines = [line for line in lines_of(Shown(), 5) if "without labels" in line]  # type: ignore[arg-type]
     assert len(lines) == 1
     assert "estimated" in lines[0]
     assert "on 120 of the items named" in lines[0]

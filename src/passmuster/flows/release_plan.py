@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from passmuster.core.errors import DataError
 from passmuster.core.label_sets import classes_in
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Report
-from passmuster.core.statistics import kish_size
+from passmuster.core.statistics import kish_size, rate_size
 from passmuster.metrics.costs import cost_matrix
 from passmuster.metrics.gates.base import POWERED, effective_n
 from passmuster.metrics.gates.plan import Plan, plan
@@ -24,6 +25,7 @@ from passmuster.metrics.gates.prospect import Price, Promise, Prospect
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.risk import risk_of
+from passmuster.stages.evaluate.census import rest_is_asked
 from passmuster.stages.evaluate.comparisons import find_incumbent
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import cluster_names, count_evidence, learned_from
@@ -88,10 +90,14 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
     apart = kish_size(np.ones(len(items)), numbers) if items else 1.0
     guard = predictor.bundle.guard
     shares = group_shares(items, store.config.data.group_columns)
+    differ, n_compared = (
+        (None, 0) if incumbent is None else share_that_differs(store, chosen, incumbent, predictor, progress)
+    )
     prospect = Prospect(
         n=n,
         accuracy=guessed_accuracy(store, chosen, predictor),
-        differ=None if incumbent is None else share_that_differs(store, chosen, incumbent, predictor, progress),
+        differ=differ,
+        n_compared=n_compared,
         smallest_class=smallest_share([fact.label for fact in taught.values()], predictor),
         n_classes=len(predictor.classes),
         design_effect=1 + (max(1.0, n / apart) - 1) * CORRELATION if n else 1.0,
@@ -181,21 +187,25 @@ def guessed_accuracy(store: Store, bundle: Bundle, predictor: Predictor) -> floa
 
 def share_that_differs(
     store: Store, candidate: Bundle, incumbent: Bundle, predictor: Predictor, progress: Progress
-) -> float | None:  # fmt: skip
-    """On what share of the test items the two answer differently; None when there is no item for both."""
+) -> tuple[float | None, int]:  # fmt: skip
+    """On what share of the test items the two answer differently, None when there is no item for both, and how many
+    independent items that was seen on; 0 where an evaluation will not look at the rest of the test."""
     with store.read() as db:
         snapshot = read_snapshot(db)
+        placed = read_placement(db, snapshot)
     view = open_test(store, snapshot, "compare-answers")
     seen = learned_from(store, candidate) | learned_from(store, incumbent)
     items = [item for item in view.items if item.key not in seen]
     if not items:
-        return None
+        return None, 0
     other = Predictor(open_bundle(store.bundle_folder(incumbent.path)))
     said = [
         model.labels(answered(store, bundle, model, items, progress=progress)[1])
         for bundle, model in ((candidate, predictor), (incumbent, other))
     ]
-    return float(np.mean([a != b for a, b in zip(*said, strict=True)]))
+    differs = np.array([a != b for a, b in zip(*said, strict=True)], dtype=np.float64)
+    n = math.floor(rate_size(differs, clusters=cluster_names(items, placed)))
+    return float(differs.mean()), n if rest_is_asked(len(items), predictor, other) else 0
 
 
 def smallest_share(labels: list[str], predictor: Predictor) -> float:

@@ -37,7 +37,8 @@ class Prospect:
 
     `n` labelled test items, of which the smallest class has the share `smallest_class`. `design_effect` is how many
     clustered labels one independent label is worth (1: no clusters). `accuracy` is a guess of the candidate's, `differ`
-    of the share of items that candidate and live release answer differently; None: not known.
+    of the share of items that candidate and live release answer differently, which was seen on a test worth
+    `n_compared` independent items, labelled or not; None, or 0: not known.
 
     Faults are tried on `n_corrupted` items and attacks on `n_attacked`, at most. The smallest declared group has the
     share `smallest_group` of `n_groups`; 0: none is declared. `set_coverage` is what prediction sets aim at, `promise`
@@ -57,6 +58,7 @@ class Prospect:
     set_coverage: float | None = None
     promise: Promise | None = None
     price: Price | None = None
+    n_compared: int = 0
 
     @property
     def n_effective(self) -> int:

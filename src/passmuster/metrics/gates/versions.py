@@ -113,6 +113,11 @@ def foresee_non_inferiority(params: Parameters, prospect: Prospect, alpha: float
     if prospect.differ is None:
         return Forecast(name, alpha, n, -margin, None, None, None, "not known: how often the two answer differently")
     differ = prospect.differ
+    worst = math.ceil(differ * prospect.n_compared)
+    if prospect.n_compared and non_inferiority(0, worst, prospect.n_compared, margin=margin).p_not_worse <= alpha:
+        largest = -worst / prospect.n_compared
+        reason = f"whatever labels say, no loss of {margin:g} is possible where the two differ on {differ:.1%}"
+        return Forecast(name, alpha, n, -margin, largest, largest, 0, reason)
 
     def needed(loss: float) -> int:
         return n_for_non_inferiority(differ, loss, alpha=alpha, power=power)
@@ -129,6 +134,11 @@ def foresee_non_inferiority(params: Parameters, prospect: Prospect, alpha: float
 def foresee_negative_flips(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:
     """The largest share of negative flips that passes; if the two are equally good, half of what differs flips so."""
     name, most = "negative_flips.v1", params["max_rate"]
+    if prospect.differ is not None and prospect.n_compared:
+        worst = math.ceil(prospect.differ * prospect.n_compared)
+        if rate_bounds(_rate(worst, prospect.n_compared), alpha)[1] <= most:
+            reason = f"whatever labels say, no more than {prospect.differ:.1%} flip, where the two differ"
+            return Forecast(name, alpha, prospect.n, most, prospect.differ, prospect.differ, 0, reason)
     assumed = None if prospect.differ is None else prospect.differ / 2
     return forecast_rate_below(name, most, prospect, alpha, power, what="a true share", assumed=assumed)
 

@@ -13,14 +13,14 @@ from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Finding
 from passmuster.metrics.accuracy import accuracy
-from passmuster.metrics.versions import census_of_disagreements, compare, worth_of_disagreements
+from passmuster.metrics.versions import compare
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.census import take_census
 from passmuster.stages.evaluate.closely import Compared
 from passmuster.stages.evaluate.costs import compare_costs
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, pick
-from passmuster.stages.evaluate.foretell import answered
-from passmuster.stages.evaluate.gather import ask, cluster_names, learned_from
+from passmuster.stages.evaluate.gather import ask, learned_from
 from passmuster.stages.evaluate.memory import Contamination
 from passmuster.stages.evaluate.powered import Reading
 from passmuster.store.releases import read_bundle, read_channels
@@ -38,6 +38,7 @@ def find_incumbent(store: Store, bundle: Bundle) -> Bundle | None:
 def measure_versions(
     store: Store,
     draft: Draft,
+    candidate: tuple[Bundle, Predictor],
     incumbent: Bundle,
     evidence: Evidence,
     answers: Answers,
@@ -52,8 +53,8 @@ def measure_versions(
 
     Items of which the live release alone learned a copy (`known`) are left out too: they would flatter it.
 
-    Where the labels were drawn, the unlabelled rest says how often the two answer differently, and the counts that
-    gates judge by are those of as many random labels as would tell as much.
+    The unlabelled rest says where the two answer differently (`passmuster.stages.evaluate.census`), and where the
+    labels were drawn, the counts that gates judge by are those of as many random labels as would tell as much.
     """
     mine: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "candidate"))
     theirs: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "incumbent"))
@@ -96,19 +97,10 @@ def measure_versions(
         ],
     )
     compare_costs(draft, store.config.policy.costs, evidence, fresh, answers, parts, rng)
-    if reading.rest:
-        unseen = [(item, said) for item, said in zip(reading.rest, reading.said, strict=True) if item.key not in seen]
-        _, logits = answered(store, incumbent, predictor, [item for item, _ in unseen], progress=progress)
-        other = predictor.labels(logits)
-        differs = np.array([a != b for (_, a), b in zip(unseen, other, strict=True)], dtype=bool)
-        section["worth"] = worth_of_disagreements(
-            truth, new, old, evidence.weights[fresh], n_rest=len(unseen), n_rest_differ=int(differs.sum()),
-            clusters=evidence.clusters[fresh],
-        )  # fmt: skip
-        with store.read() as db:
-            placed = read_placement(db, evidence.snapshot)
-        whole = cluster_names([*items, *(item for item, _ in unseen)], placed)
-        section["census"] = census_of_disagreements(truth, new, old, rest_differs=differs, clusters=whole)
+    take_census(
+        store, section, candidate, (incumbent, predictor), evidence, reading, fresh, (new, old), seen=seen,
+        progress=progress,
+    )  # fmt: skip
     return Compared(predictor, fresh, items, parts)
 
 

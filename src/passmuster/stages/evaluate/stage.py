@@ -158,8 +158,9 @@ def evaluate(
     known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
     if incumbent is not None:
         compared = measure_versions(
-            store, draft, incumbent, evidence, answers, reading, rng, known=known, progress=progress, scope=scope
-        )
+            store, draft, (chosen, predictor), incumbent, evidence, answers, reading, rng, known=known,
+            progress=progress, scope=scope,
+        )  # fmt: skip
         if compared is not None:
             measure_retrain(store, draft, chosen, incumbent, evidence, answers)
             measure_closely(store, draft, predictor, evidence, answers, compared, rng)
