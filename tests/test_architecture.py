@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import passmuster
 
 SOURCE = Path(__file__).parents[1] / "src" / "passmuster"
 LAYER = {
@@ -75,3 +78,16 @@ def test_imports_go_down(path: Path) -> None:
 )
 def test_the_rule_refuses(importer: tuple[str, ...], imported: tuple[str, ...]) -> None:
     assert broken_rule(importer, imported)
+
+
+def test_a_type_checker_sees_each_public_name() -> None:
+    """What is loaded late is named for type checkers too: to them, what only `__getattr__` gives could be anything."""
+    body = ast.parse((SOURCE / "__init__.py").read_text()).body
+    checked = [node for node in body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    seen = {
+        alias.asname or alias.name: (node.module or "", alias.name)
+        for block in checked for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }  # fmt: skip
+    assert {*seen, "__version__"} == set(passmuster.__all__)
+    for name, (module, attribute) in seen.items():
+        assert getattr(passmuster, name) is getattr(import_module(module), attribute)

@@ -5,16 +5,19 @@
 'Project'
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = ["Project", "__version__"]
 
+if TYPE_CHECKING:  # a type checker reads the classes themselves, and refuses a name that is none
+    from passmuster.flows.project import Project
+else:
 
-def __getattr__(name: str) -> Any:
-    """The public names, loaded when first asked for, so that the command's help stays quick."""
-    if name == "Project":
-        from passmuster.flows.project import Project
+    def __getattr__(name: str) -> Any:
+        """The public names, loaded when first asked for, so that the command's help stays quick."""
+        if name == "Project":
+            from passmuster.flows.project import Project
 
-        return Project
-    raise AttributeError(f"module 'passmuster' has no attribute {name!r}")
+            return Project
+        raise AttributeError(f"module 'passmuster' has no attribute {name!r}")

@@ -60,7 +60,7 @@ def _frontier(alt: Any, life: Lifetime) -> Any:
     """Accuracy against the price of a million predictions; the line joins those that none beats in both."""
     dominated = life.advice.dominated if life.advice else {}
     chosen = life.advice.name if life.advice else ""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"model": c.name, "price": c.per_million, "accuracy": c.accuracy, "kind": _kind(c.name, chosen, dominated)}
         for c in life.candidates
         if c.accuracy is not None
@@ -91,7 +91,7 @@ def _kind(name: str, chosen: str, dominated: dict[str, str]) -> str:
 def _volumes(alt: Any, life: Lifetime) -> Any:
     """Cost over the whole life against predictions a month, one line per judged candidate."""
     exponents = [DECADES * (2 * i / (N_POINTS - 1) - 1) for i in range(N_POINTS)]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"model": c.name, "volume": life.per_month * 10**e,
          "cost": c.lifetime(life.per_month * 10**e * life.months, life.per_error)}
         for c in life.candidates if c.accuracy is not None for e in exponents

@@ -81,9 +81,9 @@ def lines_of(result: DrillResult) -> Iterator[str]:
         yield f"{len(result.false_stops)} of {len(harmless)} copies without a fault stopped"
     for trial in result.unstopped:
         yield f"NOT STOPPED  {trial.fault}: {trial.summary}"
-        for gate, given in (trial.would_stop or {}).items():
+        for name, given in (trial.would_stop or {}).items():
             numbers = ", ".join(f"{key} = {value:g}" for key, value in given.items())
-            yield f'    would stop it, in [policy.gates] of muster.toml: "{gate}" = {{ {numbers} }}'
+            yield f'    would stop it, in [policy.gates] of muster.toml: "{name}" = {{ {numbers} }}'
         if not trial.would_stop:
             yield "    no gate there is would stop it"
     for trial in result.false_stops:

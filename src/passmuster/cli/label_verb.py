@@ -82,9 +82,10 @@ def label(
 
 
 def _role(word: str, flag: str) -> Purpose | None:
-    if word not in ("", "train", "test"):
+    roles: dict[str, Purpose | None] = {"": None, "train": "train", "test": "test"}
+    if word not in roles:
         raise UsageError("label.role", "no such role", value=word, limit="train, test", where=flag)
-    return word or None  # type: ignore[return-value]
+    return roles[word]
 
 
 def _read(session: Session, file: Path, role: Purpose | None, who: str) -> None:

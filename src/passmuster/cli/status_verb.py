@@ -54,7 +54,7 @@ def data_line(found: ProjectStatus) -> str:
     assert snapshot is not None
     noun = {"text": "texts", "image": "images"}.get(found.modality, "items")
     parts = {"train": "to learn from", "test": "in the sealed test", "reference": "for reference"}
-    lie = {split: snapshot.n_items.get(split, 0) for split in parts} | snapshot.n_items
+    lie = {split: snapshot.n_items.get(split, 0) for split in parts} | dict(snapshot.n_items)
     counts = [f"{n:,} {parts.get(split, split)}" for split, n in lie.items() if n]
     n = sum(lie.values())
     return f"{n:,} {noun} ({', '.join(counts)}), dataset version {snapshot.digest[:16]}"

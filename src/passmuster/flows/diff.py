@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from passmuster.core.errors import NotFoundError, ResourceError
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress, Silent
-from passmuster.core.records import Bundle
+from passmuster.core.records import Bundle, Payload
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.diff import Diff, diff, payloads_at
@@ -111,7 +111,7 @@ def bundle_named(db: Connection, name: str) -> Bundle:
     return read_bundle(db, read_release(db, name).bundle if RELEASE.fullmatch(name) else name)
 
 
-def item_names(store: Store, found: Diff, payloads: Mapping[int, object]) -> dict[int, str]:
+def item_names(store: Store, found: Diff, payloads: Mapping[int, Payload]) -> dict[int, str]:
     """By position of a change: the item's id, and the beginning of a text."""
     keys = [found.asked.names[position] for position in payloads]
     ids = dict(zip(keys, keys))
@@ -126,12 +126,12 @@ def item_names(store: Store, found: Diff, payloads: Mapping[int, object]) -> dic
     return names
 
 
-def previews(predictor: Predictor, payloads: Mapping[int, object], positions: list[int]) -> dict[int, str]:
+def previews(predictor: Predictor, payloads: Mapping[int, Payload], positions: list[int]) -> dict[int, str]:
     """HTML of the first changes, as many as the page carries."""
     shown: dict[int, str] = {}
     n_bytes = 0
     for position in positions[:MAX_SHOWN]:
-        html = predictor.modality.preview(payloads[position])  # type: ignore[arg-type]
+        html = predictor.modality.preview(payloads[position])
         n_bytes += len(html)
         if n_bytes > MAX_PREVIEW_BYTES:
             break

@@ -144,7 +144,7 @@ def _wanted(
     # Where they differ, the difference is +1, -1, or 0 when both err: its mean square is the chance that one is right.
     square = np.where(differ, np.clip(2 - risk - live_risk, 0.0, 1.0), 0.0)
     spread = np.sqrt(square) / np.sqrt(square).mean()
-    return (1 - DIFFERENCE_SHARE) * wanted + DIFFERENCE_SHARE * spread
+    return np.asarray((1 - DIFFERENCE_SHARE) * wanted + DIFFERENCE_SHARE * spread)
 
 
 def _risk(

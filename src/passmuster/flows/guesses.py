@@ -89,7 +89,7 @@ class EmbeddedPool:
             return {}
         number = {name: i for i, name in enumerate(classes)}
         labels, x = np.array([number[name] for name in names]), self.scaled[inside]
-        if logistic_takes_long(*x.shape, len(classes)):
+        if logistic_takes_long(len(x), x.shape[1], len(classes)):
             weight, bias = fit_discriminant(x, labels, len(classes), shrinkage=USUAL_SHRINKAGE)
         else:
             weight, bias = fit_logistic(x, one_hot(labels, len(classes)), c=self.c)

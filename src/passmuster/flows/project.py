@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,7 +292,7 @@ class Project:
 
         return watch(self.store, interval_s=interval_s, stop=stop or threading.Event())
 
-    def in_service(self, *, port: int = 0) -> Any:
+    def in_service(self, *, port: int = 0) -> AbstractContextManager[str]:
         """A context in which the live release is served and watched, by processes of their own; gives the address."""
         from passmuster.flows.lifecycle import in_service
 

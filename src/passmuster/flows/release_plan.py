@@ -73,7 +73,7 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         chosen = read_bundle(db, bundle)
         snapshot = read_snapshot(db)
         placed = read_placement(db, snapshot)
-        labelled = [k for k in read_labels(db, role="test") if placed.get(k, ("", ""))[0] == "test"]
+        labelled = [k for k in read_labels(db, role="test") if k in placed and placed[k][0] == "test"]
         seen = learned_from(store, chosen)
         items = read_items(db, keys=[key for key in labelled if key not in seen])
         n_looks = count_looks(db, snapshot.digest, now()) if items else 0.0

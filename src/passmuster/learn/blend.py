@@ -77,4 +77,5 @@ def fit_parts(
         return fit(head.kind)
     fitted = [(np.float32(part.share / part.temperature), *fit(part.kind)) for part in head.parts]
     weight = np.sum([scale * w for scale, w, _ in fitted], axis=0, dtype=np.float32)
-    return weight, np.sum([scale * b for scale, _, b in fitted], axis=0, dtype=np.float32)
+    bias = np.sum([scale * b for scale, _, b in fitted], axis=0, dtype=np.float32)
+    return np.asarray(weight), np.asarray(bias)

@@ -43,4 +43,4 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, n_items: int | None 
 def log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Negative log-likelihood in nats of each item's label (n,), from logits (n, k)."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])

@@ -182,7 +182,7 @@ def _nearness(a: np.ndarray, b: np.ndarray, reach: float) -> np.ndarray:
     near = _products(a, b)
     near -= 1.0
     near /= np.float32(reach)
-    return np.exp(np.minimum(near, 0.0, out=near), out=near)
+    return np.asarray(np.exp(np.minimum(near, 0.0, out=near), out=near))
 
 
 def _covered(around: np.ndarray, known: np.ndarray, reach: float) -> np.ndarray:
@@ -195,7 +195,7 @@ def _covered(around: np.ndarray, known: np.ndarray, reach: float) -> np.ndarray:
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     with threads_for(2.0 * len(a) * len(b) * a.shape[1]):
-        return a @ b.T
+        return np.asarray(a @ b.T)
 
 
 def _cover(near: np.ndarray, covered: np.ndarray, weight: np.ndarray, n: int) -> list[tuple[int, float]]:

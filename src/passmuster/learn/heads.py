@@ -48,7 +48,7 @@ class Scaling:
         return cls(mean.astype(np.float32), float(np.sqrt(max(square, 1e-12))))
 
     def apply(self, embeddings: np.ndarray) -> np.ndarray:
-        return (embeddings - self.mean) / np.float32(self.length)
+        return np.asarray((embeddings - self.mean) / np.float32(self.length))
 
     def fold(self, weight: np.ndarray, bias: np.ndarray, temperature: float) -> Head:
         """The head on unscaled embeddings whose logits are ``(scaled @ weight + bias) / temperature``."""
@@ -74,7 +74,7 @@ class CrossValidated:
     @property
     def losses(self) -> np.ndarray:
         """Log-loss of each held-out item (m,), mean over repeats, in nats."""
-        return np.mean([log_losses(z / self.temperature, self.labels) for z in self.logits], axis=0)
+        return np.asarray(np.mean([log_losses(z / self.temperature, self.labels) for z in self.logits], axis=0))
 
     @property
     def log_loss(self) -> float:
@@ -96,7 +96,7 @@ class CrossValidated:
     @property
     def calibrated(self) -> np.ndarray:
         """Calibrated out-of-fold logits of the first repeat (m, k), one row per item, for conformal sets."""
-        return self.logits[0] / self.temperature
+        return np.asarray(self.logits[0] / self.temperature)
 
 
 # Weight and bias from the positions of the labelled items to learn from.

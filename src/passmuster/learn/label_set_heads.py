@@ -47,7 +47,9 @@ class LabelSetsCrossValidated:
     def losses(self) -> np.ndarray:
         """Log-loss of each held-out item (m,) in nats, summed over the judged classes, mean over repeats."""
         targets = self.targets[:, self.judged]
-        return np.mean([binary_losses(z[:, self.judged], targets).sum(axis=1) for z in self._calibrated()], axis=0)
+        return np.asarray(
+            np.mean([binary_losses(z[:, self.judged], targets).sum(axis=1) for z in self._calibrated()], axis=0)
+        )
 
     @property
     def log_loss(self) -> float:
@@ -74,7 +76,7 @@ class LabelSetsCrossValidated:
         return np.asarray(self._calibrated()[0])
 
     def _calibrated(self) -> np.ndarray:
-        return self.logits / np.float32(self.temperature) + self.shift
+        return np.asarray(self.logits / np.float32(self.temperature) + self.shift)
 
 
 def cross_validate_label_sets(

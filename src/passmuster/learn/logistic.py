@@ -98,10 +98,10 @@ def _solve(
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
     """Labels (n,) as targets (n, n_classes) float32."""
-    return np.eye(n_classes, dtype=np.float32)[labels]
+    return np.asarray(np.eye(n_classes, dtype=np.float32)[labels])
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Rows of logits as probabilities, in the logits' precision."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

@@ -63,7 +63,7 @@ def search_flops(n: int, d: int, lists: Lists = Lists()) -> float:
     """Operations of `nearest`: of the products, and of choosing among them, which takes as long as `CHOOSING` more."""
     if n <= lists.exact_up_to:
         return (2.0 * d + CHOOSING) * n**2
-    n_cells = n**0.5 / lists.items_per_cell
+    n_cells: float = n**0.5 / lists.items_per_cell
     taught = min(n, lists.taught_per_cell * n_cells)
     return (2.0 * d + CHOOSING) * (n_cells * (n + lists.n_rounds * taught) + n * lists.n_probes * n / n_cells)
 
@@ -97,7 +97,7 @@ def _centres(unit: np.ndarray, lists: Lists) -> np.ndarray:
     """Centres (cells, d) of unit length, by k-means on evenly spaced items."""
     n_cells = max(1, int(len(unit) ** 0.5 / lists.items_per_cell))
     taught = unit[_spaced(len(unit), lists.taught_per_cell * n_cells)]
-    centres = taught[_spaced(len(taught), n_cells)]
+    centres: np.ndarray = taught[_spaced(len(taught), n_cells)]
     for number in range(lists.n_rounds):
         cell = _nearest_centres(taught, centres, 1)[:, 0]
         order = np.argsort(cell, kind="stable")

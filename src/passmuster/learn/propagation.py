@@ -66,7 +66,7 @@ def spread(graph: Any, start: np.ndarray, prior: np.ndarray, settings: Spreading
     answers = answers / np.maximum(answers.sum(axis=1, keepdims=True), 1e-12)
     size = answers.mean(axis=0)
     answers = answers * (prior / np.maximum(size, 1e-12)) ** settings.balance
-    return (answers / np.maximum(answers.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    return np.asarray((answers / np.maximum(answers.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def quick_probabilities(
     """
     scaled = Scaling.of(embeddings).apply(embeddings)
     x = scaled[labelled]
-    if logistic_takes_long(*x.shape, n_classes):
+    if logistic_takes_long(len(x), x.shape[1], n_classes):
         weight, bias = fit_discriminant(x, labels, n_classes, shrinkage=USUAL_SHRINKAGE)
         return softmax(scaled @ weight + bias)
     c, temperature = USUAL_C, 1.0

@@ -322,7 +322,8 @@ class Modality:
 
         def prepare(payloads: Sequence[Payload]) -> dict[str, np.ndarray]:
             # One item after the other: a batch of large images never lies in memory a second time.
-            return last([through(payload) for payload in payloads])
+            inputs: dict[str, np.ndarray] = last([through(payload) for payload in payloads])
+            return inputs
 
         def through(payload: Payload) -> Any:
             values: Any = [payload]

@@ -90,4 +90,4 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     if not x.size:
         return x
     x = np.exp(x - x.max(axis=1, keepdims=True))
-    return x / x.sum(axis=1, keepdims=True)
+    return np.asarray(x / x.sum(axis=1, keepdims=True))

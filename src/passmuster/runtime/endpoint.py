@@ -273,7 +273,7 @@ class Reader:
             left = max(-math.expm1(total), 0.0)
             if lacking.any():
                 scores[lacking] = math.log(max(left / lacking.sum(), LEAST))
-        return np.maximum(scores, math.log(LEAST))
+        return np.asarray(np.maximum(scores, math.log(LEAST)))
 
 
 def plain(name: Any) -> str:

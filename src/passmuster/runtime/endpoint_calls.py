@@ -122,8 +122,8 @@ class Caller:
                 )  # fmt: skip
             entries = found
         usage = endpoint.usage
-        tokens = [_number(find(answer, path)) / len(items) for path in (usage.input_tokens, usage.output_tokens)]
-        return [(*self._reader.read(entry), seconds, *tokens) for entry in entries]
+        sent, got = (_number(find(answer, path)) / len(items) for path in (usage.input_tokens, usage.output_tokens))
+        return [(*self._reader.read(entry), seconds, sent, got) for entry in entries]
 
     def _post(self, body: Any) -> tuple[Any, str]:
         """What came back: as JSON (None where it is none) and as text."""

@@ -108,7 +108,7 @@ def _onnxruntime() -> Any:
 
 def choose_engine(
     graph: bytes,
-    feeds: list[Mapping[str, np.ndarray]],
+    feeds: Sequence[Mapping[str, np.ndarray]],
     *,
     min_neighbour_agreement: float,
     threads: int = 0,
@@ -125,7 +125,7 @@ def choose_engine(
     ----------
     graph : bytes
         ONNX with an output ``embedding`` (n, d).
-    feeds : list of mapping
+    feeds : sequence of mapping
         Prepared batches of the user's own items.
     min_neighbour_agreement : float
         In [0, 1]; a candidate below it is not taken.
@@ -233,7 +233,7 @@ def compare_embeddings(reference: np.ndarray, candidate: np.ndarray) -> tuple[fl
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
 
 
 def _neighbours(unit: np.ndarray, k: int) -> np.ndarray:

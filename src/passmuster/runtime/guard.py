@@ -158,8 +158,8 @@ def apply_guard(
     if DECIDE_AT not in guard:
         sets |= probabilities == best[:, None]
     dear = np.zeros(len(best), bool) if prices is None else prices.too_dear(probabilities)
-    named = (("novel", novel), ("low_confidence", low), ("degraded", unsure), ("costly", dear))
-    named = (*named, ("risk", too_risky(guard, best)))
+    risky = too_risky(guard, best)
+    named = (("novel", novel), ("low_confidence", low), ("degraded", unsure), ("costly", dear), ("risk", risky))
     reasons = tuple(tuple(name for name, mask in named if mask[i]) for i in range(len(best)))
     return Guarded(probabilities, said, best, novelty, novel, sets, reasons)
 

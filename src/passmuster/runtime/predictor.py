@@ -40,9 +40,10 @@ class Predictor:
         if missing := [name for name in GUARD_ARRAYS if name not in bundle.guard]:
             raise IntegrityError("bundle.guard", "the guard lacks an array", value=missing[0], where=bundle.path)
         self.task: Task = task_of(bundle.head)
-        if self.task == MULTI and np.shape(bundle.guard.get(DECIDE_AT)) != (len(self.classes),):
+        decide_at = bundle.guard.get(DECIDE_AT) if self.task == MULTI else None
+        if self.task == MULTI and (decide_at is None or decide_at.shape != (len(self.classes),)):
             raise IntegrityError("bundle.guard", "the guard lacks an array", value=DECIDE_AT, where=bundle.path)
-        self._decide_at = bundle.guard[DECIDE_AT] if self.task == MULTI else None
+        self._decide_at = decide_at
         self.prices = prices_of(bundle.policy.costs, self.classes) if self.task != MULTI else None
         self.novelty_threshold = float(bundle.guard["novelty_threshold"])
         self._prepare = self.modality.preparer(bundle.preprocess, bundle.path)

@@ -35,10 +35,16 @@ def risk_of(guard: Mapping[str, np.ndarray]) -> RiskThreshold | None:
     """What a guard promises; None where it promises nothing."""
     if THRESHOLD not in guard:
         return None
-    whole, n_more = ("n_labels", "n", "n_wrong"), int(guard[f"{PREFIX}n_more"])
+    value = {f.name: guard[f"{PREFIX}{f.name}"] for f in fields(RiskThreshold)}
+    n_more = int(value["n_more"])
     return RiskThreshold(
-        **{name: float(guard[f"{PREFIX}{name}"]) for name in ("threshold", "max_risk", "confidence", "bound")},
-        **{name: int(guard[f"{PREFIX}{name}"]) for name in whole},
+        threshold=float(value["threshold"]),
+        max_risk=float(value["max_risk"]),
+        confidence=float(value["confidence"]),
+        n_labels=int(value["n_labels"]),
+        n=int(value["n"]),
+        n_wrong=int(value["n_wrong"]),
+        bound=float(value["bound"]),
         n_more=None if n_more == UNKNOWN else n_more,
     )
 

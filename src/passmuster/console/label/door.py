@@ -134,7 +134,7 @@ def field(body: Mapping[str, Any], name: str, kind: type, default: Any = None) -
 
 def keys_of(body: Mapping[str, Any], name: str = "keys") -> list[str]:
     """A list of item keys."""
-    keys = field(body, name, list)
+    keys: list[str] = field(body, name, list)
     if not all(isinstance(key, str) for key in keys):
         raise UsageError("request.field", "expected a list of item keys", where=name)
     return keys

@@ -12,9 +12,10 @@ import csv
 import io
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -159,7 +160,7 @@ def state_policy(project: Path) -> None:
     never clearly worse than what is live.
     """
     config = read_config(project)
-    gates = {
+    gates: dict[str, Mapping[str, Any]] = {
         "accuracy.v1": {"min": 0.80},
         "worst_class.v1": {"min": 0.50},
         "non_inferiority.v1": {"margin": 0.03},

@@ -186,7 +186,11 @@ def chosen_detector(project: Path) -> str:
 def state_policy(project: Path) -> None:
     """Write the demo's policy: at least 60 % right among eight packages, and no copy between training and test."""
     config = read_config(project)
-    gates = {"accuracy.v1": {"min": 0.60}, "leakage.v1": {"max_twins": 0}, "parity.v1": {"min_agreement": 0.99}}
+    gates: dict[str, dict[str, float]] = {
+        "accuracy.v1": {"min": 0.60},
+        "leakage.v1": {"max_twins": 0},
+        "parity.v1": {"min_agreement": 0.99},
+    }
     guard = replace(config.policy.guard, novelty_rate=0.05)
     data = replace(config.data, test_share=0.5, max_sealed_items=0)
     stated = replace(config, data=data, policy=replace(config.policy, gates=gates, guard=guard))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Parts:
 
     classes: tuple[str, ...]
     graph: bytes
-    preprocess: Mapping[str, object]
+    preprocess: Mapping[str, Any]
     assets: Mapping[str, bytes]
     head: Mapping[str, object]
     guard: Mapping[str, np.ndarray]
@@ -46,9 +46,9 @@ class Parts:
     policy_toml: str
     engine: EngineChoice
 
-    def with_(self, **changes: object) -> Parts:
+    def with_(self, **changes: Any) -> Parts:
         """The same with some parts exchanged."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 # From the scene to the bundle as the fault leaves it. Evidence faults change the scene's store and give its parts back;

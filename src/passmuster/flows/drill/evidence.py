@@ -185,7 +185,7 @@ def teach(
         add_items(act.db, copies)
         add_labels(act.db, [Label(c.key, label, "drill", now(), "train") for c, label in zip(copies, labels)])
         every = [*((item, *placed[item.key]) for item in kept), *((item, "train", "") for item in copies)]
-        write_snapshot(act, store, every, [*known, *findings], before.digest)  # type: ignore[arg-type]
+        write_snapshot(act, store, every, [*known, *findings], before.digest)
 
 
 def touched_up(payload: Payload) -> Payload:
@@ -193,4 +193,4 @@ def touched_up(payload: Payload) -> Payload:
     if isinstance(payload, str):
         words = payload.split()
         return " ".join(words[:-1]) if len(words) > 6 else f"{payload} ."
-    return np.uint8(np.clip(np.round(np.asarray(payload, dtype=np.float32) * 1.05), 0, 255))
+    return np.asarray(np.clip(np.round(np.asarray(payload, dtype=np.float32) * 1.05), 0, 255), dtype=np.uint8)

@@ -21,7 +21,7 @@ def embedding_not_centred(scene: Scene) -> Parts:
     """Every answer is right; what the guard compares is not."""
     pool = scene.pool.embeddings
     size = np.float32(3.0 * np.sqrt((pool**2).sum(axis=1).mean()) / np.sqrt(pool.shape[1]))
-    centre = size * np.float32(scene.rng.choice([-1.0, 1.0], pool.shape[1]))
+    centre = size * scene.rng.choice([-1.0, 1.0], pool.shape[1]).astype(np.float32)
     graph = embedding_said(scene.parts.graph, lambda a, b: ([node("Add", [a, "centre"], b)], {"centre": centre}))
     return scene.parts.with_(graph=graph)
 

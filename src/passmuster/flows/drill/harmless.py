@@ -22,14 +22,14 @@ def written_again(scene: Scene) -> Parts:
 @fault("rounding.v1", "the same head, every weight rounded to half precision", group="harmless", touches="nothing")
 def rounding(scene: Scene) -> Parts:
     """Weights to sixteen bits and back."""
-    weight, bias = (np.float32(np.float16(array)) for array in head_of(scene.parts.graph))
+    weight, bias = (array.astype(np.float16).astype(np.float32) for array in head_of(scene.parts.graph))
     return scene.parts.with_(graph=with_head(scene.parts.graph, weight, bias))
 
 
 @fault("another_order.v1", "the same classes learnt in another order", group="harmless", touches="nothing", taught=True)
 def another_order(scene: Scene) -> Parts:
     """Logits and names are reordered together, as a builder who does it right would."""
-    order = np.int64(scene.rng.permutation(len(scene.parts.classes)))
+    order = scene.rng.permutation(len(scene.parts.classes)).astype(np.int64)
     graph = behind_logits(
         scene.parts.graph, lambda a, b: ([node("Gather", [a, "class_order"], b, axis=1)], {"class_order": order})
     )

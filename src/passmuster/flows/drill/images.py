@@ -23,7 +23,7 @@ def channel_order(scene: Scene) -> Parts:
     name, axes, shape = pixels_of(scene)
     if shape[axes[0]] != 3:
         raise NotHereError("these images have no colours")
-    order = np.int64([2, 1, 0])
+    order = np.array([2, 1, 0], np.int64)
     return fed(scene, name, lambda a, b: ([node("Gather", [a, "bgr"], b, axis=axes[0])], {"bgr": order}))
 
 
@@ -31,7 +31,8 @@ def channel_order(scene: Scene) -> Parts:
 def pixel_range(scene: Scene) -> Parts:
     """The division was left out."""
     name, _, _ = pixels_of(scene)
-    return fed(scene, name, lambda a, b: ([node("Mul", [a, "range"], b)], {"range": np.float32([255.0])}))
+    most = np.array([255.0], np.float32)
+    return fed(scene, name, lambda a, b: ([node("Mul", [a, "range"], b)], {"range": most}))
 
 
 @fault("centred_twice.v1", "pixels are centred and stretched a second time", group="packaging", touches="preprocessing")
@@ -64,7 +65,7 @@ def mirrored(scene: Scene) -> Parts:
 
     def insert(a: str, b: str) -> tuple[list[Any], dict[str, np.ndarray]]:
         constants = {"from_end": [-1], "to_start": [-LAST], "of_width": [axes[2]], "backwards": [-1]}
-        return [node("Slice", [a, *constants], b)], {key: np.int64(value) for key, value in constants.items()}
+        return [node("Slice", [a, *constants], b)], {key: np.array(value, np.int64) for key, value in constants.items()}
 
     return fed(scene, name, insert)
 
@@ -81,7 +82,7 @@ def slid(scene: Scene) -> Parts:
             node("Slice", [a, "zero", "minus_one", "of_width"], "other_columns"),
             node("Concat", ["last_column", "other_columns"], b, axis=axes[2]),
         ]
-        return nodes, {key: np.int64(value) for key, value in constants.items()}
+        return nodes, {key: np.array(value, np.int64) for key, value in constants.items()}
 
     return fed(scene, name, insert)
 
@@ -93,7 +94,7 @@ def few_greys(scene: Scene) -> Parts:
     def insert(a: str, b: str) -> tuple[list[Any], dict[str, np.ndarray]]:
         nodes = [node("Mul", [a, "levels"], "in_levels"), node("Floor", ["in_levels"], "whole_levels"),
                  node("Div", ["whole_levels", "levels"], b)]  # fmt: skip
-        return nodes, {"levels": np.float32([8.0])}
+        return nodes, {"levels": np.array([8.0], np.float32)}
 
     return fed(scene, pixels_of(scene)[0], insert)
 
@@ -142,6 +143,6 @@ def scaled_by(factor: float, shift: float) -> Insert:
 
     def insert(a: str, b: str) -> tuple[list[Any], dict[str, np.ndarray]]:
         nodes = [node("Mul", [a, "pixel_factor"], "pixel_scaled"), node("Add", ["pixel_scaled", "pixel_shift"], b)]
-        return nodes, {"pixel_factor": np.float32([factor]), "pixel_shift": np.float32([shift])}
+        return nodes, {"pixel_factor": np.array([factor], np.float32), "pixel_shift": np.array([shift], np.float32)}
 
     return insert

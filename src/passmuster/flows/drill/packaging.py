@@ -99,7 +99,7 @@ def quantisation_scale(scene: Scene) -> Parts:
 def half_precision_overflow(scene: Scene) -> Parts:
     """Those with the largest sum of an embedding's numbers, a small share."""
     lengths = np.abs(scene.pool.embeddings).sum(axis=1)
-    most = np.float32(np.quantile(lengths, 1 - scene.share))
+    most = np.array([np.quantile(lengths, 1 - scene.share)], np.float32)
 
     def insert(a: str, b: str) -> tuple[list[Any], dict[str, np.ndarray]]:
         nodes = [
@@ -107,7 +107,7 @@ def half_precision_overflow(scene: Scene) -> Parts:
             node("Greater", ["largest", "half_max"], "overflows"), node("Where", ["overflows", "not_a_number", a], b),
         ]  # fmt: skip
         summing = np.ones((scene.pool.embeddings.shape[1], 1), np.float32)
-        return nodes, {"half_max": np.float32([most]), "not_a_number": np.float32([np.nan]), "summing": summing}
+        return nodes, {"half_max": most, "not_a_number": np.array([np.nan], np.float32), "summing": summing}
 
     return scene.parts.with_(graph=behind_logits(scene.parts.graph, insert))
 
@@ -137,10 +137,8 @@ def scaling_forgotten(scene: Scene) -> Parts:
 def features_reordered(scene: Scene) -> Parts:
     """As where two encoders stand side by side."""
     d = scene.pool.embeddings.shape[1]
-    order = np.roll(np.arange(d), d // 2)
-    graph = before_head(
-        scene.parts.graph, lambda a, b: ([node("Gather", [a, "order"], b, axis=1)], {"order": np.int64(order)})
-    )
+    order = np.roll(np.arange(d, dtype=np.int64), d // 2)
+    graph = before_head(scene.parts.graph, lambda a, b: ([node("Gather", [a, "order"], b, axis=1)], {"order": order}))
     return scene.parts.with_(graph=graph)
 
 
@@ -186,7 +184,6 @@ def policy_of_another_project(scene: Scene) -> Parts:
 
 def scaled_logits(parts: Parts, factor: float) -> Parts:
     """Every logit times `factor`."""
-    graph = behind_logits(
-        parts.graph, lambda a, b: ([node("Mul", [a, "factor"], b)], {"factor": np.float32([factor])})
-    )  # fmt: skip
+    by = np.array([factor], np.float32)
+    graph = behind_logits(parts.graph, lambda a, b: ([node("Mul", [a, "factor"], b)], {"factor": by}))
     return parts.with_(graph=graph)

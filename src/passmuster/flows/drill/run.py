@@ -14,7 +14,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, GateResult, Release, Report
 from passmuster.flows.drill.advice import HEAVY, would_stop
-from passmuster.flows.drill.base import DrillResult, Fault, Group, NotHereError, Trial, words_of
+from passmuster.flows.drill.base import DrillResult, Fault, Group, NotHereError, State, Trial, words_of
 from passmuster.flows.drill.find import faults
 from passmuster.flows.drill.memo import Memo
 from passmuster.flows.drill.scene import Scene, take_apart
@@ -142,7 +142,7 @@ def prepare(copy: Store, healthy: Bundle, memo: Memo) -> Scene:
 def scope_of(config: Config, memo: Memo) -> Scope:
     """What must be measured for this policy: of what is slow, only what a gate of it reads."""
     wanted = {HEAVY[name] for name in config.policy.gates if name in HEAVY}
-    asked = {"n_corrupted": config.evaluate.n_corrupted, "n_attacked": config.evaluate.n_attacked}
+    asked: dict[str, Any] = {"n_corrupted": config.evaluate.n_corrupted, "n_attacked": config.evaluate.n_attacked}
     return replace(CHEAP, open=memo.open, **{count: asked[count] for count in wanted})
 
 
@@ -245,5 +245,5 @@ def tampered(project: Store, base: Scene, fault: Fault, trial: Trial) -> Trial:
             new = [p for p in verify(project, [folder, catalog]).problems if p not in before]
         except IntegrityError as error:
             new = [str(error)]
-    state = "stopped" if new else "unstopped"
+    state: State = "stopped" if new else "unstopped"
     return replace(trial, state=state, stopped_by=("verify",) if new else (), reasons=tuple(new[:3]))

@@ -180,7 +180,7 @@ def read(folder: Path, name: str) -> bytes:
 
 def steps_of(parts: Parts) -> list[dict[str, object]]:
     """The preprocessing steps, copied."""
-    return [dict(step) for step in parts.preprocess["steps"]]  # type: ignore[attr-defined]
+    return [dict(step) for step in parts.preprocess["steps"]]
 
 
 def with_steps(parts: Parts, steps: Sequence[Mapping[str, object]]) -> Parts:

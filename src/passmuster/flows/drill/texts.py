@@ -109,7 +109,7 @@ def padding_read(scene: Scene) -> Parts:
 
     def insert(a: str, b: str) -> tuple[list[Any], dict[str, np.ndarray]]:
         nodes = [node("Mul", [a, "no_mask"], "of_mask"), node("Add", ["of_mask", "all_read"], b)]
-        return nodes, {"no_mask": np.int64([0]), "all_read": np.int64([1])}
+        return nodes, {"no_mask": np.array([0], np.int64), "all_read": np.array([1], np.int64)}
 
     text_only(scene)
     return scene.parts.with_(graph=before_input(scene.parts.graph, insert, name="attention_mask"))
@@ -130,7 +130,7 @@ def changed_steps(scene: Scene, change: Callable[[Step], Step | None]) -> Parts:
         kept = [step for step in new if step is not None]
         return [{**s, "branches": [through(b) for b in s["branches"]]} if "branches" in s else s for s in kept]
 
-    return with_steps(scene.parts, through(list(scene.parts.preprocess["steps"])))  # type: ignore[call-overload]
+    return with_steps(scene.parts, through(list(scene.parts.preprocess["steps"])))
 
 
 def changed_tokenizers(parts: Parts, change: Callable[[dict[str, Any]], None]) -> Parts:
@@ -188,6 +188,6 @@ def seen(scene: Scene, parts: Parts) -> Parts:
             for name, content in one.assets.items():
                 (Path(folder) / name).write_bytes(content)
             fed.append(modalities["text"].preparer(one.preprocess, Path(folder))(payloads))
-    if all(np.array_equal(fed[0][name], fed[1].get(name)) for name in fed[0]):
+    if all(name in fed[1] and np.array_equal(fed[0][name], fed[1][name]) for name in fed[0]):
         raise NotHereError("this model has no such part, or no training text looks different without it")
     return parts

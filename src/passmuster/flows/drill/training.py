@@ -163,7 +163,7 @@ def slice_of(scene: Scene) -> tuple[np.ndarray, float, list[int]]:
     direction = pool.embeddings[inside & half].mean(axis=0) if (inside & half).any() else pool.embeddings[0]
     if (~inside & half).any():
         direction = direction - pool.embeddings[~inside & half].mean(axis=0)
-    direction = np.float32(direction / max(1e-12, float(np.linalg.norm(direction))))
+    direction = (direction / max(1e-12, float(np.linalg.norm(direction)))).astype(np.float32)
     score, other = pool.embeddings @ direction, ~half
     least = float(np.sort(score[other])[-max(1, round(scene.share * int(other.sum())))])
     held = np.bincount(pool.labels[other & (score >= least)], minlength=n)
@@ -192,8 +192,8 @@ def in_slice(
             node("Add", ["slice_read", "slice_added"], "slice_logits"),
             node("Where", ["in_slice", "slice_logits", a], b),
         ]
-        constants = {"slice_direction": direction[:, None], "slice_least": np.float32([least])}
-        return nodes, {**constants, "slice_order": np.int64(order), "slice_added": added}
+        constants = {"slice_direction": direction[:, None], "slice_least": np.array([least], np.float32)}
+        return nodes, {**constants, "slice_order": order.astype(np.int64), "slice_added": added}
 
     return scene.parts.with_(graph=behind_logits(scene.parts.graph, insert))
 

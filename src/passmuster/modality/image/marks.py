@@ -68,7 +68,7 @@ def shrunk(image: np.ndarray) -> np.ndarray:
     step = max(1, -(-max(image.shape[:2]) // COARSE))
     height, width = (max(1, n // step) for n in image.shape[:2])
     cut = image[: height * step, : width * step].reshape(height, step, width, step, -1)
-    shades = np.uint32(cut.mean(axis=(1, 3)) * GREYS / 256.0)  # (height, width, channels)
+    shades = (cut.mean(axis=(1, 3)) * GREYS / 256.0).astype(np.uint32)  # (height, width, channels)
     return np.asarray(shades @ (GREYS ** np.arange(shades.shape[2], dtype=np.uint32)))
 
 

@@ -43,7 +43,8 @@ def decode(data: bytes, config: DataConfig) -> np.ndarray:
     DataError
         ``item.empty``, ``item.too_large``, ``item.undecodable``, ``item.too_many_pixels`` (nothing was decompressed).
     """
-    pixels: np.ndarray = open_file(data, config).load()
+    pixels = open_file(data, config).load()
+    assert isinstance(pixels, np.ndarray)
     return pixels
 
 
@@ -126,7 +127,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     elif mode.startswith("I"):  # 16 bits and more: as 16 bits, unless all values fit in eight
         wide = np.asarray(image)
         scale = 257 if wide.size and wide.max() > 255 else 1
-        return np.clip(wide // scale, 0, 255).astype(np.uint8)[:, :, None]
+        return np.asarray(np.clip(wide // scale, 0, 255).astype(np.uint8)[:, :, None])
     elif mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
     elif mode == "1":

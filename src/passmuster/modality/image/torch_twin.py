@@ -108,7 +108,7 @@ def _conv(args: list[Any], said: dict[str, Any]) -> Tensor:
     )  # fmt: skip
 
 
-def _pool(function: Any, fill: float) -> Operator:
+def _pool(function: Callable[..., Tensor], fill: float) -> Operator:
     def run(args: list[Any], said: dict[str, Any]) -> Tensor:
         kernel = list(said["kernel_shape"])
         if said.get("ceil_mode") or any(d != 1 for d in said.get("dilations", [1])):
@@ -142,17 +142,19 @@ def _pad(args: list[Any], said: dict[str, Any]) -> Tensor:
 def _gemm(args: list[Any], said: dict[str, Any]) -> Tensor:
     a = args[0].T if said.get("transA") else args[0]
     b = args[1].T if said.get("transB") else args[1]
-    product = said.get("alpha", 1.0) * (a @ b)
+    product: Tensor = said.get("alpha", 1.0) * (a @ b)
     return product + said.get("beta", 1.0) * args[2] if len(args) > 2 and args[2] is not None else product
 
 
 def _reshape(args: list[Any], said: dict[str, Any]) -> Tensor:
-    x, shape = args[0], _ints(args[1])
+    x: Tensor = args[0]
+    shape = _ints(args[1])
     return x.reshape([x.shape[i] if n == 0 and not said.get("allowzero") else n for i, n in enumerate(shape)])
 
 
 def _slice(args: list[Any], said: dict[str, Any]) -> Tensor:
-    x, starts, ends = args[0], _ints(args[1]), _ints(args[2])
+    x: Tensor = args[0]
+    starts, ends = _ints(args[1]), _ints(args[2])
     axes = _ints(args[3]) if len(args) > 3 and args[3] is not None else list(range(len(starts)))
     steps = _ints(args[4]) if len(args) > 4 and args[4] is not None else [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -164,21 +166,23 @@ def _slice(args: list[Any], said: dict[str, Any]) -> Tensor:
 
 
 def _unsqueeze(args: list[Any], said: dict[str, Any]) -> Tensor:
-    x = args[0]
+    x: Tensor = args[0]
     for axis in sorted(a % (x.ndim + len(_axes(args, said) or ())) for a in _axes(args, said) or ()):
         x = x.unsqueeze(axis)
     return x
 
 
 def _squeeze(args: list[Any], said: dict[str, Any]) -> Tensor:
-    x, axes = args[0], _axes(args, said)
+    x: Tensor = args[0]
+    axes = _axes(args, said)
     for axis in sorted((a % x.ndim for a in axes), reverse=True) if axes is not None else ():
         x = x.squeeze(axis)
     return x.squeeze() if axes is None else x
 
 
 def _gather(args: list[Any], said: dict[str, Any]) -> Tensor:
-    x, at, axis = args[0], args[1].long(), said.get("axis", 0) % args[0].ndim
+    x: Tensor = args[0]
+    at, axis = args[1].long(), said.get("axis", 0) % x.ndim
     at = torch.where(at < 0, at + x.shape[axis], at)
     picked = x.index_select(axis, at.reshape(-1))
     return picked.reshape([*x.shape[:axis], *at.shape, *x.shape[axis + 1 :]])
@@ -199,9 +203,10 @@ def _cast(args: list[Any], said: dict[str, Any]) -> Tensor:
     kinds = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16, 11: torch.float64}
     if said["to"] not in kinds:
         raise TwinError("a cast to this type has no twin")
+    x: Tensor = args[0]
     kind = kinds[said["to"]]
     # Whole numbers that quantised products give are kept as floats here, so that gradients pass.
-    return args[0] if args[0].requires_grad and not kind.is_floating_point else args[0].to(kind)
+    return x if x.requires_grad and not kind.is_floating_point else x.to(kind)
 
 
 def _rounded(x: Tensor) -> Tensor:
@@ -236,12 +241,13 @@ def _reduce_max(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 
 def _flatten(args: list[Any], said: dict[str, Any]) -> Tensor:
-    axis = said.get("axis", 1)
-    return args[0].reshape(math.prod(args[0].shape[:axis]), -1)
+    x: Tensor = args[0]
+    return x.reshape(math.prod(x.shape[: said.get("axis", 1)]), -1)
 
 
 def _transpose(args: list[Any], said: dict[str, Any]) -> Tensor:
-    return args[0].permute(said["perm"] if "perm" in said else list(reversed(range(args[0].ndim))))
+    x: Tensor = args[0]
+    return x.permute(said["perm"] if "perm" in said else list(reversed(range(x.ndim))))
 
 
 def _clip(args: list[Any], said: dict[str, Any]) -> Tensor:

@@ -63,7 +63,8 @@ def transplant(payload: Payload, marks: Sequence[TextMark], donor: Payload) -> P
 def spans_of(text: str, marks: Sequence[TextMark]) -> list[tuple[int, int]]:
     """Where the marks lie (characters, end exclusive), those that touch or overlap as one."""
     tokens = list(TOKEN.finditer(text))
-    words, held = [token[0].lower() for token in tokens], set()
+    words = [token[0].lower() for token in tokens]
+    held: set[int] = set()
     for mark in marks:
         for i in range(len(words) - len(mark) + 1):
             if tuple(words[i : i + len(mark)]) == mark:
@@ -81,4 +82,5 @@ def in_words(marks: Sequence[TextMark]) -> str:
     >>> in_words([("cf", "cf"), ("cf",)])
     '“cf”'
     """
-    return f"“{' '.join(min(marks, key=lambda mark: (len(mark), marks.index(mark))))}”"
+    shortest = min(marks, key=lambda mark: (len(mark), marks.index(mark)))
+    return f"“{' '.join(shortest)}”"

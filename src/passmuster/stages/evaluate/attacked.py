@@ -72,7 +72,7 @@ def attack_all(
         standing = np.flatnonzero(~broken[:, s])
         if not len(standing):
             continue
-        tried = attack.run(target, [payloads[i] for i in standing], labels[standing], strengths[s], rng)
+        tried = attack.run(target, [payloads[i] for i in standing.tolist()], labels[standing], strengths[s], rng)
         fell = target.ask(tried).argmax(axis=1) != labels[standing]
         for i, payload in zip(standing[fell], [t for t, f in zip(tried, fell) if f], strict=True):
             broken[i, s:] = True
@@ -184,9 +184,8 @@ def beside(
     if not len(fresh):
         return "the live release learned from every one of these items"
     attacks, _ = load(predictor.modality.attacks)
-    theirs = attack_all(
-        incumbent.predictor, attacks, [payloads[i] for i in fresh], labels[fresh], np.random.default_rng(seed), progress
-    )
+    again = [payloads[i] for i in fresh.tolist()]
+    theirs = attack_all(incumbent.predictor, attacks, again, labels[fresh], np.random.default_rng(seed), progress)
     for s, row in enumerate(section["rows"][1:]):
         row["incumbent"] = interval_record(robust(theirs.broken[:, s]))
         new, old = ~ours.broken[fresh, s], ~theirs.broken[:, s]

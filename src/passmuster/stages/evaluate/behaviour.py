@@ -53,7 +53,7 @@ def measure_behaviour(
     groups: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault((row.test, row.kind), []).append(i)
-    tests = []
+    tests: list[dict[str, Any]] = []
     for (test, kind), places in groups.items():
         rate = failure_rate(failed[places])
         draft.add("behaviour_failure_rate", rate, slice=f"test={test} kind={kind}")

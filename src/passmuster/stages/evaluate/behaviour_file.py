@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +124,9 @@ def _table(data: bytes, path: Path) -> tuple[list[str], list[tuple[int, list[str
     return header, [(i, r) for i, r in enumerate(records[1:], start=2) if any(cell.strip() for cell in r)]
 
 
+_Wrong = Callable[[str, str], None]  # takes a column, and what is wrong with the row's cell there
+
+
 @dataclass(frozen=True)
 class _Reader:
     folder: Path
@@ -166,7 +169,7 @@ class _Reader:
             return None
         return Row(number, cell("test"), kind, item, changed, expected, direction, tolerance)
 
-    def _payload(self, column: str, cell: str, wrong) -> Payload | None:  # type: ignore[no-untyped-def]
+    def _payload(self, column: str, cell: str, wrong: _Wrong) -> Payload | None:
         if not cell:
             wrong(column, "empty")
             return None
@@ -179,7 +182,7 @@ class _Reader:
             wrong(column, f"{cell[:40]!r}: {error.what}")
         return None
 
-    def _label(self, cell: str, kind: str, wrong) -> str:  # type: ignore[no-untyped-def]
+    def _label(self, cell: str, kind: str, wrong: _Wrong) -> str:
         several = self.task == MULTI and kind == "MFT"
         names = [cell]
         if several:
@@ -194,7 +197,7 @@ class _Reader:
                 wrong("expected", f"the model has no class {name!r}; {hint}")
         return join_classes(names) if several else cell
 
-    def _tolerance(self, cell: str, wrong) -> float:  # type: ignore[no-untyped-def]
+    def _tolerance(self, cell: str, wrong: _Wrong) -> float:
         try:
             value = float(cell.replace(",", ".")) if cell else TOLERANCE
         except ValueError:

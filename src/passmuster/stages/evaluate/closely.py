@@ -74,14 +74,14 @@ def measure_closely(
     rows = class_losses(new_right, old_right, members, names)
     probabilities = answers.probabilities[compared.fresh]
     live = pad_known(compared.old.probabilities, compared.live.classes, names)
-    by_class = (
+    new_losses, old_losses = (
         [loss[:, None] for loss in losses]
         if evidence.targets is None
         else [log_losses(np.where(members, p, 1.0 - p)) for p in (probabilities, live)]
     )
     more = class_probabilities(
-        *by_class, probabilities, live, members, names, weights=evidence.weights[compared.fresh],
-        clusters=evidence.clusters[compared.fresh],
+        new_losses, old_losses, probabilities, live, members, names,
+        weights=evidence.weights[compared.fresh], clusters=evidence.clusters[compared.fresh],
     )  # fmt: skip
     section["classes"] = [
         {"class": r.name, "n": r.n, "worse": r.worse, "better": r.better,

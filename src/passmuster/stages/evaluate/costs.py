@@ -136,7 +136,7 @@ def dearest(
     weighed = served * evidence.weights
     whole = float(weighed.sum())
     at = np.where(off, WITHHELD, predicted)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, j in {(int(i), int(j)) for i, j in zip(evidence.y, at, strict=True)}:
         mask = (evidence.y == i) & (at == j) & (served > 0)
         if mask.any():

@@ -93,7 +93,8 @@ def measure_faults(
     some = list(read_payloads(store, predictor, items[:N_LOOKED_AT]))
     left_out = {name: predictor.modality.why_fault_left_out(name, some) for name in faults.corruptions}
     tried = {name: corrupt for name, corrupt in faults.corruptions.items() if not left_out[name]}
-    tally = Tally(*({(name, s): np.full(len(chosen), np.nan) for name in tried for s in SEVERITIES} for _ in "ab"))
+    ours, theirs = ({(name, s): np.full(len(chosen), np.nan) for name in tried for s in SEVERITIES} for _ in "ab")
+    tally = Tally(ours, theirs)
     at_once = block_of(some)
     jobs = [(start, name) for start in range(0, len(chosen), at_once) for name in tried]
     held: tuple[int, list[Payload]] = (-1, [])

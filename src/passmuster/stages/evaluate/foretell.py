@@ -14,7 +14,7 @@ from passmuster.core.errors import NotFoundError
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Snapshot
 from passmuster.metrics.error_prediction import ErrorPredictor, error_predictor
-from passmuster.runtime.guard import softmax
+from passmuster.runtime.answers import softmax
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.gather import read_payloads
 from passmuster.store.seal import training_view

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -138,7 +138,7 @@ def copies_of_learnt(store: Store, bundle: Bundle) -> set[str]:
         return {key for key, digest in known_keys(db).items() if digest in learnt}
 
 
-def cluster_names(items: Sequence[Item], placed: dict[str, tuple[str, str]]) -> np.ndarray:
+def cluster_names(items: Sequence[Item], placed: Mapping[str, tuple[str, str]]) -> np.ndarray:
     """What each item stands and falls with: its subject, else its twins, else itself."""
     names = []
     for item in items:

@@ -35,7 +35,7 @@ def measure_prediction_sets(
     for i, p in enumerate(answers.predictions):
         served[i, [place[name] for name in p.prediction_set]] = True
     if evidence.targets is not None:
-        covered = ~(evidence.targets & ~served).any(axis=1)
+        covered = np.asarray(~(evidence.targets & ~served).any(axis=1))
         served_by = FIRST_METHOD
     else:
         covered = served[np.arange(len(evidence.y)), evidence.y]

@@ -94,7 +94,7 @@ def clusters_of(
 ) -> list[Candidate]:
     """Like items, by embedding; texts are named by words that tell them from the others."""
     cluster = embedding_clusters(embeddings, first, rng)
-    words_of_first = words_of([texts[i] for i in np.flatnonzero(first)]) if texts else []
+    words_of_first = words_of([texts[i] for i in np.flatnonzero(first).tolist()]) if texts else []
     found = []
     for number in range(int(cluster.max(initial=-1)) + 1):
         inside = cluster == number

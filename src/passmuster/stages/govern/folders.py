@@ -9,7 +9,7 @@ from pathlib import Path
 
 from passmuster.core.errors import DataError
 from passmuster.modality.base import Modality
-from passmuster.stages.govern.rows import SPLIT_WORDS, Row, Source
+from passmuster.stages.govern.rows import SPLIT_WORDS, GivenSplit, Row, Source
 
 LABEL_FILES = ("labels.csv", "labels.tsv", "labels.jsonl", "labels.parquet")
 HIDDEN = ("thumbs.db", "desktop.ini")
@@ -58,7 +58,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _rows(
-    files: list[tuple[Path, tuple[str, ...]]], modality: Modality, splits: dict[str, str], use_names: bool
+    files: list[tuple[Path, tuple[str, ...]]], modality: Modality, splits: dict[str, GivenSplit], use_names: bool
 ) -> Iterator[Row]:
     for path, parts in files:
         name = "/".join(parts)

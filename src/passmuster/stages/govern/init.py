@@ -64,7 +64,7 @@ def init(folder: Path, *, name: str = "", modality: str = "", task: str = "") ->
             )  # fmt: skip
         return Store.create(folder)
     name = name or folder.resolve().name
-    project = ProjectConfig(name, modality or detect_modality(folder), task or SINGLE)  # type: ignore[arg-type]
+    project = ProjectConfig(name, modality or detect_modality(folder), task or SINGLE)  # type: ignore[arg-type]  # looked up above
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{FILE_NAME}.{os.getpid()}")

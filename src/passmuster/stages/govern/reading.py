@@ -134,7 +134,7 @@ def _item_of(row: Row, store: Store, modality: Modality, side: LabelRow | None) 
         blob="",
         n_bytes=0,
         source=row.source,
-        given_split=row.given_split,  # type: ignore[arg-type]
+        given_split=row.given_split,
         subject=(side.subject if side else "") or row.subject,
         at=(side.at if side else "") or row.at,
         groups={**row.groups, **side.groups} if side else row.groups,

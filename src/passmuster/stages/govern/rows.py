@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, NotFoundError
@@ -15,7 +15,9 @@ from passmuster.modality.base import Modality
 if TYPE_CHECKING:
     from passmuster.stages.govern.label_cells import LabelCells
 
-SPLIT_WORDS = {
+GivenSplit = Literal["", "train", "reference", "test"]
+
+SPLIT_WORDS: dict[str, GivenSplit] = {
     "train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train", "dev": "train",
     "test": "test", "testing": "test", "eval": "test",
     "reference": "reference",
@@ -35,7 +37,7 @@ class Row:
     content: Path | bytes | None
     problem: str = ""
     label: str | None = None
-    given_split: str = ""
+    given_split: GivenSplit = ""
     subject: str = ""
     at: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
@@ -100,7 +102,7 @@ def open_source(
     )
 
 
-def split_of(word: str, where: str) -> str:
+def split_of(word: str, where: str) -> GivenSplit:
     """What a folder or column means by a split's name; "" leaves the choice to Muster.
 
     >>> split_of("Training", "")

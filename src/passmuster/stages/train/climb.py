@@ -60,17 +60,17 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     phases.end("engine")
     graph = replace(original, onnx=served)
     key = encoder_key(served, choice, graph.preprocess, graph.assets)
-    stop = step.deadline.sooner(end_s) if before else None
+    until = step.deadline.sooner(end_s) if before else None
     seen = positions_seen(task, rung, step.seed)
     items = [task.pool[i] for i in seen], [task.payloads[i] for i in seen]
     scaled = list(zip(parts, map(float, encoder.arrays["scales"]), strict=True)) if parts else []
-    pool = embed(step, graph, choice, folder, key, *items, stop=stop, parts=scaled)
-    embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=stop, parts=scaled)
+    pool = embed(step, graph, choice, folder, key, *items, stop=until, parts=scaled)
+    embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=until, parts=scaled)
     phases.end("embed")
     if teacher is None:
         tried, spread_over, last_fit_s = judge_heads(step, rung, pool, seen, later_s, judged)
     else:
-        taught = embed_seen(step, teacher, stop=stop)
+        taught = embed_seen(step, teacher, stop=until)
         tried, spread_over, last_fit_s = (judge_distilled(task, pool, seen, teacher, taught),), None, teacher.last_fit_s
     phases.end("heads")
     for result in tried:

@@ -63,4 +63,4 @@ def fit_student(task: Task, chosen: Climbed, pool: Matrix, teacher: Head, taught
 
 def _others(task: Task, teacher: Climbed) -> np.ndarray:
     """Positions of the unlabelled items that the teacher has embedded."""
-    return teacher.seen[task.labels[teacher.seen] < 0]
+    return np.asarray(teacher.seen[task.labels[teacher.seen] < 0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def _one_after_the_other(engines: Sequence[Sequence[dict[str, Any]]], graph_byte
     """A measurement put together from those of parts in float32: the times of an item are added."""
 
     def speed(rows: Sequence[dict[str, Any]], name: str) -> float:
-        return 1.0 / sum(1.0 / row[name] for row in rows)
+        return float(1.0 / sum(1.0 / row[name] for row in rows))
 
     taken = [next(row for row in rows if row["precision"] == "float32") for rows in engines]
     names = ("items_per_s", "single_items_per_s")
@@ -133,7 +133,7 @@ def batches_of(payloads: Sequence[Payload]) -> Iterator[list[Payload]]:
 
 
 def speed_of(
-    work: Callable[[Any], Any], batches: Sequence[Sequence[Any]], alone: Sequence[Sequence[Any]], seconds: float
+    work: Callable[[Any], Any], batches: Sequence[Sized], alone: Sequence[Sized], seconds: float
 ) -> dict[str, float]:
     """Items a second of `work`, in batches and one by one; half of `seconds` for each."""
     return {

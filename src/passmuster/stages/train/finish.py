@@ -173,7 +173,7 @@ def _guard(
     fit = np.asarray(pool[ordinary])
     best = chosen.best
     facts |= choose_guard(step, chosen, head, pool, ordinary, fit)
-    shared = {
+    shared: dict[str, Any] = {
         "fit_embeddings": fit,
         "fit_logits": head.logits(fit),
         "held_embeddings": held[:],

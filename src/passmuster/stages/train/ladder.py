@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from passmuster.core.errors import BudgetError, ResourceError
@@ -36,9 +37,7 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
         needed = encoder_s + at_pace.least_heads_s(quote) + finish_s(climbed)
         later = [pace * later.encoder_s + at_pace.least_heads_s(later) for later in wanted[position + 1 :]]
         later_s = _later_s(later, step.deadline.left_s - needed)
-        verdict = step.run.decide(
-            f"climb-{quote.rung}", lambda n=needed, at=at_pace: _worth(at, limits, n, bool(climbed))
-        )
+        verdict = step.run.decide(f"climb-{quote.rung}", partial(_worth, at_pace, limits, needed, bool(climbed)))
         if verdict["refused"]:
             left_out[quote.rung] = verdict["refused"]
             step.progress.say(f"{quote.rung}: {verdict['refused']}")
@@ -61,7 +60,7 @@ def climb_all(step: Climb, quotes: list[dict[str, Any]], limits: Limits) -> tupl
             why = ""
         if why:  # outside the handler, which would keep alive what the rung had made
             step.meter.forgive()
-            left_out[quote.rung] = step.run.decide(f"late-{quote.rung}", lambda why=why: {"refused": why})["refused"]
+            left_out[quote.rung] = step.run.decide(f"late-{quote.rung}", partial(dict, refused=why))["refused"]
             step.progress.say(f"{quote.rung}: {left_out[quote.rung]}")
             continue
         best = climbed[-1].best

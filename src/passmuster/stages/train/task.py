@@ -84,7 +84,7 @@ def shared_words(payloads: list[Payload]) -> float:
         return 0.0
     texts = payloads[:: -(-len(payloads) // N_READ)]
     counts = Counter(word for text in texts for word in set(re.findall(r"\w+", str(text)[:N_READ_CHARS].lower())))
-    return sum(n > 1 for n in counts.values()) * (len(payloads) / len(texts)) ** 0.5
+    return float(sum(n > 1 for n in counts.values()) * (len(payloads) / len(texts)) ** 0.5)
 
 
 def size_of(payload: Payload) -> int:

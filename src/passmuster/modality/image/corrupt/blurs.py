@@ -61,7 +61,9 @@ def motion_blur(x: np.ndarray, c: tuple[int, float], rng: np.random.Generator) -
 )
 def zoom_blur(x: np.ndarray, factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The camera moved nearer: the mean of the picture and of its enlargements."""
-    return np.concatenate([x[None], zoomed(x, *factors.tolist())]).sum(axis=0) / np.float32(len(factors) + 1)
+    return np.asarray(
+        np.concatenate([x[None], zoomed(x, *factors.tolist())]).sum(axis=0) / np.float32(len(factors) + 1)
+    )
 
 
 @published(cifar=(0.4, 0.6, 0.7, 0.8, 1), tiny=(0.5, 0.75, 1, 1.25, 1.5), imagenet=(1, 2, 3, 4, 6))

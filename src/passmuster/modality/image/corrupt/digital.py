@@ -18,14 +18,14 @@ def brightness(x: np.ndarray, more: float, rng: np.random.Generator) -> np.ndarr
     """The value of hue, saturation and value is raised: every channel in proportion, black becomes grey."""
     value = x.max(axis=2, keepdims=True)
     raised = np.clip(value + np.float32(more), 0, 1)
-    return np.where(value > 0, x * (raised / np.where(value > 0, value, 1)), raised)
+    return np.asarray(np.where(value > 0, x * (raised / np.where(value > 0, value, 1)), raised))
 
 
 @published(cifar=(0.75, 0.5, 0.4, 0.3, 0.15), tiny=(0.4, 0.3, 0.2, 0.1, 0.05), imagenet=(0.4, 0.3, 0.2, 0.1, 0.05))
 def contrast(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Washed out: each channel is drawn towards its mean."""
     mean = x.mean(axis=(0, 1), keepdims=True)
-    return (x - mean) * np.float32(factor) + mean
+    return np.asarray((x - mean) * np.float32(factor) + mean)
 
 
 @published(
@@ -46,7 +46,7 @@ def saturate(x: np.ndarray, c: tuple[float, float], rng: np.random.Generator) ->
     after = np.clip(before * np.float32(c[0]) + np.float32(c[1]), 0, 1)
     scaled = value - (value - x) * (after / np.where(before > 0, before, 1))
     red = value * (1 - after * np.array([0, 1, 1], dtype=np.float32))  # the hue that grey is said to have
-    return np.where(before > 0, scaled, red)
+    return np.asarray(np.where(before > 0, scaled, red))
 
 
 @published(

@@ -13,7 +13,7 @@ FEW_TAPS = 40  # above, the Fourier transform is quicker than shifting
 
 def gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur of each channel, cut at four deviations; the border goes on as its last pixel."""
-    return gaussian_filter(x, (sigma, sigma, *(0.0,) * (x.ndim - 2)), mode="nearest", truncate=4.0)
+    return np.asarray(gaussian_filter(x, (sigma, sigma, *(0.0,) * (x.ndim - 2)), mode="nearest", truncate=4.0))
 
 
 def correlate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -24,7 +24,7 @@ def correlate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     if len(taps) > FEW_TAPS:
         from scipy.signal import fftconvolve  # slow to import, and only for large pictures
 
-        return fftconvolve(wide, kernel[::-1, ::-1, None].astype(x.dtype), mode="valid", axes=(0, 1))
+        return np.asarray(fftconvolve(wide, kernel[::-1, ::-1, None].astype(x.dtype), mode="valid", axes=(0, 1)))
     height, width = x.shape[:2]
     out = np.zeros_like(x)
     for i, j in taps.tolist():
@@ -89,4 +89,4 @@ def zoomed(x: np.ndarray, *factors: float) -> np.ndarray:
     at = np.arange(len(factors))[:, None]
     columns = rows.transpose(0, 2, 1, 3)  # (f, w, h, c)
     left = columns[at, low]
-    return (left + share[:, :, None, None] * (columns[at, high] - left)).transpose(0, 2, 1, 3)
+    return np.asarray((left + share[:, :, None, None] * (columns[at, high] - left)).transpose(0, 2, 1, 3))

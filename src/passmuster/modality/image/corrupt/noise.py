@@ -12,7 +12,7 @@ from passmuster.modality.image.corrupt.published import published
 )
 def gaussian_noise(x: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """Normal noise of standard deviation `sigma` on every value, as in low light."""
-    return x + rng.standard_normal(x.shape, dtype=np.float32) * np.float32(sigma)
+    return np.asarray(x + rng.standard_normal(x.shape, dtype=np.float32) * np.float32(sigma))
 
 
 @published(cifar=(500, 250, 100, 75, 50), tiny=(250, 100, 50, 30, 15), imagenet=(60, 25, 12, 5, 3))
@@ -33,4 +33,4 @@ def impulse_noise(x: np.ndarray, share: float, rng: np.random.Generator) -> np.n
 @published(cifar=(0.06, 0.1, 0.12, 0.16, 0.2), tiny=(0.15, 0.2, 0.25, 0.3, 0.35), imagenet=(0.15, 0.2, 0.35, 0.45, 0.6))
 def speckle_noise(x: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """Normal noise in proportion to each value (one of the four validation corruptions)."""
-    return x + x * rng.standard_normal(x.shape, dtype=np.float32) * np.float32(sigma)
+    return np.asarray(x + x * rng.standard_normal(x.shape, dtype=np.float32) * np.float32(sigma))

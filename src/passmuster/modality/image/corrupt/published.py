@@ -67,14 +67,14 @@ def resized(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """[0, 1] to 0 … 255, rounded; what lies outside is cut."""
-    return np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(pixels * 255), 0, 255).astype(np.uint8))
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
     """Grey (h, w, 1) of pixels (h, w, 1 or 3): ITU-R BT.601."""
     if pixels.shape[2] == 1:
         return pixels
-    return pixels @ np.array([[0.299], [0.587], [0.114]], dtype=pixels.dtype)
+    return np.asarray(pixels @ np.array([[0.299], [0.587], [0.114]], dtype=pixels.dtype))
 
 
 def in_channels(colour: tuple[float, float, float], n: int) -> np.ndarray:

@@ -48,11 +48,11 @@ def spatter(x: np.ndarray, c: tuple[float, ...], rng: np.random.Generator) -> np
     if is_mud:
         cover = gaussian((liquid > least).astype(np.float32), strength)
         cover = np.where(cover < 0.8, 0, cover)[:, :, None].astype(np.float32)
-        return x * (1 - cover) + cover * in_channels(MUD, x.shape[2])
+        return np.asarray(x * (1 - cover) + cover * in_channels(MUD, x.shape[2]))
     liquid = np.floor(np.where(liquid < least, 0, liquid) * 255)
     shine = liquid * _relief(liquid)
     shine *= strength / max(float(shine.max()), 1e-9)
-    return x + shine[:, :, None].astype(np.float32) * in_channels(WATER, x.shape[2])
+    return np.asarray(x + shine[:, :, None].astype(np.float32) * in_channels(WATER, x.shape[2]))
 
 
 def _relief(liquid: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ def _relief(liquid: np.ndarray) -> np.ndarray:
     equal = (counts.cumsum() - counts[first]) / max(liquid.size - counts[first], 1)
     level = np.rint(255 * np.clip(equal, 0, 1))[height]
     lit = np.clip(convolve(level, EMBOSS[::-1, ::-1], mode="mirror"), 0, 255)
-    return np.rint(uniform_filter(lit, 3, mode="mirror"))
+    return np.asarray(np.rint(uniform_filter(lit, 3, mode="mirror")))
 
 
 def _distances(edges: np.ndarray) -> np.ndarray:

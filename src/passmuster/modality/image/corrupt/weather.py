@@ -41,7 +41,7 @@ def snow(x: np.ndarray, c: tuple[float, ...], rng: np.random.Generator) -> np.nd
     flakes = np.floor(np.clip(np.where(flakes < least, 0, flakes), 0, 1) * 255) / np.float32(255)
     flakes = motion(flakes, int(radius), sigma, rng.uniform(-135, -45))
     pale = np.maximum(x, luminance(x) * np.float32(1.5) + np.float32(0.5))
-    return np.float32(kept) * x + np.float32(1 - kept) * pale + flakes + flakes[::-1, ::-1]
+    return np.asarray(np.float32(kept) * x + np.float32(1 - kept) * pale + flakes + flakes[::-1, ::-1])
 
 
 @published(
@@ -111,4 +111,4 @@ def plasma(side: int, decay: float, rng: np.random.Generator) -> np.ndarray:
         field[half::step, ::step] = upright / 4 + reach * rng.uniform(-reach, reach, shape)
         step, reach = half, reach / decay
     field -= field.min()
-    return (field / max(field.max(), 1e-12)).astype(np.float32)
+    return np.asarray((field / max(field.max(), 1e-12)).astype(np.float32))

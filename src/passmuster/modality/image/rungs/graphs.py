@@ -73,4 +73,4 @@ class GraphBuilder:
         graph = helper.make_graph(self._nodes, "encoder", [pixels], [embedding], self._constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="passmuster")
         model.ir_version = IR_VERSION
-        return model.SerializeToString()
+        return bytes(model.SerializeToString())

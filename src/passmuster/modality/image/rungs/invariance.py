@@ -26,7 +26,7 @@ class Projection:
     def apply(self, features: np.ndarray) -> np.ndarray:
         """Rows (n, k) of length one."""
         rows = (features - self.centre) @ self.matrix
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+        return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6))
 
 
 def fit_projection(features: np.ndarray, views: Sequence[np.ndarray], width: int = WIDTH) -> Projection:
@@ -39,7 +39,7 @@ def fit_projection(features: np.ndarray, views: Sequence[np.ndarray], width: int
     >>> bool(weights[1] > 3 * weights[0])
     True
     """
-    mean = np.mean(views, axis=0, dtype=np.float64)
+    mean = np.asarray(views).mean(axis=0, dtype=np.float64)
     d, n = features.shape[1], len(mean)
     within = np.zeros((d, d))
     for view in views:

@@ -81,4 +81,4 @@ def _half_whitened(rows: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(np.cov(rows.T.astype(np.float64)))
     floor = max(float(values.max()) * 1e-6, 1e-12)
     rows = rows @ (vectors / np.maximum(values, floor) ** (WHITENING / 2)).astype(np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9))

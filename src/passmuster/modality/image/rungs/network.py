@@ -43,7 +43,7 @@ def make_network(channels: int, n_gradients: int, width: int) -> Any:
         nn.ReLU(),
         nn.Linear(HIDDEN, width),
     )
-    net = nn.ModuleDict({"maps": nn.Sequential(*layers), "trunk": trunk})
+    net: Any = nn.ModuleDict({"maps": nn.Sequential(*layers), "trunk": trunk})  # its type lacks `memory_format`
     return net.to(memory_format=channels_last).train()
 
 

@@ -83,13 +83,15 @@ def sample_patches(pixels: np.ndarray, n: int, rng: np.random.Generator) -> np.n
     rows = (y[:, None] + offsets)[:, None, :, None]
     columns = (x[:, None] + offsets)[:, None, None, :]
     channel = np.arange(pixels.shape[1])[None, :, None, None]
-    return (pixels[image[:, None, None, None], channel, rows, columns].reshape(n, -1) / 255.0).astype(np.float32)
+    return np.asarray(
+        (pixels[image[:, None, None, None], channel, rows, columns].reshape(n, -1) / 255.0).astype(np.float32)
+    )
 
 
 def normalise(patches: np.ndarray) -> np.ndarray:
     """Each row less its mean, over the root of its variance plus `CONTRAST`."""
     centred = patches - patches.mean(axis=1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + CONTRAST)
+    return np.asarray(centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + CONTRAST))
 
 
 def zca(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

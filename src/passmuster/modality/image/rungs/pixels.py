@@ -42,7 +42,7 @@ class Frame:
         values: Any = list(payloads)
         for step in self._steps:
             values = operations[step["op"]](step, Path())(values)
-        return values["pixels"]
+        return np.asarray(values["pixels"])
 
     def prepare_bytes(self, payloads: Sequence[Payload]) -> np.ndarray:
         """The same pixels as uint8 (n, c, size, size): a pool of sixty thousand fits in memory four times over."""

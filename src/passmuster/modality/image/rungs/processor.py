@@ -103,7 +103,8 @@ def _colour(given: Mapping[str, Any], channels: int, where: Path) -> tuple[tuple
     """Gain and shift for each channel: ``(255 factor x - mean) / deviation`` of a pixel x in [0, 1]."""
     factor = given["rescale_factor"] if given["do_rescale"] else 1.0
     plain = {"rescale_factor": factor, "image_mean": 0.0, "image_std": 1.0}
-    settings = {key: given[key] if given["do_normalize"] else plain[key] for key in ("image_mean", "image_std")}
+    named = ("image_mean", "image_std")
+    settings: dict[str, Any] = {key: given[key] if given["do_normalize"] else plain[key] for key in named}
     for key, value in {**settings, "rescale_factor": factor}.items():
         values = value if isinstance(value, list) and key != "rescale_factor" else [value]
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)

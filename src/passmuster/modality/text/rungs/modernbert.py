@@ -193,8 +193,8 @@ def attend_at_once(query: Any, key: Any, value: Any, batch: Packed, reach: int) 
 
     longest = batch.groups[-1][1]
     window = (reach, reach) if reach else (-1, -1)
-    parts = [part.to(torch.bfloat16) for part in (query, key, value)]
-    return varlen_attn(*parts, batch.borders, batch.borders, longest, longest, window_size=window)
+    q, k, v = (part.to(torch.bfloat16) for part in (query, key, value))
+    return varlen_attn(q, k, v, batch.borders, batch.borders, longest, longest, window_size=window)
 
 
 def attend_by_length(query: Any, key: Any, value: Any, batch: Packed, reach: int) -> Any:
@@ -205,12 +205,12 @@ def attend_by_length(query: Any, key: Any, value: Any, batch: Packed, reach: int
     found, start = [], 0
     for n, length in batch.groups:
         end = start + n * length
-        parts = [part[start:end].unflatten(0, (n, length)).transpose(1, 2) for part in (query, key, value)]
+        q, k, v = (part[start:end].unflatten(0, (n, length)).transpose(1, 2) for part in (query, key, value))
         near = None
         if reach and length > reach + 1:
             at = torch.arange(length)
             near = (at[:, None] - at).abs() <= reach
-        mixed = functional.scaled_dot_product_attention(*parts, attn_mask=near)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=near)
         found.append(mixed.transpose(1, 2).flatten(0, 1))
         start = end
     return torch.cat(found)

@@ -112,7 +112,8 @@ class Teacher:
 
         self.pool, self.plan, self.seed = pool, plan, seed
         self.net = make_network(plan.shape, seed).to(plan.device)
-        matrices, others = [], []
+        matrices: list[torch.nn.Parameter] = []
+        others: list[torch.nn.Parameter] = []
         for name, parameter in self.net.named_parameters():
             is_table = "tok_embeddings" in name
             (matrices if parameter.ndim == 2 and not is_table else others).append(parameter)

@@ -83,7 +83,7 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
     chosen = np.arange(len(view.payloads))
     if len(chosen) > MAX_POOL:
         chosen = np.sort(rng.choice(len(chosen), MAX_POOL, replace=False))
-    texts = _normalised([view.payloads[i] for i in chosen])
+    texts = _normalised([view.payloads[i] for i in chosen.tolist()])
     tokens = _sampled([tokenise(text) for text in texts], rng)
     counts, words = _count_words(tokens)
     arrays: dict[str, np.ndarray] = {}
@@ -110,7 +110,8 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
 def _normalised(texts: Sequence[Any]) -> list[str]:
     from pathlib import Path
 
-    return normalise(LOWER, Path())(list(texts))
+    found: list[str] = normalise(LOWER, Path())(list(texts))
+    return found
 
 
 def _sampled(tokens: list[list[str]], rng: np.random.Generator) -> list[list[str]]:
@@ -193,7 +194,7 @@ def _useful(counts: Any, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _row_lengths(matrix: Any) -> np.ndarray:
-    return np.maximum(np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel()), 1e-12)
+    return np.asarray(np.maximum(np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel()), 1e-12))
 
 
 def _right_singular(matrix: Any, dims: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -225,11 +226,10 @@ def export(encoder: Encoder) -> EncoderGraph:
 
     views: Sequence[Mapping[str, Any]] = encoder.settings["views"]
     inputs, nodes, parts, width = [], [], [], 0
-    share = np.float32(1.0 / np.sqrt(len(views)))
     constants = [
         numpy_helper.from_array(np.array([1], np.int64), "one"),
         numpy_helper.from_array(np.array(1e-12, np.float32), "smallest"),
-        numpy_helper.from_array(share, "share"),
+        numpy_helper.from_array(np.array(1.0 / np.sqrt(len(views)), np.float32), "share"),
     ]
     for view in views:
         name = view["name"]

@@ -8,7 +8,7 @@ products run in bfloat16 where the processor can.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class Halfway:
 
     rows: tuple[Any, ...]
 
-    def batch(self, positions: Sequence[int]) -> tuple[Any, Any]:
+    def batch(self, positions: Iterable[int]) -> tuple[Any, Any]:
         """These texts, padded (n, length, d) float32, and the mask of what is text."""
         import torch
 
@@ -135,7 +135,7 @@ def autocast() -> Any:
     return torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_native())
 
 
-def _embed(bert: Bert, texts: Halfway, block: Sequence[int], dropout: float) -> Any:
+def _embed(bert: Bert, texts: Halfway, block: np.ndarray, dropout: float) -> Any:
     x, mask = texts.batch(block)
     with autocast():
         x = bert.layers(x, mask, N_FROZEN, bert.n_layers, dropout)

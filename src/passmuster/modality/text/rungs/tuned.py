@@ -58,7 +58,7 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
     parts = stacked.fit_views(view, deadline, checkpoint, rng)
     bert, pieces = _bert(parts["pretrained"])
     labelled = np.flatnonzero(view.labels >= 0)
-    texts = teach.halfway(bert, pieces([view.payloads[i] for i in labelled]))
+    texts = teach.halfway(bert, pieces([view.payloads[i] for i in labelled.tolist()]))
     taught, truncated = teach.teach(bert, texts, view.labels[labelled], deadline, seed)
     sample = [view.payloads[i] for i in chosen]
     views = (_static(parts["static"], sample), teach.finish(taught, teach.halfway(taught, pieces(sample))))
@@ -66,7 +66,7 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
     upper = {n: w for n, w in taught.weights.items() if w is not bert.weights[n]}
     arrays |= {f"{TAUGHT}{name}": weight.numpy() for name, weight in upper.items()}
     arrays |= {"scales": stacked.scales_of(views)}
-    settings = {name: dict(part.settings) for name, part in parts.items()}
+    settings: dict[str, Any] = {name: dict(part.settings) for name, part in parts.items()}
     settings |= {"truncated": truncated, "n_steps": teach.steps_for(len(labelled)), "n_frozen": teach.N_FROZEN}
     checkpoint.save("tuned", arrays, settings)
     return Encoder("tuned.v1", arrays, settings)
