@@ -51,7 +51,7 @@ VERBS = {
 # Global options may stand before or after the verb: those with a value, and those without.
 _WITH_VALUE = ("-C", "--seed", "--time", "--max-cost", "--max-memory", "--device")
 _FLAGS = ("--json", "-q", "--quiet", "-v", "--verbose", "--yes", "--no-input", "--dry-run")
-_WrongUse = typer.BadParameter.__bases__[0]  # of every error of the parser; typer gives it no public name
+_WrongUse: Any = typer.BadParameter.__bases__[0]  # of every error of the parser; typer gives it no public name
 
 
 class ByNeed(TyperGroup):

@@ -13,6 +13,7 @@ from passmuster.cli.session import session_of
 if TYPE_CHECKING:
     from passmuster.core.lifetime import Candidate
     from passmuster.flows.cost import Lifetime, RunCost, Total
+    from passmuster.store.store import Store
 
 
 def cost(
@@ -47,7 +48,7 @@ def cost(
     session.done(data, [*run_lines(found), *(life_lines(life) if life else ()), *example_lines(examples)], next_)
 
 
-def _has_rungs(store: Any, found: RunCost) -> bool:
+def _has_rungs(store: Store, found: RunCost) -> bool:
     return (store.runs_folder / found.run / "rungs.json").is_file()
 
 

@@ -152,7 +152,7 @@ RATES = ("items_per_s", "single_items_per_s")
 
 def _rate(key: str, *parts: Mapping[str, Any]) -> float:
     """Items a second of parts that follow one another."""
-    return 1.0 / sum(1.0 / part[key] for part in parts)
+    return float(1.0 / sum(1.0 / part[key] for part in parts))
 
 
 def _per_s(prices: CostConfig) -> float:
@@ -164,7 +164,7 @@ def _find_run(store: Store, name: str, needs: str = ACCOUNT) -> str:
         runs = [run["id"] for run in read_runs(db, kind="train")]
         by_bundle = [bundle.run for bundle in read_bundles(db) if name and bundle.digest.startswith(name)]
     wanted = Path(name).resolve().name if name and Path(name).is_dir() else name
-    known = [run for run in runs if run.startswith(wanted)] + by_bundle
+    known: list[str] = [run for run in runs if run.startswith(wanted)] + by_bundle
     for run in known:
         if (store.runs_folder / run / needs).is_file():
             return run

@@ -32,7 +32,7 @@ def margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     others = np.array(logits, dtype=np.float64)
     right = others[rows, labels].copy()
     others[rows, labels] = -np.inf
-    return right - others.max(axis=1)
+    return np.asarray(right - others.max(axis=1))
 
 
 def side(step: int, n_steps: int, height: int, width: int) -> int:
