@@ -34,14 +34,16 @@ def report_of(
     """What an evaluation leaves of a comparison; `rest` says where the two differ without a label."""
     weights = np.ones(len(truth)) if weights is None else weights
     new_right, old_right = new == truth, old == truth
+    census = census_of_disagreements(list(truth), list(new), list(old), rest_differs=rest, clusters=clusters)
     section: dict[str, Any] = {
         "incumbent": "i",
         "both_right": int((new_right & old_right).sum()), "only_candidate": int((new_right & ~old_right).sum()),
         "only_incumbent": int((~new_right & old_right).sum()), "both_wrong": int((~new_right & ~old_right).sum()),
         "worth": worth_of_disagreements(
-            list(truth), list(new), list(old), weights, n_rest=len(rest), n_rest_differ=int(rest.sum())
+            list(truth), list(new), list(old), weights, n_rest=len(rest), n_rest_differ=int(rest.sum()),
+            clusters=None if clusters is None else clusters[: len(truth)], most=census["n_apart"],
         ),
-        "census": census_of_disagreements(list(truth), list(new), list(old), rest_differs=rest, clusters=clusters),
+        "census": census,
     }  # fmt: skip
     return Report("b", "s", "", "text", ("a", "b"), len(truth), 1, (), {}, {"versions": section}, "i")
 
@@ -147,19 +149,35 @@ def test_a_broken_census_is_as_none(broken: object) -> None:
     assert judge_non_inferiority(damaged, {"margin": MARGIN}, 0.05).state == "insufficient"
 
 
-@pytest.mark.parametrize(("worse", "better", "asked"), [(0.02, 0.0, (0.0, 0.2)), (0.025, 0.005, (0.1, 0.5))])
+def people_of(rng: np.random.Generator) -> np.ndarray:
+    """Who wrote each of 1,000 items: most a few, one in twenty forty."""
+    sizes = np.minimum(40, rng.geometric(0.2, 1_000))
+    sizes[rng.random(1_000) < 0.05] = 40
+    return np.repeat(np.arange(1_000), sizes)[:1_000]
+
+
+@pytest.mark.parametrize(
+    ("worse", "better", "asked", "in_groups"),
+    [(0.02, 0.0, (0.0, 0.2), False), (0.025, 0.005, (0.1, 0.5), False), (0.02, 0.0, (0.6, 1.0), True)],
+)
 def test_a_loss_of_the_margin_passes_no_more_often_than_promised(
-    worse: float, better: float, asked: tuple[float, float]
+    worse: float, better: float, asked: tuple[float, float], in_groups: bool
 ) -> None:
-    """1,000 items, labels drawn by chances that differ: of 100 tests at .05 at most 5 pass, but for chance."""
+    """Labels drawn by chances that differ: of 100 tests at .05 at most 5 pass, but for chance. Of one person's items
+    most fare alike."""
     rng, n_passed = np.random.default_rng(0), 0
     for _ in range(100):
-        u = rng.random(1_000)
+        people = people_of(rng) if in_groups else np.arange(1_000)
+        alone, together = rng.random(1_000), rng.random(1_000)[people]
+        u = np.where(rng.random(1_000) < 0.7, together, alone)
         kind = np.where(u < worse, 1, np.where(u < worse + better, 2, 0))
         chance = np.where(kind > 0, rng.uniform(*asked, 1_000), 0.05)
         told = rng.random(1_000) < chance
         new, old = np.where(kind == 1, "b", "a"), np.where(kind == 2, "b", "a")
-        report = report_of(alike(int(told.sum())), new[told], old[told], weights=1 / chance[told], rest=kind[~told] > 0)
+        report = report_of(
+            alike(int(told.sum())), new[told], old[told], weights=1 / chance[told], rest=kind[~told] > 0,
+            clusters=[str(i) for i in np.concatenate([people[told], people[~told]])] if in_groups else None,
+        )  # fmt: skip
         n_passed += judge_non_inferiority(report, {"margin": MARGIN}, 0.05).state == "passed"
     assert n_passed <= 5 + 2 * 2
 

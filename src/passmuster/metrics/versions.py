@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,6 +138,7 @@ def worth_of_disagreements(
     n_rest: int,
     n_rest_differ: int,
     clusters: Sequence[str] | np.ndarray | None = None,
+    most: float = math.inf,
 ) -> dict[str, int]:
     """The paired counts of as many random labels as would tell as much as these, which were drawn unequally.
 
@@ -152,6 +154,8 @@ def worth_of_disagreements(
     weights : (n,) for how many items each stands
     n_rest, n_rest_differ : unlabelled test items, and on how many of them the two answer differently
     clusters : (n,) names of what stands and falls together
+    most : independent items that the whole test is worth, which the labels are worth at most: the share of items on
+        which the two differ is known no better
 
     >>> same, one = ["a"] * 8, ["b"] * 8
     >>> worth_of_disagreements(same, same, same[:4] + one[:4], np.ones(8), n_rest=92, n_rest_differ=4)
@@ -161,13 +165,14 @@ def worth_of_disagreements(
     differ = new != old
     n, n_differ = len(truth) + n_rest, int(differ.sum()) + n_rest_differ
     if not n_differ:
-        return {"n": n, "only_candidate": 0, "only_incumbent": 0}
+        return {"n": math.floor(min(n, most)), "only_candidate": 0, "only_incumbent": 0}
     w = np.asarray(weights, dtype=np.float64)[differ]
     if not len(w):
         return {"n": 0, "only_candidate": 0, "only_incumbent": 0}
     groups = np.arange(len(truth)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     kish = float(w.sum() ** 2 / (np.bincount(groups[differ], weights=w) ** 2).sum())
     better, worse = (float(w[(said == truth)[differ]].sum() / w.sum()) for said in (new, old))
+    kish = min(kish, most * n_differ / n)
     return {
         "n": round(kish * n / n_differ),
         "only_candidate": round(kish * better),
@@ -199,7 +204,8 @@ def census_of_disagreements(
     -------
     dict
         ``n``, ``only_candidate``, ``only_incumbent``, ``unknown``, and ``differ``, the disagreements that have a label;
-        ``n_items`` and ``n_differ``, ``n_unknown`` of them, are whole items.
+        ``n_apart`` is what the test is worth to anybody who does not know who was right. ``n_items``, ``n_differ`` and
+        ``n_unknown`` are whole items.
 
     >>> said = ["a"] * 8
     >>> found = census_of_disagreements(said, said, said, rest_differs=np.array([True] * 2 + [False] * 90))
@@ -207,14 +213,25 @@ def census_of_disagreements(
     (2.0, 100)
     """
     truth, new, old = (np.asarray(list(x), dtype=object) for x in (labels, candidate, incumbent))
-    differs = np.concatenate([new != old, np.asarray(rest_differs, dtype=bool)]).astype(np.float64)
-    n, n_unknown = len(differs), int(np.asarray(rest_differs, dtype=bool).sum())
-    size = float(n) if clusters is None else rate_size(differs, clusters=clusters)
+    unknown = np.asarray(rest_differs, dtype=bool)
+    none = np.zeros(len(unknown), dtype=bool)
+    differs = np.concatenate([new != old, unknown])
+    better, worse = (
+        np.concatenate([right, none]) for right in ((new == truth) & (new != old), (old == truth) & (new != old))
+    )
+    n, n_unknown = len(differs), int(unknown.sum())
+    n_apart = size = float(n)
+    if clusters is not None:
+        lost = worse | np.concatenate([np.zeros(len(truth), dtype=bool), unknown])
+        gain = better.astype(np.float64) - lost
+        n_apart = rate_size(differs, clusters=clusters)
+        size = min(n_apart, rate_size(lost, clusters=clusters), effective_size(gain, clusters=clusters))
     each = size / n
     return {
         "n": size,
-        "only_candidate": each * int(((new == truth) & (old != truth)).sum()),
-        "only_incumbent": each * int(((new != truth) & (old == truth)).sum()),
+        "n_apart": n_apart,
+        "only_candidate": each * int(better.sum()),
+        "only_incumbent": each * int(worse.sum()),
         "unknown": each * n_unknown,
         "differ": each * int((new != old).sum()),
         "n_items": n,

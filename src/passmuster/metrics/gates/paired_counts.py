@@ -33,8 +33,9 @@ def counts_of(report: Report) -> dict[str, int] | None:
 class Worth:
     """The paired counts in items that tell as much as one: those of the difference, and those of negative flips.
 
-    On `differ` items the two answer differently and a label says who is right; on `unknown` more, none does. `words`
-    say what the counts are of, where they are of the whole test, labelled or not.
+    On `differ` items the two answer differently and a label says who is right; on `unknown` more, none does. To
+    somebody who does not know who was right, they are worth `n_apart` (0: `n`). `words` say what the counts are of,
+    where they are of the whole test, labelled or not.
     """
 
     n: float
@@ -44,12 +45,15 @@ class Worth:
     flips: float
     differ: float = 0.0
     unknown: float = 0.0
+    n_apart: float = 0.0
     words: str = ""
 
     @property
     def undecided(self) -> Worth:
         """The same with as many gains as losses: what may be known of it before anybody looks at who was right."""
-        return replace(self, better=self.differ / 2, worse=self.differ / 2, flips=self.differ / 2)
+        more = self.n_apart / max(self.n, 1e-12) if self.n_apart else 1.0
+        n, half, unknown = self.n * more, self.differ * more / 2, self.unknown * more
+        return replace(self, n=n, better=half, worse=half, n_flips=n, flips=half, unknown=unknown)
 
 
 def sharper(report: Report, counts: Mapping[str, int], p_value: Callable[[Worth], float]) -> Worth:
@@ -72,16 +76,16 @@ def census_of(report: Report) -> Worth | None:
     given: Any = report.sections["versions"].get("census")
     if not isinstance(given, dict):
         return None
-    keys = ("n", "only_candidate", "only_incumbent", "unknown", "differ", "n_items", "n_differ", "n_unknown")
+    keys = ("n", "only_candidate", "only_incumbent", "unknown", "differ", "n_apart", "n_items", "n_differ", "n_unknown")
     found = [_number(given.get(key)) for key in keys]
     n, better, worse, unknown, differ = found[:5]
     if min(found) < 0 or better + worse > differ + 1e-9 or differ + unknown > n + 1e-9:
         return None
-    n_items, n_differ, n_unknown = (round(one) for one in found[5:])
+    n_items, n_differ, n_unknown = (round(one) for one in found[6:])
     few = f", worth {n:,.0f} of which none goes with another" if round(n) < n_items else ""
     unlabelled = f"; {n_unknown:,} of the {n_differ:,} without a label, read against it" if n_unknown else ""
     words = f"the two differ on {n_differ:,} of {n_items:,} test items{few}{unlabelled}"
-    return Worth(n, better, worse, n, worse, differ, unknown, words)
+    return Worth(n, better, worse, n, worse, differ, unknown, found[5], words)
 
 
 def worth_of(report: Report, counts: Mapping[str, int]) -> Worth:

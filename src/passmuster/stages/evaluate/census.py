@@ -49,15 +49,15 @@ def take_census(
     differs = np.array([a != b for a, b in zip(new_said, old_said, strict=True)], dtype=bool)
     compared = np.flatnonzero(fresh).tolist()
     truth, new, old = [evidence.labels[i] for i in compared], *said
-    if reading.rest:
-        section["worth"] = worth_of_disagreements(
-            truth, new, old, evidence.weights[fresh], n_rest=len(rest), n_rest_differ=int(differs.sum()),
-            clusters=evidence.clusters[fresh],
-        )  # fmt: skip
     with store.read() as db:
         placed = read_placement(db, evidence.snapshot)
     whole = cluster_names([*(evidence.items[i] for i in compared), *rest], placed)
-    section["census"] = census_of_disagreements(truth, new, old, rest_differs=differs, clusters=whole)
+    census = section["census"] = census_of_disagreements(truth, new, old, rest_differs=differs, clusters=whole)
+    if reading.rest:
+        section["worth"] = worth_of_disagreements(
+            truth, new, old, evidence.weights[fresh], n_rest=len(rest), n_rest_differ=int(differs.sum()),
+            clusters=evidence.clusters[fresh], most=census["n_apart"],
+        )  # fmt: skip
 
 
 def unlabelled_rest(
