@@ -151,6 +151,29 @@ ROWS = (
         in_readme=True,
     ),
     Row(
+        "partly_labelled",
+        "a loss of the margin on 1,000 test items of which 30 to 300 have labels, 1,000 tests a setting: passed, worst",
+        "[worst.loss.iid.margin.census_passed|.1%~]; in clusters [worst.loss.clustered.margin.census_passed|.1%~]",
+        "",
+        (
+            ("worst.loss.iid.margin.census_passed", "<=", 0.05),
+            ("worst.loss.clustered.margin.census_passed", "<=", 0.05),
+            ("worst.equal.iid.margin.census_failed", "<=", 0.05),
+            ("worst.equal.clustered.margin.census_failed", "<=", 0.05),
+        ),
+        "5 %, and 5 % of equal models held",
+    ),
+    Row(
+        "partly_labelled",
+        "an equal model that differs on 1 % of the items: passed, at 30; 100; 300 labels",
+        "[equal.iid.differ_0.01.n30.margin.census_passed|.0%]; [equal.iid.differ_0.01.n100.margin.census_passed|.0%];"
+        " [equal.iid.differ_0.01.n300.margin.census_passed|.0%]",
+        "as many labels at random: [equal.iid.differ_0.01.n30.margin.census_passed|peer.value:.0%];"
+        " [equal.iid.differ_0.01.n100.margin.census_passed|peer.value:.0%];"
+        " [equal.iid.differ_0.01.n300.margin.census_passed|peer.value:.0%]",
+        in_readme=True,
+    ),
+    Row(
         "faults",
         "faults planted in data and models of Banking77 and Fashion-MNIST: stopped; innocent changes stopped",
         "[both.planted.faults_stopped|.1%~] of [both.planted.faults_stopped_n|.0f];"
