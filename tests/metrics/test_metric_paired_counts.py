@@ -62,6 +62,7 @@ def test_two_that_hardly_differ_are_told_without_a_label_where_they_do() -> None
     report = report_of(alike(50), alike(50), alike(50), rest=np.arange(950) < 1)
     found = judge_non_inferiority(report, {"margin": MARGIN}, 0.05)
     assert found.state == "passed"
+    assert str(found.value) == "0.0", "nothing was gained or lost; not -0"
     assert "differ on 1 of 1,000 test items; 1 of the 1 without a label, read against it" in found.reason
     assert judge_non_inferiority(without_census(report), {"margin": MARGIN}, 0.05).state == "insufficient"
     assert judge_negative_flips(report, {"max_rate": MARGIN}, 0.05).state == "passed"

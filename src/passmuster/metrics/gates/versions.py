@@ -43,24 +43,24 @@ def judge_non_inferiority(report: Report, params: Parameters, alpha: float) -> G
 
     worth = sharper(report, counts, p_not_worse_of)
     p_not_worse = p_not_worse_of(worth)
-    loss = (worth.worse - worth.better) / max(worth.n, 1.0)
+    gain = (worth.better - worth.worse) / max(worth.n, 1.0)
     seen = f"{counts['only_incumbent']:,} got worse and {counts['only_candidate']:,} better of {_words(worth, counts)}"
     again = _again(report)
     if p_not_worse <= alpha:
         reason = f"{seen}; a loss of {margin:g} or more is refuted (p = {p_not_worse:.2g}){again}"
-        return GateResult(name, "passed", reason, -loss, -margin, None, "changed")
+        return GateResult(name, "passed", reason, gain, -margin, None, "changed")
     better, worse = math.ceil(worth.better + worth.unknown), math.floor(worth.worse)  # all against failing
     n = math.floor(worth.n)
     p_worse = non_inferiority(better, worse, max(n, better + worse), margin=margin).p_worse
     if p_worse <= alpha:
         reason = f"{seen}; it is surely worse than the live release (p = {p_worse:.2g}){again}"
-        return GateResult(name, "failed", reason, -loss, -margin, None, "changed")
+        return GateResult(name, "failed", reason, gain, -margin, None, "changed")
     n_more = more_labels_for_non_inferiority(round(worth.better), round(worth.worse), n, margin=margin, alpha=alpha)
     n_more = None if n_more is None else max(1, math.ceil(n_more * sum(counts.values()) / max(n, 1)))
     if worth.unknown and p_not_worse_of(replace(worth.undecided, unknown=0.0)) <= alpha:
         n_more = math.ceil(worth.unknown)  # those labels alone would tell, if gains and losses are as many
     reason = f"{seen}; a loss of {margin:g} is neither refuted nor shown; {labels_in_words(n_more)}{again}"
-    return GateResult(name, "insufficient", reason, -loss, -margin, n_more, "changed")
+    return GateResult(name, "insufficient", reason, gain, -margin, n_more, "changed")
 
 
 def judge_negative_flips(report: Report, params: Parameters, alpha: float) -> GateResult:
