@@ -137,6 +137,7 @@ def make_report(
             "n_rest": 0,
             "p_easier": 1.0,
             "absent": [],
+            "left_out": None,
         },
         "unknown": ["how it does on other texts"],
         "groups": {"columns": [{"column": "region", "gaps": untold}]},

@@ -11,19 +11,23 @@ import pytest
 
 from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.core.clock import now
-from passmuster.core.config import Config, CostsPolicy
+from passmuster.core.config import DEFAULT_GATES, Config, CostsPolicy, Policy
 from passmuster.core.config_file import render_config
 from passmuster.core.errors import DataError, UsageError
 from passmuster.core.progress import Silent
-from passmuster.core.records import Item, Label, Metric
+from passmuster.core.records import GateResult, Item, Label, Metric
 from passmuster.flows.evidence import choose_evidence
+from passmuster.flows.labelling import suggest
+from passmuster.flows.next_steps import more_evidence
+from passmuster.metrics.gates import decide
 from passmuster.metrics.gates.base import effective_n
 from passmuster.metrics.versions import census_of_disagreements
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import Scope, census, evaluate
 from passmuster.stages.evaluate.foretell import foretell
 from passmuster.stages.evaluate.stage import open_checked
-from passmuster.store.draws import read_draws
+from passmuster.stages.evaluate.test_labels import drawn_once
+from passmuster.store.draws import TestDraw, read_draws
 from passmuster.store.items import add_labels
 from passmuster.store.ledger import read as read_events
 from passmuster.store.schema import seal_openings
@@ -149,6 +153,65 @@ def test_items_that_were_passed_over_are_spoken_for_by_the_others(store: Store) 
     assert found.n == 50
     assert effective_n(found) < 150
     assert found.low <= np.mean(list(make_truth(digits).values())) <= found.high
+
+
+def left_out_of(digits: Digits) -> tuple[Any, GateResult]:
+    """What the report says was left out, and what the gate makes of it."""
+    report = evaluate(digits.store, scope=SMALL).report
+    (gate,) = decide(report, Policy(gates={"test_labels.v1": DEFAULT_GATES["test_labels.v1"]})).gates
+    return report.sections["test_labels"]["left_out"], gate
+
+
+def test_a_class_left_out_of_a_draw_is_missed_and_asked_for_first(store: Store) -> None:
+    digits = make_digits(store, n_labelled=0)
+    add_model(digits, n_fit=400)
+    truth = dict(zip([item.key for item in digits.items["test"]], digits.shown["test"], strict=True))
+    drawn = choose_evidence(store, n=120, rng=np.random.default_rng(0))
+    passed_over = [one for one in drawn if str(truth[one[0].key]) in ("3", "8")]
+    label(digits, [one for one in drawn if one not in passed_over])
+    left, gate = left_out_of(digits)
+    assert (left["n_drawn"], left["n_left"]) == (120, len(passed_over))
+    assert left["mark"] in ("3", "8")
+    assert (gate.state, gate.n_more) == ("insufficient", len(passed_over))
+    assert "muster label --serve --for test --skipped" in more_evidence(gate.n_more, 80, gate.n_more or 0)
+    again = suggest(store, n=100, role="test", again=True)
+    assert [s.key for s in again] == [item.key for item, _ in passed_over]
+    assert [s.weight for s in again] == pytest.approx([weight for _, weight in passed_over])
+    with store.read() as db:
+        assert len(read_draws(db)) == 1  # asked for, and not drawn, again
+    label(digits, passed_over)
+    left, gate = left_out_of(digits)
+    assert left is None
+    assert gate.state == "passed"
+    assert len(suggest(store, n=5, role="test", again=True)) == 5  # nothing was left: a draw as ever
+
+
+def test_stopping_early_is_by_lot(store: Store) -> None:
+    digits = make_digits(store, n_labelled=0)
+    add_model(digits, n_fit=400)
+    drawn = choose_evidence(store, n=120, rng=np.random.default_rng(0))
+    label(digits, drawn[:50])
+    left, gate = left_out_of(digits)
+    assert left["n_left"] == 70
+    assert left["p"] > 0.05
+    assert gate.state == "passed"
+
+
+def test_what_was_drawn_again_counts_once_and_what_never_came_back_says_nothing() -> None:
+    def drawn(number: int, *keys: str) -> TestDraw:
+        return TestDraw(number, 50, 0, dict.fromkeys(keys, 0.5), frozenset())
+
+    known = [f"{x}{i}" for x in "abc" for i in range(20)]
+    first, lost, other = drawn(1, *known[:20]), drawn(2, *known[20:40]), drawn(3, known[0], *known[40:])
+    told = {"a0", "a1", "c3"}
+    found = drawn_once([first, lost, other], told, set(known))
+    assert {number for _, number, _ in found} == {1, 3}  # the second has no label
+    assert [number for key, number, _ in found if key == "a0"] == [3]
+    assert len(found) == 40
+    assert drawn_once([first, drawn(2, *known[:3], *known[40:])], told, set(known)) == [
+        (key, 2, 2.0) for key in (*known[:3], *known[40:])
+    ]  # a seventh of the first was drawn again: what is left of it was left by doubt
+    assert drawn_once([first], told, set(known) - {"a5"}) == [(k, 1, 2.0) for k in known[:20] if k != "a5"]
 
 
 def test_with_a_live_release_disagreements_are_asked_about(store: Store) -> None:

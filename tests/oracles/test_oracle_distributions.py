@@ -54,4 +54,7 @@ def test_the_hypergeometric() -> None:
         k = int(RNG.integers(-1, min(n_marked, n_drawn) + 2))
         case = (k, n_all, n_marked, n_drawn)
         assert ours.hypergeometric_cdf(*case) == pytest.approx(stats.hypergeom.cdf(*case), rel=1e-8, abs=1e-200), case
+        every = ours.hypergeometric_pmf(n_all, n_marked, n_drawn)
+        wanted = stats.hypergeom.pmf(np.arange(n_drawn + 1), n_all, n_marked, n_drawn)
+        assert every == pytest.approx(wanted, rel=1e-8, abs=1e-200), case
         assert ours.hypergeometric_sf(*case) == pytest.approx(stats.hypergeom.sf(*case), rel=1e-8, abs=1e-200), case

@@ -84,7 +84,9 @@ def lines_of(result: DrillResult) -> Iterator[str]:
         for name, given in (trial.would_stop or {}).items():
             numbers = ", ".join(f"{key} = {value:g}" for key, value in given.items())
             yield f'    would stop it, in [policy.gates] of muster.toml: "{name}" = {{ {numbers} }}'
-        if not trial.would_stop:
+        if trial.n_labels_to_stop:
+            yield f"    about {trial.n_labels_to_stop:,} test labels would stop it (there are {result.n_test:,})"
+        elif not trial.would_stop:
             yield "    no gate there is would stop it"
     for trial in result.false_stops:
         yield f"STOPPED FOR NOTHING  {trial.fault}: {trial.summary}: {'; '.join(trial.reasons)}"

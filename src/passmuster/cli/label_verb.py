@@ -35,7 +35,9 @@ def label(
     serve: Annotated[bool, typer.Option("--serve", help="Label in the browser: serve a page on this machine.")] = False,
     browse: Annotated[bool, typer.Option("--open", help="With --serve: open the page in the browser.")] = False,
     port: Annotated[int, typer.Option("--port", help="With --serve: the port; 0 takes a free one.")] = 0,
-    skipped: Annotated[bool, typer.Option("--skipped", help="Ask again for items that you skipped before.")] = False,
+    skipped: Annotated[
+        bool, typer.Option("--skipped", help="Ask again for items that were skipped, or drawn for the test and left.")
+    ] = False,
     export: Annotated[Path | None, typer.Option("--export", help="Write items to label to this CSV file.")] = None,
     disputed: Annotated[
         bool, typer.Option("--disputed", help="With --export: items whose labels contradict each other.")
@@ -70,7 +72,7 @@ def label(
         session.overrides.update({f"data.{key}": value for key, value in given.items() if value})
         _read(session, file, _role(role, "--role"), who)
     elif export is not None:
-        _write_disputed(session, export) if disputed else _write(session, export, n, wanted)
+        _write_disputed(session, export) if disputed else _write(session, export, n, wanted, skipped)
     elif plan or forecast:
         from passmuster.cli.label_plan import show_checks, show_plan
 
@@ -116,10 +118,10 @@ def _read(session: Session, file: Path, role: Purpose | None, who: str) -> None:
     session.done(data, lines, next=next)
 
 
-def _write(session: Session, path: Path, n: int, role: Purpose | None) -> None:
+def _write(session: Session, path: Path, n: int, role: Purpose | None, again: bool) -> None:
     from passmuster.flows.label_export import export_labels
 
-    n_written = export_labels(session.store(), path, n=n, role=role)
+    n_written = export_labels(session.store(), path, n=n, role=role, again=again)
     session.done(
         {"path": str(path), "n": n_written, "role": role},
         [f"wrote {n_written:,} items to {path}; fill in the column label"],

@@ -10,7 +10,7 @@ import typer
 from passmuster.cli.options import BundleNamed, Junit, Markdown
 from passmuster.cli.session import session_of
 from passmuster.core.errors import HeldError
-from passmuster.flows.next_steps import after_a_hold, more_evidence
+from passmuster.flows.next_steps import after_a_hold, more_evidence, n_left_out
 
 if TYPE_CHECKING:
     from passmuster.core.records import Verdict
@@ -100,9 +100,8 @@ def held(result: ReleaseResult, live: bool) -> HeldError:
     canary = ' --channel canary --override "REASON"' if verdict.outcome == "HOLD" else " --provisional"
     beside = f"muster approve {name}{canary}"
     if verdict.outcome == "INSUFFICIENT":
-        return HeldError(
-            "release.insufficient", "the evidence is insufficient", value=gates,
-            next=f"{more_evidence(verdict.n_more_labels, result.n_unlabelled)}, then muster release; or {beside}",
-        )  # fmt: skip
+        labels = more_evidence(verdict.n_more_labels, result.n_unlabelled, n_left_out(verdict))
+        way = f"{labels}, then muster release; or {beside}"
+        return HeldError("release.insufficient", "the evidence is insufficient", value=gates, next=way)
     way = f"{after_a_hold(result.origin)}{f'; or {beside}' if live else ''}"
     return HeldError("release.held", "a gate holds the release", value=gates, next=way)

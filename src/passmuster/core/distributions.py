@@ -161,8 +161,24 @@ def _hypergeometric(first: int, last: int, n_all: int, n_marked: int, n_drawn: i
     if last < first:
         return 0.0
     k = np.arange(first, last + 1, dtype=np.float64)
-    ways = log_ways(n_marked, k) + log_ways(n_all - n_marked, n_drawn - k) - log_ways(n_all, n_drawn)
-    return float(min(1.0, np.exp(ways).sum()))
+    return float(min(1.0, np.exp(_log_hypergeometric(k, n_all, n_marked, n_drawn)).sum()))
+
+
+def _log_hypergeometric(k: np.ndarray, n_all: int, n_marked: int, n_drawn: int) -> np.ndarray:
+    return np.asarray(log_ways(n_marked, k) + log_ways(n_all - n_marked, n_drawn - k) - log_ways(n_all, n_drawn))
+
+
+def hypergeometric_pmf(n_all: int, n_marked: int, n_drawn: int) -> np.ndarray:
+    """The chances (n_drawn + 1,) that 0, 1, … of `n_drawn` from `n_all` are among the `n_marked`.
+
+    >>> hypergeometric_pmf(4, 2, 2).round(4).tolist()
+    [0.1667, 0.6667, 0.1667]
+    """
+    chances = np.zeros(n_drawn + 1)
+    first, last = max(0, n_drawn + n_marked - n_all), min(n_marked, n_drawn)
+    k = np.arange(first, last + 1, dtype=np.float64)
+    chances[first : last + 1] = np.exp(_log_hypergeometric(k, n_all, n_marked, n_drawn))
+    return chances
 
 
 def log_ways(n: Any, k: Any) -> Any:

@@ -18,7 +18,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item
 from passmuster.core.sampling import draw, inclusion_probabilities, sizes
-from passmuster.store.draws import add_draw
+from passmuster.store.draws import add_draw, read_draws
 from passmuster.store.releases import read_bundle, read_channels
 from passmuster.store.seal import TestView, open_test
 from passmuster.store.snapshots import read_snapshot
@@ -88,6 +88,23 @@ def choose_evidence(
             incumbent=candidates.live.digest if candidates.live else "",
         )  # fmt: skip
     return [(left[int(i)], 1.0 / float(chances[i])) for i in chosen]
+
+
+def drawn_and_left(store: Store, *, n: int, skip: Collection[str] = ()) -> list[tuple[Item, float]]:
+    """Up to `n` test items that were drawn and have no label, in the order of the draws, which is random.
+
+    No new draw: a label that comes for one belongs to the draw that showed it last, and so does the weight. The seal
+    is opened for "choose-test-labels" when there is any, which is recorded and does not count.
+    """
+    with store.read() as db:
+        snapshot = read_snapshot(db)
+        weights = {key: 1.0 / chance for one in read_draws(db) for key, chance in one.chances.items()}
+    if not weights or not snapshot.n_items.get("test"):
+        return []
+    view = open_test(store, snapshot, "choose-test-labels")
+    items = {item.key: item for item in view.items if item.key not in view.labels and item.key not in skip}
+    left = [key for key in weights if key in items]
+    return [(items[key], weights[key]) for key in left[:n]]
 
 
 def find_candidates(store: Store) -> Candidates:

@@ -78,7 +78,9 @@ class Choice:
         if self._pool is not None:
             self.guesses = self._pool.guesses(learnt())
 
-    def suggest(self, n: int, role: Role | None, *, out: Collection[str], n_aside: int) -> list[Suggestion]:
+    def suggest(
+        self, n: int, role: Role | None, *, out: Collection[str], again: bool, n_aside: int
+    ) -> list[Suggestion]:  # fmt: skip
         """Up to `n` items to ask about, without those in `out`.
 
         Raises
@@ -86,7 +88,7 @@ class Choice:
         NotFoundError
             ``label.no_test`` or ``label.none_left`` when there is none.
         """
-        found = suggest(self._store, n=n, role=role, skip=set(out), seed=self._store.config.train.seed)
+        found = suggest(self._store, n=n, role=role, skip=set(out), again=again, seed=self._store.config.train.seed)
         if not found:
             raise _nothing_left(self._store, role, n_aside)
         return found

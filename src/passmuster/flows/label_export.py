@@ -18,7 +18,7 @@ from passmuster.store.snapshots import read_findings, read_snapshot
 from passmuster.store.store import Store
 
 
-def export_labels(store: Store, path: Path, *, n: int = 40, role: Role | None = "train") -> int:
+def export_labels(store: Store, path: Path, *, n: int = 40, role: Role | None = "train", again: bool = False) -> int:
     """Write up to `n` items without a label to `path`, to be labelled; returns how many there were.
 
     The columns are id, text (of texts), label (empty), role, weight, guess and why. The guess is empty for the test: it
@@ -28,6 +28,7 @@ def export_labels(store: Store, path: Path, *, n: int = 40, role: Role | None = 
     Parameters
     ----------
     role : "train", "test", or None for both, split as is best
+    again : with "test", items that were drawn before and have no label, as long as there are any
 
     Raises
     ------
@@ -39,7 +40,7 @@ def export_labels(store: Store, path: Path, *, n: int = 40, role: Role | None = 
     _refuse_existing(path)
     if n < 1:
         raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
-    found = suggest(store, n=n, role=role, seed=store.config.train.seed)
+    found = suggest(store, n=n, role=role, again=again, seed=store.config.train.seed)
     if not found:
         of = {"train": "training ", "test": "test "}.get(role or "", "")
         next = "muster add PATH brings more; or muster train with those that are there"

@@ -45,7 +45,7 @@ class LabelSession:
     n : labels wanted
     role : "train", "test", or None for both
     who : who labels; the present user when empty
-    again : ask also for what this person left aside before
+    again : ask also for what this person left aside before; with "test", for what was drawn and has no label, first
     clock : seconds that only grow
     """
 
@@ -69,6 +69,7 @@ class LabelSession:
         self._claims = Claims(store.root / CLAIMS)
         self._leases = Leases(clock, may_ask=self._may_ask, give_back=self._claims.give_back)
         self._since_choice = 0
+        self._again = again
         self._facts = Facts(store, self.who, again=again)
         self._choice = Choice(store)
         self._choice.later(self._choice.open_pool)
@@ -374,4 +375,4 @@ class LabelSession:
             kept = (s.key for s in self._leases.waiting if not anew or s.role == "test")
             out = {*self._facts.aside, *self._leases.shown, *kept}
             out |= self._claims.others() if role != "test" else set()  # a draw of evidence is the same for all
-        return self._choice.suggest(n, role, out=out, n_aside=len(self._facts.aside))
+        return self._choice.suggest(n, role, out=out, again=self._again, n_aside=len(self._facts.aside))

@@ -27,7 +27,7 @@ from passmuster.learn.quick_head import quick_probabilities
 from passmuster.store.store import Store
 
 NO_EVIDENCE = ("label.no_test", "label.none_left")
-EVIDENCE, AT_RANDOM = "evidence", "drawn at random"
+EVIDENCE, LEFT, AT_RANDOM = "evidence", "evidence, left without a label", "drawn at random"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def suggest(
     n: int,
     role: Role | None = None,
     skip: Collection[str] = (),
+    again: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Suggestion]:
@@ -62,6 +63,7 @@ def suggest(
     ----------
     role : "train" for learning, "test" for evidence; None splits `n` between the two as `plan_labels` says
     skip : keys of items that are not to be offered, such as those that a person has passed over
+    again : with "test", those that were drawn before and have no label come first, and alone as long as there are any
     seed : of every random choice; the same state and seed give the same items
 
     Raises
@@ -77,7 +79,8 @@ def suggest(
         raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
     progress = progress or Silent()
     if role == "test":
-        return _for_evidence(store, n, skip, seed, progress)
+        left = _left_before(store, n, skip) if again else []
+        return left or _for_evidence(store, n, skip, seed, progress)
     pool = look_at_pool(store, progress)
     if role == "train":
         return _for_learning(pool, n, skip, seed)
@@ -136,3 +139,11 @@ def _for_evidence(store: Store, n: int, skip: Collection[str], seed: int, progre
     rng = np.random.default_rng([seed, zlib.crc32(b"evidence")])
     chosen = choose_evidence(store, n=n, skip=skip, rng=rng, progress=progress)
     return [Suggestion(item.key, item.id, "test", weight, EVIDENCE) for item, weight in chosen]
+
+
+def _left_before(store: Store, n: int, skip: Collection[str]) -> list[Suggestion]:
+    from passmuster.flows.evidence import drawn_and_left
+
+    return [
+        Suggestion(item.key, item.id, "test", weight, LEFT) for item, weight in drawn_and_left(store, n=n, skip=skip)
+    ]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from passmuster.core.records import Verdict  # brings numpy, which no help should wait for
 
 
 def step_after(bundle: str, verdict: str, release: str, channels: Collection[str], *, origin: str = "trained") -> str:
@@ -35,8 +39,16 @@ def after_a_hold(origin: str) -> str:
     return "look at the report, mend the data and muster train again"
 
 
-def more_evidence(n_more: int | None, n_unlabelled: int) -> str:
+def n_left_out(verdict: Verdict) -> int:
+    """How many items, drawn for the test and left without a label, a verdict waits for."""
+    waiting = (gate.n_more for gate in verdict.gates if (gate.gate, gate.state) == ("test_labels.v1", "insufficient"))
+    return next(waiting, None) or 0
+
+
+def more_evidence(n_more: int | None, n_unlabelled: int, n_left: int = 0) -> str:
     """How to get the test labels that are missing: from test items without one, and where they run out, from new items.
+
+    `n_left` of them were drawn already and left without a label, not by lot: those come first.
 
     >>> more_evidence(30, 40)
     'muster label --export todo.csv --for test (about 30 more test labels)'
@@ -45,6 +57,8 @@ def more_evidence(n_more: int | None, n_unlabelled: int) -> str:
     >>> more_evidence(30, 10)
     'muster label --export todo.csv --for test (about 30 more test labels; 10 test items wait, muster add brings more)'
     """
+    if n_left:
+        return f"muster label --serve --for test --skipped --n {n_left} ({n_left:,} items that were drawn and left)"
     about = f"about {n_more:,} more" if n_more else "more"
     if not n_unlabelled:
         return f"muster add PATH (every test item has a label; {about} labelled test items are needed)"

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from passmuster.core.clock import now
 from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Bundle, Channel, Label, Metric, Release, Snapshot
-from passmuster.flows.next_steps import more_evidence, step_after
+from passmuster.flows.next_steps import more_evidence, n_left_out, step_after
 from passmuster.flows.release import why_evaluate
 from passmuster.store.approvals import approval_lines
 from passmuster.store.incidents import read_incidents
@@ -31,7 +31,8 @@ class Candidate:
 
     `rung` is what it was trained on, "" where it was imported. `n_labels_since` labels for learning came, or were
     corrected, after it was made. `n_more_labels` for the test would probably decide a verdict of INSUFFICIENT, where
-    that can be foretold. `outdated` says why its report is not of today, "" where it is or there is none.
+    that can be foretold; `n_left_out` items that were drawn for it and left would, before others. `outdated` says why
+    its report is not of today, "" where it is or there is none.
     """
 
     bundle: str
@@ -41,6 +42,7 @@ class Candidate:
     accuracy: Metric | None
     verdict: str
     n_more_labels: int | None
+    n_left_out: int
     release: str
     channels: tuple[str, ...]
     n_labels_since: int
@@ -126,6 +128,7 @@ def candidate(
         accuracy=None if report is None else report[1].metric("accuracy"),
         verdict="" if verdict is None else verdict[0].outcome,
         n_more_labels=None if verdict is None else verdict[0].n_more_labels,
+        n_left_out=0 if verdict is None else n_left_out(verdict[0]),
         release=next((release.id for release in releases if release.bundle == bundle.digest), ""),
         channels=tuple(sorted(name for name, channel in channels.items() if channel.bundle == bundle.digest)),
         n_labels_since=sum(key not in known or known[key].label != fact.label for key, fact in learnt.items()),
@@ -158,5 +161,5 @@ def what_next(
     if latest.verdict == "INSUFFICIENT" and "live" not in latest.channels:
         if latest.outdated:
             return f"muster release {latest.bundle[:16]}"
-        return f"{more_evidence(latest.n_more_labels, n_unlabelled)}, then muster release"
+        return f"{more_evidence(latest.n_more_labels, n_unlabelled, latest.n_left_out)}, then muster release"
     return step_after(latest.bundle, latest.verdict, latest.release, latest.channels, origin=latest.origin)

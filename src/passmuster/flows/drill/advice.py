@@ -1,4 +1,4 @@
-"""Which gate to add: every gate that the policy lacks is tried on what went through."""
+"""What to do about a fault that went through: gates that the policy lacks are tried, and labels foretold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from passmuster.core.config import DEFAULT_GATES, Policy
 from passmuster.core.records import Report
 from passmuster.metrics.gates import decide
+from passmuster.metrics.gates.test_labels import NAME, TEST_LABELS, labels_that_would_tell
 
 # As a policy would write them, in the order in which they are named; those that read what every evaluation measures.
 SUGGESTED: Mapping[str, Mapping[str, float]] = {
@@ -33,3 +34,11 @@ def would_stop(healthy: Report, faulty: Report, policy: Policy) -> dict[str, Map
         if before == "passed" and after in ("failed", "insufficient"):
             found[name] = given
     return found
+
+
+def labels_to_stop(faulty: Report, policy: Policy) -> int | None:
+    """About how many test labels of the same kind would stop it, where that can be foretold and the policy asks."""
+    if NAME not in policy.gates:
+        return None
+    params = {name: p.default for name, p in TEST_LABELS.parameters.items() if p.default is not None}
+    return labels_that_would_tell(faulty, {**params, **policy.gates[NAME]})

@@ -103,9 +103,10 @@ class Trial:
     """What came of one fault.
 
     `stopped_by` are gates of the policy that the healthy copy passes and this one does not, or the check that refused
-    it. `would_stop` are gates that the policy lacks and that would have stopped it, as they are written in a policy. A
-    copy whose answers are the healthy one's "changes nothing": the model is blind to the fault, which counts neither as
-    stopped nor as let through.
+    it. `would_stop` are gates that the policy lacks and that would have stopped it, as they are written in a policy;
+    about `n_labels_to_stop` test labels would have stopped it too, where that can be foretold. A copy whose answers are
+    the healthy one's "changes nothing": the model is blind to the fault, which counts neither as stopped nor as let
+    through.
     `accuracy_change` is that of the faulty copy less that of the healthy one; None where nothing was measured.
     """
 
@@ -119,6 +120,7 @@ class Trial:
     accuracy_change: float | None = None
     reasons: tuple[str, ...] = ()
     would_stop: Mapping[str, Mapping[str, float]] | None = None
+    n_labels_to_stop: int | None = None
     seconds: float = 0.0
 
 

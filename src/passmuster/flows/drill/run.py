@@ -13,7 +13,7 @@ from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, U
 from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, GateResult, Release, Report
-from passmuster.flows.drill.advice import HEAVY, would_stop
+from passmuster.flows.drill.advice import HEAVY, labels_to_stop, would_stop
 from passmuster.flows.drill.base import DrillResult, Fault, Group, NotHereError, State, Trial, words_of
 from passmuster.flows.drill.find import faults
 from passmuster.flows.drill.memo import Memo
@@ -192,6 +192,7 @@ def spoilt(scene: Scene, fault: Fault, first: Judged, scope: Scope, trial: Trial
         accuracy_change=change,
         reasons=tuple(gate.reason for gate in stopped),
         would_stop=None if stopped else would_stop(first.report, found.report, scene.store.config.policy),
+        n_labels_to_stop=None if stopped else labels_to_stop(found.report, scene.store.config.policy),
     )
 
 

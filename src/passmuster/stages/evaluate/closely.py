@@ -1,4 +1,4 @@
-"""Where a headline does not look: each class against the live release, log-loss, the guard, and the test labels."""
+"""Where a headline does not look: each class against the live release, log-loss, and the guard."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.label_sets import classes_in
-from passmuster.core.progress import Progress
-from passmuster.core.records import Bundle, Item, Payload
+from passmuster.core.records import Item, Payload
 from passmuster.metrics.class_probabilities import class_probabilities
-from passmuster.metrics.regressions import class_losses, log_chance_all_right, log_losses, mean_rise
+from passmuster.metrics.regressions import class_losses, log_losses, mean_rise
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pad_classes, pick
-from passmuster.stages.evaluate.gather import ask, learned_from, read_payloads
-from passmuster.store.draws import read_draws
-from passmuster.store.seal import open_test
+from passmuster.stages.evaluate.gather import read_payloads
 from passmuster.store.store import Store
 
 N_STRANGE = 60  # test items that are scrambled and shown to both guards
-MAX_REST = 1_000  # unlabelled test items whose certainty is compared with that of the labelled ones
-FEWEST_REST = 30
 
 
 @dataclass(frozen=True)
@@ -147,74 +142,3 @@ def scrambled(payload: Payload, rng: np.random.Generator) -> Payload:
         return "".join(rng.permutation(list(payload))) if payload else payload
     flat = payload.reshape(-1, payload.shape[-1])
     return flat[rng.permutation(len(flat))].reshape(payload.shape)
-
-
-def measure_test_labels(
-    store: Store,
-    draft: Draft,
-    bundle: Bundle,
-    predictor: Predictor,
-    evidence: Evidence,
-    answers: Answers,
-    rng: np.random.Generator,
-    *,
-    progress: Progress,
-) -> None:
-    """Whether test labels can be what they seem: wrong where the model doubts, no easier than the rest, complete."""
-    right = answers.predicted == evidence.y
-    rest = confidence_of_rest(store, bundle, predictor, evidence, rng, progress=progress)
-    sure = answers.confidence
-    comparable = len(rest) >= FEWEST_REST and len(sure) >= FEWEST_REST
-    p_easier = 1.0
-    if comparable:
-        from scipy.stats import mannwhitneyu  # slow to import
-
-        p_easier = float(mannwhitneyu(sure, rest, alternative="greater").pvalue)
-    draft.sections["test_labels"] = {
-        "n": len(evidence.items),
-        "n_wrong": int((~right).sum()),
-        "log_chance": log_chance_all_right(sure),
-        "confidence": float(sure.mean()),
-        "confidence_rest": float(rest.mean()) if comparable else float(sure.mean()),
-        "n_rest": len(rest),
-        "p_easier": p_easier,
-        "absent": absent_classes(predictor, evidence),
-    }
-
-
-def confidence_of_rest(
-    store: Store,
-    bundle: Bundle,
-    predictor: Predictor,
-    evidence: Evidence,
-    rng: np.random.Generator,
-    *,
-    progress: Progress,
-) -> np.ndarray:
-    """How sure the bundle is of unlabelled test items; none where labels were drawn: their chances are known."""
-    with store.read() as db:
-        drawn = bool(read_draws(db))
-    if drawn or evidence.n_unlabelled < FEWEST_REST or len(evidence.items) < FEWEST_REST:
-        return np.zeros(0)
-    view = open_test(store, evidence.snapshot, "prediction-powered")
-    seen = learned_from(store, bundle)
-    items = [item for item in view.items if item.key not in view.labels and item.key not in seen]
-    chosen = [items[int(i)] for i in np.sort(rng.permutation(len(items))[:MAX_REST])]
-    said = ask(store, predictor, chosen, predictor.classes, progress=progress, what="asking about the rest of the test")
-    return said.confidence
-
-
-def absent_classes(predictor: Predictor, evidence: Evidence) -> list[dict[str, Any]]:
-    """Classes without a test label that the model answers in its pool: how many were due, the chance of none."""
-    shares = predictor.bundle.reference.get("answers_per_class")
-    if not isinstance(shares, dict) or not sum(shares.values()) or evidence.targets is not None:
-        return []
-    n, total = len(evidence.items), sum(shares.values())
-    there = set(evidence.labels)
-    found = []
-    for name, count in shares.items():
-        if name not in there and count:
-            share = count / total
-            p = min(1.0, float(np.exp(n * np.log1p(-share))) * len(shares)) if share < 1 else 0.0
-            found.append({"class": name, "expected": n * share, "p": p})
-    return sorted(found, key=lambda row: row["p"])

@@ -27,7 +27,7 @@ from passmuster.stages.evaluate.attacked import measure_attacks
 from passmuster.stages.evaluate.behaviour import measure_behaviour
 from passmuster.stages.evaluate.behaviour_file import Behaviour, read_behaviour
 from passmuster.stages.evaluate.choose_faults import choose_faults
-from passmuster.stages.evaluate.closely import measure_closely, measure_test_labels
+from passmuster.stages.evaluate.closely import measure_closely
 from passmuster.stages.evaluate.comparisons import (
     describe_training,
     find_incumbent,
@@ -54,6 +54,7 @@ from passmuster.stages.evaluate.promised_risk import measure_promised_risk
 from passmuster.stages.evaluate.retrains import measure_retrain
 from passmuster.stages.evaluate.sets import measure_prediction_sets
 from passmuster.stages.evaluate.slices import measure_slices
+from passmuster.stages.evaluate.test_labels import measure_test_labels
 from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle, report_bytes
 from passmuster.store.store import Store

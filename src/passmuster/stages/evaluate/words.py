@@ -8,6 +8,7 @@ from typing import Any
 
 from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, wilson
+from passmuster.metrics.left_out import marked_more
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.evaluate.cost_words import cost_lines
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
@@ -21,6 +22,7 @@ ONE_CLASS = "All test labels are of one class: whether the model tells classes a
 UNIT = "\u00a0%"
 FEW = 10  # labelled test items below which little is said of a class
 SURE = 0.9
+NOT_BY_LOT = 0.01  # chance below which it is said
 LEAST_FLAGGED = 0.5  # of strange items that were named; a guard that calls fewer novel is said not to guard
 SURE_TEXT = f"{100 * SURE:.0f}{UNIT}"
 
@@ -228,6 +230,7 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         helped = (draft.sections.get("evidence") or {}).get("worth")
         part = "helped only by what the model answers to them" if helped else "played no part"
         lines.append(f"{count(evidence.n_unlabelled, 'test item')} without a label {part}.")
+    lines += left_out_lines(draft.sections["test_labels"]["left_out"])
     if evidence.n_seen:
         lines.append(f"{count(evidence.n_seen, 'test item')} left out, because this model learned from them.")
     lines += not_known_of_imported(draft.sections.get("training", {}).get("imported"))
@@ -253,6 +256,20 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
     if draft.sections["novelty"]["setting"] != "named":
         lines.append("How truly foreign items are met: none were named (muster evaluate --novel PATH).")
     return lines
+
+
+def left_out_lines(left: Mapping[str, Any] | None) -> list[str]:
+    """What was drawn for the test and has no label, and whether that may be by lot.
+
+    >>> left = {"n_drawn": 84, "n_left": 19, "mark": "spam", "n_marked_left": 19, "n_marked_told": 0, "p": 1e-9}
+    >>> left_out_lines(left)[0].removeprefix("19 of 84 items that were drawn for the test have no label")
+    ', and were not left out by lot: the model calls 19 of them “spam”, and 0 of the 65 labelled.'
+    """
+    if not left:
+        return []
+    numbers = {k: left[k] for k in ("mark", "n_left", "n_drawn", "n_marked_left", "n_marked_told")}
+    how = f", and were not left out by lot: {marked_more(**numbers)}" if left["p"] <= NOT_BY_LOT else ""
+    return [f"{left['n_left']:,} of {count(left['n_drawn'], 'item')} that were drawn for the test have no label{how}."]
 
 
 def not_known_of_imported(imported: Mapping[str, Any] | None) -> list[str]:
