@@ -145,9 +145,10 @@ def _refuse(
         )  # fmt: skip
     late = [quote for quote in priced if not quote.refused.startswith("memory")]
     if late:
-        cheapest = min(late, key=lambda quote: quote.seconds)
         heads = min(heads_s(machine, profile, kind) for kind in ("logistic", "discriminant"))
-        needed = cheapest.encoder_s + min(heads, cheapest.heads_seconds) + FINISH_S
+        least = {quote.rung: quote.encoder_s + min(heads, quote.heads_seconds) + FINISH_S for quote in late}
+        cheapest = min(late, key=lambda quote: least[quote.rung])
+        needed = least[cheapest.rung]
         used = limits.seconds - deadline.left_s
         enough = needed * 1.2 + used
         if limits.by == "cost":
