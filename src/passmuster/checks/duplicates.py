@@ -59,7 +59,7 @@ def exact_duplicates(keys: Sequence[str], pairs: Sequence[Pair]) -> list[Finding
         return []
     n = len(pairs)
     title = f"{n:,} {'items repeat' if n > 1 else 'item repeats'} the content of another"
-    remedy = "nothing must be done: copies stay in one split; remove them if they were not meant"
+    remedy = "nothing must be done: copies stay in one split"
     return [Finding("exact_duplicate", "info", title, _items(keys, pairs), pair_evidence(pairs), remedy)]
 
 

@@ -17,6 +17,9 @@ def add(
     labels: Annotated[Path | None, typer.Option("--labels", help="A table of labels: id or path, label.")] = None,
     unlabeled: Annotated[bool, typer.Option("--unlabeled", help="Take no labels, from wherever.")] = False,
     text_column: Annotated[str, typer.Option("--text-column", help="Column of texts, or of image paths.")] = "",
+    copies: Annotated[
+        bool, typer.Option("--copies", help="Take in items though nearly all repeat what is there under other ids.")
+    ] = False,
     label_column: LabelColumn = "",
     id_column: Annotated[str, typer.Option("--id-column", help="Column of ids.")] = "",
     split_column: Annotated[str, typer.Option("--split-column", help="Column that says train or test.")] = "",
@@ -41,7 +44,10 @@ def add(
     from passmuster.stages.govern import add
 
     store = session.store()
-    result = add(store, path, labels=labels, unlabeled=unlabeled, dry_run=session.dry_run, progress=session.progress)
+    result = add(
+        store, path, labels=labels, unlabeled=unlabeled, copies=copies, dry_run=session.dry_run,
+        progress=session.progress,
+    )  # fmt: skip
     lines = [f"({note})" for note in result.notes]
     lines.append(
         f"{'would read' if session.dry_run else 'read'} {result.n_read:,} items from {path}: {result.n_kept:,} kept, "
@@ -51,14 +57,12 @@ def add(
     lines += [f"    {source}: {reason}" for source, reason in result.examples]
     if result.n_new_labels:
         told = in_order(result.n_new_labels).items()
-        lines.append(
-            "new labels: " + ", ".join(f"{n:,} for {'training' if r == 'train' else 'the test'}" for r, n in told)
-        )
+        each = ", ".join(f"{n:,} for {'training' if r == 'train' else 'the test'}" for r, n in told)
+        lines.append(f"{'labels that would come' if session.dry_run else 'new labels'}: {each}")
     if result.snapshot:
-        lines += [
-            *snapshot_lines(result.snapshot, result.n_labels, is_new=result.is_new),
-            *finding_lines(result.findings),
-        ]
+        stands = snapshot_lines(result.snapshot, result.n_labels, is_new=result.is_new or session.dry_run)
+        lines += ["as it stands:"] if session.dry_run else []
+        lines += [*stands, *finding_lines(result.findings)]
     data = to_plain(result)
     data["findings"] = findings_as_json(result.findings)
     labelled = result.snapshot is not None and result.snapshot.n_labels.get("train", 0) > 0

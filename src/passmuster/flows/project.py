@@ -86,12 +86,17 @@ class Project:
 
     # --- data
 
-    def add(self, path: str | Path, *, labels: str | Path | None = None, unlabeled: bool = False) -> AddResult:
-        """Read a folder, table or item; labels from folder names, a column, or a table of their own."""
+    def add(
+        self, path: str | Path, *, labels: str | Path | None = None, unlabeled: bool = False, copies: bool = False
+    ) -> AddResult:
+        """Read a folder, table or item; labels from folder names, a column, or a table of their own.
+
+        Raises `DataError` ``data.copies`` where nearly all items repeat what is there, unless `copies` takes them in.
+        """
         from passmuster.stages.govern import add
 
         table = None if labels is None else Path(labels)
-        return add(self.store, Path(path), labels=table, unlabeled=unlabeled, progress=self.progress)
+        return add(self.store, Path(path), labels=table, unlabeled=unlabeled, copies=copies, progress=self.progress)
 
     def label(
         self, labels: str | Path | Mapping[str, str | Sequence[str]], *, role: Role | None = None, who: str = ""

@@ -25,13 +25,20 @@ from passmuster.stages.govern.inspect import Copies, disagreements, find_copies,
 from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.reading import Reading, check_ids, read_source, side_table
 from passmuster.stages.govern.rows import Source, open_source
-from passmuster.stages.govern.snapshot import latest_snapshot, new_facts, write_relabelled, write_snapshot
+from passmuster.stages.govern.snapshot import (
+    latest_snapshot,
+    new_facts,
+    role_of,
+    write_relabelled,
+    write_snapshot,
+)
 from passmuster.stages.govern.splits import place, rarest_classes
 from passmuster.store.items import add_items, add_labels, drop_quarantined, read_items, read_labels
 from passmuster.store.snapshots import read_findings, read_placement
 from passmuster.store.store import Store
 
 N_EXAMPLES = 5
+MOST_COPIED, FEWEST_COPIES = 0.9, 10  # of new items that repeat what is there: the same source, named otherwise
 SETS_GIVEN = "one label was expected, and here is a list"
 
 
@@ -67,6 +74,7 @@ def add(
     *,
     labels: Path | None = None,
     unlabeled: bool = False,
+    copies: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> AddResult:
@@ -76,6 +84,7 @@ def add(
     ----------
     labels : a table of labels by id or path; folder names and columns then give none
     unlabeled : take no labels at all
+    copies : take items in though nearly all of them repeat the content of items that are there under other ids
     dry_run : read and count, write nothing
 
     Raises
@@ -84,7 +93,8 @@ def add(
         ``data.no_path``.
     DataError
         ``data.*`` and ``label.*``, before anything was written: duplicate ids, a column that is not there, labels that
-        match nothing, files that are empty, cut off or not UTF-8, an id that came with other content before.
+        match nothing, files that are empty, cut off or not UTF-8, an id that came with other content before, and
+        ``data.copies`` (see `copies`).
     ResourceError
         ``disk.full``: nothing was added, and nothing is left of it.
     """
@@ -109,6 +119,8 @@ def add(
         reading = replace(reading, labels=new)
         if reading.quarantined and reading.n_read == len(reading.quarantined):
             raise _nothing_usable(reading)
+        if not copies:
+            refuse_copies(reading.kept, before, path)
         if dry_run or not (reading.kept or reading.quarantined or reading.labels):
             return _unchanged(store, source, reading)
         parent = latest_snapshot(store)
@@ -161,13 +173,37 @@ def _nothing_usable(reading: Reading) -> DataError:
     )
 
 
+def refuse_copies(new: Sequence[Item], before: Mapping[str, Item], path: Path) -> None:
+    """Refuse items of which nearly all repeat what is there: the same folder or table was named in another way.
+
+    Raises
+    ------
+    DataError
+        ``data.copies``.
+    """
+    there = {item.digest: item.id for item in before.values() if item.status == "kept"}
+    again = [item for item in new if item.digest in there]
+    if len(again) < FEWEST_COPIES or len(again) < MOST_COPIED * len(new):
+        return
+    first = again[0]
+    raise DataError(
+        "data.copies",
+        f"{len(again):,} of {len(new):,} new items repeat what is there under other ids; nothing was added",
+        value=f"{first.id!r}, which is {there[first.digest]!r}", limit=f"{MOST_COPIED:.0%}", where=path,
+        next=f"name what was added before (labels: muster label FILE); or muster add {path} --copies",
+    )  # fmt: skip
+
+
 def _unchanged(store: Store, source: Source, reading: Reading) -> AddResult:
     snapshot = latest_snapshot(store)
     findings: list[Finding] = []
+    splits: dict[str, str] = {}
     if snapshot is not None:
         with store.read() as db:
             findings = read_findings(db, snapshot.digest)
-    return _account(store, reading, source, snapshot, findings, {}, is_new=False)
+            splits = {key: split for key, (split, _) in read_placement(db, snapshot).items()}
+    would: Counter[str] = Counter(role_of(splits[key]) for key in reading.labels if key in splits)
+    return _account(store, reading, source, snapshot, findings, would, is_new=False)
 
 
 def _commit(

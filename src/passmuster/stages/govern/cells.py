@@ -103,7 +103,7 @@ def _text(path: Path) -> Iterator[IO[str]]:
 def _not_utf8(path: Path) -> DataError:
     """Where the first byte lies that is not UTF-8; read again, because the decoder only knows its block."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
-    guess = "latin1"
+    guess = "cp1252"  # what Windows writes; Latin-1 is a part of it but for control characters
     position = 0
     with opener(path, "rb") as file:
         for number, line in enumerate(file, start=1):

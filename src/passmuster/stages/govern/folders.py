@@ -12,6 +12,7 @@ from passmuster.modality.base import Modality
 from passmuster.stages.govern.rows import SPLIT_WORDS, GivenSplit, Row, Source
 
 LABEL_FILES = ("labels.csv", "labels.tsv", "labels.jsonl", "labels.parquet")
+MOST_SHOWN = 5
 HIDDEN = ("thumbs.db", "desktop.ini")
 
 
@@ -19,7 +20,8 @@ def open_folder(folder: Path, modality: Modality, *, with_labels: bool) -> Sourc
     """A folder as a source. The id of a file is its path below `folder`.
 
     Folders named train, test or unlabeled give the split; a folder inside them, or one beside others, gives the class
-    when `with_labels`. A ``labels.csv`` in the folder is a table of labels, and then folder names are not.
+    when `with_labels`, but not a single one with loose files beside it. A ``labels.csv`` in the folder is a table of
+    labels, and then folder names are not.
 
     Raises
     ------
@@ -41,9 +43,15 @@ def open_folder(folder: Path, modality: Modality, *, with_labels: bool) -> Sourc
         notes.append("folders give the split: " + ", ".join(f"{k} → {v or 'unlabelled'}" for k, v in splits.items()))
     if beside:
         notes.append(f"labels are read from {beside.name} in the folder")
-    elif with_labels and len(tops - set(splits)) == 1 and not splits:
-        notes.append(f"one folder only, {next(iter(tops))!r}: its name was taken for a class")
-    use_names = with_labels and beside is None
+    lone = tops if with_labels and not splits and len(tops) == 1 else set()
+    loose = any(len(parts) == 1 for parts in below)
+    if lone and not beside:
+        use = "no class, because files lie beside it" if loose else "its name was taken for a class"
+        notes.append(f"one folder only, {next(iter(lone))!r}: {use}")
+    use_names = with_labels and beside is None and not (lone and loose)
+    if use_names and len(tops) > 1 and not splits:
+        shown = ", ".join(sorted(tops)[:MOST_SHOWN]) + (", …" if len(tops) > MOST_SHOWN else "")
+        notes.append(f"names of {len(tops):,} folders are taken for classes: {shown}; --unlabeled takes none")
     rows = partial(_rows, list(zip(files, below, strict=True)), modality, splits, use_names)
     return Source(folder.name, rows, beside, tuple(notes))
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from passmuster.core.config import Config, DataConfig
-from passmuster.core.errors import DataError
+from passmuster.core.errors import DataError, NotFoundError
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Role
 from passmuster.stages.govern.cells import header_of, is_table, records_of
@@ -43,10 +43,14 @@ def read_label_table(path: Path, config: DataConfig, labels: LabelCells = LabelC
 
     Raises
     ------
+    NotFoundError
+        ``data.no_path``.
     DataError
         Those of reading a table; ``data.no_column``; ``label.row`` for a row that cannot be used, because a label that
         goes missing in silence is worse than one more command.
     """
+    if not path.exists():
+        raise NotFoundError("data.no_path", "there is no such file", where=path, next="check the path")
     if not path.is_file() or not is_table(path):
         raise DataError(
             "data.format", "not a table of labels", where=path, limit=".csv, .tsv, .jsonl, .parquet", next="convert it"
