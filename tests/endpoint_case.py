@@ -36,7 +36,7 @@ def chat(body: Any, said: Callable[[str], str] = topic_of) -> Any:
 
 
 @contextmanager
-def serve(answer: Callable[[Any], Any], *, wait_s: float = 0.0) -> Iterator[Served]:
+def serve(answer: Callable[[Any], Any], *, wait_s: float = 0.0, port: int = 0) -> Iterator[Served]:
     """Serve `answer`: of a request's body the JSON, or (status, JSON), or bytes as they are."""
     served = Served("")
 
@@ -64,7 +64,7 @@ def serve(answer: Callable[[Any], Any], *, wait_s: float = 0.0) -> Iterator[Serv
         def log_message(self, format: str, *args: object) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

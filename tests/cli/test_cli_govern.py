@@ -54,6 +54,31 @@ def test_a_dry_run_changes_nothing(project: Path, tmp_path: Path) -> None:
     assert answer(project, "add", str(tmp_path / "t.csv"))["data"]["n_kept"] == 30
 
 
+def test_a_dry_run_tells_which_labels_would_come(project: Path, tmp_path: Path) -> None:
+    table = tmp_path / "u.csv"
+    table.write_text("id,text\n" + "\n".join(f"k{i},text number {i * 41}" for i in range(12)) + "\n")
+    (tmp_path / "labels.csv").write_text("id,label\nk1,a\nk2,b\n")
+    answer(project, "add", str(table))
+    would = muster(project, "--dry-run", "add", str(table), "--labels", str(tmp_path / "labels.csv"))
+    assert "labels that would come: " in would.stdout, would.stdout + would.stderr
+    assert "(unchanged)" not in would.stdout
+    missing = muster(project, "add", str(table), "--labels", str(tmp_path / "lables.csv"))
+    assert missing.returncode == 8
+    assert "there is no such file" in missing.stderr
+
+
+def test_what_is_there_under_another_name_is_refused_and_costs_nothing(project: Path, tmp_path: Path) -> None:
+    answer(project, "add", str(tmp_path / "t.csv"))
+    (tmp_path / "again.csv").write_bytes((tmp_path / "t.csv").read_bytes())
+    refused = muster(project, "add", str(tmp_path / "again.csv"))
+    assert refused.returncode == 3
+    assert "30 of 30 new items repeat what is there under other ids" in refused.stderr
+    assert "again.csv#" in refused.stderr
+    assert sum(answer(project, "status")["data"]["snapshot"]["n_items"].values()) == 30
+    kept = answer(project, "add", str(tmp_path / "again.csv"), "--copies")["data"]
+    assert kept["n_kept"] == 30
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "exit_code"),
     [

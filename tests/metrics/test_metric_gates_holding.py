@@ -165,6 +165,13 @@ def test_what_is_no_number_was_not_measured(name: str) -> None:
         assert (result.state, "not measured" in result.reason) == ("failed", True), report.sections[section]
 
 
+def test_sets_that_were_never_fitted_say_what_fits_them() -> None:
+    large = in_versions("guard", set_size=9.0, p_size=1e-9)
+    assert "--calibrate" not in judged("guard.v1", large).reason
+    imported = replace(large, sections={**large.sections, "training": {"imported": {"n_calibration": 0}}})
+    assert "imported without --calibrate" in judged("guard.v1", imported).reason
+
+
 def test_the_guard_of_a_model_elsewhere_is_not_compared() -> None:
     elsewhere = replace(GREEN, sections={**GREEN.sections, "endpoint": {}})
     assert judged("guard_parity.v1", elsewhere).state == "not applicable"

@@ -100,13 +100,25 @@ def test_a_score_of_an_unknown_class_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "scores",
-    [{"spam": math.nan}, {"spam": "0.9"}, {"spam": True}, [0.1, 0.9], {}, [], 3, {"spam": 1.7}, {"spam": -0.5}],
+    ("scores", "why"),
+    [
+        ({"spam": math.nan}, "the score of 'spam' is no number"),
+        ({"spam": "0.9"}, "the score of 'spam' is no number"),
+        ({"spam": True}, "the score of 'spam' is no number"),
+        ([0.1, 0.9], "2 scores, and 3 classes"),
+        ({}, "no scores"),
+        ([], "no scores"),
+        (3, "no scores"),
+        ({"spam": 1.7}, "1.7 is no probability"),
+        ({"spam": -0.5}, "-0.5 is no probability"),
+        ({"spam": 0.7, "ham": 0.6}, "the probabilities add up to 1.3"),
+        ({"LABEL_4": 0.9, "spam": 0.1}, "the likeliest is none of the classes"),
+    ],
 )
-def test_broken_scores_are_no_answer(scores: Any) -> None:
+def test_broken_scores_are_no_answer_and_say_why(scores: Any, why: str) -> None:
     row, unread = reader(scores="p").read({"p": scores})
     assert row.argmax() == 3
-    assert unread
+    assert unread.startswith(why)
 
 
 def test_names_of_the_endpoint_lead_to_the_projects() -> None:

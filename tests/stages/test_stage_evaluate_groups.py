@@ -24,7 +24,8 @@ def evidence(groups: list[str], y: np.ndarray, targets: np.ndarray | None = None
     n = len(items)
     return Evidence(
         snapshot=cast(Any, None), items=cast(Any, tuple(items)), labels=("",) * n, classes=("no", "yes"), n_known=2,
-        y=y, weights=np.ones(n), clusters=np.array([f"c{i}" for i in range(n)]), look=1, created="", n_seen=0,
+        y=y, weights=np.ones(n), clusters=np.array([f"c{i}" for i in range(n)]), look=1, opening=1, created="",
+        n_seen=0,
         n_unlabelled=0, who=(), targets=targets,
     )  # fmt: skip
 

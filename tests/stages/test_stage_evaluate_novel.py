@@ -42,6 +42,15 @@ def test_a_column_that_the_configuration_names(tmp_path: Path) -> None:
     assert read_novel(path, TEXT, DataConfig(text_column="Betreff")).payloads == ("yes",)
 
 
+def test_a_table_is_read_as_add_reads_it_and_a_broken_row_is_named(tmp_path: Path) -> None:
+    (tmp_path / "semi.csv").write_text('id;text\n1;"a; b"\n2;c\n')
+    assert read_novel(tmp_path / "semi.csv", TEXT, DataConfig()).payloads == ("a; b", "c")
+    (tmp_path / "ragged.csv").write_text("text,label\na,b\na,b,c\n")
+    with pytest.raises(DataError, match="3 cells where the header has 2") as caught:
+        read_novel(tmp_path / "ragged.csv", TEXT, DataConfig())
+    assert caught.value.where == "ragged.csv:3"
+
+
 def test_folders_and_single_files(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.txt").write_text("a")
@@ -66,7 +75,7 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name, code in (
         ("columns.csv", "novel.column"),
-        ("broken.parquet", "novel.table"),
+        ("broken.parquet", "data.unreadable"),
         ("notes.docx", "novel.table"),
         ("empty", "novel.empty"),
     ):

@@ -29,7 +29,8 @@ def made(n: int = N) -> tuple[Evidence, Answers, list[str]]:
     ]
     evidence = Evidence(
         snapshot=cast(Any, None), items=cast(Any, tuple(items)), labels=("",) * n, classes=("no", "yes"), n_known=2,
-        y=y, weights=np.ones(n), clusters=np.array([f"c{i}" for i in range(n)]), look=1, created="", n_seen=0,
+        y=y, weights=np.ones(n), clusters=np.array([f"c{i}" for i in range(n)]), look=1, opening=1, created="",
+        n_seen=0,
         n_unlabelled=0, who=(),
     )  # fmt: skip
     probabilities = np.eye(2)[np.where(wrong, 1 - y, y)]

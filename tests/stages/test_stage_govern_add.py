@@ -78,6 +78,18 @@ def test_a_folder_of_classes(new_store, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_names_of_folders_are_said_to_be_classes_and_a_lone_one_beside_files_is_none(new_store, tmp_path: Path) -> None:
+    write_images(tmp_path / "years", ["2023/1.png", "2024/2.png", "3.png"])
+    write_images(tmp_path / "mixed", ["summer/4.png", "5.png"])
+    write_images(tmp_path / "lone", ["cat/6.png"])
+    store = new_store("image")
+    told = {name: " ".join(add(store, tmp_path / name).notes) for name in ("years", "mixed", "lone")}
+    assert "names of 2 folders are taken for classes: 2023, 2024; --unlabeled takes none" in told["years"]
+    assert "one folder only, 'summer': no class, because files lie beside it" in told["mixed"]
+    assert "one folder only, 'cat': its name was taken for a class" in told["lone"]
+    assert {label for label, _ in labelled(store).values()} == {"2023", "2024", "cat"}
+
+
 def test_folders_of_splits_keep_their_word(new_store, tmp_path: Path) -> None:
     names = [f"train/{c}/{i}.png" for c in "ab" for i in range(3)] + ["test/a/9.png", "test/b/9.png"]
     write_images(tmp_path / "x", names + [f"unlabeled/{i}.png" for i in range(20)])

@@ -119,7 +119,7 @@ def scored(folder: Path, url: str) -> str:
 
 def test_scores_of_classes_that_nobody_knows_are_refused(store: Store, tmp_path: Path) -> None:
     """Well-formed scores that name other classes say as little as prose."""
-    with serve(renamed) as served, pytest.raises(DataError, match="name none of the classes") as caught:
+    with serve(renamed) as served, pytest.raises(DataError, match="cannot be read as one of the classes") as caught:
         import_endpoint(store, scored(tmp_path, served.url), n_asked=40)
     assert "TOPIC-1" in str(caught.value.value)
 
@@ -201,6 +201,9 @@ def test_the_whole_way_to_answers_that_fail_and_come_back(store: Store, tmp_path
             assert (down.status_code, down.json()["error"]["code"]) == (502, "endpoint.unanswered")
             answers.append(scores_of)
             assert client.post("/v1/predict", json=ask).status_code == 200
+        import_endpoint(store, str(path), n_asked=40)
+        compared = evaluate(store).report.sections["versions"]["classes"]
+        assert [row["class"] for row in compared] == sorted(TOPICS)  # an answer of no class is no class to come
     kept = (store.bundle_folder(f"bundles/{found.bundle[:16]}") / ENDPOINT).read_bytes()
     assert json.loads(kept)["endpoint"]["key_variable"] == "TOPICS_KEY"
     files = [file for file in store.folder.rglob("*") if file.is_file()]
@@ -209,13 +212,22 @@ def test_the_whole_way_to_answers_that_fail_and_come_back(store: Store, tmp_path
         assert b"sk-topics" not in json.dumps([event.payload for event in ledger.read(db)]).encode()
 
 
-def test_an_endpoint_that_does_not_answer_leaves_no_report(store: Store) -> None:
+def test_an_endpoint_that_does_not_answer_leaves_no_report_and_costs_no_look(store: Store) -> None:
+    """Else an afternoon of a provider's trouble wears a test out that nobody has seen a number of."""
     with serve(chat) as served:
         import_endpoint(store, f"{served.url}/v1", model="tiny", n_asked=20)
-    with pytest.raises(NetworkError, match="did not answer"):
-        evaluate(store)
+        port = served.url.rpartition(":")[2]
+    for _ in range(2):
+        with pytest.raises(NetworkError, match="did not answer"):
+            evaluate(store)
     with store.read() as db:
         assert not list(ledger.read(db, kind="evaluate.done"))
+        assert [event.payload["opening"] for event in ledger.read(db, kind="test.unseen")] == [1, 2]
+    assert not verify(store).problems
+    with serve(chat, port=int(port)):
+        report = evaluate(store).report
+    assert report.look == 1
+    assert not verify(store).problems
 
 
 def test_images_are_sent_as_png(tmp_path: Path) -> None:

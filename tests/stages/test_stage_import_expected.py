@@ -10,7 +10,7 @@ import pytest
 
 from passmuster.core.errors import DataError, MusterError, NotFoundError
 from passmuster.runtime.answers import softmax
-from passmuster.stages.importing import ImportResult, import_model
+from passmuster.stages.importing import ImportResult, expected, import_model
 from passmuster.store.releases import read_bundles
 from passmuster.store.store import Store
 from train_case import TOPICS, new_project, write_texts
@@ -117,8 +117,25 @@ def test_a_table_that_is_not_there(bring: Bring, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         bring(tmp_path / "none.csv")
     (tmp_path / "e.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="damaged or cut off"):
         bring(tmp_path / "e.parquet")
+
+
+def test_a_table_is_read_as_add_reads_it_and_a_broken_row_is_named(bring: Bring, tmp_path: Path) -> None:
+    (tmp_path / "semi.csv").write_text('text;answer\n"tea; green leaf";tea\n')
+    assert "of 1 items" in " ".join(bring(tmp_path / "semi.csv").notes)
+    (tmp_path / "ragged.csv").write_text("text,answer\ntea green leaf,tea\ntea,green,leaf,tea\n")
+    with pytest.raises(DataError, match="4 cells where the header has 2") as caught:
+        bring(tmp_path / "ragged.csv")
+    assert caught.value.where == "ragged.csv:3"
+
+
+def test_a_long_table_is_compared_in_part_and_that_is_said(
+    bring: Bring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expected, "MAX_ROWS", 2)
+    rows: list[list[object]] = [["tea green leaf", "tea"]] * 3
+    assert "of the first 2 items" in " ".join(bring(write(tmp_path / "e.csv", ["text", "answer"], rows)).notes)
 
 
 def test_json_lines_are_read(bring: Bring, tmp_path: Path) -> None:

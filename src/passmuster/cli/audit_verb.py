@@ -46,7 +46,7 @@ def audit(
         return
     found = run(store, advisories=advisories, again=again, progress=session.progress)
     error = None if found.passed else open_points(found)
-    after = f"{found.renewal} (which renews its approval)" if error is None else str(error.next)
+    after = f"muster watch ({found.renewal} renews its approval)" if error is None else str(error.next)
     written = write_ci_files(
         "audit", found.checks, junit=junit, markdown=markdown, outcome="passed" if found.passed else "not passed",
         passed=found.passed, facts={"release": found.release.id}, notes=[f"Next: {after}"],

@@ -64,7 +64,9 @@ def import_(
     key_variable: Annotated[
         str, typer.Option("--key-variable", help="The environment variable that holds the endpoint's key.")
     ] = "",
-    n_asked: Annotated[int, typer.Option("--ask", help="Of an endpoint: how many items it is tried on.")] = 200,
+    n_asked: Annotated[
+        int | None, typer.Option("--ask", help="At an address: how many items it is tried on; 200 when left out.")
+    ] = None,
 ) -> None:
     """Bring in a model that was made elsewhere: an ONNX file, with its preprocessing and its
     classes named, a folder of transformers, or an endpoint that is asked over HTTP.
@@ -76,12 +78,13 @@ def import_(
     from passmuster.flows.answers import pin_answers
     from passmuster.stages.importing import import_endpoint, import_model
     from passmuster.stages.importing.endpoint_named import is_endpoint
+    from passmuster.stages.importing.endpoint_stage import N_ASKED
 
     endpoint = is_endpoint(path)
     refuse_other_kind(
         endpoint,
         graph=(("preprocess", preprocess), ("output", output), ("scores", scores), ("embedding", embedding)),
-        address=(("model", model), ("prompt", prompt), ("key-variable", key_variable)),
+        address=(("model", model), ("prompt", prompt), ("key-variable", key_variable), ("ask", n_asked is not None)),
     )
     if not session.dry_run:
         pin_answers(store, session.progress)
@@ -91,13 +94,19 @@ def import_(
     }  # fmt: skip
     if endpoint:
         result = import_endpoint(
-            store, path, model=model, prompt=prompt, key_variable=key_variable, n_asked=n_asked, **alike
+            store,
+            path,
+            model=model,
+            prompt=prompt,
+            key_variable=key_variable,
+            n_asked=N_ASKED if n_asked is None else n_asked,
+            **alike,
         )
     else:
         result = import_model(
             store, Path(path), preprocess=preprocess or (), output=output, scores=scores, embedding=embedding, **alike
         )
-    next = f"muster evaluate {result.bundle[:16]}" if result.bundle else "muster import"
+    next = f"muster evaluate {result.bundle[:16]}" if result.bundle else f"muster import {path}, with the same options"
     session.done(result, lines_of(result), next)
 
 
@@ -118,7 +127,8 @@ def lines_of(result: ImportResult) -> Iterator[str]:
     name = f"bundle {result.bundle[:16]}" if result.bundle else "would make a bundle"
     yield f"{name}: {result.source['file']} (SHA-256 {result.source['sha256'][:16]}), {result.scores}"
     yield f"{len(result.classes)} classes: {classes}"
-    yield f"asked about {result.n_asked:,} items that are not for the test; novelty by {result.novelty}"
+    novelty = f"; novelty by {result.novelty}" if result.novelty else ""
+    yield f"asked about {result.n_asked:,} items that are not for the test{novelty}"
     if result.asking:
         yield took(result.asking)
     if result.n_calibration:

@@ -231,14 +231,15 @@ class Reader:
         self._none = len(asking.classes) - 1
 
     def read(self, entry: Any) -> tuple[np.ndarray, str]:
-        """Log-probabilities (c,) of one item's part of an answer, and what it said where that names no class ("")."""
+        """Log-probabilities (c,) of one item's part of an answer; where that names no class, what it said and why."""
         found = find(entry, self._paths.label or self._paths.scores)
         if self._paths.label:
             return self._of_label(found, entry)
         row = self._of_scores(found)
-        if row is None:
-            row = self._certain(self._none)
-        return row, _shown(found, entry) if int(row.argmax()) == self._none else ""
+        if isinstance(row, str):
+            return self._certain(self._none), f"{row}: {_shown(found, entry)}"
+        named_none = "the likeliest is none of the classes"
+        return row, f"{named_none}: {_shown(found, entry)}" if int(row.argmax()) == self._none else ""
 
     def _of_label(self, found: Any, entry: Any) -> tuple[np.ndarray, str]:
         column = self._column.get(plain(_unwrapped(found)), self._none)
@@ -249,24 +250,27 @@ class Reader:
         row[column] = math.log(CERTAIN)
         return row
 
-    def _of_scores(self, found: Any) -> np.ndarray | None:
-        """None where these are no scores."""
+    def _of_scores(self, found: Any) -> np.ndarray | str:
+        """Why these are no scores, in words, where they are none."""
         pairs = _pairs(found, self._classes[:-1])
-        if not pairs or not all(_is_number(score) for _, score in pairs):
-            return None
+        if not pairs:
+            many = isinstance(found, list) and found
+            return f"{len(found)} scores, and {self._none} classes" if many else "no scores"
+        if broken := [(name, score) for name, score in pairs if not _is_number(score)]:
+            return f"the score of {str(broken[0][0])[:40]!r} is no number"
         scores = np.full(len(self._classes), -math.inf)
         for name, score in pairs:
             value = float(score)
             if self._paths.kind == "probabilities":
                 if not -LEAST <= value <= 1 + SUM_TOLERANCE:
-                    return None
+                    return f'{value:g} is no probability (answer.kind = "logits" takes any number)'
                 value = math.log(max(value, LEAST))
             column = self._column.get(plain(name), self._none)
             scores[column] = np.logaddexp(scores[column], value)
         total = float(np.logaddexp.reduce(scores))
         if self._paths.kind == "logits" or total > 0:
             if self._paths.kind == "probabilities" and total > math.log1p(SUM_TOLERANCE) + len(pairs) * LEAST:
-                return None
+                return f"the probabilities add up to {math.exp(total):.3g}"
             scores = scores - total
         else:  # what a list of the likeliest classes leaves over could be any class that it lacks
             lacking = np.isneginf(scores)

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 
 from passmuster.core.clock import now
 from passmuster.core.records import Item, Label, Snapshot
@@ -36,13 +36,17 @@ class TrainingView:
 
 @dataclass(frozen=True)
 class TestView:
-    """The opened test split at the time `at`. `look` is how often its labels were looked at, this time included."""
+    """The opened test split at the time `at`. `look` is how often its labels were looked at, this time included.
+
+    `opening` is the number under which it is recorded.
+    """
 
     snapshot: Snapshot
     items: tuple[Item, ...]
     labels: dict[str, Label]
     look: int
     at: str
+    opening: int
 
 
 def training_view(store: Store, snapshot: Snapshot) -> TrainingView:
@@ -71,7 +75,16 @@ def open_test(store: Store, snapshot: Snapshot, purpose: Purpose) -> TestView:
         split = read_split(act.db, snapshot, "test")
         known = read_labels(act.db, role="test")
     inside = {item.key for item in split}
-    return TestView(snapshot, tuple(split), {k: v for k, v in known.items() if k in inside}, look, str(opening["at"]))
+    return TestView(
+        snapshot, tuple(split), {k: v for k, v in known.items() if k in inside}, look, str(opening["at"]), int(n)
+    )
+
+
+def take_back(store: Store, opening: int, why: str) -> None:
+    """An opening counts no longer, because it ended before there was a number to see; the ledger keeps both."""
+    with store.act("test.unseen") as act:
+        act.payload.update(opening=opening, why=why)
+        act.db.execute(update(seal_openings).where(seal_openings.c.n == opening).values(counted=0))
 
 
 def count_looks(db: Connection, snapshot: str, until: str) -> float:

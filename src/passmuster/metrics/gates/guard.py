@@ -5,6 +5,8 @@ A guard whose threshold is wrong changes no answer: it withholds all of them, or
 
 from __future__ import annotations
 
+from typing import Any
+
 from passmuster.core.ranges import OPEN_RATE, Range
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, missing, needs_incumbent
@@ -31,9 +33,17 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
         return GateResult(NAME, "failed", reason, lost, most)
     if size >= params["max_growth"] * size_live and p_size <= level:
         reason = f"prediction sets hold {size:.1f} classes on average, with the live release {size_live:.1f}"
+        reason += "" if fitted(report) else "; they hold every class, because it was imported without --calibrate"
         return GateResult(NAME, "failed", reason, size, params["max_growth"] * size_live)
     seen = f"withheld: {rise:+.3f} of the answers; strange items noticed: {-lost:+.3f}; sets: {size:.2f} classes"
     return GateResult(NAME, "passed", seen, rise, most)
+
+
+def fitted(report: Report) -> bool:
+    """Whether the prediction sets were fitted to labels, which of an imported model they may not be."""
+    training: Any = report.sections.get("training")
+    imported = training.get("imported") if isinstance(training, dict) else None
+    return not isinstance(imported, dict) or bool(imported.get("n_calibration"))
 
 
 GUARD = Gate(

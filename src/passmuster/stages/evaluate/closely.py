@@ -12,6 +12,7 @@ from passmuster.core.label_sets import classes_in
 from passmuster.core.records import Item, Payload
 from passmuster.metrics.class_probabilities import class_probabilities
 from passmuster.metrics.regressions import class_losses, log_losses, mean_rise
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pad_classes, pick
 from passmuster.stages.evaluate.gather import read_payloads
@@ -82,6 +83,7 @@ def measure_closely(
         {"class": r.name, "n": r.n, "worse": r.worse, "better": r.better,
          **{k: v for k, v in asdict(m).items() if k not in ("name", "n")}}
         for r, m in zip(rows, more, strict=True)
+        if r.name != NO_ANSWER  # no item carries it, and to expect it is no fault
     ]  # fmt: skip
     section["log_loss"] = asdict(mean_rise(*losses))
     section["guard"] = guards_compared(store, draft, predictor, new, compared, rng)

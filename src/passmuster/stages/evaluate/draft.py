@@ -60,6 +60,7 @@ class Evidence:
     weights: np.ndarray  # (n,)
     clusters: np.ndarray  # (n,)
     look: int
+    opening: int
     created: str
     n_seen: int
     n_unlabelled: int

@@ -58,6 +58,7 @@ def gather_evidence(store: Store, bundle: Bundle, classes: tuple[str, ...], task
         weights=np.array([view.labels[item.key].weight for item in items], dtype=np.float64),
         clusters=np.unique(cluster_names(items, placed), return_inverse=True)[1],
         look=view.look,
+        opening=view.opening,
         created=created,
         n_seen=len(labelled_items) - len(items),
         n_unlabelled=len(view.items) - len(labelled_items),

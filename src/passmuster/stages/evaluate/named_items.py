@@ -9,8 +9,9 @@ from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, MusterError, NotFoundError
 from passmuster.core.label_sets import MULTI, Task, join_classes
 from passmuster.core.records import Payload
+from passmuster.core.table_files import header_of, is_table
 from passmuster.modality.base import Modality
-from passmuster.stages.evaluate.novel_items import READERS, read_table
+from passmuster.stages.evaluate.novel_items import cells_of, read_table
 
 LABEL_COLUMNS = ("label", "class", "category", "target")
 
@@ -41,7 +42,7 @@ def read_named(path: Path, modality: Modality, config: DataConfig, *, task: Task
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in modality.suffixes)
         contents: list[tuple[str, bytes | Path]] = [(p.relative_to(path).as_posix(), p) for p in files]
-    elif path.suffix.lower() in modality.suffixes and path.suffix.lower() not in READERS:
+    elif path.suffix.lower() in modality.suffixes and not is_table(path):
         contents = [(path.name, path)]
     else:
         contents = read_table(path, modality, config)
@@ -67,15 +68,12 @@ def read_named(path: Path, modality: Modality, config: DataConfig, *, task: Task
 
 def labels_of_table(path: Path, config: DataConfig, task: Task) -> list[str | None]:
     """The label of every row, None where its cell is empty; nothing when no column of labels is there."""
-    import polars
-
-    options = {"separator": "\t"} if path.suffix.lower() == ".tsv" else {}
-    table = getattr(polars, READERS[path.suffix.lower()])(path, **options)
+    header = header_of(path)
     wanted = (config.label_column,) if config.label_column else LABEL_COLUMNS
-    column = next((name for name in table.columns if name.lower() in wanted or name in wanted), None)
+    column = next((name for name in header if name.lower() in wanted or name in wanted), None)
     if column is None:
         return []
-    return [as_label(value, config, task) for value in table[column].to_list()]
+    return [as_label(cells[column], config, task) for cells in cells_of(path, header)]
 
 
 def as_label(value: object, config: DataConfig, task: Task) -> str | None:

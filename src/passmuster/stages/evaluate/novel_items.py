@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, MusterError, NotFoundError
 from passmuster.core.records import Payload
+from passmuster.core.table_files import TABLES, header_of, is_table, records_of
 from passmuster.modality.base import Modality
 
 TEXT_COLUMNS = ("text", "content", "body", "message", "document", "sentence", "review")
 PATH_COLUMNS = ("path", "file", "filename", "image")
-READERS = {".csv": "read_csv", ".tsv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_ndjson"}
 
 
 @dataclass(frozen=True)
@@ -64,26 +66,35 @@ def read_novel(path: Path, modality: Modality, config: DataConfig) -> Novel:
 
 def read_table(path: Path, modality: Modality, config: DataConfig) -> list[tuple[str, bytes | Path]]:
     """Name and content, or the file that holds it, of every row."""
-    import polars
-
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
+    if not is_table(path):
         raise DataError(
-            "novel.table", "not a folder, an item or a table", where=path, limit=", ".join(READERS), value=path.suffix
+            "novel.table", "not a folder, an item or a table", where=path, limit=", ".join(TABLES), value=path.suffix
         )
-    options = {"separator": "\t"} if path.suffix.lower() == ".tsv" else {}
-    try:
-        table = getattr(polars, reader)(path, **options)
-    except (polars.exceptions.PolarsError, OSError) as error:
-        raise DataError("novel.table", f"the table cannot be read: {error}", where=path) from error
+    header = header_of(path)
     wanted = (config.text_column,) if config.text_column else TEXT_COLUMNS if modality.name == "text" else PATH_COLUMNS
-    column = next((name for name in table.columns if name.lower() in wanted or name in wanted), None)
+    column = next((name for name in header if name.lower() in wanted or name in wanted), None)
     if column is None:
         raise DataError(
-            "novel.column", "the table has no column of items", value=", ".join(table.columns),
+            "novel.column", "the table has no column of items", value=", ".join(header),
             limit=", ".join(wanted), where=path, next="rename the column, or set data.text_column",
         )  # fmt: skip
-    rows = [(f"row {i}", value) for i, value in enumerate(table[column].to_list(), start=1)]
+    rows = [(f"row {i}", cells[column]) for i, cells in enumerate(cells_of(path, header), start=1)]
     if modality.name == "text":
         return [(name, b"" if value is None else str(value).encode()) for name, value in rows]
     return [(name, path.parent / str(value)) for name, value in rows]
+
+
+def cells_of(path: Path, header: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """The cells of every row by the names in `header`, None where one is empty.
+
+    Raises
+    ------
+    DataError
+        ``novel.table`` for a row that cannot be read, and those of `passmuster.core.table_files`.
+    """
+    for record in records_of(path):
+        if record.problem:
+            raise DataError(
+                "novel.table", f"a row cannot be read: {record.problem}", where=f"{path.name}:{record.line}"
+            )
+        yield {name: record.cells.get(name) for name in header}

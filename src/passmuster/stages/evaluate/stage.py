@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from passmuster.core.codec import to_plain
 from passmuster.core.config import EvaluateConfig
 from passmuster.core.cost import Cost, cost_of
-from passmuster.core.errors import DataError, IntegrityError, NotFoundError, ResourceError
+from passmuster.core.errors import DataError, IntegrityError, NetworkError, NotFoundError, ResourceError
 from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
@@ -57,6 +58,7 @@ from passmuster.stages.evaluate.slices import measure_slices
 from passmuster.stages.evaluate.test_labels import measure_test_labels
 from passmuster.stages.evaluate.words import to_finite, write_summary
 from passmuster.store.releases import add_report, read_bundle, report_bytes
+from passmuster.store.seal import take_back
 from passmuster.store.store import Store
 
 MAX_DECODED_BYTES = 2**26  # of items that are not decoded a second time
@@ -101,6 +103,8 @@ def evaluate(
         ``evaluate.no_test_labels`` and those of `read_novel`, `read_named` and `read_behaviour`.
     UsageError
         Those of `choose_faults`, before the test is opened.
+    NetworkError
+        ``endpoint.*``, when an endpoint gives no answer; the look does not count.
     IntegrityError
         When this bundle, the live one or a file of the run is not what it should be.
     """
@@ -127,59 +131,70 @@ def evaluate(
     refuse_strange_costs(store, predictor.classes, predictor.task)
     evidence = gather_evidence(store, chosen, predictor.classes, predictor.task)
     progress.say(f"test opened for evaluation, look {evidence.look}: {len(evidence.items):,} labelled items")
-    rng = np.random.default_rng(store.config.train.seed)
-    looks = Looks()
-    answers = ask(
-        store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle", looks=looks
-    )
-    if answers.said is not None or predictor.prices is not None:  # what is said is not the likeliest class alone
-        answers = replace(answers, numbers=evidence.number(p.label for p in answers.predictions))
+    with given_back_unseen(store, evidence):
+        rng = np.random.default_rng(store.config.train.seed)
+        looks = Looks()
+        answers = ask(
+            store, predictor, evidence.items, evidence.classes, progress=progress, what="asking the bundle", looks=looks
+        )
+        if answers.said is not None or predictor.prices is not None:  # what is said is not the likeliest class alone
+            answers = replace(answers, numbers=evidence.number(p.label for p in answers.predictions))
 
-    draft = Draft()
-    reading = read_with_rest(store, draft, chosen, predictor, evidence, progress=progress)
-    evidence = replace(evidence, weights=reading.weights)
-    measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
-    measure_classes(draft, evidence, answers)
-    measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
-    measure_certainty(draft, evidence, answers)
-    measure_groups(store.config, draft, evidence, answers)
-    look_for_slices(store, draft, predictor, evidence, answers, looks)
-    measure_promised_risk(draft, predictor, evidence, answers)
-    measure_prediction_sets(draft, predictor, evidence, answers, scope, rng)
-    beside = as_asked(store, incumbent, evidence) if incumbent else None
-    bank = begin_bank(predictor, evidence, answers)
-    spoilt = measure_faults(
-        store, draft, predictor, evidence, answers, faults, scope, rng,
-        incumbent=beside, bank=bank, progress=progress,
-    )  # fmt: skip
-    measure_estimated(store, draft, chosen, predictor, evidence, answers, bank, apart, progress=progress)
-    fallen = measure_attacks(store, draft, predictor, evidence, answers, beside, scope, rng, progress=progress)
-    strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
-    broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
-    known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
-    if incumbent is not None:
-        compared = measure_versions(
-            store, draft, (chosen, predictor), incumbent, evidence, answers, reading, rng, known=known,
-            progress=progress, scope=scope,
+        draft = Draft()
+        reading = read_with_rest(store, draft, chosen, predictor, evidence, progress=progress)
+        evidence = replace(evidence, weights=reading.weights)
+        measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
+        measure_classes(draft, evidence, answers)
+        measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
+        measure_certainty(draft, evidence, answers)
+        measure_groups(store.config, draft, evidence, answers)
+        look_for_slices(store, draft, predictor, evidence, answers, looks)
+        measure_promised_risk(draft, predictor, evidence, answers)
+        measure_prediction_sets(draft, predictor, evidence, answers, scope, rng)
+        beside = as_asked(store, incumbent, evidence) if incumbent else None
+        bank = begin_bank(predictor, evidence, answers)
+        spoilt = measure_faults(
+            store, draft, predictor, evidence, answers, faults, scope, rng,
+            incumbent=beside, bank=bank, progress=progress,
         )  # fmt: skip
-        if compared is not None:
-            measure_retrain(store, draft, chosen, incumbent, evidence, answers)
-            measure_closely(store, draft, predictor, evidence, answers, compared, rng)
-    measure_test_labels(store, draft, chosen, predictor, evidence, answers, rng, progress=progress)
-    measure_parity(store, draft, chosen, predictor)
-    measure_marks(store, draft, chosen, predictor, evidence, progress=progress)
-    measure_data(store, draft, evidence, answers)
-    describe_training(store, draft, chosen, predictor)
-    measure_endpoint(draft, evidence, answers, predictor, store.config.cost)
-    least = float(store.config.policy.gates.get("accuracy.v1", {}).get("min", LEAST_ACCURACY))
-    write_summary(draft, evidence, answers, incumbent.digest if incumbent else "", least)
-    endpoint_in_words(draft)
+        measure_estimated(store, draft, chosen, predictor, evidence, answers, bank, apart, progress=progress)
+        fallen = measure_attacks(store, draft, predictor, evidence, answers, beside, scope, rng, progress=progress)
+        strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
+        broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
+        known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
+        if incumbent is not None:
+            compared = measure_versions(
+                store, draft, (chosen, predictor), incumbent, evidence, answers, reading, rng, known=known,
+                progress=progress, scope=scope,
+            )  # fmt: skip
+            if compared is not None:
+                measure_retrain(store, draft, chosen, incumbent, evidence, answers)
+                measure_closely(store, draft, predictor, evidence, answers, compared, rng)
+        measure_test_labels(store, draft, chosen, predictor, evidence, answers, rng, progress=progress)
+        measure_parity(store, draft, chosen, predictor)
+        measure_marks(store, draft, chosen, predictor, evidence, progress=progress)
+        measure_data(store, draft, evidence, answers)
+        describe_training(store, draft, chosen, predictor)
+        measure_endpoint(draft, evidence, answers, predictor, store.config.cost)
+        least = float(store.config.policy.gates.get("accuracy.v1", {}).get("min", LEAST_ACCURACY))
+        write_summary(draft, evidence, answers, incumbent.digest if incumbent else "", least)
+        endpoint_in_words(draft)
 
-    report = as_report(draft, chosen, evidence, incumbent)
-    progress.say("writing the report")
-    extras = Extras(tuple(spoilt), tuple(strange), tuple(broken), tuple(fallen))
-    page = render_page(store, predictor.modality, report, answers, extras, scope) if scope.page else ""
-    return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
+        report = as_report(draft, chosen, evidence, incumbent)
+        progress.say("writing the report")
+        extras = Extras(tuple(spoilt), tuple(strange), tuple(broken), tuple(fallen))
+        page = render_page(store, predictor.modality, report, answers, extras, scope) if scope.page else ""
+        return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
+
+
+@contextlib.contextmanager
+def given_back_unseen(store: Store, evidence: Evidence) -> Iterator[None]:
+    """A look that ended because an endpoint gave no answer is not counted: nobody has seen a number of it."""
+    try:
+        yield
+    except NetworkError as error:
+        take_back(store, evidence.opening, error.code)
+        raise
 
 
 def own_tests(store: Store, predictor: Predictor) -> Behaviour | None:

@@ -24,8 +24,8 @@ from passmuster.core.digests import content_of
 from passmuster.core.errors import DataError
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Item
+from passmuster.core.table_files import header_of, is_table, records_of
 from passmuster.modality.base import Modality
-from passmuster.stages.govern.cells import header_of, is_table, records_of
 from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.label_table import LabelRow
 from passmuster.stages.govern.rows import plain

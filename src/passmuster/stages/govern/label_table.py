@@ -13,7 +13,7 @@ from passmuster.core.config import Config, DataConfig
 from passmuster.core.errors import DataError, NotFoundError
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Role
-from passmuster.stages.govern.cells import header_of, is_table, records_of
+from passmuster.core.table_files import header_of, is_table, records_of
 from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.rows import iso_time, plain
 from passmuster.stages.govern.tables import USUAL, choose_column

@@ -12,8 +12,8 @@ from typing import Any
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
+from passmuster.core.table_files import Record, header_of, is_table, records_of
 from passmuster.modality.base import Modality
-from passmuster.stages.govern.cells import Record, header_of, is_table, records_of
 from passmuster.stages.govern.label_cells import LabelCells
 from passmuster.stages.govern.rows import Row, Source, iso_time, plain, split_of
 

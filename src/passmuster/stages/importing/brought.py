@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,12 @@ def bring_onnx(
     """
     model, data = read_graph(path)
     found = find_scores(model, output, scores)
-    if embedding and embedding not in {name for node in model.graph.node for name in node.output}:
-        raise UsageError("import.embedding", "the graph computes nothing of that name", value=embedding)
+    if embedding and embedding not in (tensors := {name for node in model.graph.node for name in node.output}):
+        near = difflib.get_close_matches(embedding, tensors, n=1, cutoff=0.6)
+        raise UsageError(
+            "import.embedding", "the graph computes nothing of that name", value=embedding,
+            next=f"did you mean {near[0]!r}?" if near else "leave --embedding out",
+        )  # fmt: skip
     notes = []
     fixed = free_batch(model)
     if fixed:

@@ -119,8 +119,9 @@ def import_endpoint(
             notes.append(told(store, learnt))
         sample = read_sample(store, snapshot, modality, most=n_asked)
         asked = EndpointAsked(Engine(write_asking(asking), EngineChoice(HTTP)), modality, progress)
-        progress.say(f"asking {endpoint.url} about {len(sample.items):,} items that are not for the test")
         first = slice(0, N_FIRST)
+        n = len(sample.payloads[first] if dry_run else sample.payloads)
+        progress.say(f"asking {endpoint.url} about {n:,} items that are not for the test")
         logits = asked.logits_of(sample.payloads[first], sample.where[first])
         check_read(asked.account, MAX_UNREAD_FIRST)
         if expect is not None:
@@ -135,7 +136,9 @@ def import_endpoint(
             calibration = read_calibration(store, snapshot, modality, known, asked, learnt.digests)
             temperature = fit_temperature(calibration.logits, calibration.labels)
         said = asked.account.summary(endpoint.price, endpoint.batch)
-        notes += notes_of(asking, said, calibrate=calibrate)
+        notes += notes_of(asking, said, asked.account.unread, calibrate=calibrate)
+        if not dry_run:
+            notes += never_answered(logits, known)
         source = {
             "format": HTTP, "file": endpoint.url, "sha256": sha256_hex(write_asking(asking)),
             "model": str(endpoint.body.get("model", "")), "output": endpoint.answer.label or endpoint.answer.scores,
@@ -173,14 +176,28 @@ def check_read(account: Account, most: float) -> None:
     n = len(account.seconds)
     if account.n_unread > most * n:
         raise DataError(
-            "import.unread", "too many answers of the endpoint name none of the classes",
+            "import.unread", "too many answers of the endpoint cannot be read as one of the classes",
             value=f"{account.n_unread} of {n}, such as {'; '.join(map(repr, account.unread[:3]))}",
             limit=f"{most:.0%}",
             next="look at answer.label or answer.scores, at names, and at the prompt",
         )  # fmt: skip
 
 
-def notes_of(asking: Asking, said: dict[str, object], *, calibrate: bool) -> list[str]:
+def never_answered(logits: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Classes that none of the answers named, as where two names of the endpoint lead to one class.
+
+    >>> never_answered(np.array([[1.0, 0.0, 0.0]]), ["ham", "spam"])
+    ["of 1 answer none was 'spam'"]
+    """
+    said = {int(i) for i in logits.argmax(axis=1)}
+    gone = [name for i, name in enumerate(classes) if i not in said]
+    if not gone:
+        return []
+    shown = " or ".join(map(repr, gone[:3])) + (f" (or {len(gone) - 3:,} more classes)" if gone[3:] else "")
+    return [f"of {len(logits):,} answer{'' if len(logits) == 1 else 's'} none was {shown}"]
+
+
+def notes_of(asking: Asking, said: dict[str, object], unread: Sequence[str], *, calibrate: bool) -> list[str]:
     """What its owner should know before relying on it."""
     notes = ["the endpoint gives no embedding: novelty is judged by its scores alone"]
     if asking.endpoint.answer.label and not calibrate:
@@ -188,7 +205,10 @@ def notes_of(asking: Asking, said: dict[str, object], *, calibrate: bool) -> lis
     if not calibrate:
         notes.append("prediction sets hold every class: no labels were given to fit them (--calibrate)")
     if said.get("n_unread"):
-        notes.append(f"{said['n_unread']} of {said['n_answers']} answers name no class and count as wrong")
+        few = "; ".join(repr(text) for text in unread[:3])
+        notes.append(
+            f"{said['n_unread']} of {said['n_answers']} answers name no class and count as wrong, such as {few}"
+        )
     if not said.get("per_million"):
         notes.append("what an answer costs is not known: [price] in the endpoint's file")
     return notes

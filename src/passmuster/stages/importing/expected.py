@@ -27,12 +27,16 @@ ANSWER = ("answer", "label", "prediction", "predicted")
 
 @dataclass(frozen=True)
 class Expected:
-    """Items and what the model said of them elsewhere: class numbers (n,), or -1; probabilities (n, c), or None."""
+    """Items and what the model said of them elsewhere: class numbers (n,), or -1; probabilities (n, c), or None.
+
+    `cut`: the table goes on, and only its first `MAX_ROWS` rows are compared.
+    """
 
     payloads: list[Payload]
     where: list[str]
     answers: np.ndarray
     probabilities: np.ndarray | None
+    cut: bool = False
 
 
 def read_expected(path: Path, modality: Modality, config: DataConfig, classes: Sequence[str]) -> Expected:
@@ -46,7 +50,8 @@ def read_expected(path: Path, modality: Modality, config: DataConfig, classes: S
     NotFoundError, DataError
         ``table.*``; ``expect.columns``, ``expect.class``, ``expect.item``.
     """
-    rows = read_rows(path, MAX_ROWS)
+    rows = read_rows(path, MAX_ROWS + 1)
+    cut, rows = len(rows) > MAX_ROWS, rows[:MAX_ROWS]
     columns = list(rows[0])
     content = content_column(columns, modality, path)
     answer = next((name for name in ANSWER if name in columns and name not in classes), "")
@@ -70,7 +75,7 @@ def read_expected(path: Path, modality: Modality, config: DataConfig, classes: S
             raise DataError("expect.item", f"the row cannot be read: {error}", where=place) from error
         answers.append(number[str(row[answer])] if answer else -1)
         where.append(place)
-    return Expected(payloads, where, np.array(answers), np.array(probabilities) if each else None)
+    return Expected(payloads, where, np.array(answers), np.array(probabilities) if each else None, cut)
 
 
 def compare(expected: Expected, logits: np.ndarray, classes: Sequence[str]) -> str:
@@ -89,7 +94,8 @@ def compare(expected: Expected, logits: np.ndarray, classes: Sequence[str]) -> s
     told = expected.answers if expected.probabilities is None else expected.probabilities.argmax(axis=1)
     told = np.where(expected.answers >= 0, expected.answers, told)
     same = found.argmax(axis=1) == told
-    said = f"the same answer on {int(same.sum()):,} of {len(same):,} items"
+    first = "the first " if expected.cut else ""
+    said = f"the same answer on {int(same.sum()):,} of {first}{len(same):,} items"
     off = np.zeros(len(same))
     if expected.probabilities is not None:
         off = np.abs(found - expected.probabilities).max(axis=1)

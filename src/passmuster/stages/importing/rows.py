@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, NotFoundError
 from passmuster.core.records import Payload
+from passmuster.core.table_files import TABLES, header_of, is_table, records_of
 from passmuster.modality.base import Modality
 
-MAX_BYTES = 4 * 2**30
 CONTENT = {"text": ("text", "item"), "image": ("path", "file", "item")}  # columns that hold an item, or name its file
 
 
 def read_rows(path: Path, n_rows: int | None = None) -> list[dict[str, Any]]:
-    """Rows of a CSV, TSV, JSON lines or Parquet file, one at least; the first `n_rows` of them.
+    """Rows of a table, one at least, the first `n_rows` of them: of each column the cell, None where it is empty.
 
     Raises
     ------
     NotFoundError
         ``table.none``.
     DataError
-        ``table.unreadable``.
+        ``table.unreadable``, and those of `passmuster.core.table_files`.
     """
-    import polars as pl
-
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        raise NotFoundError(
-            "table.none", "there is no such table of a usual size", limit=f"{MAX_BYTES:,} bytes", where=path
-        )
-    try:
-        match path.suffix.lower():
-            case ".parquet":
-                table = pl.read_parquet(path, n_rows=n_rows)
-            case ".jsonl" | ".ndjson":
-                table = pl.read_ndjson(path, n_rows=n_rows)
-            case suffix:
-                separator = "\t" if suffix == ".tsv" else ","
-                table = pl.read_csv(path, n_rows=n_rows, separator=separator, infer_schema=False)
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise DataError("table.unreadable", f"the table cannot be read: {error}", where=path) from error
-    if not len(table):
+    if not path.is_file() or not is_table(path):
+        raise NotFoundError("table.none", "there is no such table", where=path, limit=", ".join(TABLES))
+    header = header_of(path)
+    rows: list[dict[str, Any]] = []
+    for record in itertools.islice(records_of(path), n_rows):
+        if record.problem:
+            raise DataError(
+                "table.unreadable", f"a row cannot be read: {record.problem}", where=f"{path.name}:{record.line}"
+            )
+        rows.append({name: record.cells.get(name) for name in header})
+    if not rows:
         raise DataError("table.unreadable", "the table has no rows", where=path)
-    return table.to_dicts()
+    return rows
 
 
 def content_column(columns: list[str], modality: Modality, where: Path) -> str:

@@ -60,6 +60,7 @@ def find_scores(model: Any, output: str = "", kind: str = "") -> Scores:
             "the graph computes nothing of that name",
             value=output,
             limit=", ".join(candidates) or None,
+            next="name one of these, or leave --output out",
         )
     found: ScoreKind | None = next((known for known in KINDS if known == kind), CALLED.get(output.lower()))
     if output in zipped:

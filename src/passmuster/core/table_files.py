@@ -17,6 +17,7 @@ from typing import IO, Any
 from passmuster.core.errors import DataError
 
 TEXT_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+TABLES = (*TEXT_TABLES, ".parquet")
 DELIMITERS = ",;\t|"
 BATCH_ROWS = 4_096
 HEADER_ROWS = 200  # of JSON lines that are looked at to learn the columns
@@ -37,7 +38,7 @@ def is_table(path: Path) -> bool:
     >>> is_table(Path("a.csv.gz")), is_table(Path("a.png"))
     (True, False)
     """
-    return _suffix(path) in (*TEXT_TABLES, ".parquet")
+    return _suffix(path) in TABLES
 
 
 def _suffix(path: Path) -> str:
