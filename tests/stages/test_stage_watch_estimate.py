@@ -57,7 +57,8 @@ def test_quiet_answers_are_estimated_and_shown(new_store) -> None:
     watch_once(store)
     (line,) = [line for line in read_status(store).lines() if line.startswith("estimate.v1")]
     assert line.startswith("estimate.v1: 95.0% right on the latest 100 answers, estimated without labels (")
-    assert line.endswith("asks for labels below 90.0%")
+    assert "asks for labels once it is surely below 90.0% (at most " in line
+    assert line.endswith(" now)")
     assert case.incidents(store) == []
 
 

@@ -103,5 +103,7 @@ def held(result: ReleaseResult, live: bool) -> HeldError:
         labels = more_evidence(verdict.n_more_labels, result.n_unlabelled, n_left_out(verdict))
         way = f"{labels}, then muster release; or {beside}"
         return HeldError("release.insufficient", "the evidence is insufficient", value=gates, next=way)
-    way = f"{after_a_hold(result.origin)}{f'; or {beside}' if live else ''}"
+    left = n_left_out(verdict)
+    first = f"{more_evidence(None, result.n_unlabelled, left)}; " if left else ""
+    way = f"{first}{after_a_hold(result.origin)}{f'; or {beside}' if live else ''}"
     return HeldError("release.held", "a gate holds the release", value=gates, next=way)

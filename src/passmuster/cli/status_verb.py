@@ -27,11 +27,11 @@ def status(
 
 def lines_of(found: ProjectStatus) -> Iterator[str]:
     """Data, labels and looks; a table of bundles; what answers where; what waits for somebody."""
-    yield f"{found.name}: {'items' if found.snapshot is None else data_line(found)}"
+    yield f"{found.name}: {'nothing was added yet' if found.snapshot is None else data_line(found)}"
     if found.snapshot is not None:
         yield (
             f"labels: {found.n_labels['train']:,} for learning, {found.n_labels['test']:,} in the test, "
-            f"which has been looked at {looks(found.n_looks)} of {found.max_looks} times"
+            f"which has been looked at {looks(found.n_looks)} of {found.max_looks} times{in_part(found.n_looks)}"
         )
     if found.n_findings:
         counts = ", ".join(f"{n:,} {severity}" for severity, n in found.n_findings.items())
@@ -95,6 +95,11 @@ def made(row: Candidate) -> str:
     'imported'
     """
     return row.rung or row.origin
+
+
+def in_part(n: float) -> str:
+    """Why a number of looks is not whole, "" where it is."""
+    return "" if abs(n - round(n)) < 0.05 else " (a look that saw a part of today's labels counts as that part)"
 
 
 def looks(n: float) -> str:

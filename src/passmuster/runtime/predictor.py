@@ -90,7 +90,8 @@ class Predictor:
         """Answers from embeddings and logits; the bundle's own policy governs when one is withheld.
 
         `Prediction.label` is the most probable class, or the cheapest where the bundle's policy says so, even where
-        `abstained`: a suggestion, not an answer. Of a multi-label bundle it stands for the set of classes said.
+        `abstained`: a suggestion, not an answer. What names no class is right with a probability of 0. Of a
+        multi-label bundle it stands for the set of classes said.
         """
         found = self.judge(embeddings, logits, degraded=degraded)
         names = self.names(found.said)
@@ -106,7 +107,7 @@ class Predictor:
                 reasons=reasons[i],
                 novelty=float(found.novelty[i]),
                 whole=float(found.sure[i]) if self.task == MULTI else None,
-                said=float(found.sure[i]) if self.prices is not None else None,
+                said=0.0 if names[i] == NO_ANSWER else float(found.sure[i]) if self.prices is not None else None,
             )
             for i, row in enumerate(found.probabilities.tolist())
         ]

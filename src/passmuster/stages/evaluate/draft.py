@@ -12,6 +12,7 @@ import numpy as np
 from passmuster.core.records import Item, Metric, Payload, Prediction, Report, Snapshot
 from passmuster.core.statistics import Interval
 from passmuster.runtime.bundle import LoadedBundle
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.predictor import Predictor
 
 
@@ -100,10 +101,11 @@ class Answers:
 
     @property
     def confidence(self) -> np.ndarray:
-        """Probability (n,) of what is answered; of sets, that all of it is right."""
+        """Probability (n,) of what is answered; of sets, that all of it is right; 0 where no class is named."""
         if self.numbers is not None:
             return np.array([p.probability for p in self.predictions], dtype=np.float64)
-        return np.asarray(self.probabilities.max(axis=1))
+        named = np.array([p.label != NO_ANSWER for p in self.predictions], dtype=bool)
+        return np.asarray(self.probabilities.max(axis=1) * named)
 
 
 @dataclass

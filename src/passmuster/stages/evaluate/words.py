@@ -106,7 +106,8 @@ def when_sure(draft: Draft, evidence: Evidence, answers: Answers) -> tuple[list[
     is_borne_out = wilson(float(right.sum()), len(right)).high >= SURE
     text = f"When it is at least {SURE_TEXT} sure, which it is for {percent(float(sure.mean()))} of items, "
     only = "" if is_borne_out else "only "
-    return [said(f"{text}it is right on {only}{percent(float(right.mean()))} of them.", name)], is_borne_out
+    counted = f"{percent(float(right.mean()))} of them" if len(right) >= FEW else f"{right.sum():,} of {len(right):,}"
+    return [said(f"{text}it is right on {only}{counted}.", name)], is_borne_out
 
 
 def good_at(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Metric]) -> list[dict[str, str]]:

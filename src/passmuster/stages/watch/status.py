@@ -48,10 +48,12 @@ class EstimateStatus:
         """The same in a line."""
         if self.value is None:
             return f"{NAME}: {self.n_seen} of {self.block} answers for the first estimate"
+        n_more = self.n_seen % self.block
+        since = f" ({n_more:,} more since)" if n_more else ""
         return (
-            f"{NAME}: {self.value:.1%} right on the latest {self.block} answers, estimated without labels "
-            f"({self.low:.1%} to {self.high:.1%}); asks for labels below {self.bound:.1%}"
-            f"{', ALARM' if self.fired else ''}"
+            f"{NAME}: {self.value:.1%} right on the latest {self.block} answers{since}, estimated without labels "
+            f"({self.low:.1%} to {self.high:.1%}); asks for labels once it is surely below {self.bound:.1%} "
+            f"(at most {self.highest:.1%} now){', ALARM' if self.fired else ''}"
         )
 
 
