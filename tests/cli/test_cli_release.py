@@ -63,6 +63,17 @@ def test_a_held_one_answers_json_once_with_its_gates(new_store) -> None:
     assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (4, "approve.held")
 
 
+def test_what_was_never_measured_is_to_be_measured_and_no_model_mended(new_store) -> None:
+    made = case.ready(new_store())
+    config = made.store.folder / "muster.toml"
+    gate = '"adversarial.v1" = { min = 0.5, strength = 0.1 }'
+    config.write_text(config.read_text().replace("[policy.gates]", f"[policy.gates]\n{gate}"))
+    done = muster(made.store.folder, "release")
+    assert done.returncode == 4
+    assert "Next: measure what was not measured, as the reasons say" in done.stderr
+    assert "muster evaluate --attack" in done.stdout + done.stderr
+
+
 def test_a_wrong_signature_exits_with_9(new_store, tmp_path: Path) -> None:
     made = case.ready(new_store())
     muster(made.store.folder, "release")

@@ -94,6 +94,8 @@ def has_live(result: ReleaseResult) -> bool:
 
 def held(result: ReleaseResult, live: bool) -> HeldError:
     """The error that ends the command, with the way forward."""
+    from passmuster.metrics.gates.base import UNMEASURED
+
     verdict, name = result.verdict, result.release.id
     states = ("failed",) if verdict.outcome == "HOLD" else ("insufficient",)
     gates = ", ".join(gate.gate for gate in verdict.gates if gate.state in states) or "no gate applied"
@@ -105,5 +107,10 @@ def held(result: ReleaseResult, live: bool) -> HeldError:
         return HeldError("release.insufficient", "the evidence is insufficient", value=gates, next=way)
     left = n_left_out(verdict)
     first = f"{more_evidence(None, result.n_unlabelled, left)}; " if left else ""
-    way = f"{first}{after_a_hold(result.origin)}{f'; or {beside}' if live else ''}"
+    failed = [gate.reason for gate in verdict.gates if gate.state == "failed"]
+    if failed and all(reason.endswith(UNMEASURED) for reason in failed):
+        mend = "measure what was not measured, as the reasons say, or take those gates out of the policy"
+    else:
+        mend = after_a_hold(result.origin)
+    way = f"{first}{mend}{f'; or {beside}' if live else ''}"
     return HeldError("release.held", "a gate holds the release", value=gates, next=way)

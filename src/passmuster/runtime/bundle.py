@@ -38,6 +38,7 @@ BESIDE_MODEL = ("preprocess.json", "head.json", "guard.npz", "reference.json", "
 PAYLOAD_FILES = (GRAPH, *BESIDE_MODEL)  # a bundle that asks an endpoint has that file in the graph's place
 SIDE_FILES = ("report.json", "report.html", "card.md", "checkpoint.json", "verdict.dsse.json", "signature.dsse.json")
 MAX_MANIFEST_BYTES = 4 * 2**20
+ELSEWHERE = "muster status names the bundles; muster rollback --reason REASON puts another release live"
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def model_file(engine: EngineChoice) -> str:
 def read_manifest(path: Path) -> Manifest:
     """The manifest alone; its files are not looked at."""
     if not (path / MANIFEST).is_file():
-        raise NotFoundError("bundle.none", "this folder holds no bundle", where=path, next="muster train")
+        raise NotFoundError("bundle.none", "this folder holds no bundle", where=path, next=ELSEWHERE)
     data = _read_file(path, MANIFEST, limit=MAX_MANIFEST_BYTES)
     try:
         raw = json.loads(data)

@@ -28,7 +28,10 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     metric = report.metric("robust_accuracy", where)
     if not is_measured(metric):
         known = ", ".join(m.slice.partition("=")[2] for m in report.metrics if m.name == "robust_accuracy") or "none"
-        return missing(NAME, f"accuracy under attack at strength {params['strength']:g} (measured: {known})")
+        return missing(
+            NAME,
+            f"accuracy under attack at strength {params['strength']:g} (measured: {known}; muster evaluate --attack)",
+        )
     seen = f"under attack at strength {params['strength']:g}: accuracy {metric.value:.3f} on {metric.n:,} items"
     change = report.metric("robust_accuracy_change", where)
     if params["max_drop"] < NO_MARGIN and fell(change, params["max_drop"]):

@@ -33,6 +33,7 @@ Parameters = Mapping[str, float]
 
 POWER = 0.8  # chance with which the labels asked for are to decide
 FEWEST = 1e-6  # effective labels
+UNMEASURED = "was not measured, and a gate without its metric holds"  # how such a reason ends
 POWERED = "prediction-powered"  # how the method of an interval begins that may be worth more labels than it has
 
 
@@ -110,7 +111,7 @@ def read_parameters(name: str, gate: Gate, given: Mapping[str, Any]) -> dict[str
 
 def missing(gate: str, what: str) -> GateResult:
     """The answer of a gate that applies but has nothing to judge."""
-    return GateResult(gate, "failed", f"{what} was not measured, and a gate without its metric holds")
+    return GateResult(gate, "failed", f"{what} {UNMEASURED}")
 
 
 def is_measured(metric: Metric | None) -> TypeGuard[Metric]:

@@ -19,6 +19,7 @@ from passmuster.core.records import Payload
 from passmuster.core.statistics import Interval, wilson
 from passmuster.core.tables import Table
 from passmuster.modality.base import Attack, Target
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
 from passmuster.stages.evaluate.faults import Incumbent
@@ -178,6 +179,8 @@ def beside(
     chosen: np.ndarray, payloads: Sequence[Payload], labels: np.ndarray, seed: int, progress: Progress,
 ) -> str:  # fmt: skip
     """Attack the live release on the items that it did not learn from; "" or why it was not."""
+    if NO_ANSWER in incumbent.predictor.classes and NO_ANSWER not in predictor.classes:
+        return "the live release is an endpoint, which is attacked only where it is evaluated itself"
     if incumbent.predictor.classes != predictor.classes:
         return "the live release knows other classes"
     fresh = np.flatnonzero(incumbent.fresh[chosen])
