@@ -174,6 +174,16 @@ ROWS = (
         in_readme=True,
     ),
     Row(
+        "left_out",
+        "labelling a drawn test: two fifths of the errors passed over, noticed; stopping early, taken for it",
+        "[hard.all.noticed|.1%~] (accuracy would read [hard.all.accuracy_above_truth|.1f] points too high);"
+        " [stops.all.noticed|.1%~]",
+        "",
+        (("stops.all.noticed", "<=", 0.01),),
+        "1 % wrongly",
+        in_readme=True,
+    ),
+    Row(
         "faults",
         "faults planted in data and models of Banking77 and Fashion-MNIST: stopped; innocent changes stopped",
         "[both.planted.faults_stopped|.1%~] of [both.planted.faults_stopped_n|.0f];"

@@ -186,13 +186,26 @@ def test_a_class_left_out_of_a_draw_is_missed_and_asked_for_first(store: Store) 
     assert len(suggest(store, n=5, role="test", again=True)) == 5  # nothing was left: a draw as ever
 
 
+def test_what_is_passed_over_is_missed_even_if_the_model_doubts_it_no_more(store: Store) -> None:
+    """Where doubt knows nothing of what is hard, the order of the draw still does."""
+    digits = make_digits(store, n_labelled=0)
+    add_model(digits, n_fit=400)
+    drawn = choose_evidence(store, n=100, rng=np.random.default_rng(0))
+    label(digits, [one for i, one in enumerate(drawn[:60]) if i % 6])
+    left, gate = left_out_of(digits)
+    assert (left["n_left"], left["n_passed"]) == (50, 10)
+    assert left["p"] > 0.05
+    assert (gate.state, gate.n_more) == ("insufficient", 10)
+    assert gate.reason.startswith("10 of 100 items drawn for the test were passed over, and later ones labelled")
+
+
 def test_stopping_early_is_by_lot(store: Store) -> None:
     digits = make_digits(store, n_labelled=0)
     add_model(digits, n_fit=400)
     drawn = choose_evidence(store, n=120, rng=np.random.default_rng(0))
     label(digits, drawn[:50])
     left, gate = left_out_of(digits)
-    assert left["n_left"] == 70
+    assert (left["n_left"], left["n_passed"]) == (70, 0)
     assert left["p"] > 0.05
     assert gate.state == "passed"
 

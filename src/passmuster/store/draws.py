@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, literal_column, select
 
 from passmuster.core.clock import now
 from passmuster.store.items import n_label_facts
@@ -20,8 +20,9 @@ from passmuster.store.schema import drawn_items, draws, labels
 class TestDraw:
     """One draw.
 
-    `chances` of the items drawn, by key; `held_out` were unlabelled and could not be drawn (shown already, or skipped);
-    `n_population` unlabelled items could; `labels_read` label facts there were.
+    `chances` of the items drawn, by key, in the order in which they were drawn; `held_out` were unlabelled
+    and could not be drawn (shown already, or skipped); `n_population` unlabelled items could; `labels_read` label facts
+    there were.
     """
 
     __test__ = False  # no test, whatever pytest makes of its name
@@ -54,7 +55,7 @@ def read_draws(db: Connection) -> list[TestDraw]:
     """Every draw, in order."""
     chances: dict[int, dict[str, float]] = {}
     held: dict[int, set[str]] = {}
-    for row in db.execute(select(drawn_items)):
+    for row in db.execute(select(drawn_items).order_by(literal_column("rowid"))):  # as they were drawn
         if row.chance > 0:
             chances.setdefault(row.draw, {})[row.key] = row.chance
         else:

@@ -16,18 +16,19 @@ from passmuster.metrics.gates.holding import ALPHA, numbers_of
 from passmuster.metrics.left_out import marked_more
 
 NAME = "test_labels.v1"
-N_TESTS = 4  # which share the gate's `alpha`
+N_TESTS = 3  # which share the gate's `alpha`
 FAINT = 1e-3  # log-chance of no mistake in the whole test below which no number of labels is named
-LEFT_OUT = ("n_drawn", "n_left", "share", "n_marked_left", "n_marked_told", "p")
+LEFT_OUT = ("n_drawn", "n_left", "share", "n_marked_left", "n_marked_told", "p", "n_passed", "passed_share")
 
 
 def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
-    """Four tests that share the gate's own `alpha`; they never prove.
+    """Three tests that share the gate's own `alpha`, and one with `alpha_left_out`; they never prove.
 
     That every answer is right though the model doubted some; that it is surer of the labelled test items than of the
     unlabelled rest (Mann and Whitney 1947); that a class which it expects has no case: each holds. That what was drawn
-    and has no label is `max_left_out` of the draw at least, and was not left out by lot (Fisher 1935, exact over the
-    draws): insufficient, because labels for it would tell, also where a class has no case for that reason.
+    and has no label is `max_left_out` of the draw at least, and was not left out by lot, or was passed over while later
+    items were labelled (`metrics/left_out.py`): insufficient, because labels for it would tell, also where a class has
+    no case for that reason.
     """
     section: Any = report.sections.get("test_labels")
     found = numbers_of(section, "n", "n_wrong", "log_chance", "confidence", "confidence_rest", "n_rest", "p_easier")
@@ -46,14 +47,20 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
         )
         return GateResult(NAME, "failed", reason, sure - sure_rest, params["max_gap"])
     if (missed := numbers_of(section.get("left_out"), *LEFT_OUT)) is not None:
-        n_drawn, n_left, share, n_marked_left, n_marked_told, p = missed
-        if share >= params["max_left_out"] and p <= level:
+        n_drawn, n_left, share, n_marked_left, n_marked_told, p, n_passed, passed_share = missed
+        if share >= params["max_left_out"] and p <= params["alpha_left_out"]:
             which = marked_more(str(section["left_out"].get("mark")), n_left, n_drawn, n_marked_left, n_marked_told)
             reason = (
                 f"{n_left:,.0f} of {n_drawn:,.0f} items drawn for the test have no label, and not by lot: {which}; "
                 "what is labelled does not speak for them"
             )
             return GateResult(NAME, "insufficient", reason, share, params["max_left_out"], math.ceil(n_left))
+        if passed_share >= params["max_left_out"]:
+            reason = (
+                f"{n_passed:,.0f} of {n_drawn:,.0f} items drawn for the test were passed over, and later ones "
+                "labelled; what is labelled does not speak for them"
+            )
+            return GateResult(NAME, "insufficient", reason, passed_share, params["max_left_out"], math.ceil(n_passed))
     if gone := [row for row in absent if isinstance(row, dict) and float(row.get("p", 1.0)) <= level]:
         row = gone[0]
         reason = (
@@ -77,7 +84,12 @@ def labels_that_would_tell(report: Report, params: Parameters) -> int | None:
 
 TEST_LABELS = Gate(
     "test labels are not the model's own answers, not only the easy items, and leave out no class, nor what is hard",
-    {"max_gap": Parameter(OPEN_RATE, 0.03), "max_left_out": Parameter(OPEN_RATE, 0.05), "alpha": ALPHA},
+    {
+        "max_gap": Parameter(OPEN_RATE, 0.03),
+        "max_left_out": Parameter(OPEN_RATE, 0.05),
+        "alpha_left_out": Parameter(OPEN_RATE, 0.01),
+        "alpha": ALPHA,
+    },
     False,
     always,
     judge,

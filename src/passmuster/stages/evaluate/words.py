@@ -263,14 +263,18 @@ def left_out_lines(left: Mapping[str, Any] | None) -> list[str]:
     """What was drawn for the test and has no label, and whether that may be by lot.
 
     >>> left = {"n_drawn": 84, "n_left": 19, "mark": "spam", "n_marked_left": 19, "n_marked_told": 0, "p": 1e-9}
-    >>> left_out_lines(left)[0].removeprefix("19 of 84 items that were drawn for the test have no label")
-    ', and were not left out by lot: the model calls 19 of them “spam”, and 0 of the 65 labelled.'
+    >>> left_out_lines(left | {"n_passed": 0, "p": 0.5})[0]
+    '19 of 84 items that were drawn for the test have no label.'
+    >>> left_out_lines(left | {"n_passed": 18})[0].partition(" label, ")[2]
+    '18 of them passed over, and were not left out by lot: the model calls 19 of them “spam”, and 0 of the 65 labelled.'
     """
     if not left:
         return []
     numbers = {k: left[k] for k in ("mark", "n_left", "n_drawn", "n_marked_left", "n_marked_told")}
+    passed = f", {left['n_passed']:,} of them passed over" if left["n_passed"] else ""
     how = f", and were not left out by lot: {marked_more(**numbers)}" if left["p"] <= NOT_BY_LOT else ""
-    return [f"{left['n_left']:,} of {count(left['n_drawn'], 'item')} that were drawn for the test have no label{how}."]
+    how_many = f"{left['n_left']:,} of {count(left['n_drawn'], 'item')} that were drawn for the test"
+    return [f"{how_many} have no label{passed}{how}."]
 
 
 def not_known_of_imported(imported: Mapping[str, Any] | None) -> list[str]:
