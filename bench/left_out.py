@@ -27,7 +27,7 @@ import harness
 from answers import Answers, answers
 from passmuster.core.sampling import draw, inclusion_probabilities, sizes
 from passmuster.core.statistics import wilson
-from passmuster.metrics.gates.test_labels import TEST_LABELS
+from passmuster.metrics.gates.test_labels import FEWEST_PASSED, TEST_LABELS
 from passmuster.metrics.left_out import left_out
 
 SETS = ("sms_spam", "ag_news", "amazon", "banking77", "clinc150")
@@ -97,7 +97,8 @@ def one_test(model: Answers, kind: str, n: int, rng: np.random.Generator) -> tup
     if not left.any() or not told.any():
         return False, 100.0 * above
     found = left_out([str(c) for c in said[drawn]], sure[drawn], left, np.zeros(len(drawn), dtype=np.int64), weights)
-    noticed = found.passed_share >= SHARE or (found.p <= LEVEL and found.share >= SHARE)
+    passed = found.passed_share >= SHARE and found.n_passed >= FEWEST_PASSED
+    noticed = passed or (found.p <= LEVEL and found.share >= SHARE)
     return noticed, 100.0 * above
 
 

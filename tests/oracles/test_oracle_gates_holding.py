@@ -151,7 +151,7 @@ def labels_of_the_test(rng: np.random.Generator, alpha: float) -> Trial:
     n_wrong, gone = int(rng.integers(0, 3)), rng.choice([0.5, level, 1e-6], int(rng.choice([0, 0, 1, 2]))).tolist()
     left = {"n_drawn": 40, "n_left": 10, "mark": "a", "n_marked_left": 9, "n_marked_told": 1}
     left |= {"share": float(rng.choice([0.049, 0.05, 0.3])), "p": float(rng.choice([0.5, 0.01, 1e-6]))}
-    left |= {"n_passed": 4, "passed_share": float(rng.choice([0.0, 0.049, 0.05, 0.2]))}
+    left |= {"n_passed": int(rng.integers(1, 6)), "passed_share": float(rng.choice([0.0, 0.049, 0.05, 0.2]))}
     section = {
         "n": 50, "n_wrong": n_wrong, "log_chance": math.log(chance), "confidence": 0.5 + gap, "confidence_rest": 0.5,
         "n_rest": 50, "p_easier": p, "absent": [{"class": "a", "p": one, "expected": 9.0} for one in gone],
@@ -160,7 +160,7 @@ def labels_of_the_test(rng: np.random.Generator, alpha: float) -> Trial:
     wanted: Wanted = "passed", None, None
     if any(one <= level for one in gone):
         wanted = "failed", 0.0, None
-    if section["left_out"] and left["passed_share"] >= 0.05:
+    if section["left_out"] and left["passed_share"] >= 0.05 and left["n_passed"] >= 3:
         wanted = "insufficient", left["passed_share"], 0.05
     if section["left_out"] and left["p"] <= 0.01 and left["share"] >= 0.05:
         wanted = "insufficient", left["share"], 0.05

@@ -18,6 +18,7 @@ from passmuster.metrics.left_out import marked_more
 NAME = "test_labels.v1"
 N_TESTS = 3  # which share the gate's `alpha`
 FAINT = 1e-3  # log-chance of no mistake in the whole test below which no number of labels is named
+FEWEST_PASSED = 3  # one item that nobody can tell is no sign of anything, however few were drawn
 LEFT_OUT = ("n_drawn", "n_left", "share", "n_marked_left", "n_marked_told", "p", "n_passed", "passed_share")
 
 
@@ -27,8 +28,8 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     That every answer is right though the model doubted some; that it is surer of the labelled test items than of the
     unlabelled rest (Mann and Whitney 1947); that a class which it expects has no case: each holds. That what was drawn
     and has no label is `max_left_out` of the draw at least, and was not left out by lot, or was passed over while later
-    items were labelled (`metrics/left_out.py`): insufficient, because labels for it would tell, also where a class has
-    no case for that reason.
+    items were labelled, three at least (`metrics/left_out.py`): insufficient, because labels for it would tell, also
+    where a class has no case for that reason.
     """
     section: Any = report.sections.get("test_labels")
     found = numbers_of(section, "n", "n_wrong", "log_chance", "confidence", "confidence_rest", "n_rest", "p_easier")
@@ -55,7 +56,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
                 "what is labelled does not speak for them"
             )
             return GateResult(NAME, "insufficient", reason, share, params["max_left_out"], math.ceil(n_left))
-        if passed_share >= params["max_left_out"]:
+        if passed_share >= params["max_left_out"] and n_passed >= FEWEST_PASSED:
             reason = (
                 f"{n_passed:,.0f} of {n_drawn:,.0f} items drawn for the test were passed over, and later ones "
                 "labelled; what is labelled does not speak for them"
