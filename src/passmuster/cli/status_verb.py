@@ -91,7 +91,7 @@ def made(row: Candidate) -> str:
     """The rung, or that it was imported.
 
     >>> from passmuster.flows.status import Candidate
-    >>> made(Candidate("b" * 64, "", "imported", "", None, "", None, "", (), 0, ""))
+    >>> made(Candidate("b" * 64, "", "imported", "", None, "", None, 0, "", (), 0, ""))
     'imported'
     """
     return row.rung or row.origin

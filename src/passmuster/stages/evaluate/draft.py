@@ -104,8 +104,9 @@ class Answers:
         """Probability (n,) of what is answered; of sets, that all of it is right; 0 where no class is named."""
         if self.numbers is not None:
             return np.array([p.probability for p in self.predictions], dtype=np.float64)
-        named = np.array([p.label != NO_ANSWER for p in self.predictions], dtype=bool)
-        return np.asarray(self.probabilities.max(axis=1) * named)
+        sure = np.asarray(self.probabilities.max(axis=1))
+        sure[[i for i, p in enumerate(self.predictions) if p.label == NO_ANSWER]] = 0.0
+        return sure
 
 
 @dataclass
