@@ -6,6 +6,7 @@ and chooses the heads as training does (see `stages/train/judging.py`), without 
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,12 @@ def embed(texts: list[str]) -> np.ndarray:
     back = np.empty_like(found_rows)
     back[order] = found_rows
     return back
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """The option that names the folder of `answers`."""
+    folder = Path(tempfile.gettempdir()) / "muster-bench-answers"
+    parser.add_argument("--cache", type=Path, default=folder, help="where embeddings and answers are kept")
 
 
 def answers(data: Path, name: str, seed: int, folder: Path, *, tuning: bool = False) -> Answers:

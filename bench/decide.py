@@ -25,7 +25,6 @@ Coverage: 95 % intervals of the truth after 20 and 40 labels in one round, 100 i
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ from scipy import special, stats
 
 sys.path.insert(0, str(Path(__file__).parent))
 import harness
-from answers import SETS, Answers, answers
+from answers import SETS, Answers, add_cache, answers
 from passmuster.core.prediction_powered import Prior, Round, powered_rate
 from passmuster.core.records import Metric
 from passmuster.core.sampling import draw, inclusion_probabilities, sizes
@@ -251,8 +250,7 @@ def simulate(name: str, seed: int, sized: Sized, data: Path, folder: Path, tunin
 def main() -> None:
     parser = harness.parser(__doc__ or "")
     parser.add_argument("--only", default="", help="sets, separated by commas")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "muster-bench-answers",
-                        help="where embeddings and answers are kept")  # fmt: skip
+    add_cache(parser)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--tuning", action="store_true", help="on training parts; writes no result unless --json does")
     arguments = parser.parse_args()

@@ -49,6 +49,9 @@ def test_refusals_are_json_and_end_with_their_exit_code(tmp_path: Path) -> None:
     unnamed = muster(tmp_path / "p", "import", str(save(topic_model(), tmp_path / "model.onnx")))
     assert unnamed.returncode == 2
     assert "--preprocess" in unnamed.stderr
+    asked = muster(tmp_path / "p", "import", str(tmp_path / "model.onnx"), "--ask", "40")
+    assert asked.returncode == 2
+    assert "--ask is for an endpoint" in asked.stderr
 
 
 def test_a_scikit_learn_pipeline_from_an_empty_folder_to_an_answer_over_http(tmp_path: Path, bench_data: Path) -> None:

@@ -96,6 +96,18 @@ def test_a_fault_is_stopped_by_the_gate_made_for_it_and_passes_without(project: 
     assert passed.would_stop["parity.v1"] == {"min_agreement": 0.99}
 
 
+def test_what_more_labels_would_stop_says_how_many(project: Store) -> None:
+    with_gates(project, test_labels_v1={"max_gap": 0.03, "alpha": 1e-30})
+    result = drill_gates(project, only=["test_labels_by_the_model.v1"])
+    (passed,) = result.trials
+    assert passed.state == "unstopped"
+    assert passed.n_labels_to_stop is not None
+    assert passed.n_labels_to_stop > result.n_test
+    with_gates(project, leakage_v1={"max_twins": 0})
+    (unasked,) = drill_gates(project, only=["test_labels_by_the_model.v1"]).trials
+    assert unasked.n_labels_to_stop is None
+
+
 def test_a_bundle_that_was_never_evaluated_is_not_drilled(new_store: Callable[[str], Store]) -> None:
     store = new_store("image")
     case.add_model(case.make_digits(store))

@@ -221,7 +221,7 @@ def test_what_was_drawn_again_counts_once_and_what_never_came_back_says_nothing(
     assert {number for _, number, _ in found} == {1, 3}  # the second has no label
     assert [number for key, number, _ in found if key == "a0"] == [3]
     assert len(found) == 40
-    assert drawn_once([first, drawn(2, *known[:3], *known[40:])], told, set(known)) == [
+    assert drawn_once([first, drawn(2, *known[:3], *known[40:])], {*told, "a7"}, set(known)) == [
         (key, 2, 2.0) for key in (*known[:3], *known[40:])
     ]  # a seventh of the first was drawn again: what is left of it was left by doubt
     assert drawn_once([first], told, set(known) - {"a5"}) == [(k, 1, 2.0) for k in known[:20] if k != "a5"]

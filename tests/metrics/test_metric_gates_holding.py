@@ -14,6 +14,7 @@ from passmuster.core.config import DEFAULT_GATES, Policy
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates import decide, gates
 from passmuster.metrics.gates.class_found import exchanged
+from passmuster.metrics.gates.test_labels import labels_that_would_tell
 from passmuster.metrics.regressions import class_losses, log_chance_all_right, mean_rise, sign_test
 
 GREEN = case.make_report(n=2_000, n_right=1_900, incumbent="i" * 64, versions=(30, 20))
@@ -163,6 +164,18 @@ def test_what_is_no_number_was_not_measured(name: str) -> None:
     for report in broken:
         result = judged(name, report)
         assert (result.state, "not measured" in result.reason) == ("failed", True), report.sections[section]
+
+
+def test_how_many_labels_would_show_that_they_are_the_models_own() -> None:
+    """As many more as the chance of no mistake needs to fall to the gate's level; none where one contradicts it."""
+    params = {"alpha": 0.002}
+    n = GREEN.sections["test_labels"]["n"]
+    told = labels_that_would_tell(changed("test_labels", n_wrong=0, log_chance=-2.0), params)
+    assert told == math.ceil(n * math.log(3 / 0.002) / 2.0)
+    large = changed("test_labels", n_wrong=0, n=told, log_chance=-2.0 * told / n)
+    assert judged("test_labels.v1", large).state == "failed"
+    assert labels_that_would_tell(changed("test_labels", n_wrong=1, log_chance=-2.0), params) is None
+    assert labels_that_would_tell(changed("test_labels", n_wrong=0, log_chance=-1e-6), params) is None
 
 
 def test_sets_that_were_never_fitted_say_what_fits_them() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,6 +21,8 @@ from passmuster.core.records import Report
 from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
 from passmuster.stages.evaluate import EvaluateResult, Scope, evaluate, foresee
+from passmuster.stages.evaluate.draft import Draft
+from passmuster.stages.evaluate.words import when_sure
 from passmuster.store.items import add_labels, read_labels
 from passmuster.store.ledger import read as read_events
 from passmuster.store.releases import read_report
@@ -236,6 +240,16 @@ def test_a_single_test_label_is_enough_to_report(tmp_path: Path) -> None:
         assert metric is not None
         # the right answer leaves the other ends open, whatever draws of one item say
         assert metric.high - metric.low > 0.5, name
+
+
+def test_of_a_few_sure_answers_the_number_is_said_and_no_share() -> None:
+    """“Right on 100 % of them” is true of a single item, and says too much."""
+    for n_sure, words in ((3, "it is right on 3 of 3."), (30, "it is right on 100\u00a0% of them.")):
+        sure = np.where(np.arange(40) < n_sure, 0.95, 0.5)
+        answers = cast(Any, SimpleNamespace(confidence=sure, predicted=np.zeros(40)))
+        evidence = cast(Any, SimpleNamespace(y=np.zeros(40), keys=tuple(map(str, range(40)))))
+        (line,), _ = when_sure(Draft(), evidence, answers)
+        assert line["text"].endswith(words)
 
 
 def test_a_label_that_the_model_does_not_know_counts_as_wrong(digits: Digits) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +15,9 @@ from passmuster.core.records import Metric, Report
 from passmuster.core.statistics import wilson
 from passmuster.metrics.gates.base import read_parameters
 from passmuster.metrics.gates.find import gates
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.evaluate import evaluate
+from passmuster.stages.evaluate.attacked import beside
 from passmuster.store.store import Store
 
 
@@ -47,6 +50,15 @@ def test_nothing_is_attacked_unasked(tmp_path: Path) -> None:
     digits = make_digits(image_project(tmp_path))
     add_model(digits)
     assert "attacks" not in evaluate(digits.store).report.sections
+
+
+def test_a_live_endpoint_is_not_attacked_beside_another_model() -> None:
+    """Every attack is hundreds of requests that somebody pays for."""
+    asked, ours = (SimpleNamespace(classes=classes) for classes in (("a", "b", NO_ANSWER), ("a", "b")))
+    live = cast(Any, SimpleNamespace(predictor=asked, fresh=None))
+    nothing = cast(Any, None)
+    why = beside(nothing, {}, live, cast(Any, ours), nothing, nothing, (), nothing, 0, nothing)
+    assert why == "the live release is an endpoint, which is attacked only where it is evaluated itself"
 
 
 def under_attack(n_right: int, n: int, name: str = "robust_accuracy", where: str = "strength=2") -> Metric:

@@ -152,6 +152,14 @@ def test_texts_in_files_that_are_not_utf8(new_store, tmp_path: Path) -> None:
     assert "position 3" in result.examples[0][1]
 
 
+def test_windows_own_encoding_is_the_first_guess(new_store, tmp_path: Path) -> None:
+    """Latin-1 would make control characters of its quotes and dashes, and say nothing."""
+    (tmp_path / "w.csv").write_bytes("text,label\n“fine” – 5 €,a\n".encode("cp1252"))
+    with pytest.raises(DataError) as caught:
+        add(new_store("text"), tmp_path / "w.csv")
+    assert caught.value.next == "iconv -f cp1252 -t utf8 w.csv > utf8-w.csv"
+
+
 FULL_DISK = """
     import resource, signal, sys
     from pathlib import Path

@@ -103,6 +103,7 @@ def test_answers_of_no_class_count_as_wrong_and_are_withheld(store: Store) -> No
     assert any("I cannot say" in line["text"] for line in report.sections["summary"]["breaks"])
     assert prediction.label == NO_ANSWER
     assert prediction.probability == 0.0  # nothing is said, so that nothing can be right
+    assert report.sections["test_labels"]["confidence"] == pytest.approx(0.99 * (1 - metric.value), abs=1e-6)
     assert prediction.abstained
     assert "no_answer" in prediction.reasons
 

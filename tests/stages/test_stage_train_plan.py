@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from passmuster.core.budget import Machine
+from passmuster.core.budget import Deadline, Machine
+from passmuster.core.config import TrainConfig
+from passmuster.core.errors import BudgetError
 from passmuster.modality.base import Profile, Rung
 from passmuster.modality.image.rungs.conv import CONV
 from passmuster.modality.image.rungs.gradients import GRADIENTS
@@ -15,7 +17,8 @@ from passmuster.modality.image.rungs.patches import PATCHES
 from passmuster.modality.text.rungs import static
 from passmuster.modality.text.rungs.static import STATIC
 from passmuster.stages.train.embedding import BATCH, BATCH_CHARS, FEWEST, batches_of
-from passmuster.stages.train.plan import heads_bytes, run_bytes
+from passmuster.stages.train.limits import Limits
+from passmuster.stages.train.plan import Quote, _refuse, heads_bytes, run_bytes
 from passmuster.stages.train.task import shared_words
 
 MACHINE = Machine(2, 2**34, 200.0)
@@ -32,6 +35,16 @@ SEEN = [(STATIC, BANKING, 398), (GRADIENTS, FASHION, 499), (PATCHES, FASHION, 53
 def test_memory_that_was_seen_is_quoted_and_not_many_times_over(rung: Rung, profile: Profile, seen_mib: int) -> None:
     quoted = run_bytes(rung.quote(MACHINE, profile).memory_bytes, profile) / MIB
     assert seen_mib <= quoted <= 1.4 * seen_mib
+
+
+def test_the_cheapest_rung_is_the_one_that_needs_least_whatever_the_time() -> None:
+    """A rung with dear heads may be quoted for more, and need less, because cheaper heads would do."""
+    dear, plain = Quote("dear.v1", 40.0, MIB, "", "time", heads_seconds=38.0), Quote("plain.v1", 30.0, MIB, "", "time")
+    for seconds in (1.0, 5.0):
+        limits = Limits(seconds)
+        with pytest.raises(BudgetError, match=r"dear\.v1") as caught:
+            _refuse([plain, dear], TrainConfig(time=f"{seconds:g}s"), BANKING, MACHINE, Deadline.after(seconds), limits)
+        assert caught.value.code == "budget.time"
 
 
 def test_quotes_grow_with_the_pool_and_with_the_words() -> None:

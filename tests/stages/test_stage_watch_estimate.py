@@ -59,6 +59,10 @@ def test_quiet_answers_are_estimated_and_shown(new_store) -> None:
     assert line.startswith("estimate.v1: 95.0% right on the latest 100 answers, estimated without labels (")
     assert "asks for labels once it is surely below 90.0% (at most " in line
     assert line.endswith(" now)")
+    assert "more since" not in line
+    traffic.write(traffic.answers(30))
+    watch_once(store)
+    assert any("the latest 100 answers (30 more since), estimated" in line for line in read_status(store).lines())
     assert case.incidents(store) == []
 
 

@@ -98,7 +98,11 @@ def made(row: Candidate) -> str:
 
 
 def in_part(n: float) -> str:
-    """Why a number of looks is not whole, "" where it is."""
+    """Why a number of looks is not whole, "" where it is.
+
+    >>> in_part(2.0), in_part(1.7)
+    ('', " (a look that saw a part of today's labels counts as that part)")
+    """
     return "" if abs(n - round(n)) < 0.05 else " (a look that saw a part of today's labels counts as that part)"
 
 

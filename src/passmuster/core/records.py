@@ -231,7 +231,7 @@ class Prediction:
 
     Of a multi-label bundle, `label` stands for a set of classes, each class has a probability of its own, and
     `whole` is the probability that the whole set is right; None otherwise. `said` is the probability of the label where
-    that need not be the largest, because the cheapest class is answered; None otherwise.
+    that need not be the largest, because the cheapest class is answered, or no class at all (0); None otherwise.
     """
 
     label: str

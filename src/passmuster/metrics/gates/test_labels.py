@@ -13,7 +13,7 @@ from passmuster.core.ranges import OPEN_RATE
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, always, missing
 from passmuster.metrics.gates.holding import ALPHA, numbers_of
-from passmuster.metrics.left_out import marked_more
+from passmuster.metrics.nonresponse import marked_more
 
 NAME = "test_labels.v1"
 N_TESTS = 3  # which share the gate's `alpha`
@@ -28,7 +28,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     That every answer is right though the model doubted some; that it is surer of the labelled test items than of the
     unlabelled rest (Mann and Whitney 1947); that a class which it expects has no case: each holds. That what was drawn
     and has no label is `max_left_out` of the draw at least, and was not left out by lot, or was passed over while later
-    items were labelled, three at least (`metrics/left_out.py`): insufficient, because labels for it would tell, also
+    items were labelled, three at least (`metrics/nonresponse.py`): insufficient, because labels for it would tell, also
     where a class has no case for that reason.
     """
     section: Any = report.sections.get("test_labels")

@@ -10,7 +10,7 @@ import numpy as np
 
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle
-from passmuster.metrics.left_out import LeftOut, left_out
+from passmuster.metrics.nonresponse import Nonresponse, nonresponse
 from passmuster.metrics.regressions import log_chance_all_right
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
@@ -99,7 +99,7 @@ def absent_classes(predictor: Predictor, evidence: Evidence) -> list[dict[str, A
 
 def what_was_left_out(
     store: Store, bundle: Bundle, predictor: Predictor, evidence: Evidence, answers: Answers, *, progress: Progress
-) -> LeftOut | None:
+) -> Nonresponse | None:
     """What of the draws of test items has no label; None where no draw can tell, or items carry sets of classes.
 
     Opens the seal for "prediction-powered", which is recorded and does not count, when something was left out.
@@ -122,7 +122,7 @@ def what_was_left_out(
     sure = dict(zip(evidence.keys, answers.confidence, strict=True))
     sure |= dict(zip((item.key for item in open_items), said.confidence, strict=True))
     keys = [key for key, _, _ in asked]
-    return left_out(
+    return nonresponse(
         [names[key] for key in keys],
         np.array([sure[key] for key in keys], dtype=float),
         np.array([key not in place for key in keys], dtype=bool),

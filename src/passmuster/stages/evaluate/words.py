@@ -8,7 +8,7 @@ from typing import Any
 
 from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, wilson
-from passmuster.metrics.left_out import marked_more
+from passmuster.metrics.nonresponse import marked_more
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.evaluate.cost_words import cost_lines
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence

@@ -9,14 +9,14 @@ From 1,000 test items drawn at random, 60, 150 or 300 are drawn as `muster label
   models do;
 - `class`: passes over every item of one class, that of an item drawn anew each time;
 
-and `test_labels.v1` reads what is left. Counted: how often it calls the evidence insufficient; and by how many points
-accuracy, weighed from the labelled items, is above the truth of the 1,000, on average. Wilson's intervals.
+and `test_labels.v1` reads what is left. Counted: how often it calls the evidence insufficient; how often it would
+without the order of the draw, by the model's answers alone (`by_answers`); and by how many points accuracy, weighed
+from the labelled items, is above the truth of the 1,000, on average. Wilson's intervals.
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,12 @@ from typing import Any
 import numpy as np
 
 import harness
-from answers import Answers, answers
+from answers import SETS, Answers, add_cache, answers
 from passmuster.core.sampling import draw, inclusion_probabilities, sizes
 from passmuster.core.statistics import wilson
 from passmuster.metrics.gates.test_labels import FEWEST_PASSED, TEST_LABELS
-from passmuster.metrics.left_out import left_out
+from passmuster.metrics.nonresponse import nonresponse
 
-SETS = ("sms_spam", "ag_news", "amazon", "banking77", "clinc150")
 N_POOL, N_DRAWN = 1_000, (60, 150, 300)
 STOPS = (0.25, 0.5, 0.9)
 HARD, EASY = 0.4, 0.05  # shares passed over of what the model gets wrong, and of the rest
@@ -44,11 +43,10 @@ def main() -> None:
     """Every set; print and write the claims."""
     made = harness.parser(__doc__ or "")
     made.add_argument("--only", default="", help="sets, separated by commas")
-    made.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "muster-bench-answers",
-                      help="where embeddings and answers are kept")  # fmt: skip
+    add_cache(made)
     made.add_argument("--jobs", type=int, default=1)
     arguments = made.parse_args()
-    report = harness.Report("left_out", arguments)
+    report = harness.Report("nonresponse", arguments)
     names = arguments.only.split(",") if arguments.only else list(SETS[:1] if arguments.quick else SETS)
     n_draws, n_tests = (1, 20) if arguments.quick else (N_DRAWS, N_TESTS_EACH)
     with ProcessPoolExecutor(arguments.jobs) as workers:
@@ -73,16 +71,16 @@ def simulate(data: Path, name: str, seed: int, n_tests: int, cache: Path) -> lis
     for n in N_DRAWN:
         for kind in KINDS:
             trials = [one_test(model, kind, n, rng) for _ in range(n_tests)]
+            noticed, by_answers, above = (np.array(column, dtype=float) for column in zip(*trials, strict=True))
             runs.append({
                 "set": name, "draw": seed, "kind": kind, "n": n, "n_tests": n_tests,
-                "noticed": sum(noticed for noticed, _ in trials),
-                "points_above": float(np.mean([above for _, above in trials])),
+                "noticed": int(noticed.sum()), "by_answers": int(by_answers.sum()), "points_above": float(above.mean()),
             })  # fmt: skip
     return runs
 
 
-def one_test(model: Answers, kind: str, n: int, rng: np.random.Generator) -> tuple[bool, float]:
-    """Whether the gate notices, and by how many points accuracy read from the labelled items is too high."""
+def one_test(model: Answers, kind: str, n: int, rng: np.random.Generator) -> tuple[bool, bool, float]:
+    """Whether it is noticed, whether by the answers alone, and by how many points accuracy is read too high."""
     pool = rng.choice(len(model.labels), min(N_POOL, len(model.labels)), replace=False)
     wrong, labels = model.wrong[pool], model.labels[pool]
     sure, said = model.probabilities[pool].max(axis=1), model.probabilities[pool].argmax(axis=1)
@@ -95,11 +93,11 @@ def one_test(model: Answers, kind: str, n: int, rng: np.random.Generator) -> tup
         float(np.average(1.0 - wrong[drawn][told], weights=weights[told]) - (1.0 - wrong.mean())) if told.any() else 0.0
     )
     if not left.any() or not told.any():
-        return False, 100.0 * above
-    found = left_out([str(c) for c in said[drawn]], sure[drawn], left, np.zeros(len(drawn), dtype=np.int64), weights)
-    passed = found.passed_share >= SHARE and found.n_passed >= FEWEST_PASSED
-    noticed = passed or (found.p <= LEVEL and found.share >= SHARE)
-    return noticed, 100.0 * above
+        return False, False, 100.0 * above
+    found = nonresponse([str(c) for c in said[drawn]], sure[drawn], left, np.zeros(len(drawn), dtype=np.int64), weights)
+    by_order = found.passed_share >= SHARE and found.n_passed >= FEWEST_PASSED
+    by_answers = found.share >= SHARE and found.p <= LEVEL
+    return by_order or by_answers, by_answers, 100.0 * above
 
 
 def passed_over(kind: str, wrong: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -125,8 +123,9 @@ def state(report: harness.Report) -> None:
 def claim(report: harness.Report, name: str, runs: list[dict[str, Any]]) -> None:
     """The share of tests in which it was noticed, and the points by which accuracy was too high."""
     n_tests = sum(run["n_tests"] for run in runs)
-    share = wilson(sum(run["noticed"] for run in runs), n_tests)
-    report.claim(f"{name}.noticed", share.value, "of tests", low=share.low, high=share.high)
+    for how, quantity in (("noticed", "noticed"), ("by_answers", "noticed_by_answers_alone")):
+        share = wilson(sum(run[how] for run in runs), n_tests)
+        report.claim(f"{name}.{quantity}", share.value, "of tests", low=share.low, high=share.high)
     above = float(np.average([run["points_above"] for run in runs], weights=[run["n_tests"] for run in runs]))
     report.claim(f"{name}.accuracy_above_truth", above, "points")
 

@@ -1,4 +1,4 @@
-"""Whether what was left without a label, of items drawn for the test, was left out by lot.
+"""Nonresponse: whether what was left without a label, of items drawn for the test, was left out by lot.
 
 Draws come in random order, so stopping early leaves out a random part. Whoever passes over what is hard to tell, or a
 whole class, leaves out a part that the labelled rest does not speak for, and no weight mends that.
@@ -18,7 +18,7 @@ DOUBTED = ""  # the name of the mark of items that the model doubts more than th
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Nonresponse:
     """How many of the items drawn have no label, and the mark that most surely has to do with it.
 
     `share` is what those stand for, of all that was drawn, each by the inverse of its chance. `mark` is a class that
@@ -82,13 +82,13 @@ def doubt_chance(confidence: np.ndarray, left: np.ndarray, draws: np.ndarray) ->
     return float(normal_sf((above - 0.5) / math.sqrt(variance))) if variance else 1.0
 
 
-def left_out(
+def nonresponse(
     said: Sequence[str],
     confidence: np.ndarray,
     left: np.ndarray,
     draws: np.ndarray,
     weights: np.ndarray,
-) -> LeftOut:
+) -> Nonresponse:
     """What was left out of some draws, and how sure it is that it was not by lot.
 
     Parameters
@@ -100,7 +100,7 @@ def left_out(
     weights : (n,), the inverse of each one's chance
 
     >>> left = np.arange(40) < 10
-    >>> found = left_out(["spam"] * 10 + ["ham"] * 30, np.full(40, 0.9), left, np.zeros(40, int), np.ones(40))
+    >>> found = nonresponse(["spam"] * 10 + ["ham"] * 30, np.full(40, 0.9), left, np.zeros(40, int), np.ones(40))
     >>> found.mark, found.n_marked_left, found.n_marked_told, found.share, found.p < 1e-8
     ('spam', 10, 0, 0.25, True)
     """
@@ -118,7 +118,7 @@ def left_out(
     name = min(chances, key=lambda mark: chances[mark])
     passed = passed_over(left, draws)
     marked = marks[name]
-    return LeftOut(
+    return Nonresponse(
         n_drawn=len(left),
         n_left=int(left.sum()),
         share=float(weights[left].sum() / weights.sum()) if len(left) else 0.0,
