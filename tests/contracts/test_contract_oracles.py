@@ -79,7 +79,7 @@ EVERYDAY = {
     ),
 }  # fmt: skip
 OWN = {  # of Muster's own making, and without a second version: their properties are tested
-    "signal": {"errors.v1", "novelty.v1"},
+    "signal": {"errors.v1", "novelty.v1", "unanswered.v1"},
     "number": {"estimated_accuracy"},
 }
 NOT_LITERAL = {  # where the name of a number is computed: what it can be

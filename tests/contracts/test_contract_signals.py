@@ -10,7 +10,7 @@ import pytest
 
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.config import WatchPolicy
-from passmuster.core.records import TrafficRecord
+from passmuster.core.records import UNREAD, TrafficRecord
 from passmuster.core.sequential import shiryaev_roberts, statistic
 from passmuster.signals.base import Detector, change, observe, start
 from passmuster.signals.find import signals
@@ -78,11 +78,11 @@ def test_sharing_the_rate_raises_the_bound(name: str) -> None:
 @pytest.mark.parametrize("name", signals)
 def test_its_flag_is_a_fact_about_one_answer(name: str) -> None:
     signal = signals[name]
-    bad = replace(RECORD, novel=True)
+    bad = replace(RECORD, novel=True, reasons=(UNREAD,))
     assert signal.flag(bad, "b") is True
     assert signal.flag(RECORD, "a") is False
     assert signal.title
-    assert signal.observes in ("feedback", "prediction")
+    assert signal.observes in ("feedback", "prediction", "request")
 
 
 @pytest.mark.parametrize("name", signals)

@@ -11,9 +11,8 @@ import typer
 from passmuster.cli.session import Session, session_of
 from passmuster.core.errors import UsageError
 from passmuster.core.label_sets import label_in_words
-
 if TYPE_CHECKING:
-    from passmuster.core.records import Incident
+    from passmuster.core.records import FailureRecord, Incident, TrafficRecord
 
 
 def incidents(
@@ -103,9 +102,8 @@ def show_inputs(session: Session, name: str, out: Path | None) -> None:
     for shown in inputs_of(store, incident):
         r = shown.record
         said = f"said to be {label_in_words(shown.label)}" if shown.label else shown.why
-        lines.append(
-            f"{r.id}  answered {label_in_words(r.label)} ({r.probability:.0%}{', novel' if r.novel else ''}); {said}"
-        )
+        answer = _answer_in_words(r)
+        lines.append(f"{r.id}  {answer}; {said}")
         content = "erased, its time is over"
         if r.input is not None and is_text:
             content = " ".join(r.input.decode("utf-8", "replace").split())
@@ -116,9 +114,19 @@ def show_inputs(session: Session, name: str, out: Path | None) -> None:
                 folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(r.input)
         lines.append(f"    {content}")
-        data.append({"id": r.id, "answer": r.label, "label": shown.label, "why": shown.why, "input": content})
+        known = {"label": shown.label, "why": shown.why, "input": content}
+        data.append({"id": r.id, "answer": getattr(r, "label", ""), "answer_in_words": answer, **known})
     send = f"""curl -s http://127.0.0.1:{store.config.serve.port}/v1/feedback -d '{{"id": "ID", "label": "LABEL"}}'"""
     session.done({"incident": incident.id, "inputs": data}, lines, send)
+
+
+def _answer_in_words(record: TrafficRecord | FailureRecord) -> str:
+    from passmuster.core.records import TrafficRecord
+
+    if isinstance(record, TrafficRecord):
+        novel = ", novel" if record.novel else ""
+        return f"answered {label_in_words(record.label)} ({record.probability:.0%}{novel})"
+    return f"no answer ({record.code}: {record.why})"
 
 
 def close(session: Session, name: str, note: str) -> None:

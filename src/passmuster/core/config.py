@@ -95,6 +95,7 @@ class WatchPolicy:
     mean_observations_between_false_alarms: Annotated[float, Range(1, low_open=True)] = 10_000.0
     smallest_error_increase: Annotated[float, OPEN_RATE] = 0.05  # rise in error rate worth an alarm
     smallest_novelty_ratio: Annotated[float, Range(1, low_open=True)] = 3.0  # rise in novel share worth an alarm
+    usual_unanswered: Annotated[float, OPEN_RATE] = 0.01  # share of requests without an answer in good times, at most
     on_alarm: Literal["rollback-or-degrade", "degrade", "record"] = "rollback-or-degrade"
     on_novelty: Literal["ask", "act"] = "ask"  # while labels show no harm: ask for labels, or do as `on_alarm` says
     estimated_answers: Annotated[int, NOT_NEGATIVE] = 500  # answers over which accuracy is estimated; 0: it is not

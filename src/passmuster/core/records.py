@@ -225,6 +225,9 @@ class Channel:
     updated: str = ""
 
 
+UNREAD = "no_answer"  # why an answer is withheld that names no class
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One answer of a bundle. `probabilities` follow the bundle's classes; `novelty` grows with strangeness.
@@ -272,6 +275,24 @@ class TrafficRecord:
     novelty: float
     novel: bool
     latency_s: float
+
+
+@dataclass(frozen=True)
+class FailureRecord:
+    """An item that a release was asked about and gave no answer to, and why not: an error's `code` and its words.
+
+    Its id is of the same kind as a prediction's, though nobody was told it. The other fields are as in `TrafficRecord`.
+    """
+
+    id: str
+    at: str
+    channel: str
+    release: str
+    bundle: str
+    routing_key: str
+    input: bytes | None
+    code: str
+    why: str
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from passmuster.core.errors import IntegrityError
 from passmuster.core.label_sets import MULTI, Task, join_classes
-from passmuster.core.records import Payload, Prediction
+from passmuster.core.records import UNREAD, Payload, Prediction
 from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
 from passmuster.runtime.account import Account
@@ -19,11 +19,10 @@ from passmuster.runtime.engine import Engine
 from passmuster.runtime.guard import GUARD_ARRAYS, Guarded, apply_guard
 
 BATCH = 64
-UNREAD = "no_answer"  # why an answer is withheld that names no class
 
 
 class Predictor:
-    """Answers for one bundle. Use from one thread at a time.
+    """Answers for one bundle. Use from one thread at a time; of a model behind an address, from any.
 
     Parameters
     ----------

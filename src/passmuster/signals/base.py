@@ -25,13 +25,14 @@ class Signal:
     Parameters
     ----------
     title : what the flag means, for people
-    observes : "feedback": once a label for the prediction has come; "prediction": at once
+    observes : "feedback": once a label for the prediction has come; "prediction": at once; "request": at once, and
+        every item that got no answer is flagged
     flag : the answer and its label ("" when it has none) to whether this observation counts against the release
     mixture : the base rate of flags, and the policy, to the rises watched for
     """
 
     title: str
-    observes: Literal["feedback", "prediction"]
+    observes: Literal["feedback", "prediction", "request"]
     flag: Callable[[TrafficRecord, str], bool]
     mixture: Callable[[float, WatchPolicy], Mixture]
 

@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from passmuster.core.errors import IntegrityError
-from passmuster.core.records import FeedbackRecord, TrafficRecord
+from passmuster.core.records import FailureRecord, FeedbackRecord, TrafficRecord
 from passmuster.store.readonly import is_read_only, read_only_uri
 from passmuster.store.traffic_segments import (
+    FAILURE,
     FEEDBACK,
     PREDICTION,
     TRIAL,
@@ -76,6 +77,11 @@ class TrafficReader:
         query = f"SELECT id, record, {_input(inputs)} FROM records WHERE id = ? AND kind = {PREDICTION}"
         return {id: self._prediction(name, *row) for id, (name, row) in self._by_id(query, ids).items()}
 
+    def failures(self, ids: Collection[str], *, inputs: bool = False) -> dict[str, FailureRecord]:
+        """Those of `ids` that name an item which stayed without an answer, with their inputs if asked for."""
+        query = f"SELECT id, record, {_input(inputs)} FROM records WHERE id = ? AND kind = {FAILURE}"
+        return {id: self._failure(name, *row) for id, (name, row) in self._by_id(query, ids).items()}
+
     def recent(self, n: int, labelled_only: bool = True) -> list[tuple[TrafficRecord, str]]:
         """The latest `n` predictions, latest first, each with its latest feedback label ("" when it has none).
 
@@ -93,6 +99,18 @@ class TrafficReader:
         latest = [id for _, id in heapq.nlargest(n, times)]
         records = self.predictions(latest)
         return [(records[id], labels.get(id, "")) for id in latest]
+
+    def latest(self, n: int) -> list[TrafficRecord | FailureRecord]:
+        """The latest `n` items that were asked about, answered or not, latest first, with their inputs."""
+        kinds = f"kind IN ({PREDICTION}, {FAILURE})"
+        times: list[tuple[str, str]] = []
+        for name in segment_names(self.folder):
+            times += self._rows(name, f"SELECT at, id FROM records WHERE {kinds} ORDER BY n DESC LIMIT ?", [(n,)])
+        ids = [id for _, id in heapq.nlargest(n, times)]
+        found: dict[str, TrafficRecord | FailureRecord] = {}
+        found |= self.predictions(ids, inputs=True)
+        found |= self.failures(ids, inputs=True)
+        return [found[id] for id in ids]
 
     def _by_id(self, query: str, ids: Collection[str]) -> dict[str, tuple[str, Sequence[Any]]]:
         """For those of `ids` that exist: the segment, and what `query` selects there after the id."""
@@ -131,11 +149,17 @@ class TrafficReader:
                 yield from db.execute(query, values)
 
     def _record(self, name: str, kind: int, record: bytes, data: bytes | None) -> Record:
-        return self._feedback(name, record) if kind == FEEDBACK else self._prediction(name, record, data)
+        if kind == FEEDBACK:
+            return self._feedback(name, record)
+        return self._failure(name, record, data) if kind == FAILURE else self._prediction(name, record, data)
 
     def _feedback(self, name: str, record: bytes) -> FeedbackRecord:
         with named_errors(self.folder / f"{name}.db"):
             return msgspec.json.decode(record, type=FeedbackRecord)
+
+    def _failure(self, name: str, record: bytes, data: bytes | None) -> FailureRecord:
+        with named_errors(self.folder / f"{name}.db"):
+            return FailureRecord(**msgspec.json.decode(record), input=data)
 
     def _prediction(self, name: str, record: bytes, data: bytes | None) -> TrafficRecord:
         with named_errors(self.folder / f"{name}.db"):

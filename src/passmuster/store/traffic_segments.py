@@ -14,18 +14,18 @@ from pathlib import Path
 import msgspec
 
 from passmuster.core.errors import IntegrityError, ResourceError
-from passmuster.core.records import FeedbackRecord, TrafficRecord
+from passmuster.core.records import FailureRecord, FeedbackRecord, TrafficRecord
 from passmuster.store.blobs import disk_failed
 
-Record = TrafficRecord | FeedbackRecord
+Record = TrafficRecord | FeedbackRecord | FailureRecord
 Row = tuple[int, str, str, bytes, bytes | None]  # kind, id, at, record, input
 
-PREDICTION, FEEDBACK, TRIAL = 0, 1, 2
+PREDICTION, FEEDBACK, TRIAL, FAILURE = 0, 1, 2, 3
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
   n INTEGER PRIMARY KEY AUTOINCREMENT,  -- commit order
   kind INTEGER NOT NULL,
-  id TEXT NOT NULL,                     -- of the prediction, for feedback too
+  id TEXT NOT NULL,                     -- of the prediction, for feedback too; of the failure
   at TEXT NOT NULL,
   record BLOB NOT NULL,                 -- JSON, without the input
   input BLOB
@@ -65,11 +65,15 @@ def parse_name(name: str) -> tuple[str, int]:
 def to_row(record: Record) -> Row:
     if isinstance(record, FeedbackRecord):
         return FEEDBACK, record.prediction, record.at, msgspec.json.encode(record), None
-    plain = {name: getattr(record, name) for name in _PREDICTION_FIELDS}
-    return PREDICTION, record.id, record.at, msgspec.json.encode(plain), record.input
+    kind = FAILURE if isinstance(record, FailureRecord) else PREDICTION
+    plain = {name: getattr(record, name) for name in _FIELDS[type(record)]}
+    return kind, record.id, record.at, msgspec.json.encode(plain), record.input
 
 
-_PREDICTION_FIELDS = tuple(name for name in TrafficRecord.__dataclass_fields__ if name != "input")
+_FIELDS = {
+    kind: tuple(name for name in kind.__dataclass_fields__ if name != "input")
+    for kind in (TrafficRecord, FailureRecord)
+}
 
 
 @contextlib.contextmanager

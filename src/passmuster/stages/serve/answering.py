@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from passmuster.core.clock import age_s, now
+from passmuster.core.errors import MusterError
 from passmuster.core.label_sets import split_label
-from passmuster.core.records import Payload, Prediction, TrafficRecord
+from passmuster.core.records import FailureRecord, Payload, Prediction, TrafficRecord
+from passmuster.stages.serve.asking import in_short
 from passmuster.stages.serve.fleet import Lane, Lanes
-from passmuster.stages.serve.meters import Meters
-
-log = logging.getLogger("muster.serve")
 
 PROVISIONAL = "provisional"
 
@@ -71,38 +69,71 @@ def scored(label: str, by_class: Mapping[str, float]) -> list[dict[str, Any]]:
     return [{"class": name, "probability": by_class[name]} for name in names]
 
 
-def answer(asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]) -> list[Answered]:
-    """Answers to items that share one batch; `lanes.main` is there.
+@dataclass(frozen=True)
+class Failed:
+    """An item that a release gave no answer to."""
 
+    id: str
+    lane: Lane
+    error: Exception
+    asked: Asked
+    routing_key: str
+    at: str
+
+
+def answer(
+    asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]
+) -> tuple[list[Answered | Failed], list[Failed]]:
+    """Each item's answer, or its failure; and what the canary failed at, for which the main lane stepped in.
+
+    The items share one batch; `lanes.main` is there. A caller who asked for one release by id gets that one or none.
     `keyed` is the store's: raw routing keys are not kept.
     """
     ids = [new_id() for _ in asked]
     routing_keys = [keyed((item.key or id).encode()) for id, item in zip(ids, asked, strict=True)]
     places = [choose_lane(lanes, key, item.release) for key, item in zip(routing_keys, asked, strict=True)]
-    answers: dict[int, Answered] = {}
+    found: dict[int, Answered | Failed] = {}
+    covered: list[Failed] = []
     for lane, positions in _by_lane(places):
-        degraded = lane.channel.mode != "normal"
-        predictions = lane.predictor.predict([asked[i].payload for i in positions], degraded=degraded)
-        at, done = now(), time.perf_counter()
-        for i, prediction in zip(positions, predictions, strict=True):
-            if not places[i][1]:
-                prediction = replace(prediction, abstained=True, reasons=(*prediction.reasons, PROVISIONAL))
-            answers[i] = Answered(ids[i], lane, prediction, asked[i], routing_keys[i], at, done - asked[i].arrived)
-    return [answers[i] for i in range(len(asked))]
+        found |= _ask(lane, positions, asked, ids, routing_keys)
+        if lane is not lanes.main and lanes.main is not None:
+            missed = [i for i in positions if isinstance(found[i], Failed) and not asked[i].release]
+            covered += [failed for i in missed if isinstance(failed := found[i], Failed)]
+            for i in missed:
+                ids[i], places[i] = new_id(), (lanes.main, _may_answer(lanes.main, routing_keys[i]))
+            found |= _ask(lanes.main, missed, asked, ids, routing_keys)
+    for i, (_, may_answer) in enumerate(places):
+        one = found[i]
+        if not may_answer and isinstance(one, Answered):
+            withheld = replace(one.prediction, abstained=True, reasons=(*one.prediction.reasons, PROVISIONAL))
+            found[i] = replace(one, prediction=withheld)
+    return [found[i] for i in range(len(asked))], covered
 
 
-def answer_in_shadow(answers: Sequence[Answered], lane: Lane, meters: Meters) -> list[Answered]:
-    """What the shadow release would have answered to the same items; its failures are counted and harm nobody."""
-    try:
-        predictions = lane.predictor.predict([a.asked.payload for a in answers])
-    except Exception as error:  # noqa: BLE001  (a shadow may fail in any way that a graph can)
-        meters.shadow_failures.inc()
-        log.warning("the shadow release %s failed: %s", lane.release.id, error)
-        return []
+def _ask(
+    lane: Lane, positions: Sequence[int], asked: Sequence[Asked], ids: Sequence[str], routing_keys: Sequence[str]
+) -> dict[int, Answered | Failed]:
+    """What a lane says to the items at `positions`."""
+    if not positions:
+        return {}
+    said = lane.asker.ask([asked[i].payload for i in positions], degraded=lane.channel.mode != "normal")
+    at, done = now(), time.perf_counter()
+    return {
+        i: Failed(ids[i], lane, one, asked[i], routing_keys[i], at) if isinstance(one, Exception)
+        else Answered(ids[i], lane, one, asked[i], routing_keys[i], at, done - asked[i].arrived)
+        for i, one in zip(positions, said, strict=True)
+    }  # fmt: skip
+
+
+def answer_in_shadow(answers: Sequence[Answered], lane: Lane) -> list[Answered | Failed]:
+    """What the shadow release says to the same items; its failures are kept and harm nobody."""
+    at = now()
+    said = lane.asker.ask([a.asked.payload for a in answers])
     return [
-        replace(a, id=f"{a.id}.shadow", lane=lane, prediction=prediction)
-        for a, prediction in zip(answers, predictions, strict=True)
-    ]
+        Failed(f"{a.id}.shadow", lane, one, a.asked, a.routing_key, at) if isinstance(one, Exception)
+        else replace(a, id=f"{a.id}.shadow", lane=lane, prediction=one)
+        for a, one in zip(answers, said, strict=True)
+    ]  # fmt: skip
 
 
 def choose_lane(lanes: Lanes, routing_key: str, release: str = "") -> tuple[Lane, bool]:
@@ -149,8 +180,10 @@ def _by_lane(places: Sequence[tuple[Lane, bool]]) -> list[tuple[Lane, list[int]]
     return list(groups.values())
 
 
-def record_of(answered: Answered) -> TrafficRecord:
-    """What is kept of an answer."""
+def record_of(answered: Answered | Failed) -> TrafficRecord | FailureRecord:
+    """What is kept of an answer, or of its lack."""
+    if isinstance(answered, Failed):
+        return _record_of_failure(answered)
     lane, prediction = answered.lane, answered.prediction
     return TrafficRecord(
         id=answered.id,
@@ -168,3 +201,26 @@ def record_of(answered: Answered) -> TrafficRecord:
         novel="novel" in prediction.reasons,
         latency_s=answered.latency_s,
     )
+
+
+def _record_of_failure(failed: Failed) -> FailureRecord:
+    return FailureRecord(
+        id=failed.id,
+        at=failed.at,
+        channel=failed.lane.channel.name,
+        release=failed.lane.release.id,
+        bundle=failed.lane.release.bundle,
+        routing_key=failed.routing_key,
+        input=failed.lane.predictor.modality.encode(failed.asked.payload),
+        code=failure_code(failed.error),
+        why=in_short(failed.error),
+    )
+
+
+def failure_code(error: Exception) -> str:
+    """What a failure is counted under.
+
+    >>> failure_code(ValueError("no such thing")), failure_code(MusterError("graph.run", "it broke"))
+    ('serve.bug', 'graph.run')
+    """
+    return error.code if isinstance(error, MusterError) else "serve.bug"

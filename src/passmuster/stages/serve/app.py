@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from passmuster import __version__
 from passmuster.core.clock import now
+from passmuster.core.codec import to_plain
 from passmuster.core.errors import MusterError, NotFoundError, ResourceError, UsageError
 from passmuster.core.label_sets import classes_in
 from passmuster.core.records import FeedbackRecord, Payload
@@ -243,6 +244,7 @@ class Service:
                 "mode": lane.channel.mode,
                 "share": lane.channel.share,
                 "generation": lane.channel.generation,
+                **({} if lane.asker.failing is None else {"failing": to_plain(lane.asker.failing)}),
             }
             for lane in self.fleet.lanes.all()
         }

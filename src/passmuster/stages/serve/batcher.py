@@ -17,8 +17,16 @@ from dataclasses import dataclass, field
 
 from passmuster.core.config import ServeConfig
 from passmuster.core.errors import MusterError, ResourceError
-from passmuster.stages.serve.answering import Answered, Asked, answer, answer_in_shadow, record_of
-from passmuster.stages.serve.fleet import Fleet, Lanes
+from passmuster.stages.serve.answering import (
+    Answered,
+    Asked,
+    Failed,
+    answer,
+    answer_in_shadow,
+    failure_code,
+    record_of,
+)
+from passmuster.stages.serve.fleet import Fleet
 from passmuster.stages.serve.meters import Meters
 from passmuster.stages.serve.refusals import Full
 from passmuster.store.traffic import TrafficWriter
@@ -146,32 +154,52 @@ class Batcher:
         asked = [item for work in works for item in work.asked]
         start = time.perf_counter()
         try:
-            answers = self._answer_together(asked, lanes)
+            if lanes.main is None:
+                raise ResourceError("serve.not_ready", "no release is being served", next="muster approve")
+            found, covered = answer(asked, lanes, self._keyed)
         except Exception as error:
-            if len(works) > 1:
-                for work in works:  # one of them spoils it for all: each on its own, as long as somebody waits for it
-                    if not work.given_up:
-                        self._answer([work])
-                return
             if not isinstance(error, MusterError):
                 log.exception("a batch could not be answered")
-            works[0].error = error
+            for work in works:
+                work.error = error
             self._answered.put(_Batch(works, []))
             return
         self._meters.batch_items.observe(len(asked))
         self._meters.inference_seconds.observe(time.perf_counter() - start)
+        kept: list[Answered | Failed] = [*covered]
         position = 0
         for work in works:
-            work.answers = answers[position : position + len(work.asked)]
+            own = found[position : position + len(work.asked)]
             position += len(work.asked)
-        self._answered.put(_Batch(works, answers))
-        if lanes.shadow is not None:
-            self._answered.put(_Batch([], answer_in_shadow(answers, lanes.shadow, self._meters)))
+            failures = [one for one in own if isinstance(one, Failed)]
+            if failures:  # a request is answered whole or not at all
+                work.error = failures[0].error
+                kept += failures
+            else:
+                work.answers = [one for one in own if isinstance(one, Answered)]
+                kept += work.answers
+        self._tell_failures(kept)
+        self._answered.put(_Batch(works, kept))
+        answers = [one for work in works for one in work.answers]
+        if lanes.shadow is not None and answers:
+            in_shadow = answer_in_shadow(answers, lanes.shadow)
+            self._tell_failures(in_shadow)
+            self._answered.put(_Batch([], in_shadow))
 
-    def _answer_together(self, asked: list[Asked], lanes: Lanes) -> list[Answered]:
-        if lanes.main is None:
-            raise ResourceError("serve.not_ready", "no release is being served", next="muster approve")
-        return answer(asked, lanes, self._keyed)
+    def _tell_failures(self, found: Sequence[Answered | Failed]) -> None:
+        """Count the failures; the log has a line for the first of each kind in a batch."""
+        told = set()
+        for one in found:
+            if not isinstance(one, Failed):
+                continue
+            code = failure_code(one.error)
+            self._meters.unanswered.labels(one.lane.channel.name, one.lane.release.id, code).inc()
+            if (one.lane.release.id, code) not in told:
+                told.add((one.lane.release.id, code))
+                trace = None if isinstance(one.error, MusterError) else one.error
+                log.warning(
+                    "%s %s gave no answer: %s", one.lane.channel.name, one.lane.release.id, one.error, exc_info=trace
+                )
 
     def _keep_all(self) -> None:
         going_on = True
@@ -192,7 +220,7 @@ class Batcher:
         start = time.perf_counter()
         works = [work for batch in batches for work in batch.works]
         try:
-            self._writer.append([record_of(answered) for batch in batches for answered in batch.answers])
+            self._writer.append([record_of(answered) for batch in batches for answered in batch.found])
         except Exception as error:  # noqa: BLE001  (whatever it is: not kept, so not acknowledged)
             self.keeps = False
             log.error("records could not be kept, so their answers are withheld: %s", error)
@@ -226,4 +254,4 @@ class Batcher:
 @dataclass(frozen=True)
 class _Batch:
     works: list[Work]
-    answers: Sequence[Answered]
+    found: Sequence[Answered | Failed]

@@ -21,6 +21,7 @@ from passmuster.core.records import Channel, Release
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.signature import check_signature
+from passmuster.stages.serve.asking import Asker
 from passmuster.stages.serve.meters import Meters
 from passmuster.store import keys
 from passmuster.store.releases import channel_generations, read_channels, read_releases
@@ -39,7 +40,12 @@ class Lane:
 
     channel: Channel
     release: Release
-    predictor: Predictor
+    asker: Asker
+
+    @property
+    def predictor(self) -> Predictor:
+        """What answers, as loaded from the release's bundle."""
+        return self.asker.predictor
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Fleet:
 
     def __init__(self, store: Store, meters: Meters, *, main: str = "live") -> None:
         self._store, self._meters, self._main = store, meters, main
-        self._warm: OrderedDict[str, Predictor] = OrderedDict()
+        self._warm: OrderedDict[str, Asker] = OrderedDict()
         self._generation = -1
         self._n_refused, self._retry_at = 0, math.inf  # refusals in a row, and when to try again (monotonic seconds)
         self._refused: set[tuple[Channel, str]] = set()
@@ -177,11 +183,11 @@ class Fleet:
         if release is None:
             raise NotFoundError("release.none", "there is no such release", value=channel.release)
         if release.id not in self._warm:
-            self._warm[release.id] = load_release(self._store, release)
+            self._warm[release.id] = Asker(load_release(self._store, release), release.id)
         self._warm.move_to_end(release.id)
         in_use = {lane.release.id for lane in self.lanes.all()} | {release.id}
         for name in [name for name in self._warm if name not in in_use][: max(0, len(self._warm) - N_WARM)]:
-            del self._warm[name]
+            self._warm.pop(name).close()
         return Lane(channel, release, self._warm[release.id])
 
 

@@ -44,9 +44,10 @@ class Meters:
         self.swap_failures = Counter(
             "muster_swap_failures", "Releases that were refused or could not be loaded.", registry=registry
         )
-        self.shadow_failures = Counter(
-            "muster_shadow_failures", "Batches that the shadow release could not answer.", registry=registry
-        )
+        self.unanswered = Counter(
+            "muster_unanswered", "Items that a release gave no answer to.", ("channel", "release", "code"),
+            registry=registry,
+        )  # fmt: skip
         self.generation = Gauge("muster_channel_generation", "Generation of the channels followed.", registry=registry)
         self.serving = Gauge(
             "muster_channel_release",

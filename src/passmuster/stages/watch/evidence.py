@@ -11,7 +11,8 @@ from passmuster.core.statistics import wilson
 from passmuster.signals.base import change
 from passmuster.signals.estimate import NAME as ESTIMATE
 from passmuster.signals.explain import explain_shift, population_stability
-from passmuster.stages.watch.state import CANARY_SIGNAL, Trial, Watched, WatchState
+from passmuster.signals.unanswered import NAME as UNANSWERED
+from passmuster.stages.watch.state import CANARY_SIGNAL, CANARY_UNANSWERED, Trial, Watched, WatchState
 from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
 
@@ -28,19 +29,21 @@ def raise_alarm(store: Store, reader: TrafficReader, state: WatchState, signal: 
         "n_labels_unmatched": state.n_unmatched,
         "n_labels_corrected_later": state.n_corrected,
     }
-    if signal == CANARY_SIGNAL:
+    if signal in (CANARY_SIGNAL, CANARY_UNANSWERED):
         assert state.trial is not None
-        return _canary_alarm(state.trial, ask)
+        return _canary_alarm(reader, state.trial, signal, ask)
     assert state.live is not None
     mine = [(r, label) for r, label in recent if r.release == state.live.release and r.channel == "live"]
-    return _live_alarm(state.live, signal, mine, ask)
+    return _live_alarm(reader, state.live, signal, mine, ask)
 
 
 def _window(store: Store) -> int:
     return store.config.policy.watch.recent_labels
 
 
-def _live_alarm(live: Watched, signal: str, recent: Sequence[tuple[TrafficRecord, str]], ask: dict[str, Any]) -> Alarm:
+def _live_alarm(
+    reader: TrafficReader, live: Watched, signal: str, recent: Sequence[tuple[TrafficRecord, str]], ask: dict[str, Any]
+) -> Alarm:
     if signal == ESTIMATE:
         return _estimated_alarm(live, recent, ask)
     detector = live.detectors[signal]
@@ -60,9 +63,8 @@ def _live_alarm(live: Watched, signal: str, recent: Sequence[tuple[TrafficRecord
         "test_error_rate": live.test_error_rate,
         "report": live.report,
         "examples": list(live.examples.get(signal, ())),
-        "shift": _shift(live, recent),
-        "harm": "",
-        **ask,
+        **(_why_unanswered(reader, live.examples.get(signal, ())) if signal == UNANSWERED else
+           {"shift": _shift(live, recent), **ask}),
     }  # fmt: skip
     harm, words, measured = _harm(live, signal, rate.value if began.n else 0.0, recent)
     evidence |= {"harm": words, "harm_is_measured": measured}
@@ -105,6 +107,9 @@ def _harm(
 
     Novelty is no harm: that is measured when the interval of errors among the latest labels lies above the test's rate.
     """
+    if signal == UNANSWERED:
+        words = "share of requests without an answer since the change, minus what good times allow"
+        return 100 * (rate - live.detectors[signal].mixture.null_rate), words, True
     if live.test_error_rate is None:
         return None, "unknown: there is no test to compare with", False
     if signal == "errors.v1":
@@ -138,20 +143,32 @@ def _shift(live: Watched, recent: Sequence[tuple[TrafficRecord, str]]) -> dict[s
     }
 
 
-def _canary_alarm(trial: Trial, ask: dict[str, Any]) -> Alarm:
-    c = trial.comparison
+def _canary_alarm(reader: TrafficReader, trial: Trial, signal: str, ask: dict[str, Any]) -> Alarm:
+    answering = signal == CANARY_UNANSWERED and trial.answering is not None
+    c = trial.answering if answering and trial.answering is not None else trial.comparison
+    what, examples = ("requests without an answer", trial.unanswered) if answering else ("errors", trial.examples)
     canary, live = wilson(c.n_canary_errors, c.n_canary), wilson(c.n_live_errors, c.n_live)
     evidence = {
         "release": trial.release,
         "live_release": trial.live_release,
+        "compared": what,
         "alpha": c.alpha,
         "canary": {"n": c.n_canary, "n_errors": c.n_canary_errors, "rate": canary.value, "high": canary.high},
         "live": {"n": c.n_live, "n_errors": c.n_live_errors, "rate": live.value, "high": live.high},
         "n_blocks": c.n_blocks,
-        "live_labels_per_block": c.n_live_per_block,
-        "examples": list(trial.examples),
-        "harm": "error rate of the canary minus that of the live release over the same time",
-        **ask,
+        "live_answers_per_block" if answering else "live_labels_per_block": c.n_live_per_block,
+        "examples": list(examples),
+        **(_why_unanswered(reader, examples) if answering else {}),
+        "harm": f"share of {what}, canary minus live release, over the same time",
+        **({} if answering else ask),
     }
     harm = 100 * (canary.value - live.value) if c.n_live else None
-    return Alarm(CANARY_SIGNAL, "canary", c.statistic, c.bound, c.n_canary, harm, evidence)
+    return Alarm(signal, "canary", c.statistic, c.bound, c.n_canary, harm, evidence)
+
+
+def _why_unanswered(reader: TrafficReader, ids: Sequence[str]) -> dict[str, Any]:
+    """What was said in the place of answers, each once, with how often among these."""
+    said = Counter(f"{f.code}: {f.why}" for f in reader.failures(ids).values())
+    if rest := len(ids) - sum(said.values()):
+        said["an answer that names no class"] = rest
+    return {"why": [f"{n} of the latest {len(ids)}: {words}" for words, n in said.most_common(5)]}

@@ -17,10 +17,13 @@ from passmuster.signals.estimate import Estimating, start_estimating
 from passmuster.signals.find import N_SIGNALS, signals
 from passmuster.signals.label_free import AccuracyEstimator
 from passmuster.signals.novelty import novel_rate_bound
+from passmuster.signals.unanswered import NAME as UNANSWERED
 from passmuster.stages.watch.state import Trial, Watched, WatchState
 from passmuster.store.releases import read_release, read_report
 from passmuster.store.store import Store
 
+# Of a canary's alpha, the part that goes to whether it answers at all: that is seen of every request, so it takes few.
+FOR_ANSWERING = 0.1
 CALIBRATION_SEED = 0  # the same base rate and policy give the same bound in every process
 NO_REPORT = (
     "errors cannot be watched for: no test label says how often this release errs in good times; "
@@ -49,6 +52,9 @@ def follow(store: Store, state: WatchState, channels: Mapping[str, Channel]) -> 
         old = _start_live(store, live)
     elif "errors.v1" in old.unwatched:
         old = _add_error_detector(store, old)
+    if UNANSWERED not in old.detectors and UNANSWERED not in old.unwatched:  # begun before there was this signal
+        begun, why = _start_detectors(store, _unanswered_base(store, live.bundle))
+        old = replace(old, detectors={**old.detectors, **begun}, unwatched={**old.unwatched, **why})
     return replace(state, live=old, trial=_follow_canary(store, state.trial, live, canary))
 
 
@@ -59,8 +65,11 @@ def _follow_canary(store: Store, trial: Trial | None, live: Channel, canary: Cha
     if trial is not None and (trial.release, trial.generation, trial.live_release) == key:
         return trial
     policy = store.config.policy.canary
-    comparison = start_comparison(policy.alpha, policy.smallest_error_increase, canary.share)
-    return Trial(*key, since=max(canary.updated, live.updated), comparison=comparison)
+    labels, answers = (
+        start_comparison(policy.alpha * part, policy.smallest_error_increase, canary.share)
+        for part in (1 - FOR_ANSWERING, FOR_ANSWERING)
+    )
+    return Trial(*key, since=max(canary.updated, live.updated), comparison=labels, answering=answers)
 
 
 def _start_live(store: Store, live: Channel) -> Watched:
@@ -118,7 +127,8 @@ def _add_error_detector(store: Store, live: Watched) -> Watched:
 
 
 def base_rates(store: Store, live: Channel) -> BaseRates:
-    """What is known of good times: errors from the latest report on the bundle, novelty from its guard."""
+    """What is known of good times: errors from the latest report on the bundle, novelty from its guard, and what the
+    policy says of requests without an answer."""
     errors = _error_base(store, live.bundle)
     rates, unknown = dict(errors.rates), dict(errors.unknown)
     rate, why = _novelty_base(store, live)
@@ -126,7 +136,17 @@ def base_rates(store: Store, live: Channel) -> BaseRates:
         unknown["novelty.v1"] = why
     else:
         rates["novelty.v1"] = rate
+    rates |= _unanswered_base(store, live.bundle).rates
     return replace(errors, rates=rates, unknown=unknown)
+
+
+def _unanswered_base(store: Store, bundle: str) -> BaseRates:
+    """What the policy allows, or more where the test showed that a model elsewhere names no class more often."""
+    with store.read() as db:
+        found = read_report(db, bundle)
+    tested = found[1].metric("no_answer") if found else None
+    allowed = store.config.policy.watch.usual_unanswered
+    return BaseRates({UNANSWERED: max(allowed, tested.high) if tested else allowed}, {}, None, "")
 
 
 def _error_base(store: Store, bundle: str) -> BaseRates:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from passmuster.core.records import Incident, TrafficRecord
+from passmuster.core.records import FailureRecord, Incident, TrafficRecord
 from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
 
 
 @dataclass(frozen=True)
 class InputShown:
-    """One prediction with its input, None where that was erased, and its latest label, "" where it has none."""
+    """One item with what was answered, or why nothing was; its input is None where that was erased.
 
-    record: TrafficRecord
+    `label` is the latest, "" where there is none.
+    """
+
+    record: TrafficRecord | FailureRecord
     label: str
     why: str
 
@@ -30,6 +33,6 @@ def inputs_of(store: Store, incident: Incident) -> Iterator[InputShown]:
                 why.setdefault(id, reason)
     labels = reader.labels()
     for id, reason in why.items():
-        record = reader.prediction(id)
+        record = reader.prediction(id) or reader.failures([id], inputs=True).get(id)
         if record is not None:
             yield InputShown(record, labels.get(id, ""), reason)

@@ -15,11 +15,29 @@ from passmuster.core.clock import age_s, now
 from passmuster.core.codec import to_plain
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import ResourceError
-from passmuster.core.records import Alarm, Channel, FeedbackRecord, Incident, TrafficRecord, harm_in_words
+from passmuster.core.records import (
+    Alarm,
+    Channel,
+    FailureRecord,
+    FeedbackRecord,
+    Incident,
+    TrafficRecord,
+    harm_in_words,
+)
 from passmuster.stages.watch.evidence import raise_alarm
 from passmuster.stages.watch.follow import follow
 from passmuster.stages.watch.respond import Response, respond
-from passmuster.stages.watch.state import CANARY_SIGNAL, CURSOR, WatchState, pack, see_answer, see_label, unpack
+from passmuster.stages.watch.state import (
+    CANARY_SIGNAL,
+    CANARY_UNANSWERED,
+    CURSOR,
+    WatchState,
+    pack,
+    see_answer,
+    see_failure,
+    see_label,
+    unpack,
+)
 from passmuster.store.incidents import (
     count_labels,
     counted_labels,
@@ -134,6 +152,8 @@ def advance(
     for i, record in enumerate(records):
         if isinstance(record, TrafficRecord):
             state = see_answer(state, record)
+        elif isinstance(record, FailureRecord):
+            state = see_failure(state, record)
         elif record.prediction not in predictions:
             state = replace(state, n_read=state.n_read + 1, n_unmatched=state.n_unmatched + 1)
         elif record.prediction in done:
@@ -248,7 +268,7 @@ def _incident(store: Store, state: WatchState, alarm: Alarm, response: Response,
 
 def _answered(state: WatchState, signal: str, incident: str, moved: Channel | None) -> WatchState:
     """The state once the alarm has been answered; a release that was replaced is forgotten."""
-    if signal == CANARY_SIGNAL:
+    if signal in (CANARY_SIGNAL, CANARY_UNANSWERED):
         trial = replace(state.trial, alarmed=True) if state.trial is not None and moved is None else None
         return replace(state, trial=trial)
     live = state.live

@@ -6,22 +6,25 @@ stored inputs, and the exact McNemar test says so. Otherwise the live release ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from passmuster.core.errors import MusterError
 from passmuster.core.paired import mcnemar_exact
-from passmuster.core.records import Alarm, Channel, Release
+from passmuster.core.records import UNREAD, Alarm, Channel, FailureRecord, Release, TrafficRecord
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.signature import check_signature
 from passmuster.signals.estimate import NAME as ESTIMATE
+from passmuster.signals.unanswered import NAME as UNANSWERED
 from passmuster.store import keys
 from passmuster.store.releases import previous_release, read_release
 from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
 
+N_LATEST = 40  # requests on which releases are compared by whether they answer
+N_AGAIN = 5  # of those that failed, asked again of the release that failed, in case it has recovered
 N_AT_ONCE = 4  # stored inputs in memory at a time, while releases are compared
 
 Kind = Literal["withdraw", "rollback", "degrade", "ask", "none"]
@@ -44,7 +47,14 @@ def respond(store: Store, reader: TrafficReader, alarm: Alarm, channel: Channel)
         return Response("none", "recorded only, as the policy says")
     if channel.name != "live":
         return Response("withdraw", f"the {channel.name} was withdrawn")
-    facts: dict[str, Any] = {}
+    if alarm.signal == UNANSWERED:  # to abstain more, or to ask for labels, would bring no answer
+        if policy.on_alarm == "degrade":
+            return Response("none", "nothing was changed: the policy lets no other release take its place")
+        target, facts = answering_release(store, reader, alarm, channel)
+        if target is not None:
+            return Response("rollback", f"rolled back to {target.id}, which answers", target, facts)
+        return Response("none", f"nothing was changed: {facts['rollback']}", None, facts)
+    facts = {}
     if policy.on_alarm == "rollback-or-degrade":
         target, facts = better_release(store, reader, channel)
         if target is not None:
@@ -66,13 +76,11 @@ def respond(store: Store, reader: TrafficReader, alarm: Alarm, channel: Channel)
 
 def better_release(store: Store, reader: TrafficReader, channel: Channel) -> tuple[Release | None, dict[str, Any]]:
     """The release before this one if it is measurably better on recent labelled traffic, and what was measured."""
+    target, why_not = _release_before(store, channel)
+    if target is None:
+        return None, {"rollback": why_not}
     with store.read() as db:
-        before = previous_release(db, channel.name)
-        if not before or before == channel.release:
-            return None, {"rollback": "there is no release before this one"}
-        target, present = read_release(db, before), read_release(db, channel.release)
-    if target.verdict != "SHIP":  # the alarm of a machine does not let through what no person may
-        return None, {"rollback": f"{target.id} has not passed the gates: {target.verdict}"}
+        present = read_release(db, channel.release)
     recent = reader.recent(store.config.policy.watch.recent_labels)
     labels = {record.id: label for record, label in recent if record.channel != "shadow"}
     try:
@@ -97,6 +105,81 @@ def better_release(store: Store, reader: TrafficReader, channel: Channel) -> tup
     better = only_target > only_present and p <= alpha
     words = f"{target.id} is {'' if better else 'not '}measurably better on recent labelled traffic"
     return (target if better else None), {"rollback": words, "compared": measured}
+
+
+def _release_before(store: Store, channel: Channel) -> tuple[Release | None, str]:
+    """The release that a machine may put back, or why there is none."""
+    with store.read() as db:
+        before = previous_release(db, channel.name)
+        if not before or before == channel.release:
+            return None, "there is no release before this one"
+        target = read_release(db, before)
+    if target.verdict != "SHIP":  # the alarm of a machine does not let through what no person may
+        return None, f"{target.id} has not passed the gates: {target.verdict}"
+    return target, ""
+
+
+def answering_release(
+    store: Store, reader: TrafficReader, alarm: Alarm, channel: Channel
+) -> tuple[Release | None, dict[str, Any]]:
+    """The release before this one if it measurably answers more of the latest requests, and what was measured.
+
+    What the present one did is on record; it is asked again about a few that it failed at, in case it has recovered.
+    """
+    target, why_not = _release_before(store, channel)
+    if target is None:
+        return None, {"rollback": why_not}
+    latest = [r for r in reader.latest(N_LATEST) if (r.channel, r.release) == (channel.name, channel.release)]
+    latest = [record for record in latest if record.input is not None]
+    if not latest:
+        return None, {"rollback": "no request is kept that another release could be asked about"}
+    failed = [isinstance(record, FailureRecord) or UNREAD in record.reasons for record in latest]
+    again = [record for record, unanswered in zip(latest, failed, strict=True) if unanswered][:N_AGAIN]
+    if not _unanswered(store, channel.release, again, until_first=True):
+        return None, {
+            "rollback": f"{channel.release} answers again, {len(again)} of {len(again)} that it had failed at"
+        }
+    theirs = _unanswered(store, target.id, latest)
+    only_target = sum(ours and record.id not in theirs for record, ours in zip(latest, failed, strict=True))
+    only_present = sum(not ours and record.id in theirs for record, ours in zip(latest, failed, strict=True))
+    p, alpha = mcnemar_exact(only_target, only_present), store.config.policy.alpha
+    measured = {
+        "candidate": target.id,
+        "n": len(latest),
+        "unanswered_by_candidate": len(theirs),
+        "unanswered_by_present": sum(failed),
+        "p_mcnemar": p,
+        "alpha": alpha,
+        **({"why_candidate_failed": next(iter(theirs.values()))} if theirs else {}),
+    }
+    better = only_target > only_present and p <= alpha
+    words = f"{target.id} does {'' if better else 'not '}measurably answer more of the latest requests"
+    return (target if better else None), {"rollback": words, "compared": measured}
+
+
+def _unanswered(
+    store: Store, release_id: str, records: Sequence[TrafficRecord | FailureRecord], *, until_first: bool = False
+) -> dict[str, str]:
+    """Those of `records` whose inputs a release gives no class to when asked now, by id, and why not."""
+    with store.read() as db:
+        release = read_release(db, release_id)
+    found: dict[str, str] = {}
+    try:
+        predictor = checked_predictor(store, release)
+    except MusterError as problem:  # a bundle that is not whole answers nothing
+        return {record.id: str(problem) for record in records}
+    for record in records:
+        assert record.input is not None
+        try:
+            prediction = predictor.predict([predictor.modality.decode(record.input, store.config.data)])[0]
+        except Exception as problem:  # noqa: BLE001  (a graph can fail in any way, and that is what is asked here)
+            found[record.id] = str(problem)
+        else:
+            if UNREAD in prediction.reasons:
+                found[record.id] = "an answer that names no class"
+        if until_first and found:
+            break
+    return found
 
 
 def compare(

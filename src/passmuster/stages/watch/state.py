@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json
-from passmuster.core.records import TrafficRecord
+from passmuster.core.records import UNREAD, FailureRecord, TrafficRecord
 from passmuster.signals import estimate
 from passmuster.signals.base import Detector, observe
 from passmuster.signals.canary import Comparison, compare
@@ -22,6 +22,7 @@ from passmuster.signals.find import signals
 CURSOR = "watch"  # the name under which position and state are kept
 N_EXAMPLES = 20
 CANARY_SIGNAL = "canary.v1"
+CANARY_UNANSWERED = "canary_unanswered.v1"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Trial:
-    """A canary beside the live release, since `since`."""
+    """A canary beside the live release, since `since`: what labels say of both, and which of them answers at all."""
 
     release: str
     generation: int
@@ -62,6 +63,8 @@ class Trial:
     comparison: Comparison
     examples: tuple[str, ...] = ()
     alarmed: bool = False
+    answering: Comparison | None = None  # of requests that got no class, on either channel
+    unanswered: tuple[str, ...] = ()  # latest ids of the canary's
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,12 @@ class WatchState:
             estimating = self.live.estimating
             if estimating is not None and estimating.fired and estimate.NAME not in self.live.alarmed:
                 return estimate.NAME
-        if self.trial is not None and self.trial.comparison.fired and not self.trial.alarmed:
+        trial = self.trial
+        if trial is None or trial.alarmed:
+            return ""
+        if trial.comparison.fired:
             return CANARY_SIGNAL
-        return ""
+        return CANARY_UNANSWERED if trial.answering is not None and trial.answering.fired else ""
 
 
 def pack(state: WatchState) -> bytes:
@@ -102,6 +108,7 @@ def unpack(data: bytes) -> WatchState:
 def see_answer(state: WatchState, record: TrafficRecord) -> WatchState:
     """The state after one answer."""
     state = replace(state, n_read=state.n_read + 1, last_record=record.id)
+    state = _see_whether_answered(state, record, UNREAD in record.reasons)
     live = state.live
     if live is None or not _made_by_live(live, record):
         return state
@@ -114,6 +121,32 @@ def see_answer(state: WatchState, record: TrafficRecord) -> WatchState:
         estimating=live.estimating and estimate.see(live.estimating, record.probability, record.novelty),
     )
     return replace(state, live=_observe(live, "prediction", record, ""))
+
+
+def see_failure(state: WatchState, record: FailureRecord) -> WatchState:
+    """The state after one item that got no answer."""
+    state = replace(state, n_read=state.n_read + 1, last_record=record.id)
+    return _see_whether_answered(state, record, True)
+
+
+def _see_whether_answered(state: WatchState, record: TrafficRecord | FailureRecord, unanswered: bool) -> WatchState:
+    """The state after an item of which it is known whether it got a class."""
+    live, trial = state.live, state.trial
+    if live is not None and _made_by_live(live, record):
+        detectors, examples = dict(live.detectors), dict(live.examples)
+        for name in [name for name in detectors if signals[name].observes == "request"]:
+            if unanswered and not detectors[name].fired:
+                examples[name] = (*examples.get(name, ()), record.id)[-N_EXAMPLES:]
+            detectors[name] = observe(detectors[name], unanswered)
+        live = replace(live, detectors=detectors, examples=examples)
+    answering = trial.answering if trial is not None else None
+    if trial is not None and answering is not None and record.at >= trial.since:
+        if record.channel == "canary" and record.release == trial.release:
+            ids = (*trial.unanswered, record.id)[-N_EXAMPLES:] if unanswered else trial.unanswered
+            trial = replace(trial, answering=compare(answering, "canary", unanswered), unanswered=ids)
+        elif record.channel == "live" and record.release == trial.live_release:
+            trial = replace(trial, answering=compare(answering, "live", unanswered))
+    return replace(state, live=live, trial=trial)
 
 
 def see_label(state: WatchState, record: TrafficRecord, label: str) -> WatchState:
@@ -134,7 +167,7 @@ def see_label(state: WatchState, record: TrafficRecord, label: str) -> WatchStat
     return replace(state, trial=trial)
 
 
-def _made_by_live(live: Watched, record: TrafficRecord) -> bool:
+def _made_by_live(live: Watched, record: TrafficRecord | FailureRecord) -> bool:
     return record.channel == "live" and record.release == live.release and record.at >= live.since
 
 

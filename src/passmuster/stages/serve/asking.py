@@ -1,0 +1,124 @@
+"""Asking a loaded release about items: the answer to each, or why there is none.
+
+A graph on this machine answers a batch at once; where that fails, each item by itself, so that one spoils nothing for
+the others. A model behind an address is asked in the pieces that its endpoint takes, several at a time; a piece that
+stays unanswered costs only its own items, and nothing is asked, or paid for, twice. An endpoint that does not answer is
+left to rest after a few failures in a row. Until the pause is over its items are refused at once, so that callers hear
+soon and the queue moves on; then one piece tries it again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from passmuster.core.clock import now
+from passmuster.core.errors import MusterError, NetworkError
+from passmuster.core.records import Payload, Prediction
+from passmuster.runtime.account import Account
+from passmuster.runtime.endpoint import read_asking
+from passmuster.runtime.engine import HTTP
+from passmuster.runtime.predictor import Predictor
+
+FAILURES_BEFORE_REST = 5  # in a row
+REST_S, REST_AT_MOST_S = 2.0, 60.0  # the first pause, which doubles with each failure after it, and the longest
+
+
+@dataclass(frozen=True)
+class Failing:
+    """That a release has not answered the latest `n` pieces it was asked about, since `since` (ISO time), and why."""
+
+    n: int
+    since: str
+    why: str
+
+
+class Asker:
+    """One loaded release; `failing` says whether it fails at present. `ask` is called from one thread at a time.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    release : str
+        Its id, for what is said of it.
+    """
+
+    def __init__(self, predictor: Predictor, release: str) -> None:
+        self.predictor, self.release = predictor, release
+        self.failing: Failing | None = None
+        self._lock, self._resting_until = threading.Lock(), 0.0
+        self._pool: ThreadPoolExecutor | None = None
+        self._piece = 0
+        if predictor.bundle.manifest.engine.name == HTTP:
+            endpoint = read_asking(predictor.bundle.graph).endpoint
+            self._piece = endpoint.batch
+            self._pool = ThreadPoolExecutor(endpoint.concurrency, thread_name_prefix="muster-ask")
+
+    def ask(self, payloads: Sequence[Payload], *, degraded: bool = False) -> list[Prediction | Exception]:
+        """For each item its answer, or the error that stands in its place."""
+        if self._pool is None:
+            return self._ask_at_once(payloads, degraded)
+        self.predictor.account = Account()  # nobody reads it here, and it grows with every answer
+        if self.failing is None or self.failing.n < FAILURES_BEFORE_REST:
+            return self._ask_pieces(payloads, degraded)
+        # It is tried with one piece; the others follow only if that is answered.
+        first, others = self._ask_piece(payloads[: self._piece], degraded), payloads[self._piece :]
+        return first + (self._ask_pieces(others, degraded) if self.failing is None else first[:1] * len(others))
+
+    def _ask_at_once(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
+        try:
+            found: list[Prediction | Exception] = [*self.predictor.predict(payloads, degraded=degraded)]
+        except Exception as error:  # noqa: BLE001  (a graph can fail in any way)
+            if len(payloads) > 1:
+                return [found for payload in payloads for found in self._ask_at_once([payload], degraded)]
+            self._failed(error)
+            return [error]
+        self.failing = None
+        return found
+
+    def _ask_pieces(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
+        assert self._pool is not None
+        pieces = [payloads[at : at + self._piece] for at in range(0, len(payloads), self._piece)]
+        return [found for piece in self._pool.map(lambda p: self._ask_piece(p, degraded), pieces) for found in piece]
+
+    def _ask_piece(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
+        """What one request to an endpoint brings, or the same error for each of its items."""
+        with self._lock:
+            failing, left_s = self.failing, self._resting_until - time.monotonic()
+        if failing is not None and left_s > 0:
+            resting = NetworkError(
+                "endpoint.resting", f"the endpoint of {self.release} has not answered {failing.n} times in a row and "
+                "is left alone for a while", value=failing.why, limit=f"asked again in {left_s:.0f} s",
+            )  # fmt: skip
+            return [resting] * len(payloads)
+        try:
+            found: list[Prediction | Exception] = [*self.predictor.predict(payloads, degraded=degraded)]
+        except Exception as error:  # noqa: BLE001  (what an endpoint sends can break anything)
+            self._failed(error)
+            return [error] * len(payloads)
+        with self._lock:
+            self.failing, self._resting_until = None, 0.0
+        return found
+
+    def _failed(self, error: Exception) -> None:
+        with self._lock:
+            n = 1 if self.failing is None else self.failing.n + 1
+            since = now() if self.failing is None else self.failing.since
+            self.failing = Failing(n, since, in_short(error))
+            if self._pool is not None and n >= FAILURES_BEFORE_REST:
+                rest_s = min(REST_S * 2.0 ** min(n - FAILURES_BEFORE_REST, 10), REST_AT_MOST_S)
+                self._resting_until = time.monotonic() + rest_s
+
+    def close(self) -> None:
+        """Let the threads go."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def in_short(error: Exception) -> str:
+    """What an error says, on one line of at most 200 characters."""
+    said = error.what if isinstance(error, MusterError) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())[:200]

@@ -1,0 +1,227 @@
+"""What the server does when a release gives no answer: others are answered, failures are kept, an endpoint rests."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("httpx", reason="asking endpoints needs the extra `endpoint`")
+
+import serving_case
+from endpoint_case import serve, topic_of
+from passmuster.core.records import FailureRecord, TrafficRecord
+from passmuster.flows.release import release
+from passmuster.runtime import endpoint_calls
+from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate import evaluate
+from passmuster.stages.importing import import_endpoint
+from passmuster.stages.serve import asking
+from passmuster.stages.serve.answering import Answered, Asked, Failed, answer, answer_in_shadow, record_of
+from passmuster.stages.serve.asking import Asker
+from passmuster.stages.serve.fleet import Fleet
+from passmuster.stages.serve.meters import Meters
+from passmuster.stages.watch import watch_once
+from passmuster.store.releases import read_channels, read_releases
+from passmuster.store.store import Store
+from passmuster.store.traffic_reader import TrafficReader
+from serving_case import serving
+from train_case import new_project, write_texts
+
+ENDPOINT = """
+url = "{url}/{name}"
+timeout_s = 5
+retries = 0
+[body]
+text = "{{text}}"
+[answer]
+label = "topic"
+"""
+TEA, BANK = "a cup of green tea", "an account at the bank"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_calls, "FIRST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=150, n_labels=20, n_test=120))
+
+
+def topics(body: Any) -> Any:
+    return {"topic": topic_of(body["text"])}
+
+
+def put_live(store: Store, tmp_path: Path, url: str, name: str) -> str:
+    """Import the endpoint of that name, judge it, and put it live, whatever the verdict; its release."""
+    path = tmp_path / f"{name}.toml"
+    path.write_text(ENDPOINT.format(url=url, name=name))
+    import_endpoint(store, str(path), n_asked=60)
+    evaluate(store)
+    made = release(store).release
+    serving_case.point(store, "live", made)
+    return made.id
+
+
+def asker_of(store: Store) -> Asker:
+    with store.read() as db:
+        made = read_releases(db)[0]
+    return Asker(Predictor(open_bundle(store.bundle_folder(made.path))), made.id)
+
+
+def test_an_outage_is_kept_told_and_ended_by_the_release_before(store: Store, tmp_path: Path) -> None:
+    def answer(body: Any) -> Any:
+        return topics(body) if up else (502, {"error": "bad gateway"})
+
+    up = True
+    with serve(topics) as sound, serve(answer) as other:
+        old, new = put_live(store, tmp_path, sound.url, "first"), put_live(store, tmp_path, other.url, "second")
+        with serving(store) as server, server.client() as client:
+            assert client.post("/v1/predict", json={"item": TEA}).json()["label"] == "tea"
+            up = False
+            for _ in range(8):
+                down = client.post("/v1/predict", json={"items": [BANK, TEA]})
+                assert down.status_code == 502
+            error = down.json()["error"]
+            assert error["code"] == "endpoint.resting"
+            assert "status 502" in error["value"]
+            n_asked = len(other.asked)
+            client.post("/v1/predict", json={"items": [BANK] * 20})
+            assert len(other.asked) == n_asked, "an endpoint at rest is not asked"
+            health = client.get("/healthz").json()
+            assert health["channels"]["live"]["failing"]["n"] >= 5
+            assert "502" in health["channels"]["live"]["failing"]["why"]
+            assert server.metric("muster_unanswered_total") == 36
+            records = TrafficReader(store.traffic_folder).read("", 100, inputs=True)[0]
+            assert [type(r) for r in records] == [TrafficRecord] + [FailureRecord] * 36
+            first = records[1]
+            assert (first.release, first.channel, first.code) == (new, "live", "endpoint.unanswered")
+            assert first.input == BANK.encode()
+            told = " ".join(notice.text for notice in watch_once(store))
+            assert f"rolled back to {old}, which answers" in told
+            until(lambda: client.post("/v1/predict", json={"item": TEA}).status_code == 200)
+            answered = client.post("/v1/predict", json={"item": TEA}).json()
+            assert (answered["label"], answered["release"]) == ("tea", old)
+            assert "failing" not in client.get("/healthz").json()["channels"]["live"]
+    with store.read() as db:
+        assert read_channels(db)["live"].release == old
+
+
+def until(true: Any, limit_s: float = 20) -> None:
+    end = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_one_item_that_fails_is_paid_for_once_and_spoils_no_other_request(store: Store, tmp_path: Path) -> None:
+    def answer(body: Any) -> Any:
+        return (400, {"error": "too rude"}) if "rude" in body["text"] else topics(body)
+
+    with serve(answer) as served:
+        put_live(store, tmp_path, served.url, "first")
+        asker = asker_of(store)
+        n_before = len(served.asked)
+        found = asker.ask([TEA, "rude words", BANK])
+        assert [getattr(one, "label", type(one).__name__) for one in found] == ["tea", "NetworkError", "bank"]
+        assert len(served.asked) - n_before == 3
+        asker.close()
+
+
+def test_an_endpoint_rests_after_failures_in_a_row_and_is_tried_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(body: Any) -> Any:
+        return topics(body) if up else (503, {"error": "down"})
+
+    up = True
+    with serve(answer) as served:
+        put_live(store, tmp_path, served.url, "first")
+        asker, clock = asker_of(store), [1000.0]
+        monkeypatch.setattr(asking.time, "monotonic", lambda: clock[0])
+        up = False
+        for i in range(5):
+            assert [one.code for one in asker.ask([TEA])] == ["endpoint.unanswered"]
+            assert asker.failing.n == i + 1
+        n_before = len(served.asked)
+        assert [one.code for one in asker.ask([TEA] * 3)] == ["endpoint.resting"] * 3
+        assert len(served.asked) == n_before
+        assert asker.failing.n == 5, "what was not asked has not failed"
+        clock[0] += asking.REST_S + 0.1
+        assert [one.code for one in asker.ask([TEA] * 3)] == ["endpoint.unanswered"] * 3
+        assert len(served.asked) == n_before + 1, "one request tries it"
+        clock[0] += asking.REST_S + 0.1
+        assert asker.ask([TEA])[0].code == "endpoint.resting", "the pause has doubled"
+        clock[0] += asking.REST_S + 0.1
+        up = True
+        assert [one.label for one in asker.ask([TEA, BANK])] == ["tea", "bank"]
+        assert asker.failing is None
+        asker.close()
+
+
+def test_the_live_release_steps_in_for_a_canary_that_fails(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = serving_case.project(new_store)
+    canary = serving_case.release(store, "new", scale=21.0)
+    serving_case.point(store, "canary", canary, share=1.0)
+    fleet = Fleet(store, Meters())
+    fleet.start()
+    try:
+        lanes = fleet.lanes
+        assert lanes.canary is not None
+        monkeypatch.setattr(lanes.canary.predictor, "predict", broken)
+        light = serving_case.pictures(2)[1]
+        asked = [Asked(light, "ana", "", time.perf_counter()), Asked(light, "ana", "new", time.perf_counter())]
+        found, covered = answer(asked, lanes, lambda key: "0" * 32)
+    finally:
+        fleet.stop()
+    assert isinstance(found[0], Answered)
+    assert (found[0].lane.channel.name, found[0].prediction.label) == ("live", "light")
+    assert isinstance(found[1], Failed), "who asks for a release by id gets that one or none"
+    assert [(f.lane.channel.name, f.asked) for f in covered] == [("canary", asked[0])]
+    assert covered[0].id != found[0].id
+
+
+def broken(payloads: Any, **how: Any) -> Any:
+    raise RuntimeError("a graph that fails")
+
+
+def test_a_shadow_that_fails_is_kept_and_harms_nobody(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = serving_case.project(new_store)
+    serving_case.point(store, "shadow", serving_case.release(store, "new", scale=21.0))
+    fleet = Fleet(store, Meters())
+    fleet.start()
+    try:
+        lanes = fleet.lanes
+        assert lanes.shadow is not None
+        monkeypatch.setattr(lanes.shadow.predictor, "predict", broken)
+        found, _ = answer(
+            [Asked(serving_case.pictures(1)[0], "", "", time.perf_counter())], lanes, lambda key: "0" * 32
+        )
+        in_shadow = answer_in_shadow([one for one in found if isinstance(one, Answered)], lanes.shadow)
+    finally:
+        fleet.stop()
+    record = record_of(in_shadow[0])
+    assert isinstance(record, FailureRecord)
+    assert (record.channel, record.code, record.id) == ("shadow", "serve.bug", f"{found[0].id}.shadow")
+
+
+def test_a_graph_that_fails_at_one_item_answers_the_others(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = serving_case.project(new_store)
+    asker = asker_of(store)
+    dark, light = serving_case.pictures(2)
+    whole = asker.predictor.predict
+
+    def picky(payloads: Any, **how: Any) -> Any:
+        if any(payload is dark for payload in payloads):
+            raise ValueError("not that one")
+        return whole(payloads, **how)
+
+    monkeypatch.setattr(asker.predictor, "predict", picky)
+    found = asker.ask([light, dark, light])
+    assert [getattr(one, "label", str(one)) for one in found] == ["light", "not that one", "light"]
+    assert asking.in_short(found[1]) == "ValueError: not that one"
