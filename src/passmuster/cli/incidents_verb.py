@@ -11,6 +11,7 @@ import typer
 from passmuster.cli.session import Session, session_of
 from passmuster.core.errors import UsageError
 from passmuster.core.label_sets import label_in_words
+
 if TYPE_CHECKING:
     from passmuster.core.records import FailureRecord, Incident, TrafficRecord
 
