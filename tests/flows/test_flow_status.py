@@ -92,6 +92,12 @@ def test_a_bundle_is_followed_from_training_to_the_channel(digits: Digits) -> No
     live = project_status(store)
     assert live.candidates[0].channels == ("live",)
     assert live.next == "muster watch"
+    assert f"live: {live.channels['live'].release}" in list(lines_of(live))
+    again = replace(live.candidates[0], release="r-again", verdict="HOLD")
+    assert any(
+        line.startswith("live: ") and line.endswith("(the same bundle was judged again since: r-again, HOLD)")
+        for line in lines_of(replace(live, candidates=(again, *live.candidates[1:])))
+    )
 
     with store.act("label") as act:
         fresh_labels = [Label(item.key, "3", "anna", now(), "train") for item in digits.items["train"][:7]]

@@ -582,6 +582,26 @@ def test_a_second_rollback_does_not_return_to_what_was_rolled_back_from(new_stor
     assert rollback(store, reason="it was the camera", to=second.id).release == second.id
 
 
+def test_a_rollback_to_what_was_held_since_has_to_name_it(new_store) -> None:
+    """The gates may have been sharpened since; in an emergency a person may still want what once served."""
+    store = new_store()
+    first, second = two_live(store)
+    with store.read() as db:
+        bundle = read_bundle(db, first.bundle)
+    worse = {"incumbent": second.bundle, "n_right": 300, "versions": (0, 80)}
+    case.add_evidence(store, SNAPSHOTS[store.folder], bundle, **worse)  # type: ignore[arg-type]
+    again = sign(store, judge(store, first.bundle))
+    assert again.verdict == "HOLD"
+    with pytest.raises(HeldError) as caught:
+        rollback(store, reason="it slipped")
+    assert caught.value.code == "rollback.judged_since"
+    assert f"{again.id}: HOLD" in str(caught.value)
+    with store.read() as db:
+        assert read_channels(db)["live"].release == second.id
+    assert rollback(store, reason="nothing else is left", to=first.id).release == first.id
+    assert events(store, "channel.rollback")[-1].payload["judged_since"] == f"{again.id}: HOLD"
+
+
 def judged_again(store: Store, release: Release, fresh: int) -> Release:
     """The same bundle evaluated and signed again, after so many test items got their first label."""
     with store.read() as db:

@@ -10,6 +10,7 @@ import pytest
 
 import serving_case
 import watch_case as case
+from passmuster.core.clock import now
 from passmuster.core.codec import to_plain
 from passmuster.core.config import Config, WatchPolicy
 from passmuster.core.digests import canonical_json, sha256_hex
@@ -18,7 +19,7 @@ from passmuster.core.records import FeedbackRecord
 from passmuster.flows.rebuilt import readable_events, wrong_channels, wrong_incidents
 from passmuster.stages.watch import loop as watch_loop
 from passmuster.stages.watch import read_status, resolve_incident, watch_once
-from passmuster.store.releases import read_release, read_releases
+from passmuster.store.releases import add_release, read_release, read_releases
 from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
 
@@ -173,6 +174,20 @@ def test_a_release_that_is_no_better_is_not_put_back(new_store) -> None:
     decision = incident.alarm.evidence["decision"]
     assert "not measurably better" in decision["rollback"]
     assert decision["compared"]["p_mcnemar"] == 1.0
+
+
+def test_what_was_judged_again_and_held_is_not_put_back(new_store) -> None:
+    store, traffic = two_releases(new_store, old_scale=22.0, new_scale=-22.0)
+    with store.read() as db:
+        old = next(r for r in read_releases(db) if r.id == "old")
+    with store.act("release.sign") as act:
+        add_release(act.db, replace(old, id="old-again", verdict="HOLD", created=now()))
+    answers = traffic.answers(60, label="dark")
+    traffic.write([r for a in answers for r in (a, FeedbackRecord(a.id, "light", "ana", a.at))])
+    watch_once(store)
+    decision = case.incidents(store)[0].alarm.evidence["decision"]
+    assert case.channels(store)["live"].release == "new"
+    assert decision["rollback"] == "the bundle of old was judged again since: old-again, HOLD"
 
 
 def test_a_changed_bundle_is_not_put_back(new_store) -> None:

@@ -10,6 +10,7 @@ import typer
 from passmuster.cli.session import session_of
 
 if TYPE_CHECKING:
+    from passmuster.core.records import Channel
     from passmuster.flows.status import Candidate, ProjectStatus
 
 
@@ -41,11 +42,19 @@ def lines_of(found: ProjectStatus) -> Iterator[str]:
     yield from bundle_lines(found)
     for name, channel in sorted(found.channels.items()):
         mode = "" if channel.mode == "normal" else f", {channel.mode}"
-        yield f"{name}: {channel.release}{mode}"
+        yield f"{name}: {channel.release}{mode}{judged_again(found, channel)}"
     yield from (f"  {note}" for note in found.notes)
     if found.open_incidents:
         n = len(found.open_incidents)
         yield f"{n:,} incident{'s are' if n > 1 else ' is'} open: {', '.join(found.open_incidents[:3])}"
+
+
+def judged_again(found: ProjectStatus, channel: Channel) -> str:
+    """What a later release of the bundle that a channel serves was judged, "" where there is none."""
+    row = next(row for row in found.candidates if row.bundle == channel.bundle)
+    if row.release == channel.release:
+        return ""
+    return f" (the same bundle was judged again since: {row.release}, {row.verdict})"
 
 
 def data_line(found: ProjectStatus) -> str:

@@ -152,6 +152,12 @@ def read_release(db: Connection, name: str = "") -> Release:
     return next(release for release in every if found in (release.id, release.bundle))
 
 
+def not_shipped_since(db: Connection, release: Release) -> Release | None:
+    """The latest release of the same bundle, if it came after `release` and its verdict was not SHIP."""
+    latest = read_release(db, release.bundle)
+    return latest if latest.id != release.id and latest.verdict != "SHIP" else None
+
+
 def read_channels(db: Connection) -> dict[str, Channel]:
     """Channels that point at a release, by name."""
     return {r.name: _channel(r) for r in db.execute(select(channels).where(channels.c.release != ""))}
