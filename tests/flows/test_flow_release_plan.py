@@ -11,12 +11,14 @@ from sqlalchemy import select
 
 from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.cli.release_plan import plan_lines, plan_next
-from passmuster.core.records import Metric
+from passmuster.core.records import GateResult, Metric
 from passmuster.flows import release_plan
 from passmuster.flows.release_plan import plan_release, worth_before
 from passmuster.stages.evaluate import evaluate
 from passmuster.stages.evaluate.draft import Scope
+from passmuster.stages.release import judge, sign
 from passmuster.store.schema import seal_openings
+from passmuster.store.seal import open_test
 from passmuster.store.store import Store
 from release_case import make_report
 
@@ -48,8 +50,48 @@ def test_it_is_no_look_and_measures_how_often_the_two_differ(digits: Digits) -> 
     lines = list(plan_lines(found))
     assert "200 test labels, 0 of 5 looks spent; no label is read" in lines[0]
     assert any(line.startswith("about ") and "bring SHIP with 80%" in line for line in lines)
-    assert "muster label --for test" in plan_next(found)
+    assert plan_next(found).startswith("muster add PATH (every test item has a label; about ")
     assert plan_release(digits.store, new.digest).n_looks == 1.0
+
+
+def test_what_was_measured_is_assumed_and_what_failed_is_said(digits: Digits) -> None:
+    store = digits.store
+    bundle = add_model(digits)
+    report = evaluate(store, bundle.digest, scope=QUICK).report
+    accuracy = report.metric("accuracy")
+    assert accuracy is not None
+    sign(store, replace(judge(store, bundle.digest), gates=(GateResult("class_loss.v1", "failed", "one is lost"),)))
+    found = plan_release(store, bundle.digest)
+    assert (found.prospect.accuracy, found.failed) == (accuracy.value, ("class_loss.v1",))
+    lines = list(plan_lines(found))
+    assert f"  assumed: accuracy {accuracy.value:.3f}, as measured on {accuracy.n} labels in the last report" in lines
+    assert "in the last verdict these failed, and labels alone may not change that: class_loss.v1" in lines
+
+
+def test_spent_looks_come_before_every_other_need(digits: Digits) -> None:
+    store = digits.store
+    bundle = add_model(digits)
+    report = evaluate(store, bundle.digest, scope=QUICK).report
+    for _ in range(4):
+        open_test(store, digits.snapshot, "evaluate")
+    found = plan_release(store, bundle.digest)
+    assert (found.n_looks, found.n_for_a_look) == (5.0, 0), "the report is of today: a release needs no other look"
+    worn = plan_release(store, add_model(digits, n_fit=60).digest)
+    assert (worn.n_looks, worn.n_for_a_look) == (5.0, 50)
+    assert any(
+        line.startswith("the looks at this test are spent: about 50 fresh test labels") for line in plan_lines(worn)
+    )
+    assert plan_next(worn).endswith("then muster release")
+    assert report.n_test == 200
+
+
+def test_what_is_not_foretold_is_not_promised(digits: Digits) -> None:
+    """A model that came from elsewhere has no cross-validation: nothing is known of its accuracy."""
+    found = plan_release(digits.store, add_model(digits, run="").digest)
+    assert found.plan.unforeseen == ("accuracy.v1",)
+    said = " ".join(plan_lines(found))
+    assert "labels pass the gates foretold here with 80%" in said
+    assert "bring SHIP" not in said
 
 
 def test_what_labels_were_worth_before_is_said(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from passmuster.flows.next_steps import more_evidence
+
 if TYPE_CHECKING:
     from passmuster.flows.release_plan import ReleasePlan
 
@@ -26,24 +28,36 @@ def plan_lines(found: ReleasePlan) -> Iterator[str]:
             f"were worth {worth:,.0f}, so that fewer than named here may do"
         )
     if prospect.accuracy is not None:
-        yield f"  assumed: accuracy {prospect.accuracy:.3f}, as cross-validated in training"
+        yield f"  assumed: accuracy {prospect.accuracy:.3f}, {found.assumed_as}"
     if prospect.differ is not None:
         yield f"  measured: the live release answers {prospect.differ:.1%} of the test items differently"
     yield f"  each gate is judged at {plan.level:.2g}, and what is said of it holds with {plan.power:.0%}:"
     width = max((len(forecast.gate) for forecast in plan.forecasts), default=0)
     for forecast in plan.forecasts:
         yield f"  {forecast.gate:<{width}}  {forecast.bound:>6.4g}  {forecast.reason}"
+    if found.failed:
+        yield f"in the last verdict these failed, and labels alone may not change that: {', '.join(found.failed)}"
+    if found.n_for_a_look:
+        yield (
+            f"the looks at this test are spent: about {found.n_for_a_look:,} fresh test labels make room for another, "
+            "and nothing can pass before"
+        )
     if plan.n_together is not None:
-        yield f"about {plan.n_together:,} labels bring SHIP with {plan.power:.0%}, if what is assumed is true"
+        brings = "pass the gates foretold here" if plan.unforeseen else "bring SHIP"
+        yield (
+            f"about {plan.n_together:,} labels {brings} with {plan.power:.0%}, if what is assumed is true and the "
+            "gates that no label decides pass"
+        )
     elif any(forecast.assumed is not None and forecast.n_needed is None for forecast in plan.forecasts):
         yield "no number of labels brings SHIP, if what is assumed is true: a better model is needed, or another bound"
     if plan.unforeseen:
-        yield f"not in that number, because nothing is known of it yet: {', '.join(plan.unforeseen)}"
+        names = ", ".join(plan.unforeseen)
+        yield f"not in that number, because nothing is known beforehand of what they judge: {names}"
 
 
 def plan_next(found: ReleasePlan) -> str:
     """More labels where they are missing, else the release itself."""
-    need = found.plan.n_together
-    if need is None or need <= found.prospect.n:
+    need = max(found.plan.n_together or 0, found.prospect.n + found.n_for_a_look)
+    if need <= found.prospect.n:
         return f"muster release {found.bundle[:16]}"
-    return f"muster label --for test (about {need - found.prospect.n:,} more), then muster release"
+    return f"{more_evidence(need - found.prospect.n, found.n_unlabelled)}, then muster release"

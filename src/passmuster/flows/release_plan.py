@@ -18,8 +18,10 @@ from passmuster.core.label_sets import classes_in
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Report
 from passmuster.core.statistics import kish_size, rate_size
+from passmuster.flows.release import why_evaluate
 from passmuster.metrics.costs import cost_matrix
 from passmuster.metrics.gates.base import POWERED, effective_n
+from passmuster.metrics.gates.decide import labels_for_a_look
 from passmuster.metrics.gates.plan import Plan, plan
 from passmuster.metrics.gates.prospect import Price, Promise, Prospect
 from passmuster.runtime.bundle import open_bundle
@@ -33,7 +35,7 @@ from passmuster.stages.evaluate.groups import group_names
 from passmuster.stages.evaluate.promised_risk import NO_PROMISE
 from passmuster.stages.evaluate.stage import open_live
 from passmuster.store.items import read_items, read_labels
-from passmuster.store.releases import read_bundle, read_report
+from passmuster.store.releases import read_bundle, read_report, read_verdict
 from passmuster.store.seal import count_looks, open_test
 from passmuster.store.snapshots import read_placement, read_snapshot
 from passmuster.store.store import Store
@@ -43,7 +45,12 @@ CORRELATION = 0.5  # assumed between items of one person or template, before any
 
 @dataclass(frozen=True)
 class ReleasePlan:
-    """A plan with what it rests on: labels, people or templates among them, looks so far, and guesses."""
+    """A plan with what it rests on: labels, people or templates among them, looks so far, and guesses.
+
+    `assumed_as` says where the assumed accuracy comes from; `n_for_a_look` fresh test labels are needed before a
+    release may look again, where it has to and the looks are spent; `n_unlabelled` test items wait for a label.
+    `failed` are the gates for which the last verdict was HOLD.
+    """
 
     bundle: str
     incumbent: str
@@ -53,13 +60,17 @@ class ReleasePlan:
     max_looks: int
     plan: Plan
     read_before: tuple[int, float] | None = None  # labels of the last report, and what they were worth for accuracy
+    assumed_as: str = ""
+    n_for_a_look: int = 0
+    n_unlabelled: int = 0
+    failed: tuple[str, ...] = ()
 
 
 def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = None) -> ReleasePlan:
     """What `release` could find out about a bundle; reads no test label and counts as no look.
 
     The share on which candidate and live release answer differently is measured on the test's items alone
-    ("compare-answers"); accuracy is guessed by what training saw in cross-validation.
+    ("compare-answers"); accuracy is what the last report measured, or else what training saw in cross-validation.
 
     Raises
     ------
@@ -78,6 +89,8 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         items = read_items(db, keys=[key for key in labelled if key not in seen])
         n_looks = count_looks(db, snapshot.digest, now()) if items else 0.0
         taught = read_labels(db, role="train")
+        last, verdict = read_report(db, chosen.digest), read_verdict(db, chosen.digest)
+        looks_again = last is None or bool(why_evaluate(db, chosen))
     try:
         n = count_evidence(store, chosen)
     except DataError:
@@ -93,9 +106,10 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
     differ, n_compared = (
         (None, 0) if incumbent is None else share_that_differs(store, chosen, incumbent, predictor, progress)
     )
+    accuracy, assumed_as = guessed_accuracy(store, chosen, predictor, last[1] if last else None)
     prospect = Prospect(
         n=n,
-        accuracy=guessed_accuracy(store, chosen, predictor),
+        accuracy=accuracy,
         differ=differ,
         n_compared=n_compared,
         smallest_class=smallest_share([fact.label for fact in taught.values()], predictor),
@@ -126,10 +140,13 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
     )
     found = plan(bare, store.config.policy, prospect)
     n_clusters = len(np.unique(numbers))
-    with store.read() as db:
-        last = read_report(db, chosen.digest)
     max_looks, worth = store.config.policy.max_looks, worth_before(last[1]) if last else None
-    return ReleasePlan(chosen.digest, against, prospect, n_clusters, n_looks, max_looks, found, worth)
+    n_for_a_look = labels_for_a_look(n, n_looks, max_looks) if looks_again else 0
+    return ReleasePlan(
+        chosen.digest, against, prospect, n_clusters, n_looks, max_looks, found, worth, assumed_as, n_for_a_look,
+        n_unlabelled=sum(split == "test" for split, _ in placed.values()) - len(labelled),
+        failed=() if verdict is None else tuple(gate.gate for gate in verdict[0].gates if gate.state == "failed"),
+    )  # fmt: skip
 
 
 def worth_before(report: Report) -> tuple[int, float] | None:
@@ -174,15 +191,23 @@ def group_shares(items: Sequence[Item], columns: Iterable[str]) -> list[float]:
     return [n / len(items) for counted in counts for name, n in counted.items() if name]
 
 
-def guessed_accuracy(store: Store, bundle: Bundle, predictor: Predictor) -> float | None:
-    """What cross-validation said of the rung that won; None for a bundle that was made elsewhere."""
+def guessed_accuracy(
+    store: Store, bundle: Bundle, predictor: Predictor, report: Report | None
+) -> tuple[float | None, str]:
+    """What the last report measured, else what cross-validation said of the rung that won, and which of them it is;
+    None for a bundle that was made elsewhere and not judged yet."""
+    measured = report.metric("accuracy") if report is not None else None
+    if measured is not None and measured.n:
+        return measured.value, f"as measured on {measured.n:,} labels in the last report"
     path = store.runs_folder / bundle.run / "rungs.json"
     if not bundle.run or not path.is_file():
-        return None
+        return None, ""
     rungs: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     manifest = predictor.bundle.manifest
     won = next((rung for rung in rungs if rung.get("rung") == manifest.rung and "accuracy" in rung), None)
-    return None if won is None or won["accuracy"] is None else float(won["accuracy"])
+    if won is None or won["accuracy"] is None:
+        return None, ""
+    return float(won["accuracy"]), "as cross-validated in training"
 
 
 def share_that_differs(

@@ -94,14 +94,24 @@ def worn_out(result: GateResult, report: Report, policy: Policy, n_looks: float)
     """A statistical gate's answer once the looks are spent: a failure stays one, nothing else can be told."""
     if result.state == "failed":
         return result
-    earlier = n_looks - 1
-    room = policy.max_looks - 1
-    n_more = math.ceil(report.n_test * (earlier / room - 1)) if room else report.n_test
+    n_more = labels_for_a_look(report.n_test, n_looks - 1, policy.max_looks)
     reason = (
         f"the test labels were looked at {n_looks:.3g} times and the policy allows {policy.max_looks}: an answer "
-        f"chosen by looking proves nothing; about {max(1, n_more):,} fresh test labels make room for another look"
+        f"chosen by looking proves nothing; about {n_more:,} fresh test labels make room for another look"
     )
-    return replace(result, state="insufficient", reason=reason, n_more=max(1, n_more))
+    return replace(result, state="insufficient", reason=reason, n_more=n_more)
+
+
+def labels_for_a_look(n: int, n_looks: float, max_looks: int) -> int:
+    """How many fresh labels make room for one look more, after `n_looks` at `n` test labels; 0 where there is room.
+
+    >>> labels_for_a_look(100, 5.0, 5), labels_for_a_look(100, 4.0, 5), labels_for_a_look(100, 1.0, 1)
+    (25, 0, 100)
+    """
+    if n_looks + 1 <= max_looks + 1e-9:
+        return 0
+    room = max_looks - 1
+    return max(1, math.ceil(n * (n_looks / room - 1))) if room else max(1, n)
 
 
 def outcome_of(results: tuple[GateResult, ...]) -> Outcome:
