@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import passmuster
 import passmuster.__main__
 from passmuster.cli import session as module
 from passmuster.cli.app import main
@@ -32,6 +33,28 @@ def test_ctrl_c_in_a_verb_says_that_the_same_command_goes_on(
     else:
         assert "interrupted" in said.err
         assert "Next: the same command" in said.err
+
+
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[object, str, str]:
+    """Exit code, stdout and stderr of a command in this process."""
+    monkeypatch.setattr(sys, "argv", ["muster", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    return ended.value.code, said.out, said.err
+
+
+def test_the_version_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(monkeypatch, capsys, "--version") == (0, f"muster {passmuster.__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [("label", "--plan"), ("train", "--rung"), ("release", "--junit")])
+def test_an_option_without_its_value_is_a_wrong_use_and_no_bug(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = told(monkeypatch, capsys, *words)
+    assert code == 2
+    assert f"Option '{words[-1]}' requires an argument" in errors
 
 
 def test_a_log_hears_of_long_work_now_and_then_and_of_short_work_never(

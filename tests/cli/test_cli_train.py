@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_case import muster, muster_apart
-from passmuster.cli.train_verb import lighter_lines
+from passmuster.cli.train_verb import lighter_lines, next_of_training
 from train_case import new_project, write_texts
 
 pytest.importorskip("onnx", reason="training needs the extra `train`")
@@ -27,6 +27,23 @@ def test_train_prints_the_ladder_and_what_is_next(tmp_path: Path) -> None:
     assert lines[2].startswith("bundle ")
     assert lines[3].startswith("cost 0.0")
     assert lines[4] == "Next: muster release"
+
+
+@pytest.mark.parametrize(
+    ("n_test", "following"),
+    [
+        (0, "muster add PATH (no item is in the test; at least 21 labelled ones are needed), then muster release"),
+        (
+            20,
+            "muster add PATH (every test item has a label; at least 1 more labelled test items are needed), "
+            "then muster release",
+        ),
+        (21, "muster release"),
+    ],
+)
+def test_a_look_is_not_spent_on_a_test_that_can_tell_nothing(tmp_path: Path, n_test: int, following: str) -> None:
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120, n_test=n_test))
+    assert next_of_training(store) == following
 
 
 def test_an_option_for_all_verbs_that_is_misspelt_is_named() -> None:

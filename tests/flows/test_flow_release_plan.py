@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.cli.release_plan import plan_lines, plan_next
+from passmuster.core.errors import UsageError
 from passmuster.core.records import GateResult, Metric
 from passmuster.flows import release_plan
 from passmuster.flows.release_plan import plan_release, worth_before
@@ -92,6 +93,15 @@ def test_what_is_not_foretold_is_not_promised(digits: Digits) -> None:
     said = " ".join(plan_lines(found))
     assert "labels pass the gates foretold here with 80%" in said
     assert "bring SHIP" not in said
+
+
+def test_a_cost_of_a_class_that_is_none_is_refused(digits: Digits) -> None:
+    store, bundle = digits.store, add_model(digits)
+    costs = replace(store.config.policy.costs, when={"seven": {"1": 5.0}})
+    store.config = replace(store.config, policy=replace(store.config.policy, costs=costs))
+    with pytest.raises(UsageError) as caught:
+        plan_release(store, bundle.digest)
+    assert caught.value.code == "costs.class"
 
 
 def test_what_labels_were_worth_before_is_said(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,3 +180,12 @@ def test_every_statistical_gate_says_what_it_foresees_or_why_not(name: str) -> N
     told = gate.foresee(read_parameters(name, gate, PARAMETERS[name]), GUESS, 0.01, 0.8)
     assert told.gate == name
     assert told.reason
+
+
+def test_a_cost_bound_above_the_dearest_answer_lets_everything_pass() -> None:
+    params = {"max": 1.4}
+    gate = gates["expected_cost.v1"]
+    assert gate.foresee is not None
+    told = gate.foresee(params, Prospect(84, accuracy=0.9, price=Price(1.0, 1.0)), 0.01, 0.8)
+    assert (told.detectable, told.n_needed) == (1.0, 0)
+    assert told.reason == "a mean cost cannot be above 1: everything passes"

@@ -52,6 +52,18 @@ def test_training_labels_make_a_child_with_the_same_items_and_splits(store: Stor
         assert {label.who for label in read_labels(db).values()} == {"ana"}
 
 
+def test_a_table_that_contradicts_itself_is_refused_whole(store: Store, tmp_path: Path) -> None:
+    a, b = pool(store)[:2]
+    (tmp_path / "l.csv").write_text(f"id,label\n{a},x\n{b},y\n{b},y\n{a},y\n")
+    with pytest.raises(DataError) as caught:
+        add_labels(store, tmp_path / "l.csv")
+    assert caught.value.code == "label.contradiction"
+    assert "l.csv:2, l.csv:5" in str(caught.value)
+    assert n_facts(store) == 0
+    two = [LabelRow(a, "x", who="ana"), LabelRow(a, "y", who="ben"), LabelRow(b, "y"), LabelRow(b, "y")]
+    assert add_labels(store, two).n_same == 1, "two people may disagree, and a row may stand twice"
+
+
 def test_test_labels_are_evidence_and_make_no_new_version(store: Store) -> None:
     with store.read() as db:
         parent = read_snapshot(db)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from passmuster import __version__
 from passmuster.cli.session import Session
 from passmuster.core.errors import MusterError, UsageError
 
@@ -62,8 +63,9 @@ class ByNeed(TyperGroup):
         try:
             return super().invoke(ctx)
         except _WrongUse as error:
-            if unknown := getattr(error, "option_name", ""):
-                near = get_close_matches(unknown, [word for word in (*_WITH_VALUE, *_FLAGS) if word.startswith("--")])
+            if hasattr(error, "possibilities"):  # not of an option that lacks its value
+                every = [word for word in (*_WITH_VALUE, *_FLAGS) if word.startswith("--")]
+                near = get_close_matches(error.option_name, every)
                 error.possibilities = sorted({*(error.possibilities or ()), *near})
             raise
 
@@ -88,9 +90,18 @@ app = typer.Typer(
 )
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"muster {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _globals(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_tell_version)
+    ] = False,
     folder: Annotated[Path, typer.Option("-C", help="Work as if started in this folder.")] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,

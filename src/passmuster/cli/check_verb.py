@@ -16,18 +16,21 @@ def check(context: typer.Context) -> None:
     from passmuster.cli.findings import finding_lines, findings_as_json
     from passmuster.metrics.gates import chosen_gates
     from passmuster.metrics.novelty import refuse_unknown_detector
+    from passmuster.stages.evaluate.costs import refuse_strange_costs
     from passmuster.stages.govern import check
     from passmuster.stages.govern.snapshot import latest_snapshot
 
     store = session.store()
     chosen_gates(store.config.policy)
     refuse_unknown_detector(store.config.policy.guard.novelty)
+    snapshot = latest_snapshot(store)
+    if snapshot is not None:
+        refuse_strange_costs(store, snapshot.classes, store.config.project.task)
     if session.dry_run:
         would = "look through the data again, the test included, which is recorded"
         session.done({"would": would}, [f"would {would}"], "muster check")
         return
     found = check(store, progress=session.progress)
-    snapshot = latest_snapshot(store)
     has_labels = snapshot is not None and snapshot.n_labels.get("train", 0) > 0
     session.done(
         {"findings": findings_as_json(found)},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from passmuster import __version__
 from passmuster.cli.session import session_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def doctor(context: typer.Context) -> None:
     machine = measure_machine()
     encoders, refused = (_image_encoders if modality == "image" else _text_encoders)(config)
     found: dict[str, Any] = {
+        "muster": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -91,7 +93,7 @@ def _version(package: str) -> str:
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     memory = found["memory_available_bytes"] / 2**30
-    yield f"python {found['python']} on {found['system']}"
+    yield f"muster {found['muster']}, python {found['python']} on {found['system']}"
     yield f"{found['n_cores']} cores, {found['matmul_gflops']:.0f} GFLOP/s, {memory:.1f} GiB memory available"
     if n := found["n_cards"]:
         yield f"{n} NVIDIA card{'s' if n > 1 else ''}: transformer.v1 is pretrained on one (--device cpu: it is not)"

@@ -104,9 +104,12 @@ def _read(session: Session, file: Path, role: Purpose | None, who: str) -> None:
         f"known already, {result.n_empty:,} without a label",
         *(f"({note})" for note in result.notes),
     ]
-    if result.snapshot:
+    if session.dry_run:
+        counts = " and ".join(f"{n:,} for {role}" for role, n in result.n_labels.items())
+        lines.append(f"the project would have labels: {counts or 'none'}; findings come with the reading itself")
+    elif result.snapshot:
         lines += snapshot_lines(result.snapshot, result.n_labels, is_new=result.is_new)
-    if n_new:
+    if n_new and not session.dry_run:
         lines += finding_lines(result.findings)
     data = to_plain(result)
     data["findings"] = findings_as_json(result.findings)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from passmuster.stages.train import TrainResult
+    from passmuster.store.store import Store
 
 
 def train(
@@ -49,7 +50,15 @@ def train(
     if not snapshot:
         pin_answers(store, session.progress)
     result = run(store, started_s_ago=process_start_age_s(), snapshot=snapshot, progress=session.progress)
-    session.done(result, result_lines(result), "muster release")
+    session.done(result, result_lines(result), next_of_training(store))
+
+
+def next_of_training(store: Store) -> str:
+    """What leads to a verdict on a new bundle: its release, or test labels first where they are too few."""
+    from passmuster.flows.next_steps import first_verdict
+    from passmuster.flows.status import count_test
+
+    return first_verdict(*count_test(store))
 
 
 def limits_given(session: Session) -> str:

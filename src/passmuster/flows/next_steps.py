@@ -9,6 +9,28 @@ if TYPE_CHECKING:
     from passmuster.core.records import Verdict  # brings numpy, which no help should wait for
 
 
+# Of a test that nobody has looked at yet: with fewer labels no bound of the default policy passes, whatever the answers
+# (.8 of them right at the level that five looks and the last gate leave, .05 / 5: ln .01 / ln .8), and a look is spent.
+FEWEST_TEST_LABELS = 21
+
+
+def first_verdict(n_test: int, n_unlabelled: int, bundle: str = "") -> str:
+    """What leads to a first verdict on a bundle, the latest when empty: test labels, of which there are `n_test`, where
+    those are too few.
+
+    >>> first_verdict(40, 100), first_verdict(2, 100)
+    ('muster release', 'muster label --export todo.csv --for test (at least 19 more test labels), then muster release')
+    """
+    short = FEWEST_TEST_LABELS - n_test
+    if short <= 0:
+        return f"muster release {bundle[:16]}".strip()
+    if not n_test + n_unlabelled:
+        return (
+            f"muster add PATH (no item is in the test; at least {short} labelled ones are needed), then muster release"
+        )
+    return f"{more_evidence(short, n_unlabelled).replace('about', 'at least')}, then muster release"
+
+
 def step_after(bundle: str, verdict: str, release: str, channels: Collection[str], *, origin: str = "trained") -> str:
     """The command that comes next for one bundle (its digest), by its latest verdict and release, "" before the first.
 

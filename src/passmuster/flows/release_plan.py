@@ -29,6 +29,7 @@ from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.risk import risk_of
 from passmuster.stages.evaluate.census import rest_is_asked
 from passmuster.stages.evaluate.comparisons import find_incumbent
+from passmuster.stages.evaluate.costs import refuse_strange_costs
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import cluster_names, count_evidence, learned_from
 from passmuster.stages.evaluate.groups import group_names
@@ -77,7 +78,7 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
     NotFoundError
         ``bundle.none``, ``snapshot.none``.
     UsageError
-        ``gate.unknown``, ``policy.parameter``.
+        ``gate.unknown``, ``policy.parameter``, ``costs.class``.
     """
     progress = progress or Silent()
     with store.read() as db:
@@ -86,7 +87,9 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         placed = read_placement(db, snapshot)
         labelled = [k for k in read_labels(db, role="test") if k in placed and placed[k][0] == "test"]
         seen = learned_from(store, chosen)
-        items = read_items(db, keys=[key for key in labelled if key not in seen])
+        told = [key for key in labelled if key not in seen]
+        test = read_items(db, keys=[key for key, (split, _) in placed.items() if split == "test" and key not in seen])
+        items = [item for item in test if item.key in set(told)]
         n_looks = count_looks(db, snapshot.digest, now()) if items else 0.0
         taught = read_labels(db, role="train")
         last, verdict = read_report(db, chosen.digest), read_verdict(db, chosen.digest)
@@ -96,13 +99,14 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
     except DataError:
         n = 0  # a plan without a label is a plan all the same
     predictor = Predictor(open_bundle(store.bundle_folder(chosen.path)))
+    refuse_strange_costs(store, predictor.classes, predictor.task)
     incumbent = find_incumbent(store, chosen)
     if incumbent is not None:
         open_live(store, incumbent)
     numbers = np.unique(cluster_names(items, placed), return_inverse=True)[1] if items else np.zeros(0, np.int64)
     apart = kish_size(np.ones(len(items)), numbers) if items else 1.0
     guard = predictor.bundle.guard
-    shares = group_shares(items, store.config.data.group_columns)
+    shares = group_shares(test, store.config.data.group_columns)
     differ, n_compared = (
         (None, 0) if incumbent is None else share_that_differs(store, chosen, incumbent, predictor, progress)
     )

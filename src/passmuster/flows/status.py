@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from passmuster.core.clock import now
 from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Bundle, Channel, Label, Metric, Release, Snapshot
-from passmuster.flows.next_steps import more_evidence, n_left_out, step_after
+from passmuster.flows.next_steps import first_verdict, more_evidence, n_left_out, step_after
 from passmuster.flows.release import why_evaluate
 from passmuster.store.approvals import approval_lines
 from passmuster.store.incidents import read_incidents
@@ -162,4 +162,14 @@ def what_next(
         if latest.outdated:
             return f"muster release {latest.bundle[:16]}"
         return f"{more_evidence(latest.n_more_labels, n_unlabelled, latest.n_left_out)}, then muster release"
+    if not latest.verdict and latest.accuracy is None and not latest.channels:
+        return first_verdict(n_labels["test"], n_unlabelled, latest.bundle)
     return step_after(latest.bundle, latest.verdict, latest.release, latest.channels, origin=latest.origin)
+
+
+def count_test(store: Store) -> tuple[int, int]:
+    """Items of the latest dataset version's test that have a label, and that have none."""
+    with store.read() as db:
+        inside = set(keys_of_test(db, read_snapshot(db).digest))
+        told = inside & set(read_labels(db, role="test"))
+    return len(told), len(inside) - len(told)

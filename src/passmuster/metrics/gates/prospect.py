@@ -141,8 +141,11 @@ def forecast_rate_below(
     share: float = 1.0, unit: float = 1.0,
 ) -> Forecast:  # fmt: skip
     """The forecast of a gate that asks for at most `bound`: a rate, or the mean of what lies between 0 and `unit`."""
+    if bound >= unit:  # no answer can miss it
+        told = f"{what} cannot be above {unit:.3g}: everything passes"
+        return Forecast(gate, alpha, prospect.n, bound, unit, assumed, 0, told)
     n = int(prospect.n_effective * share + 1e-9)
-    stays = rate_above(1 - bound / unit, n, alpha, power) if 0 < bound < unit else None
+    stays = rate_above(1 - bound / unit, n, alpha, power) if bound > 0 else None
     found = None if stays is None else (1 - stays) * unit
     needed = None if assumed is None else labels_for_rate(1 - assumed / unit, 1 - bound / unit, alpha, power)
     n_needed = spread(needed, prospect.design_effect / max(share, 1e-9))

@@ -65,7 +65,8 @@ def add_labels(
     ------
     DataError
         ``label.unknown_item``; ``label.sealed`` for a training label on a test item; ``label.not_in_test`` for a test
-        label on an item of the pool; ``label.weight`` for a weight other than that of the draw. Nothing was recorded.
+        label on an item of the pool; ``label.weight`` for a weight other than that of the draw; ``label.contradiction``
+        for two rows in which one person says two things of one item. Nothing was recorded.
     """
     with store.lock("add"):
         with store.read() as db:
@@ -81,6 +82,7 @@ def add_labels(
         seen: dict[str, tuple[str, Role]] = {key: (said[-1].label, said[-1].role) for key, said in known.items()}
         by_person = {(key, fact.who): (fact.label, fact.role) for key, said in known.items() for fact in said}
         n_empty = n_same = n_changed = 0
+        _refuse_contradictions(table, found)
         problems: dict[str, list[LabelRow]] = {"label.sealed": [], "label.not_in_test": [], "label.weight": []}
         for number, row in enumerate(table):
             key = keys[found[number]]
@@ -105,6 +107,29 @@ def add_labels(
         n_labels: dict[str, int] = dict(sorted(Counter(role for _, role in seen.values()).items()))
         result = LabelResult(len(table), n_new, n_changed, n_same, n_empty, n_labels, snapshot, notes=notes)
         return _commit(store, result, facts, placement) if facts and not dry_run else result
+
+
+def _refuse_contradictions(rows: Sequence[LabelRow], found: Mapping[int, str]) -> None:
+    """Refuse rows in which one person says two things of one item for one purpose: which of them counts, nobody knows.
+
+    What different people say stays: that is a disagreement, which is kept and shown.
+    """
+    first: dict[tuple[str, str, str | None], LabelRow] = {}
+    against: list[tuple[LabelRow, LabelRow]] = []
+    for number, row in enumerate(rows):
+        if row.label is None:
+            continue
+        before = first.setdefault((found[number], row.who, row.role), row)
+        if before.label != row.label:
+            against.append((before, row))
+    if against:
+        before, row = against[0]
+        more = f" and {len(against) - 1:,} more" if len(against) > 1 else ""
+        raise DataError(
+            "label.contradiction", f"two rows say two things of one item{more}; nothing was recorded",
+            value=f"{row.id!r}: {before.label!r}, then {row.label!r}", where=f"{before.source}, {row.source}",
+            next="leave one row of each item, or say in a column who labelled",
+        )  # fmt: skip
 
 
 def read_labels_file(path: Path, store: Store, items: Sequence[Item]) -> tuple[list[LabelRow], tuple[str, ...]]:
