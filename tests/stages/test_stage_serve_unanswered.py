@@ -88,8 +88,11 @@ def test_an_outage_is_kept_told_and_ended_by_the_release_before(store: Store, tm
                 down = client.post("/v1/predict", json={"items": [BANK, TEA]})
                 assert down.status_code == 502
             error = down.json()["error"]
-            assert error["code"] == "endpoint.resting"
-            assert "status 502" in error["value"]
+            assert (error["code"], error["where"]) == ("endpoint.resting", "items[0]")
+            assert error["what"].endswith("gave no answer to 2 of 2 items, so that the request has none")
+            assert 1 <= int(down.headers["retry-after"]) <= 60
+            assert other.url not in down.text, "where the model lies is not for callers"
+            assert "bad gateway" not in down.text
             n_asked = len(other.asked)
             client.post("/v1/predict", json={"items": [BANK] * 20})
             assert len(other.asked) == n_asked, "an endpoint at rest is not asked"
@@ -225,3 +228,45 @@ def test_a_graph_that_fails_at_one_item_answers_the_others(new_store, monkeypatc
     found = asker.ask([light, dark, light])
     assert [getattr(one, "label", str(one)) for one in found] == ["light", "not that one", "light"]
     assert asking.in_short(found[1]) == "ValueError: not that one"
+
+
+def test_answers_that_name_no_class_are_told_like_failures_and_never_rest(store: Store, tmp_path: Path) -> None:
+    said = ["", "I would rather talk about the weather"]
+    with serve(lambda body: {"topic": said[-1] or topic_of(body["text"])}) as served:
+        said.append("")
+        put_live(store, tmp_path, served.url, "first")
+        said.append("I would rather talk about the weather")
+        with serving(store) as server, server.client() as client:
+            for _ in range(7):
+                answer = client.post("/v1/predict", json={"item": TEA}).json()
+            assert (answer["label"], answer["probability"], answer["abstained"]) == ("(no answer)", 0.0, True)
+            assert "(no answer)" not in answer["probabilities"], "it is no class"
+            assert "(no answer)" not in answer["prediction_set"]
+            address = f"/v2/models/{store.config.project.name}"
+            described = client.get(address).json()
+            assert described["parameters"]["classes"] == ["bank", "rail", "tea"]
+            row = client.post(f"{address}/infer", json=tensor(TEA)).json()["outputs"]
+            assert next(o for o in row if o["name"] == "probabilities")["shape"] == [1, 3]
+            failing = client.get("/healthz").json()["channels"]["live"]["failing"]
+            assert (failing["n"], failing["why"]) == (8, "what it says names no class")
+            assert server.metric("muster_unanswered_total") == 8
+            said.append("")
+            assert client.post("/v1/predict", json={"item": TEA}).json()["label"] == "tea"
+            assert "failing" not in client.get("/healthz").json()["channels"]["live"]
+
+
+def tensor(text: str) -> dict[str, Any]:
+    """A request of the Open Inference Protocol for one text."""
+    return {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+
+
+def test_feedback_in_another_spelling_is_the_class(store: Store, tmp_path: Path) -> None:
+    with serve(topics) as served:
+        put_live(store, tmp_path, served.url, "first")
+        with serving(store) as server, server.client() as client:
+            ids = [client.post("/v1/predict", json={"item": TEA}).json()["id"] for _ in range(3)]
+            facts = [{"id": id, "label": label} for id, label in zip(ids, ("Tea ", "tea", "coffee"), strict=True)]
+            told = client.post("/v1/feedback", json=facts).json()
+    assert told == {"accepted": 3, "unknown_labels": ["coffee"], "read_as": {"Tea ": "tea"}}
+    labels = TrafficReader(store.traffic_folder).labels()
+    assert [labels[id] for id in ids] == ["tea", "tea", "coffee"]

@@ -200,14 +200,15 @@ def check_provisional(chosen: Release, channel: str, live: Channel | None) -> No
 
 def chosen_share(store: Store, channel: str, provisional: bool, share: float | None) -> float:
     """The part of requests, as given or as the policy says."""
-    everything = channel == "live" and not provisional
+    everything = channel != "canary" and not provisional
     value = share if share is not None else 1.0 if everything else store.config.policy.canary.share
     if not 0 < value <= 1:
         raise UsageError("approve.share", "a share lies above 0 and up to 1", value=value)
     if everything and value != 1:
         raise UsageError(
-            "approve.share", "the live channel answers everything that no canary does", value=value,
-            next="--channel canary",
+            "approve.share",
+            "a shadow is asked everything" if channel == "shadow" else "the live channel answers everything that no "
+            "canary does", value=value, next="--channel canary",
         )  # fmt: skip
     return value
 

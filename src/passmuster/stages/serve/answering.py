@@ -12,6 +12,7 @@ from passmuster.core.clock import age_s, now
 from passmuster.core.errors import MusterError
 from passmuster.core.label_sets import split_label
 from passmuster.core.records import FailureRecord, Payload, Prediction, TrafficRecord
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.serve.asking import in_short
 from passmuster.stages.serve.fleet import Lane, Lanes
 
@@ -40,17 +41,24 @@ class Answered:
     at: str
     latency_s: float
 
+    @property
+    def by_class(self) -> dict[str, float]:
+        """Probability by class; that an answer names none is no class, so they may add up to less than 1."""
+        by_class = dict(zip(self.lane.predictor.classes, self.prediction.probabilities, strict=True))
+        by_class.pop(NO_ANSWER, None)
+        return by_class
+
     def as_dict(self) -> dict[str, Any]:
         """What `POST /v1/predict` answers for the item."""
         p = self.prediction
-        by_class = dict(zip(self.lane.predictor.classes, p.probabilities, strict=True))
+        by_class = self.by_class
         said = {"label": p.label} if p.whole is None else {"labels": scored(p.label, by_class)}
         return {
             "id": self.id,
             **said,
             "probability": p.probability,
             "probabilities": by_class,
-            "prediction_set": p.prediction_set,
+            "prediction_set": [name for name in p.prediction_set if name != NO_ANSWER],
             "abstained": p.abstained,
             "reasons": p.reasons,
             "novelty": p.novelty,

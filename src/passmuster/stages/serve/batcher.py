@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from passmuster.core.config import ServeConfig
 from passmuster.core.errors import MusterError, ResourceError
+from passmuster.core.records import UNREAD
 from passmuster.stages.serve.answering import (
     Answered,
     Asked,
@@ -26,9 +27,10 @@ from passmuster.stages.serve.answering import (
     failure_code,
     record_of,
 )
+from passmuster.stages.serve.asking import in_short
 from passmuster.stages.serve.fleet import Fleet
 from passmuster.stages.serve.meters import Meters
-from passmuster.stages.serve.refusals import Full
+from passmuster.stages.serve.refusals import Full, Unanswered
 from passmuster.store.traffic import TrafficWriter
 
 log = logging.getLogger("muster.serve")
@@ -171,10 +173,11 @@ class Batcher:
         for work in works:
             own = found[position : position + len(work.asked)]
             position += len(work.asked)
-            failures = [one for one in own if isinstance(one, Failed)]
+            failures = {i: one for i, one in enumerate(own) if isinstance(one, Failed)}
             if failures:  # a request is answered whole or not at all
-                work.error = failures[0].error
-                kept += failures
+                first = next(iter(failures.values()))
+                work.error = Unanswered(first.error, list(failures), len(own))
+                kept += failures.values()
             else:
                 work.answers = [one for one in own if isinstance(one, Answered)]
                 kept += work.answers
@@ -187,19 +190,21 @@ class Batcher:
             self._answered.put(_Batch([], in_shadow))
 
     def _tell_failures(self, found: Sequence[Answered | Failed]) -> None:
-        """Count the failures; the log has a line for the first of each kind in a batch."""
+        """Count what got no class; the log has a line for the first of each kind in a batch."""
         told = set()
         for one in found:
-            if not isinstance(one, Failed):
+            lane = one.lane
+            if isinstance(one, Failed):
+                code, why, error = failure_code(one.error), in_short(one.error), one.error
+            elif UNREAD in one.prediction.reasons:
+                code, why, error = UNREAD, "what it said names no class", None
+            else:
                 continue
-            code = failure_code(one.error)
-            self._meters.unanswered.labels(one.lane.channel.name, one.lane.release.id, code).inc()
-            if (one.lane.release.id, code) not in told:
-                told.add((one.lane.release.id, code))
-                trace = None if isinstance(one.error, MusterError) else one.error
-                log.warning(
-                    "%s %s gave no answer: %s", one.lane.channel.name, one.lane.release.id, one.error, exc_info=trace
-                )
+            self._meters.unanswered.labels(lane.channel.name, lane.release.id, code).inc()
+            if (lane.release.id, code) not in told:
+                told.add((lane.release.id, code))
+                trace = None if isinstance(error, MusterError) else error
+                log.warning("%s %s gave no answer: %s", lane.channel.name, lane.release.id, why, exc_info=trace)
 
     def _keep_all(self) -> None:
         going_on = True
