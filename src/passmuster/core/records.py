@@ -154,7 +154,10 @@ class Report:
 
 @dataclass(frozen=True)
 class GateResult:
-    """One gate's answer. `state` is "passed", "failed", "insufficient" or "not applicable"; the last never holds."""
+    """One gate's answer. `state` is "passed", "failed", "insufficient" or "not applicable"; the last never holds.
+
+    `level` is the chance of a wrong answer at which labels were judged; None for what no label decides.
+    """
 
     gate: str
     state: Literal["passed", "failed", "insufficient", "not applicable"]
@@ -163,6 +166,7 @@ class GateResult:
     bound: float | None = None
     n_more: int | None = None  # labels that would probably decide
     items: str = ""
+    level: float | None = None
 
 
 @dataclass(frozen=True)
