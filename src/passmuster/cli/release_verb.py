@@ -82,6 +82,8 @@ def gate_lines(verdict: Verdict) -> Iterator[str]:
 def what_was_signed(result: ReleaseResult) -> Iterator[str]:
     """The release, on how much evidence, and where it lies."""
     yield f"signed as {result.release.id} on {result.n_test:,} test labels, look {result.verdict.look}: {result.path}"
+    if result.page is not None:
+        yield f"the report with this verdict on it: {result.page}"
     if result.verdict.n_more_labels:
         from passmuster.metrics.gates.looks import next_batch
 
