@@ -187,7 +187,7 @@ def test_what_was_judged_again_and_held_is_not_put_back(new_store) -> None:
     watch_once(store)
     decision = case.incidents(store)[0].alarm.evidence["decision"]
     assert case.channels(store)["live"].release == "new"
-    assert decision["rollback"] == "the bundle of old was judged again since: old-again, HOLD"
+    assert decision["rollback"] == "the bundle of old was judged again since and held: old-again"
 
 
 def test_a_changed_bundle_is_not_put_back(new_store) -> None:

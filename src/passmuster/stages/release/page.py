@@ -66,8 +66,8 @@ def gates(release: Release, verdict: Verdict) -> str:
 <div class="scroll"><table class="plain"><thead><tr><th>Gate</th><th>State</th><th>Why</th><th>Value</th>
 <th>Bound</th><th>Judged at</th></tr></thead>
 <tbody>{rows}</tbody></table></div>{f"<ul>{notes}</ul>" if notes else ""}
-<p class="meta">Policy <code>{escape(verdict.policy[:16])}</code>, report <code>{escape(verdict.report[:16])}</code>, look
-{verdict.look} at this test, signed {escape(release.created[:19])}. <code>muster verify</code> checks the signed
+<p class="meta">Policy <code>{escape(verdict.policy[:16])}</code>, report <code>{escape(verdict.report[:16])}</code>,
+look {verdict.look} at this test, signed {escape(release.created[:19])}. <code>muster verify</code> checks the signed
 verdict in the bundle; this page is a copy for people.</p></section>"""
 
 
