@@ -1,10 +1,11 @@
 """Asking a loaded release about items: the answer to each, or why there is none.
 
 A graph on this machine answers a batch at once; where that fails, each item by itself, so that one spoils nothing for
-the others. A model behind an address is asked in the pieces that its endpoint takes, several at a time; a piece that
-stays unanswered costs only its own items, and nothing is asked, or paid for, twice. An endpoint that does not answer is
-left to rest after a few failures in a row. Until the pause is over its items are refused at once, so that callers hear
-soon and the queue moves on; then one piece tries it again.
+the others. A model behind an address (`Asker.away`) is asked in the pieces that its endpoint takes, several at a time;
+a piece that stays unanswered costs only its own items, and nothing is asked, or paid for, twice. Whoever asks may wait
+for a while only: what comes later is dropped. An endpoint that does not answer is left to rest after a few failures in
+a row. Until the pause is over its items are refused at once, so that callers hear soon and the queue moves on; then one
+piece tries it again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from passmuster.core.clock import now
@@ -52,7 +53,8 @@ class Resting(NetworkError):
 
 
 class Asker:
-    """One loaded release; `failing` says whether it fails at present. `ask` is called from one thread at a time.
+    """One loaded release; `failing` says whether it fails at present. Asked from any thread; a graph on this machine
+    answers one of them after the other.
 
     Parameters
     ----------
@@ -65,6 +67,7 @@ class Asker:
         self.predictor, self.release = predictor, release
         self.failing: Failing | None = None
         self._lock, self._n_errors, self._resting_until = threading.Lock(), 0, 0.0  # errors in a row, of an endpoint
+        self._answering = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._piece = 0
         if predictor.bundle.manifest.engine.name == HTTP:
@@ -72,16 +75,26 @@ class Asker:
             self._piece = endpoint.batch
             self._pool = ThreadPoolExecutor(endpoint.concurrency, thread_name_prefix="muster-ask")
 
-    def ask(self, payloads: Sequence[Payload], *, degraded: bool = False) -> list[Prediction | Exception]:
-        """For each item its answer, or the error that stands in its place."""
+    @property
+    def away(self) -> bool:
+        """Whether the model answers from elsewhere, so that an answer may take long and costs nothing here."""
+        return self._pool is not None
+
+    def ask(
+        self, payloads: Sequence[Payload], *, degraded: bool = False, patience_s: float = math.inf
+    ) -> list[Prediction | Exception]:
+        """For each item its answer, or the error that stands in its place; after `patience_s` of a model that is away
+        an error, too."""
         if self._pool is None:
-            return self._ask_at_once(payloads, degraded)
+            with self._answering:
+                return self._ask_at_once(payloads, degraded)
         self.predictor.account = Account()  # nobody reads it here, and it grows with every answer
+        end = time.monotonic() + patience_s
         if self._n_errors < FAILURES_BEFORE_REST:
-            return self._ask_pieces(payloads, degraded)
+            return self._ask_pieces(payloads, degraded, end)
         # It is tried with one piece; the others follow only if that is answered.
-        first, others = self._ask_piece(payloads[: self._piece], degraded), payloads[self._piece :]
-        return first + (first[:1] * len(others) if self._n_errors else self._ask_pieces(others, degraded))
+        first, others = self._ask_pieces(payloads[: self._piece], degraded, end), payloads[self._piece :]
+        return first + (first[:1] * len(others) if self._n_errors else self._ask_pieces(others, degraded, end))
 
     def _ask_at_once(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
         try:
@@ -94,10 +107,22 @@ class Asker:
         self.failing = None
         return [*found]
 
-    def _ask_pieces(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
+    def _ask_pieces(self, payloads: Sequence[Payload], degraded: bool, end: float) -> list[Prediction | Exception]:
         assert self._pool is not None
         pieces = [payloads[at : at + self._piece] for at in range(0, len(payloads), self._piece)]
-        return [found for piece in self._pool.map(lambda p: self._ask_piece(p, degraded), pieces) for found in piece]
+        asked = [self._pool.submit(self._ask_piece, piece, degraded) for piece in pieces]
+        wait(asked, timeout=None if math.isinf(end) else max(0.0, end - time.monotonic()))
+        found: list[Prediction | Exception] = []
+        for piece, answer in zip(pieces, asked, strict=True):
+            if answer.done():
+                found += answer.result()
+                continue
+            answer.cancel()  # if it has begun it goes on, and what it brings is dropped
+            late = NetworkError("endpoint.late", "the endpoint takes longer than its caller may wait")
+            with self._lock:
+                self._count_error(late)
+            found += [late] * len(piece)
+        return found
 
     def _ask_piece(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
         """What one request to an endpoint brings, or the same error for each of its items."""
@@ -109,10 +134,7 @@ class Asker:
             found = self.predictor.predict(payloads, degraded=degraded)
         except Exception as error:  # noqa: BLE001  (what an endpoint sends can break anything)
             with self._lock:
-                self._n_errors += 1
-                self._note(in_short(error))
-                if (n := self._n_errors - FAILURES_BEFORE_REST) >= 0:
-                    self._resting_until = time.monotonic() + min(REST_S * 2.0 ** min(n, 10), REST_AT_MOST_S)
+                self._count_error(error)
             return [error] * len(payloads)
         with self._lock:
             self._n_errors, self._resting_until = 0, 0.0
@@ -121,6 +143,13 @@ class Asker:
             else:
                 self.failing = None
         return [*found]
+
+    def _count_error(self, error: Exception) -> None:
+        """One error more of an endpoint, and a rest where there have been enough; the lock is held."""
+        self._n_errors += 1
+        self._note(in_short(error))
+        if (n := self._n_errors - FAILURES_BEFORE_REST) >= 0:
+            self._resting_until = time.monotonic() + min(REST_S * 2.0 ** min(n, 10), REST_AT_MOST_S)
 
     def _note(self, why: str) -> None:
         """One piece more without an answer."""

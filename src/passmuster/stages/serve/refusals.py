@@ -35,7 +35,7 @@ class Unanswered(MusterError):
 
     def __init__(self, error: Exception, places: Sequence[int], n: int) -> None:
         away = isinstance(error, NetworkError)
-        self.http_status = 502 if away else 500
+        self.http_status, self.exit_code = (502, NetworkError.exit_code) if away else (500, MusterError.exit_code)
         self.again_in_s = int(getattr(error, "again_in_s", 0))
         whole = f" to {len(places):,} of {n:,} items, so that the request has none" if n > 1 else ""
         again = f"ask again in {self.again_in_s} s" if self.again_in_s else "ask again" if away else ""
