@@ -14,6 +14,7 @@ from passmuster.cli.release_plan import plan_lines, plan_next
 from passmuster.core.errors import UsageError
 from passmuster.core.records import GateResult, Metric
 from passmuster.flows import release_plan
+from passmuster.flows.release import why_evaluate
 from passmuster.flows.release_plan import plan_release, worth_before
 from passmuster.stages.evaluate import evaluate
 from passmuster.stages.evaluate.draft import Scope
@@ -93,6 +94,22 @@ def test_what_is_not_foretold_is_not_promised(digits: Digits) -> None:
     said = " ".join(plan_lines(found))
     assert "labels pass the gates foretold here with 80%" in said
     assert "bring SHIP" not in said
+
+
+def test_a_report_of_other_prices_or_groups_is_not_of_today(digits: Digits) -> None:
+    """Else a release would sign the new policy's digest over what the old prices said."""
+    store, bundle = digits.store, add_model(digits)
+    evaluate(store, bundle.digest, scope=QUICK)
+    config = store.config
+    dearer = replace(config.policy, costs=replace(config.policy.costs, when={"3": {"5": 50.0}}))
+    grouped = replace(config.data, group_columns=("hand",))
+    with store.read() as db:
+        assert why_evaluate(db, bundle, config) == ""
+        why = why_evaluate(db, bundle, replace(config, policy=dearer, data=grouped))
+    assert why == (
+        "since its report something else is said of what mistakes cost ([policy.costs]) and the groups "
+        "(data.group_columns)"
+    )
 
 
 def test_a_cost_of_a_class_that_is_none_is_refused(digits: Digits) -> None:

@@ -127,7 +127,7 @@ def gates_checks(
     with store.read() as db:
         bundle = read_bundle(db, release.bundle)
         found = read_report(db, release.bundle)
-        stale = why_evaluate(db, bundle)
+        stale = why_evaluate(db, bundle, store.config)
     held: list[Check] = []
     if again:
         from passmuster.stages.evaluate import evaluate

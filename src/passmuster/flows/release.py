@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
+from passmuster.core.config import Config
 from passmuster.core.digests import sha256_hex
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Release, Verdict
+from passmuster.core.settings import changed_settings
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import read_bundle, read_channels, read_report
 from passmuster.store.snapshots import read_placement, read_snapshot
@@ -59,7 +62,7 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
     with store.lock("release"):
         with store.read() as db:
             chosen = read_bundle(db, bundle)
-            why = why_evaluate(db, chosen) or why_tests_changed(db, store, chosen)
+            why = why_evaluate(db, chosen, store.config) or why_tests_changed(db, store, chosen)
         if why:
             from passmuster.stages.evaluate import evaluate
 
@@ -83,7 +86,7 @@ def unlabelled_test_items(db: Connection) -> int:
     return sum(split == "test" and key not in labels for key, (split, _) in placed.items())
 
 
-def why_evaluate(db: Connection, bundle: Bundle) -> str:
+def why_evaluate(db: Connection, bundle: Bundle, config: Config) -> str:
     """Why a bundle's latest report is not the evidence of today; "" when it is."""
     found = read_report(db, bundle.digest)
     if found is None:
@@ -96,7 +99,11 @@ def why_evaluate(db: Connection, bundle: Bundle) -> str:
     labels = read_labels(db, role="test")
     in_test = {key for key, (split, _) in placed.items() if split == "test"}
     fresh = [key for key, label in labels.items() if label.at > report.created and key in in_test]
-    return f"{len(fresh):,} test labels are newer than its report" if fresh else ""
+    if fresh:
+        return f"{len(fresh):,} test labels are newer than its report"
+    kept: Any = report.sections.get("settings") or {}
+    changed = changed_settings(kept, config)
+    return f"since its report something else is said of {changed}" if changed else ""
 
 
 def why_tests_changed(db: Connection, store: Store, bundle: Bundle) -> str:
@@ -117,7 +124,7 @@ def what_would_happen(store: Store, bundle: str = "") -> list[str]:
     chosen_gates(store.config.policy)
     with store.read() as db:
         chosen = read_bundle(db, bundle)
-        why = why_evaluate(db, chosen) or why_tests_changed(db, store, chosen)
+        why = why_evaluate(db, chosen, store.config) or why_tests_changed(db, store, chosen)
     first = f"would evaluate {chosen.digest[:16]}: {why}" if why else "would judge the report that is there"
     gates = ", ".join(store.config.policy.gates)
     return [first, f"would judge by {gates} and sign {store.bundle_folder(chosen.path)}"]

@@ -93,7 +93,7 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         n_looks = count_looks(db, snapshot.digest, now()) if items else 0.0
         taught = read_labels(db, role="train")
         last, verdict = read_report(db, chosen.digest), read_verdict(db, chosen.digest)
-        looks_again = last is None or bool(why_evaluate(db, chosen))
+        looks_again = last is None or bool(why_evaluate(db, chosen, store.config))
     try:
         n = count_evidence(store, chosen)
     except DataError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from passmuster.core.clock import now
+from passmuster.core.config import Config
 from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Bundle, Channel, Label, Metric, Release, Snapshot
 from passmuster.flows.next_steps import first_verdict, more_evidence, n_left_out, step_after
@@ -103,7 +104,9 @@ def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
         judged_by = {e.payload["release"]: e.payload.get("gates_policy") for e in ledger.read(db, kind="release.sign")}
         gates = gates_digest(policy)
         edited = {name for name, digest in judged_by.items() if digest not in (None, gates)}
-        candidates = tuple(candidate(db, bundle, rungs, releases, channels, learnt, edited) for bundle in shown)
+        candidates = tuple(
+            candidate(db, bundle, rungs, releases, channels, learnt, edited, store.config) for bundle in shown
+        )
         came = {name: how_it_came(db, channel) for name, channel in channels.items()}
         incidents = tuple(incident.id for incident in read_incidents(db) if not incident.closed)
         notes = tuple(approval_lines(db, policy.approval_days))
@@ -125,7 +128,8 @@ def candidate(
     releases: list[Release],
     channels: Mapping[str, Channel],
     learnt: Mapping[str, Label],
-    edited: Collection[str] = (),
+    edited: Collection[str],
+    config: Config,
 ) -> Candidate:
     """What is known of one bundle: `rungs` of runs; of the labels for learning as of now, those that came after it;
     `edited` are the releases that other gates judged than those of today."""
@@ -147,7 +151,7 @@ def candidate(
         release=release,
         channels=tuple(sorted(name for name, channel in channels.items() if channel.bundle == bundle.digest)),
         n_labels_since=sum(key not in known or known[key].label != fact.label for key, fact in learnt.items()),
-        outdated=why_evaluate(db, bundle) if report else "",
+        outdated=why_evaluate(db, bundle, config) if report else "",
         edited=release in edited,
         put_back=f"put back on {past.at[:10]}: {past.why}" if past is not None and not past.n_fresh else "",
     )

@@ -18,6 +18,7 @@ from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Report
+from passmuster.core.settings import settings_of
 from passmuster.core.threads import one_thread
 from passmuster.modality.decoded import remembering
 from passmuster.runtime.answers import task_of
@@ -179,6 +180,7 @@ def evaluate(
         write_summary(draft, evidence, answers, incumbent.digest if incumbent else "", least)
         endpoint_in_words(draft)
 
+        draft.sections["settings"] = settings_of(store.config)
         report = as_report(draft, chosen, evidence, incumbent)
         progress.say("writing the report")
         extras = Extras(tuple(spoilt), tuple(strange), tuple(broken), tuple(fallen))

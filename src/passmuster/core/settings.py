@@ -1,0 +1,33 @@
+"""What a project says that the numbers of a report rest on: where it says something else, they are not of today."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from passmuster.core.codec import to_plain
+from passmuster.core.config import Config
+
+WHERE = {"costs": "what mistakes cost ([policy.costs])", "group_columns": "the groups (data.group_columns)"}
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """As a report keeps them, by the names of `WHERE`.
+
+    >>> settings_of(Config())["group_columns"]
+    []
+    """
+    kept = {"costs": to_plain(config.policy.costs), "group_columns": list(config.data.group_columns)}
+    found: dict[str, Any] = json.loads(json.dumps(kept))
+    return found
+
+
+def changed_settings(kept: Mapping[str, Any], config: Config) -> str:
+    """Which of the settings that a report kept are others today, in words; "" where none, or where it kept none.
+
+    >>> changed_settings({"group_columns": ["region"]}, Config())
+    'the groups (data.group_columns)'
+    """
+    now = settings_of(config)
+    return " and ".join(WHERE[name] for name in WHERE if name in kept and kept[name] != now[name])
