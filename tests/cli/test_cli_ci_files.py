@@ -128,3 +128,18 @@ def test_odd_characters_are_read_back(tmp_path: Path, odd: str) -> None:
     rows = [line for line in (tmp_path / "m.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ❌")]
     assert len(rows) == 1
     assert "<" not in rows[0]
+
+
+@pytest.mark.parametrize("verb", ["release", "audit"])
+def test_an_error_does_not_leave_the_file_of_an_earlier_run(tmp_path: Path, new_store, verb: str) -> None:
+    store = new_store()
+    junit, markdown = tmp_path / "out.xml", tmp_path / "out.md"
+    junit.write_text('<testsuites name="muster" tests="1" failures="0" errors="0"/>')
+    done = muster(store.folder, verb, "--junit", str(junit), "--markdown", str(markdown))
+    assert done.returncode == 8
+    suites = ElementTree.parse(junit).getroot()
+    assert suites.attrib["failures"] == "1"
+    assert "ERROR" in markdown.read_text()
+    nowhere = muster(tmp_path, verb, "--junit", str(junit))
+    assert nowhere.returncode == 8
+    assert "project.none" in junit.read_text()

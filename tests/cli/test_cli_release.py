@@ -181,3 +181,16 @@ def test_a_damaged_catalog_exits_with_9(new_store) -> None:
     (store.root / "catalog.db").write_bytes(b"no database at all" * 1000)
     done = muster(store.folder, "--json", "release")
     assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (9, "catalog.damaged")
+
+
+def test_a_provisional_one_that_is_live_is_renewed_and_opens_no_canary(new_store) -> None:
+    made = case.ready(new_store(), n=40, n_right=36)
+    assert muster(made.store.folder, "release").returncode == 4
+    for _ in range(2):
+        done = muster(made.store.folder, "approve", "--provisional", "--share", "0.2")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("live serves r0001")
+    said = muster(made.store.folder, "status").stdout
+    assert "canary" not in said
+    assert "live: r0001" in said
+    assert "provisional" in said

@@ -42,8 +42,9 @@ def approve(
     session = session_of(context)
     store = session.store()
     with store.read() as db:
-        has_live = "live" in read_channels(db)
-    named = channel.value if channel else "canary" if provisional and has_live else "live"
+        live = read_channels(db).get("live")
+    beside = provisional and live is not None and live.mode != "provisional"  # else what is provisional is renewed
+    named = channel.value if channel else "canary" if beside else "live"
     pointed = run(
         store, release, channel=named, override=override, provisional=provisional, share=share, dry_run=session.dry_run
     )

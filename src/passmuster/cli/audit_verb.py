@@ -32,11 +32,12 @@ def audit(
     markdown: Markdown = None,
 ) -> None:
     """Review the live release: its bytes, its approval, today's gates, its packages; exit 4 when something is open."""
-    from passmuster.cli.ci_files import write_ci_files
+    from passmuster.cli.ci_files import errors_in_ci, write_ci_files
     from passmuster.flows.audit import audit as run
 
     session = session_of(context)
-    store = session.store()
+    with errors_in_ci("audit", junit, markdown):
+        store = session.store()
     if session.dry_run:
         what = "evaluate the live release once more, which counts, and " if again else ""
         lines = [
@@ -44,7 +45,8 @@ def audit(
         ]
         session.done({"would": lines}, lines, "muster audit")
         return
-    found = run(store, advisories=advisories, again=again, progress=session.progress)
+    with errors_in_ci("audit", junit, markdown):
+        found = run(store, advisories=advisories, again=again, progress=session.progress)
     error = None if found.passed else open_points(found)
     after = f"muster watch ({found.renewal} renews its approval)" if error is None else str(error.next)
     written = write_ci_files(

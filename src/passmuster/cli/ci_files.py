@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from passmuster.core.errors import ResourceError
+from passmuster.core.errors import MusterError, ResourceError
 
 if TYPE_CHECKING:
     from passmuster.flows.audit import Check
@@ -50,6 +51,22 @@ def write_ci_files(
             raise ResourceError("ci.write", f"the file could not be written: {error.strerror}", where=path) from error
         lines.append(f"written: {path}")
     return lines
+
+
+@contextlib.contextmanager
+def errors_in_ci(title: str, junit: Path | None, markdown: Path | None) -> Iterator[None]:
+    """An error that ends the block is written to the files that are asked for, so that CI does not take those of an
+    earlier run for today's."""
+    try:
+        yield
+    except MusterError as error:
+        from passmuster.flows.audit import Check
+
+        write_ci_files(
+            title, [Check(error.code, "failed", str(error))], junit=junit, markdown=markdown, outcome="ERROR",
+            passed=False, facts={},
+        )  # fmt: skip
+        raise
 
 
 def is_open(check: Check) -> bool:

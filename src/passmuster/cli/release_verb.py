@@ -27,13 +27,14 @@ def release(
     markdown: Markdown = None,
 ) -> None:
     """Judge a bundle by the policy's gates and sign it with its verdict; exit 4 when held or insufficient."""
-    from passmuster.cli.ci_files import write_ci_files
+    from passmuster.cli.ci_files import errors_in_ci, write_ci_files
     from passmuster.flows.audit import checks_of
     from passmuster.flows.release import release as run
     from passmuster.flows.release import shown_twins, what_would_happen
 
     session = session_of(context)
-    store = session.store()
+    with errors_in_ci("release", junit, markdown):
+        store = session.store()
     if plan:
         from passmuster.cli.release_plan import plan_lines, plan_next
         from passmuster.flows.release_plan import plan_release
@@ -45,7 +46,8 @@ def release(
         lines = what_would_happen(store, bundle)
         session.done({"would": lines}, lines, "muster release")
         return
-    result = run(store, bundle, progress=session.progress)
+    with errors_in_ci("release", junit, markdown):
+        result = run(store, bundle, progress=session.progress)
     lines = [*gate_lines(result.verdict), *shown_twins(store, result.verdict.bundle), *what_was_signed(result)]
     error = None if result.shipped else held(result, has_live(result))
     after = f"muster approve {result.release.id}" if error is None else str(error.next)
