@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import release_case as case
 from passmuster.core.digests import canonical_json, file_sha256_hex
-from passmuster.core.errors import NotFoundError, UsageError
+from passmuster.core.errors import IntegrityError, NotFoundError, UsageError
 from passmuster.core.records import Alarm, FeedbackRecord, Incident, Release
-from passmuster.flows.verify import verify
-from passmuster.stages.release import approve, judge, rollback, sign
+from passmuster.flows.rebuilt import readable_events
+from passmuster.flows.verify import clock_set_back, verify
+from passmuster.stages.release import approve, check_signed, judge, rollback, sign
 from passmuster.store import keys
 from passmuster.store.incidents import write_incident
 from passmuster.store.store import Store
@@ -309,3 +311,31 @@ def test_a_read_only_project_can_be_verified_and_says_what_it_is(new_store, monk
             pass
         assert caught.value.code == "project.read_only"
     assert files() == before
+
+
+def test_a_clock_that_was_set_back_is_noted(project) -> None:
+    store, _ = project
+    with store.act("note.later"):
+        pass
+    with store.read() as db:
+        events = readable_events(db)
+    assert clock_set_back(events) == []
+    earlier = replace(events[-1], at="2020-01-01T00:00:00.000000+00:00", seq=events[-1].seq + 1)
+    (note,) = clock_set_back([*events, earlier])
+    assert note.startswith(f"event {earlier.seq} (note.later) is dated 2020-01-01T00:00:00, before event ")
+
+
+def test_what_can_be_signed_again_and_what_cannot_is_told_apart(project, tmp_path: Path) -> None:
+    store, made = project
+    folder, key = tmp_path / "copy", keys.public_key(store.keys_folder)
+    shutil.copytree(store.bundle_folder(made.path), folder)
+    (folder / "card.md").write_text("other words")
+    with pytest.raises(IntegrityError) as caught:
+        check_signed(folder, key)
+    assert "or muster release" in str(caught.value.next)
+    manifest = folder / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+    with pytest.raises(IntegrityError) as caught:
+        check_signed(folder, key)
+    assert "muster release" not in str(caught.value.next)
+    assert "muster rollback" in str(caught.value.next)

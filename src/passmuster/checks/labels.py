@@ -58,7 +58,8 @@ def class_balance(
         kept = [key for key, names in test.items() if not set(unknown).isdisjoint(names)]
         warn(_classes(unknown, "test labels but no training label"), more, kept)
     if test and (untested := sorted(set(counts) - set(tested))):
-        warn(_classes(untested, "no test label"), "muster label --export todo.csv --for test")
+        remedy = "muster label --export todo.csv --for test, or muster add PATH where every test item has a label"
+        warn(_classes(untested, "no test label"), remedy)
     return found
 
 

@@ -37,6 +37,8 @@ def predict(
     session = session_of(context)
     store = session.store()
     predictor = Predictor(find_bundle(store, bundle, channel), threads=store.config.serve.threads)
+    if not bundle and (words := withheld_by_the_server(store, channel)):
+        session.progress.say(words)
     names, payloads = read_items(items or ["-"], predictor.modality, store)
     rows: list[dict[str, Any]] = []
     for name, prediction in zip(names, predictor.predict(payloads), strict=True):
@@ -52,6 +54,16 @@ def predict(
             }
         )
     session.done({"bundle": predictor.bundle.digest, "predictions": rows}, map(shown, rows), "muster serve")
+
+
+def withheld_by_the_server(store: Store, channel: str) -> str:
+    """What a server would not answer here, because the release is provisional; "" otherwise."""
+    from passmuster.store.approvals import provisional_words
+    from passmuster.store.releases import read_channels
+
+    with store.read() as db:
+        pointed = read_channels(db).get(channel)
+    return provisional_words(pointed) if pointed is not None else ""
 
 
 def answered(prediction: Prediction, predictor: Predictor) -> dict[str, Any]:

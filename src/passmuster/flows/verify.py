@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.exc import DatabaseError
 
+from passmuster.core.clock import age_s
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import MusterError, NotFoundError, ResourceError, UsageError
 from passmuster.core.progress import Progress, Silent
@@ -29,6 +30,9 @@ from passmuster.runtime.signature import SIGNATURE
 from passmuster.stages.release.signature import CHECKPOINT, problems_of, read_checkpoint
 from passmuster.store import keys, ledger, schema
 from passmuster.store.store import Store
+
+CLOCK_SLACK_S = 60.0  # processes of one machine write their events a little out of order
+SHOWN = 3  # events of a clock that was set back that are named
 
 
 @dataclass
@@ -182,6 +186,7 @@ def check_catalog(
         wrong += wrong_verdicts(db, key)
         wrong += wrong_reports(db)
         wrong += wrong_rows(db, said)
+        found.notes += [prefix + words for words in clock_set_back(said)]
     except DatabaseError as error:
         wrong = [f"the catalog is damaged: {error.orig}"]
     found.problems += [prefix + problem for problem in wrong]
@@ -191,6 +196,19 @@ def check_catalog(
         found.notes.append(f"{prefix}no signed checkpoint was found: whether the ledger's tail was cut is unproven")
     elif last > reached:
         found.notes.append(f"{prefix}events {reached + 1} to {last} came after the last signed checkpoint")
+
+
+def clock_set_back(events: Sequence[Event]) -> list[str]:
+    """Events that are dated well before one that came earlier: whatever ends by a date can be moved that way."""
+    latest: Event | None = None
+    found: list[str] = []
+    for event in events:
+        if latest is not None and age_s(event.at) - age_s(latest.at) > CLOCK_SLACK_S:
+            found.append(f"event {event.seq} ({event.kind}) is dated {event.at[:19]}, before event {latest.seq} was")
+        if latest is None or event.at > latest.at:
+            latest = event
+    more = [f"so are {len(found) - SHOWN:,} events after it"] if len(found) > SHOWN else []
+    return found[:SHOWN] + more
 
 
 def check_blobs(db: Connection, store: Store, found: Verification, progress: Progress) -> None:

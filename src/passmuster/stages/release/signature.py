@@ -14,7 +14,7 @@ from passmuster.core.codec import from_plain
 from passmuster.core.digests import file_sha256_hex
 from passmuster.core.errors import IntegrityError, MusterError
 from passmuster.core.records import Verdict
-from passmuster.runtime.bundle import read_manifest
+from passmuster.runtime.bundle import SIDE_FILES, read_manifest
 from passmuster.runtime.signature import SIGNATURE
 from passmuster.store.dsse import open_envelope, open_statement
 
@@ -54,13 +54,21 @@ def check_signed(path: Path, key: Ed25519PublicKey) -> Signed:
             "release.changed",
             "; ".join(changed),
             where=path,
-            next=f"restore the folder from a backup, or muster release {path.name}",
+            next=way_to_restore(path, files),
         )
     verdict = read_verdict_file(path, key)
     checkpoint = read_checkpoint(path, key)
     if mismatch := mismatches(path, predicate, verdict):
         raise IntegrityError("release.mismatch", "; ".join(mismatch), where=path)
     return Signed(predicate, verdict, checkpoint)
+
+
+def way_to_restore(path: Path, files: Mapping[str, str]) -> str:
+    """What to do about a changed folder: what a release writes it can write again, the model itself it cannot."""
+    kept = {name: digest for name, digest in files.items() if name not in SIDE_FILES}
+    if changed_files(path, kept, extra_is_wrong=False):
+        return "restore the folder from a backup; muster rollback --reason REASON puts another release live meanwhile"
+    return f"restore the folder from a backup, or muster release {path.name}"
 
 
 def problems_of(path: Path, key: Ed25519PublicKey) -> list[str]:
