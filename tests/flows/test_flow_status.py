@@ -12,6 +12,7 @@ from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.cli.status_verb import lines_of
 from passmuster.core.clock import now
 from passmuster.core.records import Alarm, Incident, Label, Release, Verdict
+from passmuster.flows.label_facts import Facts
 from passmuster.flows.status import project_status
 from passmuster.stages.evaluate import evaluate
 from passmuster.stages.evaluate.draft import Scope
@@ -119,6 +120,21 @@ def test_a_bundle_is_followed_from_training_to_the_channel(digits: Digits) -> No
     with store.act("incident.close") as act:
         write_incident(act, replace(incident, closed=now(), resolution="mended"))
     assert project_status(store).next == "muster train"
+
+
+def test_labels_on_items_held_out_for_the_guard_are_not_counted_as_learnt_from(digits: Digits) -> None:
+    store, bundle = digits.store, add_model(digits)
+    before = project_status(store)
+    item = digits.items["reference"][0]
+    with store.act("label") as act:
+        add_labels(act.db, [Label(item.key, "3", "anna", now(), "train")])
+    after = project_status(store)
+    assert after.n_labels == before.n_labels
+    assert after.candidates[0].n_labels_since == before.candidates[0].n_labels_since
+    facts = Facts(store, "anna", again=False)
+    assert facts.n_labels() == dict(after.n_labels)
+    assert sum(facts.counts()["train"].values()) == after.n_labels["train"]
+    assert bundle.digest == after.candidates[0].bundle
 
 
 def test_what_was_put_back_is_not_asked_for_again(digits: Digits) -> None:

@@ -14,6 +14,7 @@ from passmuster.core.records import Role
 from passmuster.flows.labelling import Suggestion
 from passmuster.stages.govern.answer import skipped
 from passmuster.store.items import read_labels, standing_labels
+from passmuster.store.seal import keys_of
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
@@ -48,6 +49,7 @@ class Facts:
         with store.read() as db:
             snapshot = read_snapshot(db)
             self.labels = {key: (label.label, label.role) for key, label in read_labels(db).items()}
+            self._held_out = set(keys_of(db, snapshot.digest, "reference"))
             self.aside = set() if again else skipped(db, who)
         said = {name for label, _ in self.labels.values() for name in classes_in(label, self._task)}
         self.classes = sorted({*snapshot.classes, *said})
@@ -102,19 +104,20 @@ class Facts:
     # --- how many
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Labels of the whole project that stand now: role to class to number."""
-        counted = Counter(
-            (role, name) for label, role in self.labels.values() for name in classes_in(label, self._task)
-        )
+        """Labels of the whole project that stand now: role to class to number; for learning, those learnt from."""
+        counted = Counter((role, name) for label, role in self._counted() for name in classes_in(label, self._task))
         found: dict[str, dict[str, int]] = {"train": {}, "test": {}}
         for (role, label), number in sorted(counted.items()):
             found[role][label] = number
         return found
 
     def n_labels(self) -> dict[str, int]:
-        """Labelled items of the whole project, by role."""
-        counted = Counter(role for _, role in self.labels.values())
+        """Labelled items of the whole project, by role; for learning, those that are learnt from."""
+        counted = Counter(role for _, role in self._counted())
         return {"train": counted["train"], "test": counted["test"]}
+
+    def _counted(self) -> list[tuple[str, Role]]:
+        return [said for key, said in self.labels.items() if key not in self._held_out or said[1] != "train"]
 
     def free(self, keys: Collection[str]) -> list[str]:
         """Those of `keys` that are neither labelled nor left aside, in their order."""

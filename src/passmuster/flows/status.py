@@ -24,7 +24,7 @@ from passmuster.store.incidents import read_incidents
 from passmuster.store.items import read_labels
 from passmuster.store.locks import is_held
 from passmuster.store.releases import read_bundles, read_channels, read_releases, read_report, read_runs, read_verdict
-from passmuster.store.seal import count_looks, keys_of_test
+from passmuster.store.seal import count_looks, keys_of
 from passmuster.store.snapshots import read_findings, read_snapshot
 from passmuster.store.store import Store
 
@@ -60,7 +60,8 @@ class Candidate:
 class ProjectStatus:
     """Of the project and its latest dataset version (None before the first); `candidates` latest first.
 
-    `n_labels` counts labelled items for learning ("train") and for evidence ("test") as of now. `n_looks` of
+    `n_labels` counts labelled items for learning ("train", without those held out for the guard, which are not learnt
+    from) and for evidence ("test") as of now. `n_looks` of
     `max_looks` that the policy allows have been had at those test labels; evidence may grow, which makes old looks
     count less. `training` is a run that has begun and not ended, `under_way` whether its process lives.
     """
@@ -91,8 +92,10 @@ def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
             snapshot = read_snapshot(db)
         except NotFoundError:  # nothing was added yet
             snapshot = None
-        learnt, told = read_labels(db, role="train"), read_labels(db, role="test")
-        in_test = set() if snapshot is None else set(keys_of_test(db, snapshot.digest))
+        pool = set() if snapshot is None else set(keys_of(db, snapshot.digest, "train"))
+        learnt = {key: label for key, label in read_labels(db, role="train").items() if key in pool}
+        told = read_labels(db, role="test")
+        in_test = set() if snapshot is None else set(keys_of(db, snapshot.digest, "test"))
         n_labels = {"train": len(learnt), "test": len(in_test & set(told))}
         n_looks = 0.0 if snapshot is None else count_looks(db, snapshot.digest, now())
         severities = [] if snapshot is None else [str(found.severity) for found in read_findings(db, snapshot.digest)]
@@ -198,6 +201,6 @@ def what_next(
 def count_test(store: Store) -> tuple[int, int]:
     """Items of the latest dataset version's test that have a label, and that have none."""
     with store.read() as db:
-        inside = set(keys_of_test(db, read_snapshot(db).digest))
+        inside = set(keys_of(db, read_snapshot(db).digest, "test"))
         told = inside & set(read_labels(db, role="test"))
     return len(told), len(inside) - len(told)

@@ -14,7 +14,7 @@ from typing import Literal
 from sqlalchemy import Connection, func, insert, select, update
 
 from passmuster.core.clock import now
-from passmuster.core.records import Item, Label, Snapshot
+from passmuster.core.records import Item, Label, Snapshot, Split
 from passmuster.store.items import read_labels
 from passmuster.store.schema import labels, seal_openings, snapshot_items
 from passmuster.store.snapshots import read_split
@@ -96,13 +96,15 @@ def count_looks(db: Connection, snapshot: str, until: str) -> float:
     known = read_labels(db, role="test")
     first = select(labels.c.key, func.min(labels.c.at)).where(labels.c.role == "test").group_by(labels.c.key)
     told = {key: at for key, at in db.execute(first) if key in known and at <= until}
-    evidence = {key: told[key] for key in keys_of_test(db, snapshot) if key in told}
+    evidence = {key: told[key] for key in keys_of(db, snapshot, "test") if key in told}
     inside: dict[str, list[str]] = {}  # by dataset version: when each label that it shares with the evidence was given
     total = 0.0
     counted = select(seal_openings).where(seal_openings.c.counted > 0, seal_openings.c.at <= until)
     for opening in db.execute(counted):
         if opening.snapshot not in inside:
-            inside[opening.snapshot] = [evidence[key] for key in keys_of_test(db, opening.snapshot) if key in evidence]
+            inside[opening.snapshot] = [
+                evidence[key] for key in keys_of(db, opening.snapshot, "test") if key in evidence
+            ]
         n_seen = sum(at <= opening.at for at in inside[opening.snapshot])
         total += n_seen / len(evidence) if evidence else 1.0
     return total
@@ -117,7 +119,7 @@ def whole_looks(n_looks: float) -> int:
     return math.ceil(n_looks - 1e-9)
 
 
-def keys_of_test(db: Connection, snapshot: str) -> list[str]:
-    """Which items are in a dataset version's test split: keys alone, so that no seal is opened."""
+def keys_of(db: Connection, snapshot: str, split: Split) -> list[str]:
+    """Which items are in a split of a dataset version: keys alone, so that of the test no seal is opened."""
     item = snapshot_items.c
-    return list(db.execute(select(item.key).where(item.snapshot == snapshot, item.split == "test")).scalars())
+    return list(db.execute(select(item.key).where(item.snapshot == snapshot, item.split == split)).scalars())
