@@ -104,9 +104,11 @@ def compare(expected: Expected, logits: np.ndarray, classes: Sequence[str]) -> s
     near = same.mean() >= LEAST_AGREEMENT and float((off <= MAX_DIFFERENCE).mean()) >= LEAST_AGREEMENT
     if not near:
         worst = int(np.argmax(off + 2.0 * ~same))
+        here, there = classes[int(found[worst].argmax())], classes[int(told[worst])]
+        differs = f"{here} instead of {there}" if here != there else f"{here} as there, {off[worst]:.2g} apart"
         raise DataError(
             "import.differs", f"the model does not answer as it does where it was made: {said}",
-            value=f"{classes[int(found[worst].argmax())]} instead of {classes[int(told[worst])]}",
+            value=differs,
             limit=f"{LEAST_AGREEMENT:.0%} the same, and apart by {MAX_DIFFERENCE}", where=expected.where[worst],
             next="look at --preprocess, --scores and the order of --labels",
         )  # fmt: skip

@@ -67,7 +67,7 @@ def read_feedback(body: bytes, max_items: int) -> list[FeedbackRequest]:
     """The facts of a feedback request: one object, or a list of them."""
     facts = decode(body, FeedbackRequest | list[FeedbackRequest])
     facts = facts if isinstance(facts, list) else [facts]
-    check_count(len(facts), max_items)
+    check_count(len(facts), max_items, 'send {"id": ..., "label": ...}, or a list of such')
     for i, fact in enumerate(facts):
         names = [fact.label] if isinstance(fact.label, str) else fact.label
         for name, text in (("id", fact.id), *(("label", name) for name in names), ("who", fact.who)):
@@ -139,10 +139,10 @@ def decode(body: bytes, kind: Any) -> Any:
         ) from error
 
 
-def check_count(n: int, limit: int) -> None:
-    """At least one, at most `limit`."""
+def check_count(n: int, limit: int, shape: str = 'send {"item": ...} or {"items": [...]}') -> None:
+    """At least one, at most `limit`; `shape` says what a request looks like."""
     if n == 0:
-        raise DataError("request.no_items", "the request holds no items", next='send {"item": ...} or {"items": [...]}')
+        raise DataError("request.no_items", "the request holds no items", next=shape)
     if n > limit:
         raise DataError(
             "request.too_many_items",

@@ -18,6 +18,7 @@ from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
 
 SECONDS_PER_YEAR = 365.25 * 86_400
+SHORTEST_S = 600.0  # of traffic, from which a year of it is reckoned; a burst is no year
 N_COMPARED = 2_000  # latest answers, of a shadow and of others, that are compared
 
 
@@ -215,4 +216,4 @@ def _per_year(state: WatchState, declared: float) -> float | None:
     if live is None or not live.first_at or live.n_predictions < 2:
         return None
     seconds = (datetime.fromisoformat(live.last_at) - datetime.fromisoformat(live.first_at)).total_seconds()
-    return live.n_predictions / seconds * SECONDS_PER_YEAR / declared if seconds > 0 else None
+    return live.n_predictions / seconds * SECONDS_PER_YEAR / declared if seconds >= SHORTEST_S else None
