@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,16 +88,58 @@ class Project:
     # --- data
 
     def add(
-        self, path: str | Path, *, labels: str | Path | None = None, unlabeled: bool = False, copies: bool = False
+        self,
+        given: str | Path | Iterable[Any] | Any,
+        *,
+        labels: str | Path | None = None,
+        unlabeled: bool = False,
+        copies: bool = False,
+        dry_run: bool = False,
+        name: str = "values",
     ) -> AddResult:
-        """Read a folder, table or item; labels from folder names, a column, or a table of their own.
+        """Take items in: a path (folder, table or one item), or values that are at hand.
 
-        Raises `DataError` ``data.copies`` where nearly all items repeat what is there, unless `copies` takes them in.
+        Parameters
+        ----------
+        given : path, iterable or data frame
+            A `str` is always a path. Values are texts; of an image project uint8 arrays ``(h, w)``, ``(h, w, 1 or 3)``,
+            Pillow images, or bytes or paths of image files; or pairs of an item and its label; or mappings from column
+            to cell, whose columns mean what they mean in a table (``text`` or ``image``, ``label``, ``id``, ``split``,
+            ``subject``, ``time``, and the configured group columns); or a data frame: pandas, polars, Arrow, a Hugging
+            Face dataset. A generator is never held in memory: a million rows are a temporary file in the project.
+        labels : a table of labels by id or path; folder names and columns then give none
+        unlabeled : take no labels at all
+        copies : take items in though nearly all of them repeat what is there
+        dry_run : read and count, write nothing
+        name : what ids of values without one begin with, as a table's ids begin with its name
+
+        Raises
+        ------
+        UsageError
+            ``add.values`` for what is neither a path nor rows.
+        DataError
+            ``data.*``, ``label.*``: nothing was added. ``data.copies`` where nearly all items repeat what is there.
+            A row that cannot be used is no error: it is counted in `AddResult.n_quarantined`, with its number.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> project = Project.init(Path(tempfile.mkdtemp()) / "reviews", modality="text")
+        >>> added = project.add([{"id": "r1", "text": "arrived broken", "label": "bad"}, {"id": "r2", "text": ""}])
+        >>> added.n_kept, added.examples
+        (1, (('values[1]', 'item.empty: the text is empty'),))
         """
-        from passmuster.stages.govern import add
+        from passmuster.stages.govern import Values, add
 
-        table = None if labels is None else Path(labels)
-        return add(self.store, Path(path), labels=table, unlabeled=unlabeled, copies=copies, progress=self.progress)
+        return add(
+            self.store,
+            Path(given) if isinstance(given, (str, PathLike)) else Values(given, name),
+            labels=None if labels is None else Path(labels),
+            unlabeled=unlabeled,
+            copies=copies,
+            dry_run=dry_run,
+            progress=self.progress,
+        )
 
     def label(
         self, labels: str | Path | Mapping[str, str | Sequence[str]], *, role: Role | None = None, who: str = ""
