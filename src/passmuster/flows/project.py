@@ -142,21 +142,51 @@ class Project:
         )
 
     def label(
-        self, labels: str | Path | Mapping[str, str | Sequence[str]], *, role: Role | None = None, who: str = ""
+        self,
+        labels: str | Path | Mapping[str, Any] | Iterable[Any] | Any,
+        *,
+        role: Role | None = None,
+        who: str = "",
+        dry_run: bool = False,
     ) -> LabelResult:
-        """Record labels: a table's path, or a mapping of item id to label; of a multi-label project, to its classes.
+        """Record labels of items that are in the project.
 
-        `role` "test" is for evidence.
+        Parameters
+        ----------
+        labels : path, mapping, iterable or data frame
+            A table's path; item id to label (of a multi-label project: to its classes, a list or set); pairs of id and
+            label; or mappings with ``id``, ``label`` and, where they say, ``role``, ``who``, ``weight``. A label is
+            read as a table's cell is: 3 is "3", None is no label.
+        role : "train", "test" (evidence), or None: the item's split
+        who : who labelled; the present user when empty
+
+        Raises
+        ------
+        UsageError
+            ``label.role``; ``label.values`` for what is none of the above.
+        DataError
+            ``label.*``, naming the row; nothing was recorded.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> project = Project.init(Path(tempfile.mkdtemp()) / "reviews", modality="text")
+        >>> _ = project.add({"id": f"r{i}", "text": f"review number {i}"} for i in range(9))
+        >>> sum(project.label([("r1", "good"), ("r2", "bad")]).n_new.values())
+        2
         """
         from passmuster.stages.govern import add_labels
-        from passmuster.stages.govern.label_table import rows_of
+        from passmuster.stages.govern.label_values import label_rows
 
-        given = labels.items() if isinstance(labels, Mapping) else None
-        rows = Path(str(labels)) if given is None else rows_of(dict(given), self.store.config)
-        return add_labels(self.store, rows, role=role, who=who)
+        is_path = isinstance(labels, (str, PathLike))
+        rows = Path(str(labels)) if is_path else label_rows(labels, self.store.config)
+        return add_labels(self.store, rows, role=role, who=who, dry_run=dry_run)
 
     def ask(self, path: str | Path, *, n: int = 40, role: Role = "train") -> int:
-        """Write a table of `n` items whose labels are wanted next; returns how many there are."""
+        """Write a table of `n` items whose labels are wanted next; returns how many there are.
+
+        `role` is "train" (what teaches most) or "test" (what is evidence); `UsageError` ``label.role`` for another.
+        """
         from passmuster.flows.label_export import export_labels
 
         return export_labels(self.store, Path(path), n=n, role=role)

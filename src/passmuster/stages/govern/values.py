@@ -71,15 +71,20 @@ def written_down(values: Values, modality: Modality, config: DataConfig, folder:
         yield Tabular(values.name, list(header), partial(_read, file), values.name, "{name}[{line}]")
 
 
-def rows_of(given: Any) -> Iterator[Any]:
+def rows_of(given: Any, code: str = "add.values", shapes: str = SHAPES) -> Iterator[Any]:
     """Rows of a data frame as mappings, or the elements of anything else that can be iterated.
+
+    Raises
+    ------
+    UsageError
+        `code`, for what is not rows; `shapes` tells what they look like.
 
     >>> list(rows_of(["one", {"text": "two"}]))
     ['one', {'text': 'two'}]
     """
     if isinstance(given, (str, bytes, Mapping)):
         what = "one text" if isinstance(given, str) else "bytes" if isinstance(given, bytes) else "a mapping"
-        raise UsageError("add.values", f"rows were expected, not {what}", limit=SHAPES, next="give a list of rows")
+        raise UsageError(code, f"rows were expected, not {what}", limit=shapes, next="give a list of rows")
     if hasattr(given, "iloc") and hasattr(given, "columns"):  # pandas: cells of mixed kinds stay what they are
         parts = (given.iloc[at : at + BATCH_ROWS] for at in range(0, len(given), BATCH_ROWS))
         return (row for part in parts for row in part.to_dict("records"))
@@ -91,7 +96,7 @@ def rows_of(given: Any) -> Iterator[Any]:
         return _arrow_rows(given)
     if not isinstance(given, Iterable):
         raise UsageError(
-            "add.values", "rows were expected", value=type(given).__name__, limit=SHAPES, next="give a path or a list"
+            code, "rows were expected", value=type(given).__name__, limit=shapes, next="give a path or a list"
         )
     return iter(given)
 
@@ -137,14 +142,14 @@ def _record(line: int, given: Any, content: str, label: str, modality: Modality,
             problem = problem or f"item.row: the name of a column is no text: {name!r:.40}"
             continue
         try:
-            cells[name] = _cell(value, modality, config)
+            cells[name] = cell_of(value, modality, config)
         except DataError as error:
             cells[name] = None
             problem = problem or f"{reason_of(error)}, in {name!r}"
     return Record(line, cells, problem)
 
 
-def _cell(value: Any, modality: Modality, config: DataConfig) -> Any:
+def cell_of(value: Any, modality: Modality, config: DataConfig) -> Any:
     """A value as a table file would hold it: text, number, list of those, or an image's bytes."""
     if value is None or isinstance(value, (bool, int, float, bytes)):
         return value
@@ -163,17 +168,17 @@ def _cell(value: Any, modality: Modality, config: DataConfig) -> Any:
             file.named_by = sha256_hex(content_of(pixels)).encode()
             return file
     if isinstance(value, (list, tuple, set, frozenset)):
-        members = [_cell(member, modality, config) for member in value]
+        members = [cell_of(member, modality, config) for member in value]
         if not any(isinstance(member, bytes) for member in members):
             return sorted(members, key=str) if isinstance(value, (set, frozenset)) else members
     if isinstance(value, np.datetime64):
         return None if np.isnat(value) else str(value)
     if isinstance(value, (np.ndarray, np.generic)):
-        return _cell(value.tolist(), modality, config)
+        return cell_of(value.tolist(), modality, config)
     if isinstance(value, Mapping) and not any(isinstance(member, bytes) for member in value.values()):
-        return {str(k): _cell(v, modality, config) for k, v in value.items()}
+        return {str(k): cell_of(v, modality, config) for k, v in value.items()}
     if hasattr(value, "as_py"):
-        return _cell(value.as_py(), modality, config)
+        return cell_of(value.as_py(), modality, config)
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     raise DataError("item.type", "no cell of a table", value=type(value).__name__, limit="texts, numbers, times, lists")
