@@ -140,6 +140,7 @@ def test_every_bad_row_is_told_by_its_number(new_store: Any) -> None:
         ({"text": ["a"]}, "add.values", "a mapping"),
         (b"abc", "add.values", "bytes"),
         (7, "add.values", "int"),
+        (np.zeros((9, 8, 3), np.uint8), "add.values", "one image"),
         ([], "data.empty", "values"),
         ([{"alpha": "x", "beta": "y"}], "data.no_column", "data.text_column"),
         ([{"id": "1", "text": "a"}, {"id": "1", "text": "b"}], "data.duplicate_id", "values[0] and values[1]"),

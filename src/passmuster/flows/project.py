@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,17 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.store.store import Store
 
 if TYPE_CHECKING:
-    from passmuster.core.records import Channel, Finding, Incident, Payload, Prediction, Role
+    from passmuster.core.records import Channel, Finding, Incident, Prediction, Role
     from passmuster.flows.audit import AuditResult
     from passmuster.flows.clean import Leftover
     from passmuster.flows.cost import Lifetime, RunCost
     from passmuster.flows.diff import DiffResult
     from passmuster.flows.drill import DrillResult
+    from passmuster.flows.opened import Opened
     from passmuster.flows.release import ReleaseResult
     from passmuster.flows.status import ProjectStatus
     from passmuster.flows.verify import Verification
+    from passmuster.runtime.predictor import Predictor
     from passmuster.stages.evaluate import EvaluateResult
     from passmuster.stages.govern import AddResult, LabelResult
     from passmuster.stages.importing import ImportResult
@@ -48,6 +51,12 @@ class Project:
 
     def __init__(self, store: Store, *, progress: Progress | None = None) -> None:
         self.store, self.progress = store, progress or Silent()
+
+    @cached_property
+    def _opened(self) -> Opened:
+        from passmuster.flows.opened import Opened
+
+        return Opened(self.store)
 
     @classmethod
     def init(
@@ -312,23 +321,49 @@ class Project:
 
         return release(self.store, bundle, progress=self.progress)
 
-    def predict(self, payloads: Sequence[Payload], *, channel: str = "live") -> list[Prediction]:
-        """Answer as the release behind `channel` would: texts, or uint8 images (height, width, channels)."""
-        from passmuster.core.errors import NotFoundError
-        from passmuster.runtime.bundle import open_bundle
-        from passmuster.runtime.predictor import Predictor
-        from passmuster.runtime.signature import check_signature
-        from passmuster.store import keys
-        from passmuster.store.releases import read_bundle, read_channels
+    def predictor(self, channel: str = "live") -> Predictor:
+        """What answers on `channel`: bytes and signature checked, and kept open until the channel points elsewhere.
 
-        with self.store.read() as db:
-            pointed = read_channels(db).get(channel)
-            if pointed is None:
-                raise NotFoundError("channel.none", f"the channel {channel} points at nothing", next="muster approve")
-            path = read_bundle(db, pointed.bundle).path
-        bundle = open_bundle(self.store.bundle_folder(path))
-        check_signature(bundle, keys.public_key(self.store.keys_folder))
-        return Predictor(bundle).predict(payloads, degraded=pointed.mode != "normal")
+        Its `classes` are the order of `Prediction.probabilities`; its `predict` takes payloads without a further check.
+
+        Raises
+        ------
+        NotFoundError
+            ``channel.none``.
+        IntegrityError
+            ``bundle.*``, ``signature.*``.
+        """
+        return self._opened.predictor(channel)[0]
+
+    def predict(self, items: Iterable[Any], *, channel: str = "live") -> list[Prediction]:
+        """Answer as the release behind `channel` would.
+
+        Parameters
+        ----------
+        items : iterable
+            Texts; or images as uint8 arrays ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 3)``, Pillow images, or paths or
+            bytes of image files. The rules are the server's (``data.max_text_chars``, no empty text).
+
+        Returns
+        -------
+        list of Prediction
+            One per item; its `probabilities` follow ``project.predictor().classes``.
+
+        Raises
+        ------
+        UsageError
+            ``predict.items`` for one item where a list of them was meant.
+        DataError
+            ``item.*``, naming ``items[i]``; no item was answered.
+        NotFoundError
+            ``channel.none``.
+
+        Examples
+        --------
+        ``{p.label: p.probability for p in project.predict(["It arrived broken."])}``, and for every class
+        ``dict(zip(project.predictor().classes, p.probabilities))``.
+        """
+        return self._opened.predict(items, channel)
 
     # --- service
 
