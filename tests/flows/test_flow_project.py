@@ -14,8 +14,11 @@ import pytest
 
 import passmuster
 import release_case as case
+import watch_case
 from passmuster.core.errors import HeldError, MusterError, NotFoundError, UsageError
+from passmuster.core.progress import Silent
 from passmuster.flows.project import Project
+from passmuster.stages.watch import watch_once
 from passmuster.store import ledger
 from passmuster.store.items import read_items, read_labels
 
@@ -202,3 +205,57 @@ def test_a_role_that_does_not_exist_is_refused(notes: Project, tmp_path: Path) -
         assert caught.value.limit == "train, test"
     assert standing(notes) == {}
     assert not (tmp_path / "ask.csv").exists()
+
+
+def test_what_is_no_progress_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no track and no say") as caught:
+        Project.init(tmp_path / "p", modality="text", progress=print)  # type: ignore[arg-type]
+    assert caught.value.code == "progress.kind"
+    assert not (tmp_path / "p").exists()
+    Project.init(tmp_path / "p", modality="text", progress=Silent()).close()
+    with pytest.raises(UsageError, match="no track"):
+        Project.open(tmp_path / "p", progress=lambda line: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("time", "seconds"), [(60, 60.0), (1.5, 1.5), ("2m", 120.0), ("", 600.0)])
+def test_training_takes_seconds_or_words(
+    notes: Project, monkeypatch: pytest.MonkeyPatch, time: Any, seconds: float
+) -> None:
+    asked = []
+    monkeypatch.setattr("passmuster.stages.train.train", lambda store, **given: asked.append(given["budget_s"]))
+    notes.train(time=time)
+    assert asked == [seconds]
+    for none in (-1, float("nan"), True, None):
+        with pytest.raises(UsageError, match="not a duration"):
+            notes.train(time=none)  # type: ignore[arg-type]
+
+
+def test_the_latest_report_is_read_without_a_look(new_store: Any) -> None:
+    project = Project(new_store("text"))
+    with pytest.raises(NotFoundError) as caught:
+        project.report()
+    assert caught.value.code == "report.none"
+    ready = case.ready(project.store)
+    report = project.report()
+    assert report.bundle == ready.bundle.digest
+    assert project.report(report.bundle[:8]) == report
+    assert (found := report.metric("accuracy")) is not None
+    assert found.low < found.value < found.high
+
+
+def test_an_incident_is_looked_into_and_closed(new_store: Any) -> None:
+    store = watch_case.project(new_store)
+    traffic = watch_case.Traffic(store)
+    records = traffic.answers(60)
+    traffic.write([*records, *(traffic.label(record, error=True) for record in records)])
+    watch_once(store)
+    project = Project(store)
+    (incident,) = project.incidents()
+    inputs = project.incident_inputs(incident.id)
+    assert {shown.label for shown in inputs} == {"dark"}
+    assert all(shown.record.input for shown in inputs)
+    with pytest.raises(UsageError, match="what was found"):
+        project.resolve(incident.id, note="")
+    closed, moved = project.resolve(incident.id[:6], note="a lamp had failed")
+    assert (closed.resolution, moved and moved.mode) == ("a lamp had failed", "normal")
+    assert project.incidents() == [closed]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from passmuster.core.config_file import find_project
-from passmuster.core.progress import Progress, Silent
+from passmuster.core.progress import Progress, check_progress
 from passmuster.store.store import Store
 
 if TYPE_CHECKING:
-    from passmuster.core.records import Channel, Finding, Incident, Prediction, Role
+    from passmuster.core.records import Channel, Finding, Incident, Prediction, Report, Role
     from passmuster.flows.audit import AuditResult
     from passmuster.flows.clean import Leftover
     from passmuster.flows.cost import Lifetime, RunCost
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from passmuster.stages.importing import ImportResult
     from passmuster.stages.serve.server import Serving
     from passmuster.stages.train import TrainResult
-    from passmuster.stages.watch import Notice
+    from passmuster.stages.watch import InputShown, Notice
 
 
 class Project:
@@ -50,7 +50,7 @@ class Project:
     """
 
     def __init__(self, store: Store, *, progress: Progress | None = None) -> None:
-        self.store, self.progress = store, progress or Silent()
+        self.store, self.progress = store, check_progress(progress)
 
     @cached_property
     def _opened(self) -> Opened:
@@ -62,9 +62,13 @@ class Project:
     def init(
         cls, folder: str | Path, *, modality: str = "", task: str = "", name: str = "", progress: Progress | None = None
     ) -> Project:
-        """Make a project, or open the one that is there; without a modality, what most files in `folder` are."""
+        """Make a project, or open the one that is there; without a modality, what most files in `folder` are.
+
+        `progress` is shown how far long work has come (`passmuster.core.progress.Progress`); nobody is, when None.
+        """
         from passmuster.stages.govern import init
 
+        progress = check_progress(progress)
         return cls(init(Path(folder), name=name, modality=modality, task=task), progress=progress)
 
     @classmethod
@@ -208,8 +212,16 @@ class Project:
 
     # --- model
 
-    def train(self, *, time: str = "", seed: int | None = None) -> TrainResult:
-        """Learn within a budget such as "10m"; the configuration's when empty."""
+    def train(self, *, time: str | float = "", seed: int | None = None) -> TrainResult:
+        """Learn within a budget: "10m", or a number of seconds; the configuration's (``train.time``) when empty.
+
+        Raises
+        ------
+        UsageError
+            ``budget.duration``.
+        BudgetError
+            The cheapest way does not fit.
+        """
         from passmuster.core.budget import parse_duration_s
         from passmuster.flows.answers import pin_answers
         from passmuster.stages.train import train
@@ -218,7 +230,7 @@ class Project:
         config = self.store.config.train
         return train(
             self.store,
-            budget_s=parse_duration_s(time or config.time),
+            budget_s=parse_duration_s(config.time if time == "" else time),
             seed=config.seed if seed is None else seed,
             progress=self.progress,
         )
@@ -314,6 +326,22 @@ class Project:
             self.store, bundle, novel=strange, unlabelled=apart, corruptions=corruptions, n_attacked=n_attacked,
             progress=self.progress,
         )  # fmt: skip
+
+    def report(self, bundle: str = "") -> Report:
+        """The latest report on a bundle (digest, or how that begins); of all reports, the latest, when empty.
+
+        ``report.metric("accuracy")`` is a `Metric` with `value`, `low`, `high` and `n`, or None. Nothing is measured,
+        and no look at the test is spent.
+
+        Raises
+        ------
+        NotFoundError
+            ``report.none``, ``bundle.none``.
+        """
+        from passmuster.store.releases import find_report
+
+        with self.store.read() as db:
+            return find_report(db, bundle)
 
     def release(self, bundle: str = "") -> ReleaseResult:
         """Evaluate where needed, judge by the policy, sign. HOLD and INSUFFICIENT are answers, not errors."""
@@ -419,6 +447,34 @@ class Project:
 
         with self.store.read() as db:
             return read_incidents(db)
+
+    def incident_inputs(self, incident: str) -> list[InputShown]:
+        """What was asked and answered behind an incident (its id, or how that begins), with labels that came since.
+
+        A record's `input` is its bytes as the modality keeps them (a text's UTF-8, an image's PNG), None once erased.
+        """
+        from passmuster.stages.watch import inputs_of
+        from passmuster.stages.watch.resolve import find_incident
+
+        with self.store.read() as db:
+            found = find_incident(db, incident)
+        return list(inputs_of(self.store, found))
+
+    def resolve(self, incident: str, *, note: str) -> tuple[Incident, Channel | None]:
+        """Close an incident (its id, or how that begins) for a recorded reason; its channel goes back to normal.
+
+        Returns the closed incident, and the channel where that moved.
+
+        Raises
+        ------
+        NotFoundError
+            ``incident.none``.
+        UsageError
+            ``incident.note`` without a note, ``incident.closed``, ``incident.ambiguous``.
+        """
+        from passmuster.stages.watch import resolve_incident
+
+        return resolve_incident(self.store, incident, note=note)
 
     def clean(self, *, remove: bool = False) -> list[Leftover]:
         """What nothing needs any more and how much it takes; with `remove` it goes, in one recorded act."""
