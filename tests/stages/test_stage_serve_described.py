@@ -181,6 +181,9 @@ def test_every_status_of_an_error_is_told_of(described: dict[str, Any]) -> None:
             assert operation["operationId"]
     names = [operation["operationId"] for item in described["paths"].values() for operation in item.values()]
     assert len(names) == len(set(names))
+    for name, component in described["components"]["schemas"].items():
+        assert component["description"], name
+        assert [field for field, told in component["properties"].items() if not told.get("description")] == [], name
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)))
     assert references <= set(described["components"]["schemas"])
 

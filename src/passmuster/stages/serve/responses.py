@@ -41,7 +41,7 @@ class Answer(Struct, kw_only=True):
 class Answers(Struct):
     """The answers to a list of items, in its order."""
 
-    predictions: list[Answer]
+    predictions: Annotated[list[Answer], Meta(description="One for each item")]
 
 
 class Accepted(Struct):
@@ -54,13 +54,13 @@ class Accepted(Struct):
 class Live(Struct):
     """The process runs."""
 
-    live: Literal[True]
+    live: Annotated[Literal[True], Meta(description="It does")]
 
 
 class Ready(Struct):
     """Whether new work is taken; the status is 200 or 503 accordingly."""
 
-    ready: bool
+    ready: Annotated[bool, Meta(description="Whether it is")]
     why: Annotated[str, Meta(description="Why not, where records cannot be kept")] | UnsetType = UNSET
 
 
@@ -68,7 +68,7 @@ class ModelReady(Struct, kw_only=True):
     """Whether the model answers."""
 
     name: Annotated[str, Meta(description="The project's name")]
-    ready: bool
+    ready: Annotated[bool, Meta(description="Whether it is")]
     why: Annotated[str, Meta(description="Why not, where records cannot be kept")] | UnsetType = UNSET
 
 
@@ -77,13 +77,13 @@ class FailingSince(Struct):
 
     n: Annotated[int, Meta(description="Times in a row")]
     since: Annotated[str, Meta(description="ISO time of the first")]
-    why: str
+    why: Annotated[str, Meta(description="In words")]
 
 
 class ServedChannel(Struct):
     """What a channel serves."""
 
-    release: str
+    release: Annotated[str, Meta(description="The release")]
     bundle: Annotated[str, Meta(description="Digest of its files")]
     mode: Annotated[str, Meta(description="`normal`, or `degraded`: more answers are withheld")]
     share: Annotated[float, Meta(description="Of callers that it answers, 0 to 1", ge=0, le=1)]
@@ -95,33 +95,33 @@ class Health(Struct, kw_only=True):
     """What is served, by channel."""
 
     draining: Annotated[bool, Meta(description="The server is shutting down")]
-    channels: dict[str, ServedChannel]
+    channels: Annotated[dict[str, ServedChannel], Meta(description="By name: `live`, `canary`, `shadow`")]
     version: Annotated[str, Meta(description="Of Muster")]
-    ready: bool
+    ready: Annotated[bool, Meta(description="Whether it is")]
     why: Annotated[str, Meta(description="Why not, where records cannot be kept")] | UnsetType = UNSET
 
 
 class ServerMetadata(Struct):
     """Open Inference: the server."""
 
-    name: str
-    version: str
-    extensions: list[str]
+    name: Annotated[str, Meta(description="`muster`")]
+    version: Annotated[str, Meta(description="Of Muster")]
+    extensions: Annotated[list[str], Meta(description="None")]
 
 
 class TensorMetadata(Struct):
     """Open Inference: a tensor of a model; -1 is any size."""
 
-    name: str
-    datatype: str
-    shape: list[int]
+    name: Annotated[str, Meta(description="See the tensors below")]
+    datatype: Annotated[str, Meta(description="`BYTES`, `UINT8`, `FP32` or `BOOL`")]
+    shape: Annotated[list[int], Meta(description="The first side counts the items")]
 
 
 class ModelParameters(Struct):
     """What Muster adds to a model's metadata."""
 
     classes: Annotated[list[str], Meta(description="In the order of the columns of `probabilities`")]
-    task: Literal["single-label", "multi-label"]
+    task: Annotated[Literal["single-label", "multi-label"], Meta(description="One class of each item, or any number")]
 
 
 class ModelMetadata(Struct):
@@ -129,27 +129,27 @@ class ModelMetadata(Struct):
 
     name: Annotated[str, Meta(description="The project's name")]
     versions: Annotated[list[str], Meta(description="Releases that are served")]
-    platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
-    parameters: ModelParameters
+    platform: Annotated[str, Meta(description="`onnxruntime_onnx`")]
+    inputs: Annotated[list[TensorMetadata], Meta(description="One")]
+    outputs: Annotated[list[TensorMetadata], Meta(description="Those that may be asked for")]
+    parameters: Annotated[ModelParameters, Meta(description="What Muster adds")]
 
 
 class TensorAnswered(Struct):
     """Open Inference: a tensor of an answer, row by row."""
 
-    name: str
-    datatype: str
-    shape: list[int]
-    data: list[Any]
+    name: Annotated[str, Meta(description="See the tensors below")]
+    datatype: Annotated[str, Meta(description="`BYTES`, `FP32` or `BOOL`")]
+    shape: Annotated[list[int], Meta(description="[n], or [n, classes]")]
+    data: Annotated[list[Any], Meta(description="Row by row, flat")]
 
 
 class InferResponse(Struct, kw_only=True):
     """Open Inference: one element (or row) of each output per item."""
 
-    model_name: str
+    model_name: Annotated[str, Meta(description="The project's name")]
     model_version: Annotated[str, Meta(description="The release of the live channel, or the one asked for")]
-    outputs: list[TensorAnswered]
+    outputs: Annotated[list[TensorAnswered], Meta(description="Those asked for")]
     id: Annotated[str, Meta(description="The request's own, where it had one")] | UnsetType = UNSET
 
 
@@ -159,7 +159,7 @@ class Error(Struct, kw_only=True):
     code: Annotated[str, Meta(description="Stable dotted name, such as `item.too_long`; branch on this")]
     what: Annotated[str, Meta(description="One sentence")]
     value: Annotated[str, Meta(description="What broke the limit")] | UnsetType = UNSET
-    limit: str | UnsetType = UNSET
+    limit: Annotated[str, Meta(description="What it may be")] | UnsetType = UNSET
     where: Annotated[str, Meta(description="The field, such as `items[2]`")] | UnsetType = UNSET
     next: Annotated[str | None, Meta(description="What to do")]
     exit_code: Annotated[int, Meta(description="Of the command line, for the same kind of error")]
@@ -168,7 +168,7 @@ class Error(Struct, kw_only=True):
 class ErrorAnswer(Struct):
     """An error, on every address but those of Open Inference."""
 
-    error: Error
+    error: Annotated[Error, Meta(description="The error")]
 
 
 class ProtocolError(Struct):
