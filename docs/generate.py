@@ -21,6 +21,7 @@ from passmuster.core.config import Config, range_of
 sys.path.insert(0, str(Path(__file__).parent))
 import http_page
 import measured
+import python_page
 
 REFERENCE = Path(__file__).parent / "reference"
 README = Path(__file__).parents[1] / "README.md"
@@ -35,6 +36,7 @@ def pages() -> dict[str, str]:
         "http.md": http_page.http_page(),
         "measured.md": measured.measured_page(),
         "priors.md": priors_page(),
+        "python.md": python_page.python_page(),
         "muster.schema.json": json.dumps(schema_of(Config), indent=2) + "\n",
         "tables.md": tables_page(),
     }
