@@ -1,7 +1,10 @@
 """Values at hand in Python become the same items as the same rows in a table."""
 
 import csv
+import errno
+import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -13,10 +16,10 @@ import pytest
 from PIL import Image
 
 from passmuster.core.config import Config
-from passmuster.core.errors import DataError, UsageError
+from passmuster.core.errors import DataError, ResourceError, UsageError
 from passmuster.core.records import Item
 from passmuster.modality.image.read import encode
-from passmuster.stages.govern import Values, add
+from passmuster.stages.govern import Values, add, values
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.snapshots import read_findings, read_snapshot
 from passmuster.store.store import Store
@@ -163,6 +166,23 @@ def test_a_generator_that_fails_adds_nothing(new_store: Any) -> None:
     store = new_store("text")
     with pytest.raises(KeyError, match="theirs"):
         add(store, Values(rows()))
+    with store.read() as db:
+        assert read_items(db) == []
+
+
+def test_a_full_disk_is_told_as_one(new_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(values.tempfile, "TemporaryFile", lambda dir: Full())
+    store = new_store("text")
+    with pytest.raises(ResourceError) as caught:
+        add(store, Values(["a text"]))
+    assert caught.value.code == "disk.full"
     with store.read() as db:
         assert read_items(db) == []
 

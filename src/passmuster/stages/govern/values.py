@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -20,7 +20,8 @@ import numpy as np
 
 from passmuster.core.config import DataConfig
 from passmuster.core.digests import content_of, sha256_hex
-from passmuster.core.errors import DataError, UsageError
+from passmuster.core.disk import took_no_more
+from passmuster.core.errors import DataError, ResourceError, UsageError
 from passmuster.core.table_files import BATCH_ROWS, Record
 from passmuster.modality.base import Modality
 from passmuster.stages.govern.rows import Encoded, reason_of
@@ -57,18 +58,40 @@ def written_down(values: Values, modality: Modality, config: DataConfig, folder:
         ``add.values`` for what is not rows at all.
     DataError
         ``data.empty`` without rows, ``data.unreadable`` for a data frame that Arrow cannot take.
+    ResourceError
+        ``disk.full``.
     """
     content = config.text_column or ("image" if modality.name == "image" else "text")
     label = config.label_column or "label"
     header: dict[str, None] = {}
-    with tempfile.TemporaryFile(dir=folder) as file:
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (closing it may fail on a full disk)
+    try:
         for line, given in enumerate(rows_of(values.given)):
             record = _record(line, given, content, label, modality, config)
             header.update(dict.fromkeys(record.cells))
-            _write(file, record)
+            with _room(folder):
+                _write(file, record)
         if not header:
             raise DataError("data.empty", "there are no rows", where=values.name, next="look at what was handed over")
+        with _room(folder):
+            file.flush()
         yield Tabular(values.name, list(header), partial(_read, file), values.name, "{name}[{line}]")
+    finally:
+        with suppress(OSError):
+            file.close()
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """A full disk, told as one; what fails in somebody's generator stays their error."""
+    try:
+        yield
+    except OSError as error:
+        if not took_no_more(error):
+            raise
+        raise ResourceError(
+            "disk.full", "the disk is full; nothing was added", where=folder, next="make room, and add again"
+        ) from error
 
 
 def rows_of(given: Any, code: str = "add.values", shapes: str = SHAPES) -> Iterator[Any]:
