@@ -22,7 +22,7 @@ There is no login: behind a proxy, name the host in `serve.allowed_hosts`, and l
 $ curl -s http://HOST:PORT/v1/predict -d '{"item": "It arrived broken."}'
 {"id":"…","label":"complaint","probability":0.97,"probabilities":{"complaint":0.97,"praise":0.03}, …}
 $ curl -s http://HOST:PORT/v1/feedback -d '{"id": "…", "label": "praise"}'
-{"accepted":1,"unknown_labels":[]}
+{"accepted":1,"unknown_labels":[],"read_as":{}}
 ```
 
 An answer is kept before it is given; its input is erased after `policy.traffic.keep_inputs_days`. Feedback names it by
@@ -48,7 +48,7 @@ def http_page() -> str:
     lines += ["## Header", "", "| header | meaning |", "| --- | --- |"]
     parameter = next(p for p in described["paths"]["/v1/predict"]["post"]["parameters"] if p["name"] == KEY_HEADER)
     lines += [f"| `{KEY_HEADER}` | {parameter['description']}; at most {parameter['schema']['maxLength']} characters |"]
-    lines += ["| `retry-after` | In an answer with status 429 or 503: seconds to wait |", ""]
+    lines += ["| `retry-after` | In an answer with status 429 or 503, and 502 where it is known: seconds to wait |", ""]
     lines += ["## Statuses", "", "| status | meaning |", "| --- | --- |"]
     lines += [f"| {status} | {meaning} |" for status, meaning in STATUSES.items()]
     lines += ["", "## Bodies and answers", ""]

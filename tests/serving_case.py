@@ -29,9 +29,11 @@ from passmuster.core.config_file import render_config
 from passmuster.core.digests import file_sha256_hex
 from passmuster.core.records import Bundle, Release
 from passmuster.runtime.bundle import write_bundle
-from passmuster.runtime.engine import EngineChoice
+from passmuster.runtime.endpoint import Asking, write_asking
+from passmuster.runtime.engine import HTTP, EngineChoice
 from passmuster.runtime.guard import fit_guard
 from passmuster.runtime.signature import SIGNATURE
+from passmuster.stages.importing.endpoint_stage import STEPS
 from passmuster.store import dsse
 from passmuster.store.releases import add_bundle, add_release, point_channel
 from passmuster.store.store import Store
@@ -145,9 +147,28 @@ def sign(store: Store, path: Path) -> None:
     (path / SIGNATURE).write_text(dsse.make_statement(store.keys_folder, subjects, "urn:test", {}))
 
 
-def release(store: Store, name: str, *, signed: bool = True, **made: Any) -> Release:
-    """A release `name` of a new bundle."""
-    path = write(store.bundles_folder, note=name, **made)
+def write_endpoint(parent: Path, asking: Asking) -> Path:
+    """A whole unsigned bundle that asks an endpoint of pictures, two classes and none; it is not asked for this."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (200, 3)).astype(np.float32)
+    embeddings = logits - logits.mean(axis=1, keepdims=True)
+    policy = Policy()
+    guard = fit_guard(
+        fit_embeddings=embeddings[:100], fit_logits=logits[:100], held_embeddings=embeddings[100:],
+        held_logits=logits[100:], oof_logits=logits, oof_labels=np.arange(200) % 2, policy=policy.guard,
+    )  # fmt: skip
+    _, path = write_bundle(
+        parent, modality="image", classes=asking.classes, snapshot="5" * 64, run="run-1", rung="endpoint",
+        head={"kind": "endpoint"}, engine=EngineChoice(HTTP), encoder_key="", graph=write_asking(asking),
+        preprocess=STEPS, assets={}, guard=guard, reference={"n": 100},
+        policy_toml=render_config(Config(policy=policy)),
+    )  # fmt: skip
+    return path
+
+
+def release(store: Store, name: str, *, signed: bool = True, path: Path | None = None, **made: Any) -> Release:
+    """A release `name` of a new bundle, or of the one at `path`."""
+    path = path or write(store.bundles_folder, note=name, **made)
     if signed:
         sign(store, path)
     from passmuster.runtime.bundle import payload_digest

@@ -18,7 +18,14 @@ from passmuster.stages.evaluate.draft import Scope
 from passmuster.store.incidents import write_incident
 from passmuster.store.items import add_labels
 from passmuster.store.ledger import read as read_ledger
-from passmuster.store.releases import add_release, add_verdict, start_run
+from passmuster.store.releases import (
+    add_release,
+    add_verdict,
+    point_channel,
+    read_release,
+    read_releases,
+    start_run,
+)
 from passmuster.store.schema import seal_openings
 from passmuster.store.store import Store
 
@@ -30,9 +37,9 @@ def digits(new_store: Callable[..., Store]) -> Digits:
     return make_digits(new_store("image"))
 
 
-def judged(store: Store, bundle: str, path: str, outcome: str, n_more: int | None = None) -> str:
+def judged(store: Store, bundle: str, path: str, outcome: str, n_more: int | None = None, name: str = "") -> str:
     """A verdict and a release, as `muster release` would leave them."""
-    name = f"r-{outcome.lower()}"
+    name = name or f"r-{outcome.lower()}"
     verdict = Verdict(bundle, "r" * 64, "p" * 64, outcome, (), now(), 1, n_more)  # type: ignore[arg-type]
     with store.act("release") as act:
         add_verdict(act.db, verdict, "{}")
@@ -112,6 +119,43 @@ def test_a_bundle_is_followed_from_training_to_the_channel(digits: Digits) -> No
     with store.act("incident.close") as act:
         write_incident(act, replace(incident, closed=now(), resolution="mended"))
     assert project_status(store).next == "muster train"
+
+
+def test_what_was_put_back_is_not_asked_for_again(digits: Digits) -> None:
+    store = digits.store
+    first, second = add_model(digits, n_fit=60), add_model(digits)
+    for bundle in (first, second):
+        name = judged(store, bundle.digest, bundle.path, "SHIP", name=f"r-{bundle.digest[:4]}")
+        with store.act("release.approve") as act:
+            point_channel(act, "live", read_release(act.db, name))
+            act.payload.update(channel="live", release=name, share=1.0, mode="normal", expires="", override="")
+    rollback_of(store)
+    found = project_status(store)
+    row = next(row for row in found.candidates if row.bundle == second.digest)
+    assert row.put_back.endswith(": customers complain")
+    assert found.next.startswith("muster add PATH (every test item has a label; ")
+    assert found.next.endswith(f"or muster train ({row.put_back})")
+    assert any("customers complain" in line for line in lines_of(found) if line.startswith("live: "))
+
+
+def rollback_of(store: Store) -> None:
+    """A rollback as its act leaves it; the bundles here are not signed."""
+    with store.act("channel.rollback") as act:
+        target, present = read_releases(act.db)[1], read_releases(act.db)[0]
+        point_channel(act, "live", target)
+        reason = {"reason": "customers complain", "from": present.id, "to": target.id}
+        act.payload.update(channel="live", bundle=target.bundle, **reason)
+
+
+def test_a_policy_that_was_edited_since_is_said(digits: Digits) -> None:
+    store, bundle = digits.store, add_model(digits)
+    name = judged(store, bundle.digest, bundle.path, "SHIP")
+    with store.act("release.sign") as act:
+        act.payload.update(release=name, gates_policy="0" * 64)
+    found = project_status(store)
+    assert found.candidates[0].edited
+    assert found.next == f"muster release {bundle.digest[:16]} (the policy was edited since its verdict)"
+    assert any("the policy was edited since" in line for line in lines_of(found))
 
 
 def test_the_one_that_answers_is_listed_however_old_it_is(digits: Digits) -> None:

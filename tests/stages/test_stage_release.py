@@ -23,6 +23,7 @@ from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.signature import check_signature
 from passmuster.stages.release import approve, check_signed, judge, problems_of, rollback, sign
 from passmuster.stages.release.card import model_card
+from passmuster.stages.release.page import write_verdict_page
 from passmuster.store import keys, ledger
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import point_channel, read_bundle, read_channels, read_releases, read_verdict
@@ -594,12 +595,12 @@ def test_a_rollback_to_what_was_held_since_has_to_name_it(new_store) -> None:
     assert again.verdict == "HOLD"
     with pytest.raises(HeldError) as caught:
         rollback(store, reason="it slipped")
-    assert caught.value.code == "rollback.judged_since"
-    assert f"{again.id}: HOLD" in str(caught.value)
+    assert caught.value.code == "rollback.held_since"
+    assert again.id in str(caught.value)
     with store.read() as db:
         assert read_channels(db)["live"].release == second.id
     assert rollback(store, reason="nothing else is left", to=first.id).release == first.id
-    assert events(store, "channel.rollback")[-1].payload["judged_since"] == f"{again.id}: HOLD"
+    assert events(store, "channel.rollback")[-1].payload["held_since"] == again.id
 
 
 def judged_again(store: Store, release: Release, fresh: int) -> Release:
@@ -790,3 +791,28 @@ def test_no_user_given_id_reaches_ledger_or_bundle(new_store) -> None:
     said += "".join(p.read_text("utf-8", "replace") for p in folder.rglob("*") if p.is_file())
     assert "test-1" not in said
     assert not [name for name in os.listdir(folder) if name.startswith(".muster-")]
+
+
+def test_the_page_with_the_verdict_shows_every_gate_and_runs_nothing_of_theirs(new_store) -> None:
+    store = new_store()
+    held = released(store, n_right=200)
+    with store.read() as db:
+        verdict = read_verdict(db, held.bundle)
+    assert verdict is not None
+    assert write_verdict_page(store, held, verdict[0]) is None, "an evaluation without a page leaves none"
+    folder = store.root / "reports" / held.bundle[:16]
+    folder.mkdir(parents=True)
+    (folder / "report.html").write_text("<main><header>100 right</header><p>all of it</p></main>")
+    rude = replace(verdict[0], notes=("<script>alert(1)</script>",))
+    path = write_verdict_page(store, held, rude)
+    assert path == folder / f"verdict-{held.id}.html"
+    page = path.read_text()
+    assert (
+        page.index("100 right") < page.index(">HOLD</h2>") < page.index("all of it") < page.index("How it was judged")
+    )
+    assert all(f"<th>{gate.gate}</th><td>{gate.state}</td>" in page for gate in rude.gates)
+    assert "<script>" not in page
+    accuracy = next(gate for gate in rude.gates if gate.gate == "accuracy.v1")
+    assert accuracy.level is not None
+    assert 0 < accuracy.level <= 0.01
+    assert (folder / "report.html").read_text().count("HOLD") == 0, "the evaluation's own page stays what it was"

@@ -78,9 +78,9 @@ def test_the_alias_of_other_platforms_answers_the_same(client: httpx.Client) -> 
 def test_feedback_is_kept(client: httpx.Client, store: Store) -> None:
     ids = [p["id"] for p in client.post("/v1/predict", json={"items": [png(LIGHT)] * 3}).json()["predictions"]]
     one = client.post("/v1/feedback", json={"id": ids[0], "label": "light", "who": "ana"})
-    assert (one.status_code, one.json()) == (200, {"accepted": 1, "unknown_labels": []})
+    assert (one.status_code, one.json()) == (200, {"accepted": 1, "unknown_labels": [], "read_as": {}})
     many = client.post("/v1/feedback", json=[{"id": ids[1], "label": "dark"}, {"id": ids[2], "label": "grey"}])
-    assert many.json() == {"accepted": 2, "unknown_labels": ["grey"]}
+    assert many.json() == {"accepted": 2, "unknown_labels": ["grey"], "read_as": {}}
     found = {r.prediction: r for r in everything(store) if isinstance(r, FeedbackRecord)}
     assert [(found[i].label, found[i].who) for i in ids] == [("light", "ana"), ("dark", "http"), ("grey", "http")]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +15,24 @@ pytest.importorskip("httpx", reason="asking endpoints needs the extra `endpoint`
 
 import serving_case
 from endpoint_case import serve, topic_of
-from passmuster.core.records import FailureRecord, TrafficRecord
+from passmuster.core.records import UNREAD, FailureRecord, TrafficRecord
 from passmuster.flows.release import release
 from passmuster.runtime import endpoint_calls
 from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.endpoint import NO_ANSWER, AnswerPaths, Asking, Endpoint
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import evaluate
 from passmuster.stages.importing import import_endpoint
 from passmuster.stages.serve import asking
-from passmuster.stages.serve.answering import Answered, Asked, Failed, answer, answer_in_shadow, record_of
+from passmuster.stages.serve.answering import (
+    Answered,
+    Asked,
+    Failed,
+    answer,
+    answer_in_shadow,
+    place,
+    record_of,
+)
 from passmuster.stages.serve.asking import Asker
 from passmuster.stages.serve.fleet import Fleet
 from passmuster.stages.serve.meters import Meters
@@ -88,8 +100,11 @@ def test_an_outage_is_kept_told_and_ended_by_the_release_before(store: Store, tm
                 down = client.post("/v1/predict", json={"items": [BANK, TEA]})
                 assert down.status_code == 502
             error = down.json()["error"]
-            assert error["code"] == "endpoint.resting"
-            assert "status 502" in error["value"]
+            assert (error["code"], error["where"]) == ("endpoint.resting", "items[0]")
+            assert error["what"].endswith("gave no answer to 2 of 2 items, so that the request has none")
+            assert 1 <= int(down.headers["retry-after"]) <= 60
+            assert other.url not in down.text, "where the model lies is not for callers"
+            assert "bad gateway" not in down.text
             n_asked = len(other.asked)
             client.post("/v1/predict", json={"items": [BANK] * 20})
             assert len(other.asked) == n_asked, "an endpoint at rest is not asked"
@@ -176,7 +191,7 @@ def test_the_live_release_steps_in_for_a_canary_that_fails(new_store, monkeypatc
         monkeypatch.setattr(lanes.canary.predictor, "predict", broken)
         light = serving_case.pictures(2)[1]
         asked = [Asked(light, "ana", "", time.perf_counter()), Asked(light, "ana", "new", time.perf_counter())]
-        found, covered = answer(asked, lanes, lambda key: "0" * 32)
+        found, covered = answer(place(asked, lanes, lambda key: "0" * 32), lanes, patience_s=1.0)
     finally:
         fleet.stop()
     assert isinstance(found[0], Answered)
@@ -184,6 +199,28 @@ def test_the_live_release_steps_in_for_a_canary_that_fails(new_store, monkeypatc
     assert isinstance(found[1], Failed), "who asks for a release by id gets that one or none"
     assert [(f.lane.channel.name, f.asked) for f in covered] == [("canary", asked[0])]
     assert covered[0].id != found[0].id
+
+
+def test_the_live_release_steps_in_where_a_canary_names_no_class(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = serving_case.project(new_store)
+    serving_case.point(store, "canary", serving_case.release(store, "new", scale=21.0), share=1.0)
+    fleet = Fleet(store, Meters())
+    fleet.start()
+    try:
+        lanes = fleet.lanes
+        assert lanes.canary is not None
+        whole = lanes.canary.predictor.predict
+
+        def prose(payloads: Any, **how: Any) -> Any:
+            return [replace(one, label=NO_ANSWER, abstained=True, reasons=(UNREAD,)) for one in whole(payloads)]
+
+        monkeypatch.setattr(lanes.canary.predictor, "predict", prose)
+        asked = [Asked(serving_case.pictures(2)[1], "ana", "", time.perf_counter())]
+        found, covered = answer(place(asked, lanes, lambda key: "0" * 32), lanes, patience_s=1.0)
+    finally:
+        fleet.stop()
+    assert [(one.lane.channel.name, one.prediction.label) for one in found] == [("live", "light")]
+    assert [record_of(one).label for one in covered] == [NO_ANSWER], "the watch sees what the canary said"
 
 
 def broken(payloads: Any, **how: Any) -> Any:
@@ -199,9 +236,8 @@ def test_a_shadow_that_fails_is_kept_and_harms_nobody(new_store, monkeypatch: py
         lanes = fleet.lanes
         assert lanes.shadow is not None
         monkeypatch.setattr(lanes.shadow.predictor, "predict", broken)
-        found, _ = answer(
-            [Asked(serving_case.pictures(1)[0], "", "", time.perf_counter())], lanes, lambda key: "0" * 32
-        )
+        asked = [Asked(serving_case.pictures(1)[0], "", "", time.perf_counter())]
+        found, _ = answer(place(asked, lanes, lambda key: "0" * 32), lanes, patience_s=1.0)
         in_shadow = answer_in_shadow([one for one in found if isinstance(one, Answered)], lanes.shadow)
     finally:
         fleet.stop()
@@ -225,3 +261,94 @@ def test_a_graph_that_fails_at_one_item_answers_the_others(new_store, monkeypatc
     found = asker.ask([light, dark, light])
     assert [getattr(one, "label", str(one)) for one in found] == ["light", "not that one", "light"]
     assert asking.in_short(found[1]) == "ValueError: not that one"
+
+
+def test_answers_that_name_no_class_are_told_like_failures_and_never_rest(store: Store, tmp_path: Path) -> None:
+    said = ["", "I would rather talk about the weather"]
+    with serve(lambda body: {"topic": said[-1] or topic_of(body["text"])}) as served:
+        said.append("")
+        put_live(store, tmp_path, served.url, "first")
+        said.append("I would rather talk about the weather")
+        with serving(store) as server, server.client() as client:
+            for _ in range(7):
+                answer = client.post("/v1/predict", json={"item": TEA}).json()
+            assert (answer["label"], answer["probability"], answer["abstained"]) == ("(no answer)", 0.0, True)
+            assert "(no answer)" not in answer["probabilities"], "it is no class"
+            assert "(no answer)" not in answer["prediction_set"]
+            address = f"/v2/models/{store.config.project.name}"
+            described = client.get(address).json()
+            assert described["parameters"]["classes"] == ["bank", "rail", "tea"]
+            row = client.post(f"{address}/infer", json=tensor(TEA)).json()["outputs"]
+            assert next(o for o in row if o["name"] == "probabilities")["shape"] == [1, 3]
+            failing = client.get("/healthz").json()["channels"]["live"]["failing"]
+            assert (failing["n"], failing["why"]) == (8, "what it says names no class")
+            assert server.metric("muster_unanswered_total") == 8
+            said.append("")
+            assert client.post("/v1/predict", json={"item": TEA}).json()["label"] == "tea"
+            assert "failing" not in client.get("/healthz").json()["channels"]["live"]
+
+
+def tensor(text: str) -> dict[str, Any]:
+    """A request of the Open Inference Protocol for one text."""
+    return {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+
+
+def test_feedback_in_another_spelling_is_the_class(store: Store, tmp_path: Path) -> None:
+    with serve(topics) as served:
+        put_live(store, tmp_path, served.url, "first")
+        with serving(store) as server, server.client() as client:
+            ids = [client.post("/v1/predict", json={"item": TEA}).json()["id"] for _ in range(3)]
+            facts = [{"id": id, "label": label} for id, label in zip(ids, ("Tea ", "tea", "coffee"), strict=True)]
+            told = client.post("/v1/feedback", json=facts).json()
+    assert told == {"accepted": 3, "unknown_labels": ["coffee"], "read_as": {"Tea ": "tea"}}
+    labels = TrafficReader(store.traffic_folder).labels()
+    assert [labels[id] for id in ids] == ["tea", "tea", "coffee"]
+
+
+@pytest.mark.parametrize("channel", ["canary", "shadow"])
+def test_nobody_waits_for_a_model_elsewhere_that_hangs(new_store, tmp_path: Path, channel: str) -> None:
+    """The live release is on this machine; beside it one is asked that never answers in time."""
+    store = serving_case.project(new_store, deadline_s=3.0)
+    go = threading.Event()
+
+    def hangs(body: Any) -> Any:
+        go.wait(20)
+        return {"topic": "light"}
+
+    with serve(hangs) as served:
+        beside = hanging_release(store, served.url)
+        serving_case.point(store, channel, beside, share=0.5)
+        with serving_case.serving(store) as server, server.client() as client:
+            items = [serving_case.png(pixels) for pixels in serving_case.pictures(8)]
+            took = []
+            with ThreadPoolExecutor(40) as callers:
+                for answer in callers.map(lambda i: timed(client, items[i % 8], f"user {i}"), range(40)):
+                    took.append(answer)
+            assert all(status == 200 for status, *_ in took), (
+                "a canary that hangs is answered for, a shadow is not felt"
+            )
+            assert {release for _, release, _ in took} == {"r1"}
+            seconds = sorted(s for *_, s in took)
+            if channel == "shadow":
+                assert seconds[-1] < 2.0
+            else:  # half of the callers are the canary's, and wait for it as long as it is given
+                assert seconds[10] < 0.9
+            go.set()
+            server.stop()
+
+
+def timed(client: Any, item: str, key: str) -> tuple[int, str, float]:
+    """Status, release and seconds of one request."""
+    start = time.perf_counter()
+    answer = client.post("/v1/predict", json={"item": item, "key": key})
+    return answer.status_code, answer.json().get("release", ""), time.perf_counter() - start
+
+
+def hanging_release(store: Store, url: str) -> Any:
+    """A signed release that asks an endpoint, made by hand: nothing is asked for it."""
+    asking = Asking(
+        Endpoint(url, {"image": "{image}"}, AnswerPaths(label="topic"), timeout_s=15, retries=0),
+        (*serving_case.CLASSES, NO_ANSWER), "png",
+    )  # fmt: skip
+    path = serving_case.write_endpoint(store.bundles_folder, asking)
+    return serving_case.release(store, "away", path=path)

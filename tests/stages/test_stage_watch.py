@@ -187,7 +187,7 @@ def test_what_was_judged_again_and_held_is_not_put_back(new_store) -> None:
     watch_once(store)
     decision = case.incidents(store)[0].alarm.evidence["decision"]
     assert case.channels(store)["live"].release == "new"
-    assert decision["rollback"] == "the bundle of old was judged again since: old-again, HOLD"
+    assert decision["rollback"] == "the bundle of old was judged again since and held: old-again"
 
 
 def test_a_changed_bundle_is_not_put_back(new_store) -> None:
@@ -510,3 +510,34 @@ def test_inputs_are_erased_after_their_time_without_a_server(new_store) -> None:
     assert found[old.id].input is None
     assert found[new.id].input is not None
     assert [e.payload for e in case.events(store, "traffic.expire")] == [{"n_inputs": 1}]
+
+
+def test_labels_that_name_no_class_are_said_in_the_incident(new_store) -> None:
+    store = case.project(new_store)
+    traffic = case.Traffic(store)
+    answers = traffic.answers(60)
+    traffic.write([r for a in answers for r in (a, FeedbackRecord(a.id, "twilight", "ana", a.at))])
+    watch_once(store)
+    assert case.incidents(store)[0].alarm.evidence["labels_of_no_class"][0].startswith("twilight (")
+
+
+def test_a_shadow_is_compared_with_what_answered(new_store) -> None:
+    store = case.project(new_store)
+    assert read_status(store).shadow is None
+    serving_case.point(store, "shadow", serving_case.release(store, "new", scale=21.0))
+    found = read_status(store)
+    assert found.shadow is not None
+    assert found.shadow.n == 0
+    traffic = case.Traffic(store)
+    answers = traffic.answers(20)
+    shadows = [
+        replace(a, id=f"{a.id}.shadow", channel="shadow", release="new", label="dark" if i < 3 else a.label)
+        for i, a in enumerate(answers)
+    ]
+    labels = [traffic.label(a, error=i < 2) for i, a in enumerate(answers[:10])]  # the shadow is right where live errs
+    traffic.write([*answers, *shadows, *labels])
+    watch_once(store)
+    shadow = read_status(store).shadow
+    assert shadow is not None
+    assert (shadow.n, shadow.n_same, shadow.n_labelled, shadow.n_right, shadow.n_live_right) == (20, 17, 10, 9, 8)
+    assert "right on 9 of 10, live on 8" in " ".join(read_status(store).lines())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from passmuster.core.label_sets import label_in_words
+from passmuster.core.label_sets import label_in_words, spelling
 from passmuster.core.records import Finding
 
 MEND = "muster label --disputed --export disputed.csv; settle the column label; then muster label disputed.csv"
@@ -77,7 +75,7 @@ def alike_classes(classes: Mapping[str, Collection[str]]) -> list[Finding]:
     counts = Counter(name for names in classes.values() for name in names)
     alike = defaultdict(list)
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
-        alike[re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()].append(name)
+        alike[spelling(name)].append(name)
     found = []
     for first, *rest in (names for names in alike.values() if len(names) > 1):
         shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in (first, *rest))

@@ -82,7 +82,8 @@ def show(session: Session, name: str) -> None:
         lines.append(
             f"{further['signal']} crossed its bound too, at {further['at'][:19].replace('T', ' ')}: statistic "
             f"{in_digits(further['statistic'])}, bound {in_digits(further['bound'])}, "
-            f"after {further['n_seen']:,} seen; {harm_in_words(further['harm_points'])}; {further['action']}"
+            f"after {further['n_seen']:,} seen; {harm_in_words(further['harm_points'], further['signal'])}; "
+            f"{further['action']}"
         )
         lines += _evidence_lines(further["evidence"], "  ")
     lines.append(f'when looked into: muster incidents resolve {incident.id} --note "WHAT WAS FOUND"')
@@ -151,8 +152,7 @@ def _line(incident: Incident) -> str:
     from passmuster.core.records import harm_in_words
 
     state = "closed" if incident.closed else "OPEN"
-    harm = incident.alarm.harm_points
-    points = harm_in_words(harm)
+    points = harm_in_words(incident.alarm.harm_points, incident.alarm.signal)
     when = incident.opened[:19].replace("T", " ")
     return f"{incident.id}  {state}  {when}  {incident.channel}: {incident.alarm.signal}, {points}; {incident.action}"
 

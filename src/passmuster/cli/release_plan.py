@@ -9,6 +9,7 @@ from passmuster.flows.next_steps import more_evidence
 
 if TYPE_CHECKING:
     from passmuster.flows.release_plan import ReleasePlan
+    from passmuster.metrics.gates.plan import Plan
 
 
 def plan_lines(found: ReleasePlan) -> Iterator[str]:
@@ -31,7 +32,7 @@ def plan_lines(found: ReleasePlan) -> Iterator[str]:
         yield f"  assumed: accuracy {prospect.accuracy:.3f}, {found.assumed_as}"
     if prospect.differ is not None:
         yield f"  measured: the live release answers {prospect.differ:.1%} of the test items differently"
-    yield f"  each gate is judged at {plan.level:.2g}, and what is said of it holds with {plan.power:.0%}:"
+    yield f"  {level_words(plan)}; what is said of it holds with {plan.power:.0%} at that level:"
     width = max((len(forecast.gate) for forecast in plan.forecasts), default=0)
     for forecast in plan.forecasts:
         yield f"  {forecast.gate:<{width}}  {forecast.bound:>6.4g}  {forecast.reason}"
@@ -53,6 +54,14 @@ def plan_lines(found: ReleasePlan) -> Iterator[str]:
     if plan.unforeseen:
         names = ", ".join(plan.unforeseen)
         yield f"not in that number, because nothing is known beforehand of what they judge: {names}"
+
+
+def level_words(plan: Plan) -> str:
+    """At which level gates are judged: what passes leaves its part to the rest."""
+    whole = plan.level * len(plan.forecasts)
+    if len(plan.forecasts) < 2:
+        return f"the gate is judged at {whole:.2g}"
+    return f"each gate is first judged at {plan.level:.2g}, the last one left when others have passed at {whole:.2g}"
 
 
 def plan_next(found: ReleasePlan) -> str:

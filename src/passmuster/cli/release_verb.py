@@ -71,6 +71,10 @@ def gate_lines(verdict: Verdict) -> Iterator[str]:
         value = "" if gate.value is None else f"{gate.value:.4g}"
         bound = "" if gate.bound is None else f"{gate.bound:.4g}"
         yield f"  {gate.state:<14}  {gate.gate:<{width}}  {value:>8}  {bound:>8}  {gate.reason}"
+    if levels := sorted({gate.level for gate in verdict.gates if gate.level is not None}):
+        through = f" to {levels[-1]:.2g}, as others passed" if len(levels) > 1 else ""
+        judged = f"labels are judged at a chance of error of {levels[0]:.2g}{through}"
+        yield f"  {judged}; the report's intervals hold with 95 %"
     for note in verdict.notes:
         yield f"  note: {note}"
 
@@ -78,6 +82,8 @@ def gate_lines(verdict: Verdict) -> Iterator[str]:
 def what_was_signed(result: ReleaseResult) -> Iterator[str]:
     """The release, on how much evidence, and where it lies."""
     yield f"signed as {result.release.id} on {result.n_test:,} test labels, look {result.verdict.look}: {result.path}"
+    if result.page is not None:
+        yield f"the report with this verdict on it: {result.page}"
     if result.verdict.n_more_labels:
         from passmuster.metrics.gates.looks import next_batch
 

@@ -42,7 +42,9 @@ def lines_of(found: ProjectStatus) -> Iterator[str]:
     yield from bundle_lines(found)
     for name, channel in sorted(found.channels.items()):
         mode = "" if channel.mode == "normal" else f", {channel.mode}"
-        yield f"{name}: {channel.release}{mode}{judged_again(found, channel)}"
+        share = f", {100 * channel.share:.3g} % of requests" if name == "canary" else ""
+        came = f", {found.came[name]}" if found.came[name] else ""
+        yield f"{name}: {channel.release}{mode}{share}{came}{judged_again(found, channel)}"
     yield from (f"  {note}" for note in found.notes)
     if found.open_incidents:
         n = len(found.open_incidents)
@@ -92,7 +94,8 @@ def bundle_line(row: Candidate, width: int) -> str:
     told = f"{row.verdict} {row.release}".strip() or "not judged"
     answers = f", {' and '.join(row.channels)}" if row.channels else ""
     since = f"; {row.n_labels_since:,} labels for learning came since" if row.n_labels_since else ""
-    old = f"; {row.outdated}" if row.outdated else ""
+    more = [row.outdated, "the policy was edited since" if row.edited else "", row.put_back]
+    old = "".join(f"; {words}" for words in more if words)
     return f"{row.bundle[:16]}  {at:<16}  {made(row):<{width}}  {share:<24}  {told}{answers}{since}{old}"
 
 

@@ -8,6 +8,8 @@ several as a JSON list, sorted, so that equal sets are equal strings and "the sa
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Literal
 
@@ -62,3 +64,12 @@ def label_in_words(label: str) -> str:
     """
     members = split_label(label)
     return " + ".join(members) if members else "(none of the classes)"
+
+
+def spelling(name: str) -> str:
+    """A class name without what people write differently: case, width, and what stands between words.
+
+    >>> spelling("Late-Delivery ") == spelling("late delivery")
+    True
+    """
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()

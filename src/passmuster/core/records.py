@@ -154,7 +154,10 @@ class Report:
 
 @dataclass(frozen=True)
 class GateResult:
-    """One gate's answer. `state` is "passed", "failed", "insufficient" or "not applicable"; the last never holds."""
+    """One gate's answer. `state` is "passed", "failed", "insufficient" or "not applicable"; the last never holds.
+
+    `level` is the chance of a wrong answer at which labels were judged; None for what no label decides.
+    """
 
     gate: str
     state: Literal["passed", "failed", "insufficient", "not applicable"]
@@ -163,6 +166,7 @@ class GateResult:
     bound: float | None = None
     n_more: int | None = None  # labels that would probably decide
     items: str = ""
+    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -318,14 +322,18 @@ class Alarm:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-def harm_in_words(points: float | None) -> str:
-    """Accuracy points lost, for people.
+def harm_in_words(points: float | None, signal: str = "") -> str:
+    """What an alarm of `signal` means for those who ask: accuracy points lost, or requests without an answer.
 
     >>> harm_in_words(12.3), harm_in_words(-3.0), harm_in_words(None)
     ('about 12 accuracy points lost', 'no loss measured', 'loss unknown')
+    >>> harm_in_words(98.6, "unanswered.v1")
+    'about 99 more of 100 requests without an answer'
     """
     if points is None:
         return "loss unknown"
+    if "unanswered" in signal:
+        return f"about {points:.0f} more of 100 requests without an answer"
     return f"about {points:.0f} accuracy points lost" if points >= 0.5 else "no loss measured"
 
 

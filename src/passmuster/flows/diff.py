@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from passmuster.core.disk import write_whole
 from passmuster.core.errors import NotFoundError, ResourceError
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress, Silent
@@ -19,7 +20,6 @@ from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.diff import Diff, diff, payloads_at
 from passmuster.stages.evaluate.page.changes import render_changes
-from passmuster.stages.evaluate.stage import write_whole
 from passmuster.store.items import read_items
 from passmuster.store.releases import read_bundle, read_channels, read_release
 from passmuster.store.store import Store

@@ -29,6 +29,7 @@ class ReleaseResult:
     n_unlabelled: int
     evaluated: str
     path: Path
+    page: Path | None = None  # the report with the verdict on it
     origin: str = "trained"  # or imported
 
     @property
@@ -51,6 +52,7 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
     """
     from passmuster.metrics.gates import chosen_gates
     from passmuster.stages.release import judge, sign
+    from passmuster.stages.release.page import write_verdict_page
 
     progress = progress or Silent()
     chosen_gates(store.config.policy)
@@ -65,11 +67,13 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
             evaluate(store, chosen.digest, progress=progress)
         verdict = judge(store, chosen.digest)
         signed = sign(store, verdict)
+        page = write_verdict_page(store, signed, verdict)
     with store.read() as db:
         found = read_report(db, chosen.digest)
         n_unlabelled = unlabelled_test_items(db)
     n_test = found[1].n_test if found else 0
-    return ReleaseResult(signed, verdict, n_test, n_unlabelled, why, store.bundle_folder(chosen.path), chosen.origin)
+    path = store.bundle_folder(chosen.path)
+    return ReleaseResult(signed, verdict, n_test, n_unlabelled, why, path, page, chosen.origin)
 
 
 def unlabelled_test_items(db: Connection) -> int:

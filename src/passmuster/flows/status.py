@@ -5,7 +5,7 @@ Nothing is opened, counted or changed by asking.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -15,7 +15,10 @@ from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Bundle, Channel, Label, Metric, Release, Snapshot
 from passmuster.flows.next_steps import first_verdict, more_evidence, n_left_out, step_after
 from passmuster.flows.release import why_evaluate
-from passmuster.store.approvals import approval_lines
+from passmuster.stages.release.deposed import deposition
+from passmuster.stages.release.sign import gates_digest
+from passmuster.store import ledger
+from passmuster.store.approvals import approval_lines, how_it_came
 from passmuster.store.incidents import read_incidents
 from passmuster.store.items import read_labels
 from passmuster.store.locks import is_held
@@ -32,7 +35,8 @@ class Candidate:
     `rung` is what it was trained on, "" where it was imported. `n_labels_since` labels for learning came, or were
     corrected, after it was made. `n_more_labels` for the test would probably decide a verdict of INSUFFICIENT, where
     that can be foretold; `n_left_out` items that were drawn for it and left would, before others. `outdated` says why
-    its report is not of today, "" where it is or there is none.
+    its report is not of today, "" where it is or there is none; `edited` whether the policy's gates are others than
+    those it was judged by; `put_back` when and why it was rolled back from, where nothing has been learnt of it since.
     """
 
     bundle: str
@@ -47,6 +51,8 @@ class Candidate:
     channels: tuple[str, ...]
     n_labels_since: int
     outdated: str
+    edited: bool = False
+    put_back: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class ProjectStatus:
     candidates: tuple[Candidate, ...]
     n_bundles: int
     channels: Mapping[str, Channel]
+    came: Mapping[str, str]  # to a channel: how its release came there, in words
     open_incidents: tuple[str, ...]
     notes: tuple[str, ...]
     training: str
@@ -93,7 +100,11 @@ def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
         bundles, releases = read_bundles(db), read_releases(db)
         answering = {channel.bundle for channel in channels.values()}
         shown = [bundle for i, bundle in enumerate(bundles) if i < n_shown or bundle.digest in answering]
-        candidates = tuple(candidate(db, bundle, rungs, releases, channels, learnt) for bundle in shown)
+        judged_by = {e.payload["release"]: e.payload.get("gates_policy") for e in ledger.read(db, kind="release.sign")}
+        gates = gates_digest(policy)
+        edited = {name for name, digest in judged_by.items() if digest not in (None, gates)}
+        candidates = tuple(candidate(db, bundle, rungs, releases, channels, learnt, edited) for bundle in shown)
+        came = {name: how_it_came(db, channel) for name, channel in channels.items()}
         incidents = tuple(incident.id for incident in read_incidents(db) if not incident.closed)
         notes = tuple(approval_lines(db, policy.approval_days))
     training = next((str(run["id"]) for run in runs if run["status"] == "running"), "")
@@ -103,7 +114,7 @@ def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
     following = what_next(snapshot, n_labels, candidates, incidents, n_unlabelled=n_unlabelled, training=stopped)
     return ProjectStatus(
         project.name, project.modality, snapshot, n_labels, n_looks, policy.max_looks, n_findings, candidates,
-        len(bundles), channels, incidents, notes, training, under_way, following,
+        len(bundles), channels, came, incidents, notes, training, under_way, following,
     )  # fmt: skip
 
 
@@ -114,12 +125,16 @@ def candidate(
     releases: list[Release],
     channels: Mapping[str, Channel],
     learnt: Mapping[str, Label],
+    edited: Collection[str] = (),
 ) -> Candidate:
-    """What is known of one bundle: `rungs` of runs; of the labels for learning as of now, those that came after it."""
+    """What is known of one bundle: `rungs` of runs; of the labels for learning as of now, those that came after it;
+    `edited` are the releases that other gates judged than those of today."""
     report, verdict = read_report(db, bundle.digest), read_verdict(db, bundle.digest)
     trained = bundle.origin == "trained" and bundle.snapshot
     read = read_snapshot(db, bundle.snapshot).labels_read if trained else 0
     known = read_labels(db, role="train", first=read) if trained else learnt
+    release = next((release.id for release in releases if release.bundle == bundle.digest), "")
+    past = deposition(db, bundle.digest, "live", None if report is None else report[1])
     return Candidate(
         bundle=bundle.digest,
         created=bundle.created,
@@ -129,10 +144,12 @@ def candidate(
         verdict="" if verdict is None else verdict[0].outcome,
         n_more_labels=None if verdict is None else verdict[0].n_more_labels,
         n_left_out=0 if verdict is None else n_left_out(verdict[0]),
-        release=next((release.id for release in releases if release.bundle == bundle.digest), ""),
+        release=release,
         channels=tuple(sorted(name for name, channel in channels.items() if channel.bundle == bundle.digest)),
         n_labels_since=sum(key not in known or known[key].label != fact.label for key, fact in learnt.items()),
         outdated=why_evaluate(db, bundle) if report else "",
+        edited=release in edited,
+        put_back=f"put back on {past.at[:10]}: {past.why}" if past is not None and not past.n_fresh else "",
     )
 
 
@@ -162,6 +179,13 @@ def what_next(
         if latest.outdated:
             return f"muster release {latest.bundle[:16]}"
         return f"{more_evidence(latest.n_more_labels, n_unlabelled, latest.n_left_out)}, then muster release"
+    if latest.put_back and latest.verdict == "SHIP":
+        evidence = more_evidence(None, n_unlabelled)
+        return f"{evidence}, then muster release {latest.bundle[:16]}; or muster train ({latest.put_back})"
+    if latest.edited and "live" not in latest.channels:
+        return f"muster release {latest.bundle[:16]} (the policy was edited since its verdict)"
+    if latest.edited:
+        return "muster audit (the policy was edited since the verdict)"
     if not latest.verdict and latest.accuracy is None and not latest.channels:
         return first_verdict(n_labels["test"], n_unlabelled, latest.bundle)
     return step_after(latest.bundle, latest.verdict, latest.release, latest.channels, origin=latest.origin)

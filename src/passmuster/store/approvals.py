@@ -68,6 +68,24 @@ def approval_lines(db: Connection, days: float) -> list[str]:
     return [words for words in (*(one.words() for one in read_approvals(db, days)), *trials) if words]
 
 
+def how_it_came(db: Connection, channel: Channel) -> str:
+    """Who put a channel's release there, when, and for which recorded reason; "" where the ledger does not say."""
+    found = ""
+    for event in ledger.read(db):
+        told = event.payload
+        if told.get("channel") != channel.name:
+            continue
+        day, who = event.at[:10], event.actor
+        if event.kind == "release.approve" and told.get("release") == channel.release:
+            override = f", by override: {told['override']}" if told.get("override") else ""
+            found = f"approved on {day} by {who}{override}"
+        elif event.kind == "channel.rollback" and told.get("to") == channel.release:
+            found = f"put back on {day} by {who}: {told.get('reason')}"
+        elif told.get("action") == "rollback" and told.get("to") == channel.release:
+            found = f"put back on {day} by the watch ({told.get('incident')})"
+    return found
+
+
 def provisional_words(channel: Channel) -> str:
     """What a channel answers that serves its release provisionally; "" of another.
 

@@ -171,10 +171,10 @@ def read_release(db: Connection, name: str = "") -> Release:
     return next(release for release in every if found in (release.id, release.bundle))
 
 
-def not_shipped_since(db: Connection, release: Release) -> Release | None:
-    """The latest release of the same bundle, if it came after `release` and its verdict was not SHIP."""
+def held_since(db: Connection, release: Release) -> Release | None:
+    """The latest release of the same bundle, if it came after `release` and its verdict was HOLD."""
     latest = read_release(db, release.bundle)
-    return latest if latest.id != release.id and latest.verdict != "SHIP" else None
+    return latest if latest.id != release.id and latest.verdict == "HOLD" else None
 
 
 def read_channels(db: Connection) -> dict[str, Channel]:

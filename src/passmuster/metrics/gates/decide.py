@@ -81,7 +81,9 @@ def step_down(report: Report, entries: Mapping[str, tuple[Gate, Parameters]], al
     left = dict(entries)
     while left:
         level = alpha / len(left)
-        judged = {name: gate.judge(report, params, level) for name, (gate, params) in left.items()}
+        judged = {
+            name: replace(gate.judge(report, params, level), level=level) for name, (gate, params) in left.items()
+        }
         passed = {name: result for name, result in judged.items() if result.state == "passed"}
         done |= passed or judged
         if not passed:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from passmuster.core.codec import to_plain
 from passmuster.core.config import EvaluateConfig
 from passmuster.core.cost import Cost, cost_of
+from passmuster.core.disk import write_whole
 from passmuster.core.errors import DataError, IntegrityError, NetworkError, NotFoundError, ResourceError
 from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
@@ -315,16 +314,3 @@ def keep(store: Store, report: Report, page: str, cost: Cost) -> EvaluateResult:
             cost=to_plain(cost),
         )
     return EvaluateResult(report, digest, folder / "report.html")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """All of it or nothing."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

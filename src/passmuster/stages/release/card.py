@@ -81,10 +81,11 @@ def judged(verdict: Verdict) -> Iterator[str]:
     if verdict.n_more_labels:
         yield f"About {verdict.n_more_labels:,} more test labels would probably decide."
     yield ""
-    yield "| gate | state | reason | value | bound |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield "| gate | state | reason | value | bound | judged at |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     for gate in verdict.gates:
-        yield f"| {gate.gate} | {gate.state} | {plain(gate.reason)} | {number(gate.value)} | {number(gate.bound)} |"
+        numbers = " | ".join(map(number, (gate.value, gate.bound, gate.level)))
+        yield f"| {gate.gate} | {gate.state} | {plain(gate.reason)} | {numbers} |"
     for note in verdict.notes:
         yield ""
         yield f"Note: {plain(note)}."

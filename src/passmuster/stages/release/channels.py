@@ -17,7 +17,7 @@ from passmuster.stages.release.signature import Signed, check_signed
 from passmuster.store import keys, ledger, schema
 from passmuster.store.approvals import until
 from passmuster.store.releases import (
-    not_shipped_since,
+    held_since,
     point_channel,
     previous_release,
     read_channels,
@@ -200,14 +200,15 @@ def check_provisional(chosen: Release, channel: str, live: Channel | None) -> No
 
 def chosen_share(store: Store, channel: str, provisional: bool, share: float | None) -> float:
     """The part of requests, as given or as the policy says."""
-    everything = channel == "live" and not provisional
+    everything = channel != "canary" and not provisional
     value = share if share is not None else 1.0 if everything else store.config.policy.canary.share
     if not 0 < value <= 1:
         raise UsageError("approve.share", "a share lies above 0 and up to 1", value=value)
     if everything and value != 1:
         raise UsageError(
-            "approve.share", "the live channel answers everything that no canary does", value=value,
-            next="--channel canary",
+            "approve.share",
+            "a shadow is asked everything" if channel == "shadow" else "the live channel answers everything that no "
+            "canary does", value=value, next="--channel canary",
         )  # fmt: skip
     return value
 
@@ -250,15 +251,15 @@ def move(store: Store, wish: Wish, share: float) -> Channel:
 
 @dataclass(frozen=True)
 class WayBack:
-    """Where a rollback leads: from what, to what (None: the channel is withdrawn), on which terms; and a later verdict
-    on the same bundle that was not SHIP, which whoever names the release has to know."""
+    """Where a rollback leads: from what, to what (None: the channel is withdrawn), on which terms; and the later
+    release of the same bundle that was held, which whoever names this one has to know."""
 
     present: Channel
     target: Release | None
     share: float = 1.0
     mode: Mode = "normal"
     expires: str = ""
-    judged_since: str = ""
+    held_since: str = ""
 
 
 def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "", dry_run: bool = False) -> Channel:
@@ -274,7 +275,7 @@ def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "", 
         ``rollback.reason`` without a reason; ``rollback.again`` when the release before was itself rolled back from;
         ``release.ambiguous``.
     HeldError
-        ``rollback.judged_since`` when the bundle before was judged again and not shipped, unless `to` names it;
+        ``rollback.held_since`` when the bundle before was judged again and held, unless `to` names it;
         ``rollback.never_approved``, ``rollback.expired``; ``rollback.moved`` when somebody moved the channel meanwhile.
     IntegrityError
         When the bundle to go back to is not whole; nothing was moved.
@@ -298,7 +299,7 @@ def rollback(store: Store, channel: str = "live", *, reason: str, to: str = "", 
         pointed = point_channel(act, channel, target, share=way.share, mode=way.mode, expires=way.expires)
         act.payload.update(
             channel=channel, bundle=target.bundle if target else "", reason=reason, **{"from": way.present.release},
-            to=target.id if target else "", judged_since=way.judged_since,
+            to=target.id if target else "", held_since=way.held_since,
         )  # fmt: skip
     return pointed
 
@@ -321,15 +322,15 @@ def way_back(db: Connection, channel: str, to: str) -> WayBack:
             "rollback.again", f"{target.id}, the release before, was itself rolled back from",
             next=f"muster rollback --to {target.id}, or name another release",
         )  # fmt: skip
-    held = not_shipped_since(db, target)
+    held = held_since(db, target)
     if not to and held is not None:
         raise HeldError(
-            "rollback.judged_since", f"the bundle of {target.id}, the release before, was judged again since",
-            value=f"{held.id}: {held.verdict}", limit="SHIP", where=channel,
+            "rollback.held_since", f"the bundle of {target.id}, the release before, was judged again since, and held",
+            value=held.id, limit="SHIP", where=channel,
             next=f'muster rollback --to {target.id} --reason "REASON", or name another release',
         )  # fmt: skip
-    since = f"{held.id}: {held.verdict}" if held is not None else ""
-    return WayBack(present, target, judged_since=since, **terms_of_approval(db, channel, target))
+    since = held.id if held is not None else ""
+    return WayBack(present, target, held_since=since, **terms_of_approval(db, channel, target))
 
 
 def terms_of_approval(db: Connection, channel: str, release: Release) -> dict[str, Any]:

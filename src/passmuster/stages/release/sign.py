@@ -125,7 +125,7 @@ def write_release(
         act.payload.update(
             release=release.id, bundle=bundle.digest, snapshot=bundle.snapshot, report=verdict.report,
             verdict=verdict.outcome, policy=verdict.policy, look=verdict.look, signature=sha256_hex(statement.encode()),
-            thresholds=thresholds(store.config.policy, verdict.gates),
+            thresholds=thresholds(store.config.policy, verdict.gates), gates_policy=gates_digest(store.config.policy),
         )  # fmt: skip
     return release
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 from passmuster.core.clock import age_s, now
 from passmuster.core.errors import MusterError
 from passmuster.core.label_sets import split_label
-from passmuster.core.records import FailureRecord, Payload, Prediction, TrafficRecord
+from passmuster.core.records import UNREAD, FailureRecord, Payload, Prediction, TrafficRecord
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.serve.asking import in_short
 from passmuster.stages.serve.fleet import Lane, Lanes
 
@@ -40,17 +42,24 @@ class Answered:
     at: str
     latency_s: float
 
+    @property
+    def by_class(self) -> dict[str, float]:
+        """Probability by class; that an answer names none is no class, so they may add up to less than 1."""
+        by_class = dict(zip(self.lane.predictor.classes, self.prediction.probabilities, strict=True))
+        by_class.pop(NO_ANSWER, None)
+        return by_class
+
     def as_dict(self) -> dict[str, Any]:
         """What `POST /v1/predict` answers for the item."""
         p = self.prediction
-        by_class = dict(zip(self.lane.predictor.classes, p.probabilities, strict=True))
+        by_class = self.by_class
         said = {"label": p.label} if p.whole is None else {"labels": scored(p.label, by_class)}
         return {
             "id": self.id,
             **said,
             "probability": p.probability,
             "probabilities": by_class,
-            "prediction_set": p.prediction_set,
+            "prediction_set": [name for name in p.prediction_set if name != NO_ANSWER],
             "abstained": p.abstained,
             "reasons": p.reasons,
             "novelty": p.novelty,
@@ -81,48 +90,70 @@ class Failed:
     at: str
 
 
+@dataclass(frozen=True)
+class Placed:
+    """An item with the lane that is to answer it, and whether it may be answered there."""
+
+    id: str
+    asked: Asked
+    routing_key: str
+    lane: Lane
+    may_answer: bool
+
+
+def place(asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]) -> list[Placed]:
+    """Where each item goes; `lanes.main` is there. `keyed` is the store's: raw routing keys are not kept."""
+    found = []
+    for item in asked:
+        id = new_id()
+        routing_key = keyed((item.key or id).encode())
+        found.append(Placed(id, item, routing_key, *choose_lane(lanes, routing_key, item.release)))
+    return found
+
+
 def answer(
-    asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]
-) -> tuple[list[Answered | Failed], list[Failed]]:
-    """Each item's answer, or its failure; and what the canary failed at, for which the main lane stepped in.
+    placed: Sequence[Placed], lanes: Lanes, *, patience_s: float
+) -> tuple[list[Answered | Failed], list[Answered | Failed]]:
+    """Each item's answer, or its failure; and what the canary gave no class to, for which the main lane stepped in.
 
-    The items share one batch; `lanes.main` is there. A caller who asked for one release by id gets that one or none.
-    `keyed` is the store's: raw routing keys are not kept.
+    A canary that is away has `patience_s` for its answers. A caller who asked for one release by id gets that one or
+    none.
     """
-    ids = [new_id() for _ in asked]
-    routing_keys = [keyed((item.key or id).encode()) for id, item in zip(ids, asked, strict=True)]
-    places = [choose_lane(lanes, key, item.release) for key, item in zip(routing_keys, asked, strict=True)]
     found: dict[int, Answered | Failed] = {}
-    covered: list[Failed] = []
-    for lane, positions in _by_lane(places):
-        found |= _ask(lane, positions, asked, ids, routing_keys)
-        if lane is not lanes.main and lanes.main is not None:
-            missed = [i for i in positions if isinstance(found[i], Failed) and not asked[i].release]
-            covered += [failed for i in missed if isinstance(failed := found[i], Failed)]
-            for i in missed:
-                ids[i], places[i] = new_id(), (lanes.main, _may_answer(lanes.main, routing_keys[i]))
-            found |= _ask(lanes.main, missed, asked, ids, routing_keys)
-    for i, (_, may_answer) in enumerate(places):
-        one = found[i]
-        if not may_answer and isinstance(one, Answered):
-            withheld = replace(one.prediction, abstained=True, reasons=(*one.prediction.reasons, PROVISIONAL))
-            found[i] = replace(one, prediction=withheld)
-    return [found[i] for i in range(len(asked))], covered
+    covered: list[Answered | Failed] = []
+    for lane, positions in _by_lane([item.lane for item in placed]):
+        main = lanes.main
+        stands_in = main is not None and lane is not main
+        found |= _ask(lane, [(i, placed[i]) for i in positions], patience_s if stands_in else math.inf)
+        if main is None or not stands_in:
+            continue
+        missed = [i for i in positions if not placed[i].asked.release and not _has_class(found[i])]
+        covered += [found[i] for i in missed]
+        again = [(i, replace(placed[i], id=new_id(), lane=main)) for i in missed]
+        found |= _ask(main, [(i, replace(p, may_answer=_may_answer(main, p.routing_key))) for i, p in again], math.inf)
+    return [found[i] for i in range(len(placed))], covered
 
 
-def _ask(
-    lane: Lane, positions: Sequence[int], asked: Sequence[Asked], ids: Sequence[str], routing_keys: Sequence[str]
-) -> dict[int, Answered | Failed]:
-    """What a lane says to the items at `positions`."""
-    if not positions:
+def _has_class(one: Answered | Failed) -> bool:
+    return isinstance(one, Answered) and UNREAD not in one.prediction.reasons
+
+
+def _ask(lane: Lane, placed: Sequence[tuple[int, Placed]], patience_s: float) -> dict[int, Answered | Failed]:
+    """What a lane says to items, by their positions."""
+    if not placed:
         return {}
-    said = lane.asker.ask([asked[i].payload for i in positions], degraded=lane.channel.mode != "normal")
+    payloads = [item.asked.payload for _, item in placed]
+    said = lane.asker.ask(payloads, degraded=lane.channel.mode != "normal", patience_s=patience_s)
     at, done = now(), time.perf_counter()
-    return {
-        i: Failed(ids[i], lane, one, asked[i], routing_keys[i], at) if isinstance(one, Exception)
-        else Answered(ids[i], lane, one, asked[i], routing_keys[i], at, done - asked[i].arrived)
-        for i, one in zip(positions, said, strict=True)
-    }  # fmt: skip
+    found: dict[int, Answered | Failed] = {}
+    for (i, item), one in zip(placed, said, strict=True):
+        if isinstance(one, Exception):
+            found[i] = Failed(item.id, lane, one, item.asked, item.routing_key, at)
+            continue
+        if not item.may_answer:
+            one = replace(one, abstained=True, reasons=(*one.reasons, PROVISIONAL))
+        found[i] = Answered(item.id, lane, one, item.asked, item.routing_key, at, done - item.asked.arrived)
+    return found
 
 
 def answer_in_shadow(answers: Sequence[Answered], lane: Lane) -> list[Answered | Failed]:
@@ -173,9 +204,9 @@ def new_id() -> str:
     return f"{time.time_ns():016x}{secrets.token_hex(8)}"
 
 
-def _by_lane(places: Sequence[tuple[Lane, bool]]) -> list[tuple[Lane, list[int]]]:
+def _by_lane(lanes: Sequence[Lane]) -> list[tuple[Lane, list[int]]]:
     groups: dict[int, tuple[Lane, list[int]]] = {}
-    for i, (lane, _) in enumerate(places):
+    for i, lane in enumerate(lanes):
         groups.setdefault(id(lane), (lane, []))[1].append(i)
     return list(groups.values())
 

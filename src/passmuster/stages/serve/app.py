@@ -124,12 +124,13 @@ class Service:
 
     async def feedback(self, request: Request) -> Response:
         facts = read_feedback(await self.door.body(request), self.config.serve.max_items)
-        unknown_labels = await asyncio.to_thread(self.keep_feedback, facts)
+        unknown_labels, read_as = await asyncio.to_thread(self.keep_feedback, facts)
         self.meters.feedback.inc(len(facts))
-        return json_response({"accepted": len(facts), "unknown_labels": unknown_labels})
+        return json_response({"accepted": len(facts), "unknown_labels": unknown_labels, "read_as": read_as})
 
-    def keep_feedback(self, facts: Sequence[FeedbackRequest]) -> list[str]:
-        """Keep all of the facts, or none where an id is unknown; returns labels that are no class of what is served."""
+    def keep_feedback(self, facts: Sequence[FeedbackRequest]) -> tuple[list[str], dict[str, str]]:
+        """Keep all of the facts, or none where an id is unknown; returns labels that are no class of what is served,
+        and the class that another spelling was taken for."""
         found = self.reader.predictions([fact.id for fact in facts])
         if missing := next((fact.id for fact in facts if fact.id not in found), None):
             raise NotFoundError(
@@ -139,10 +140,11 @@ class Service:
                 next="send an id from an answer of /v1/predict",
             )
         at, task = now(), self.main.predictor.task
-        labels = [feedback_label(fact, task) for fact in facts]
-        self.writer.append([FeedbackRecord(f.id, label, f.who, at) for f, label in zip(facts, labels, strict=True)])
-        said = {name for label in labels for name in classes_in(label, task)}
-        return sorted(said - set(self.main.predictor.classes))
+        classes = oip.classes_of(self.main.predictor)
+        read = [feedback_label(fact, task, classes) for fact in facts]
+        self.writer.append([FeedbackRecord(f.id, label, f.who, at) for f, (label, _) in zip(facts, read, strict=True)])
+        said = {name for label, _ in read for name in classes_in(label, task)}
+        return sorted(said - set(classes)), {name: known for _, meant in read for name, known in meant.items()}
 
     async def infer(self, request: Request) -> Response:
         lanes = self.find_model(request)
@@ -159,7 +161,7 @@ class Service:
         payloads = await self.decoded(fields, len(body), request)
         version = request.path_params.get("version", "")
         answers = await self.answers(payloads, key, version, request)
-        classes = lanes[0].predictor.classes
+        classes = oip.classes_of(lanes[0].predictor)
         task = lanes[0].predictor.task
         return json_response(oip.infer_answer(asked, answers, self.model, lanes[0].release.id, classes, task))
 

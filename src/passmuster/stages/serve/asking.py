@@ -1,23 +1,25 @@
 """Asking a loaded release about items: the answer to each, or why there is none.
 
 A graph on this machine answers a batch at once; where that fails, each item by itself, so that one spoils nothing for
-the others. A model behind an address is asked in the pieces that its endpoint takes, several at a time; a piece that
-stays unanswered costs only its own items, and nothing is asked, or paid for, twice. An endpoint that does not answer is
-left to rest after a few failures in a row. Until the pause is over its items are refused at once, so that callers hear
-soon and the queue moves on; then one piece tries it again.
+the others. A model behind an address (`Asker.away`) is asked in the pieces that its endpoint takes, several at a time;
+a piece that stays unanswered costs only its own items, and nothing is asked, or paid for, twice. Whoever asks may wait
+for a while only: what comes later is dropped. An endpoint that does not answer is left to rest after a few failures in
+a row. Until the pause is over its items are refused at once, so that callers hear soon and the queue moves on; then one
+piece tries it again.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from passmuster.core.clock import now
 from passmuster.core.errors import MusterError, NetworkError
-from passmuster.core.records import Payload, Prediction
+from passmuster.core.records import UNREAD, Payload, Prediction
 from passmuster.runtime.account import Account
 from passmuster.runtime.endpoint import read_asking
 from passmuster.runtime.engine import HTTP
@@ -29,15 +31,30 @@ REST_S, REST_AT_MOST_S = 2.0, 60.0  # the first pause, which doubles with each f
 
 @dataclass(frozen=True)
 class Failing:
-    """That a release has not answered the latest `n` pieces it was asked about, since `since` (ISO time), and why."""
+    """That the latest `n` pieces a release was asked about got no answer, or none of a class, since `since` (ISO time),
+    and why."""
 
     n: int
     since: str
     why: str
 
 
+class Resting(NetworkError):
+    """An endpoint is left alone for a while; it is asked again in `again_in_s` seconds."""
+
+    def __init__(self, release: str, failing: Failing, again_in_s: int) -> None:
+        self.again_in_s = again_in_s
+        super().__init__(
+            "endpoint.resting",
+            f"the endpoint of {release} has not answered {failing.n} times in a row and is left alone for a while",
+            value=failing.why,
+            limit=f"asked again in {again_in_s} s",
+        )
+
+
 class Asker:
-    """One loaded release; `failing` says whether it fails at present. `ask` is called from one thread at a time.
+    """One loaded release; `failing` says whether it fails at present. Asked from any thread; a graph on this machine
+    answers one of them after the other.
 
     Parameters
     ----------
@@ -49,7 +66,8 @@ class Asker:
     def __init__(self, predictor: Predictor, release: str) -> None:
         self.predictor, self.release = predictor, release
         self.failing: Failing | None = None
-        self._lock, self._resting_until = threading.Lock(), 0.0
+        self._lock, self._n_errors, self._resting_until = threading.Lock(), 0, 0.0  # errors in a row, of an endpoint
+        self._answering = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._piece = 0
         if predictor.bundle.manifest.engine.name == HTTP:
@@ -57,60 +75,86 @@ class Asker:
             self._piece = endpoint.batch
             self._pool = ThreadPoolExecutor(endpoint.concurrency, thread_name_prefix="muster-ask")
 
-    def ask(self, payloads: Sequence[Payload], *, degraded: bool = False) -> list[Prediction | Exception]:
-        """For each item its answer, or the error that stands in its place."""
+    @property
+    def away(self) -> bool:
+        """Whether the model answers from elsewhere, so that an answer may take long and costs nothing here."""
+        return self._pool is not None
+
+    def ask(
+        self, payloads: Sequence[Payload], *, degraded: bool = False, patience_s: float = math.inf
+    ) -> list[Prediction | Exception]:
+        """For each item its answer, or the error that stands in its place; after `patience_s` of a model that is away
+        an error, too."""
         if self._pool is None:
-            return self._ask_at_once(payloads, degraded)
+            with self._answering:
+                return self._ask_at_once(payloads, degraded)
         self.predictor.account = Account()  # nobody reads it here, and it grows with every answer
-        if self.failing is None or self.failing.n < FAILURES_BEFORE_REST:
-            return self._ask_pieces(payloads, degraded)
+        end = time.monotonic() + patience_s
+        if self._n_errors < FAILURES_BEFORE_REST:
+            return self._ask_pieces(payloads, degraded, end)
         # It is tried with one piece; the others follow only if that is answered.
-        first, others = self._ask_piece(payloads[: self._piece], degraded), payloads[self._piece :]
-        return first + (self._ask_pieces(others, degraded) if self.failing is None else first[:1] * len(others))
+        first, others = self._ask_pieces(payloads[: self._piece], degraded, end), payloads[self._piece :]
+        return first + (first[:1] * len(others) if self._n_errors else self._ask_pieces(others, degraded, end))
 
     def _ask_at_once(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
         try:
-            found: list[Prediction | Exception] = [*self.predictor.predict(payloads, degraded=degraded)]
+            found = self.predictor.predict(payloads, degraded=degraded)
         except Exception as error:  # noqa: BLE001  (a graph can fail in any way)
             if len(payloads) > 1:
                 return [found for payload in payloads for found in self._ask_at_once([payload], degraded)]
-            self._failed(error)
+            self._note(in_short(error))
             return [error]
         self.failing = None
-        return found
+        return [*found]
 
-    def _ask_pieces(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
+    def _ask_pieces(self, payloads: Sequence[Payload], degraded: bool, end: float) -> list[Prediction | Exception]:
         assert self._pool is not None
         pieces = [payloads[at : at + self._piece] for at in range(0, len(payloads), self._piece)]
-        return [found for piece in self._pool.map(lambda p: self._ask_piece(p, degraded), pieces) for found in piece]
+        asked = [self._pool.submit(self._ask_piece, piece, degraded) for piece in pieces]
+        wait(asked, timeout=None if math.isinf(end) else max(0.0, end - time.monotonic()))
+        found: list[Prediction | Exception] = []
+        for piece, answer in zip(pieces, asked, strict=True):
+            if answer.done():
+                found += answer.result()
+                continue
+            answer.cancel()  # if it has begun it goes on, and what it brings is dropped
+            late = NetworkError("endpoint.late", "the endpoint takes longer than its caller may wait")
+            with self._lock:
+                self._count_error(late)
+            found += [late] * len(piece)
+        return found
 
     def _ask_piece(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
         """What one request to an endpoint brings, or the same error for each of its items."""
         with self._lock:
             failing, left_s = self.failing, self._resting_until - time.monotonic()
         if failing is not None and left_s > 0:
-            resting = NetworkError(
-                "endpoint.resting", f"the endpoint of {self.release} has not answered {failing.n} times in a row and "
-                "is left alone for a while", value=failing.why, limit=f"asked again in {left_s:.0f} s",
-            )  # fmt: skip
-            return [resting] * len(payloads)
+            return [Resting(self.release, failing, math.ceil(left_s))] * len(payloads)
         try:
-            found: list[Prediction | Exception] = [*self.predictor.predict(payloads, degraded=degraded)]
+            found = self.predictor.predict(payloads, degraded=degraded)
         except Exception as error:  # noqa: BLE001  (what an endpoint sends can break anything)
-            self._failed(error)
+            with self._lock:
+                self._count_error(error)
             return [error] * len(payloads)
         with self._lock:
-            self.failing, self._resting_until = None, 0.0
-        return found
+            self._n_errors, self._resting_until = 0, 0.0
+            if all(UNREAD in one.reasons for one in found):
+                self._note("what it says names no class")
+            else:
+                self.failing = None
+        return [*found]
 
-    def _failed(self, error: Exception) -> None:
-        with self._lock:
-            n = 1 if self.failing is None else self.failing.n + 1
-            since = now() if self.failing is None else self.failing.since
-            self.failing = Failing(n, since, in_short(error))
-            if self._pool is not None and n >= FAILURES_BEFORE_REST:
-                rest_s = min(REST_S * 2.0 ** min(n - FAILURES_BEFORE_REST, 10), REST_AT_MOST_S)
-                self._resting_until = time.monotonic() + rest_s
+    def _count_error(self, error: Exception) -> None:
+        """One error more of an endpoint, and a rest where there have been enough; the lock is held."""
+        self._n_errors += 1
+        self._note(in_short(error))
+        if (n := self._n_errors - FAILURES_BEFORE_REST) >= 0:
+            self._resting_until = time.monotonic() + min(REST_S * 2.0 ** min(n, 10), REST_AT_MOST_S)
+
+    def _note(self, why: str) -> None:
+        """One piece more without an answer."""
+        n, since = (1, now()) if self.failing is None else (self.failing.n + 1, self.failing.since)
+        self.failing = Failing(n, since, why)
 
     def close(self) -> None:
         """Let the threads go."""

@@ -2,7 +2,8 @@
 
 Two threads: one answers batches, the other keeps their records, so that the disk and the cores work at the same time. A
 request is answered only after its records are on disk. Whatever arrives while a batch is being answered makes the next
-one; a batch waits for company only where requests have been coming in company.
+one; a batch waits for company only where requests have been coming in company. Requests that a model elsewhere has a
+part in wait for it in threads of their own: a release on this machine is as quick beside one that hangs as it is alone.
 """
 
 from __future__ import annotations
@@ -13,25 +14,33 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from passmuster.core.config import ServeConfig
 from passmuster.core.errors import MusterError, ResourceError
+from passmuster.core.records import UNREAD
 from passmuster.stages.serve.answering import (
     Answered,
     Asked,
     Failed,
+    Placed,
     answer,
     answer_in_shadow,
     failure_code,
+    place,
     record_of,
 )
-from passmuster.stages.serve.fleet import Fleet
+from passmuster.stages.serve.asking import in_short
+from passmuster.stages.serve.fleet import Fleet, Lane, Lanes
 from passmuster.stages.serve.meters import Meters
-from passmuster.stages.serve.refusals import Full
+from passmuster.stages.serve.refusals import Full, Unanswered
 from passmuster.store.traffic import TrafficWriter
 
 log = logging.getLogger("muster.serve")
+
+AWAY = 64
+PATIENCE = 1 / 3  # of a request's deadline, that a canary elsewhere has before the live release answers in its place
 
 
 @dataclass
@@ -63,6 +72,9 @@ class Batcher:
             threading.Thread(target=self._answer_all, name="muster-answer", daemon=True),
             threading.Thread(target=self._keep_all, name="muster-keep", daemon=True),
         ]
+        # Threads that wait for models elsewhere: as many as there may be waiting, since waiting costs next to nothing.
+        self._away = ThreadPoolExecutor(AWAY, thread_name_prefix="muster-away")
+        self._shadows = threading.Semaphore(AWAY // 4)
         self._n_last = 0
         self.keeps = True  # whether the disk took the latest records
         self.n_waiting = 0  # items handed in and not yet answered; only the event loop changes it
@@ -124,6 +136,7 @@ class Batcher:
             works = [work for work in works if not work.given_up]
             if works:
                 self._answer(works)
+        self._away.shutdown(wait=True)
         self._answered.put(None)
 
     def _collect(self) -> tuple[list[Work], bool]:
@@ -150,31 +163,51 @@ class Batcher:
         return works, True
 
     def _answer(self, works: list[Work]) -> None:
+        """Answer `works`; those that a model elsewhere has a part in by another thread, so that nobody else waits."""
         lanes = self._fleet.lanes
-        asked = [item for work in works for item in work.asked]
+        if lanes.main is None:
+            self._refuse(works, ResourceError("serve.not_ready", "no release is being served", next="muster approve"))
+            return
+        here: list[tuple[Work, list[Placed]]] = []
+        away: dict[frozenset[str], list[tuple[Work, list[Placed]]]] = {}
+        for work in works:
+            placed = place(work.asked, lanes, self._keyed)
+            names = frozenset(item.lane.release.id for item in placed)
+            if any(item.lane.asker.away for item in placed):
+                away.setdefault(names, []).append((work, placed))
+            else:
+                here.append((work, placed))
+        for group in away.values():
+            self._away.submit(self._answer_together, group, lanes)
+        if here:
+            self._answer_together(here, lanes)
+
+    def _refuse(self, works: list[Work], error: Exception) -> None:
+        for work in works:
+            work.error = error
+        self._answered.put(_Batch(works, []))
+
+    def _answer_together(self, placed: list[tuple[Work, list[Placed]]], lanes: Lanes) -> None:
+        works, items = [work for work, _ in placed], [item for _, items in placed for item in items]
         start = time.perf_counter()
         try:
-            if lanes.main is None:
-                raise ResourceError("serve.not_ready", "no release is being served", next="muster approve")
-            found, covered = answer(asked, lanes, self._keyed)
+            found, covered = answer(items, lanes, patience_s=self._config.deadline_s * PATIENCE)
         except Exception as error:
-            if not isinstance(error, MusterError):
-                log.exception("a batch could not be answered")
-            for work in works:
-                work.error = error
-            self._answered.put(_Batch(works, []))
+            log.exception("a batch could not be answered")
+            self._refuse(works, error)
             return
-        self._meters.batch_items.observe(len(asked))
+        self._meters.batch_items.observe(len(items))
         self._meters.inference_seconds.observe(time.perf_counter() - start)
         kept: list[Answered | Failed] = [*covered]
         position = 0
         for work in works:
             own = found[position : position + len(work.asked)]
             position += len(work.asked)
-            failures = [one for one in own if isinstance(one, Failed)]
+            failures = {i: one for i, one in enumerate(own) if isinstance(one, Failed)}
             if failures:  # a request is answered whole or not at all
-                work.error = failures[0].error
-                kept += failures
+                first = next(iter(failures.values()))
+                work.error = Unanswered(first.error, list(failures), len(own))
+                kept += failures.values()
             else:
                 work.answers = [one for one in own if isinstance(one, Answered)]
                 kept += work.answers
@@ -182,24 +215,42 @@ class Batcher:
         self._answered.put(_Batch(works, kept))
         answers = [one for work in works for one in work.answers]
         if lanes.shadow is not None and answers:
-            in_shadow = answer_in_shadow(answers, lanes.shadow)
-            self._tell_failures(in_shadow)
-            self._answered.put(_Batch([], in_shadow))
+            self._shadow(answers, lanes.shadow)
+
+    def _shadow(self, answers: list[Answered], lane: Lane) -> None:
+        """Ask the shadow about what was answered; one that is away in its own time, and no more than it can bear."""
+        if not lane.asker.away:
+            self._answer_in_shadow(answers, lane)
+        elif self._shadows.acquire(blocking=False):
+            self._away.submit(self._answer_in_shadow, answers, lane, self._shadows)
+        else:
+            self._meters.unanswered.labels(lane.channel.name, lane.release.id, "shadow.busy").inc(len(answers))
+
+    def _answer_in_shadow(self, answers: list[Answered], lane: Lane, turn: threading.Semaphore | None = None) -> None:
+        try:
+            found = answer_in_shadow(answers, lane)
+            self._tell_failures(found)
+            self._answered.put(_Batch([], found))
+        finally:
+            if turn is not None:
+                turn.release()
 
     def _tell_failures(self, found: Sequence[Answered | Failed]) -> None:
-        """Count the failures; the log has a line for the first of each kind in a batch."""
+        """Count what got no class; the log has a line for the first of each kind in a batch."""
         told = set()
         for one in found:
-            if not isinstance(one, Failed):
+            lane = one.lane
+            if isinstance(one, Failed):
+                code, why, error = failure_code(one.error), in_short(one.error), one.error
+            elif UNREAD in one.prediction.reasons:
+                code, why, error = UNREAD, "what it said names no class", None
+            else:
                 continue
-            code = failure_code(one.error)
-            self._meters.unanswered.labels(one.lane.channel.name, one.lane.release.id, code).inc()
-            if (one.lane.release.id, code) not in told:
-                told.add((one.lane.release.id, code))
-                trace = None if isinstance(one.error, MusterError) else one.error
-                log.warning(
-                    "%s %s gave no answer: %s", one.lane.channel.name, one.lane.release.id, one.error, exc_info=trace
-                )
+            self._meters.unanswered.labels(lane.channel.name, lane.release.id, code).inc()
+            if (lane.release.id, code) not in told:
+                told.add((lane.release.id, code))
+                trace = None if isinstance(error, MusterError) else error
+                log.warning("%s %s gave no answer: %s", lane.channel.name, lane.release.id, why, exc_info=trace)
 
     def _keep_all(self) -> None:
         going_on = True

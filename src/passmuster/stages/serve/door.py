@@ -17,7 +17,7 @@ from passmuster.core.config import ServeConfig
 from passmuster.core.errors import MusterError, ResourceError
 from passmuster.stages.serve.callers import Callers
 from passmuster.stages.serve.meters import Meters
-from passmuster.stages.serve.refusals import Full, TooLarge, TooLate
+from passmuster.stages.serve.refusals import Full, TooLarge, TooLate, Unanswered
 
 log = logging.getLogger("muster.serve")
 
@@ -169,6 +169,8 @@ async def _discard(request: Request, more: bool) -> None:
 def error_response(error: MusterError, path: str) -> Response:
     """An error as JSON: Muster's fields under ``error``; on ``/v2`` its text there, as that protocol says."""
     headers = {"retry-after": str(RETRY_AFTER_S)} if error.http_status in (429, 503) else {}
+    if isinstance(error, Unanswered) and error.again_in_s:
+        headers["retry-after"] = str(error.again_in_s)
     if error.http_status in (413, 503):
         headers["connection"] = "close"
     content: Any = {"error": str(error), "code": error.code} if path.startswith("/v2") else {"error": error.as_dict()}

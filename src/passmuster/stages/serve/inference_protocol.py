@@ -21,6 +21,7 @@ from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
 from passmuster.core.label_sets import MULTI, SINGLE, classes_in
 from passmuster.modality.base import Modality, Pending
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.serve.answering import Answered
 from passmuster.stages.serve.decoding import Field
@@ -194,18 +195,23 @@ def flatten(data: Sequence[Any], shape: Sequence[int], where: str) -> list[Any]:
 def describe_model(name: str, versions: Sequence[str], predictor: Predictor) -> dict[str, Any]:
     """Metadata of the model: its input and outputs; -1 is any size."""
     input_name, datatype, shape = INPUTS[predictor.modality.name]
-    n_classes = len(predictor.classes)
+    classes = classes_of(predictor)
     return {
         "name": name,
         "versions": list(versions),
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": input_name, "datatype": datatype, "shape": shape}],
         "outputs": [
-            {"name": out, "datatype": kind, "shape": [-1, n_classes] if out in BY_CLASS else [-1]}
+            {"name": out, "datatype": kind, "shape": [-1, len(classes)] if out in BY_CLASS else [-1]}
             for out, kind in outputs_of(predictor.task).items()
         ],
-        "parameters": {"classes": list(predictor.classes), "task": predictor.task},
+        "parameters": {"classes": classes, "task": predictor.task},
     }
+
+
+def classes_of(predictor: Predictor) -> list[str]:
+    """The classes that a release can give: that a model elsewhere names none is no class."""
+    return [name for name in predictor.classes if name != NO_ANSWER]
 
 
 def outputs_of(task: str) -> dict[str, str]:
@@ -222,7 +228,7 @@ def infer_answer(
     task: str = SINGLE,
 ) -> dict[str, Any]:
     """The response: one element (or row) per item. Probabilities follow `classes`, 0 for one that a release lacks."""
-    rows = [dict(zip(a.lane.predictor.classes, a.prediction.probabilities, strict=True)) for a in answers]
+    rows = [a.by_class for a in answers]
     sets = [classes_in(a.prediction.label, task) for a in answers]
     columns: dict[str, list[Any]] = {
         "label": [a.prediction.label for a in answers],

@@ -45,7 +45,7 @@ class Meters:
             "muster_swap_failures", "Releases that were refused or could not be loaded.", registry=registry
         )
         self.unanswered = Counter(
-            "muster_unanswered", "Items that a release gave no answer to.", ("channel", "release", "code"),
+            "muster_unanswered", "Items that a release gave no class to.", ("channel", "release", "code"),
             registry=registry,
         )  # fmt: skip
         self.generation = Gauge("muster_channel_generation", "Generation of the channels followed.", registry=registry)

@@ -27,8 +27,8 @@ STATUSES = {
     421: "The server is not known by that host name",
     422: "The body does not have the right shape, or holds an item that cannot be read",
     429: "Full",
-    500: "A fault of the server or of the release; its log says more",
-    502: "The release asks a model behind an address, and that gave no answer",
+    500: "A fault of the server, or a release that fails at an item; the server's log says more",
+    502: "The release asks a model behind an address, and that gave no answer; `where` names the first such item",
     503: "Not ready, draining, or records cannot be kept",
     504: "No answer before the deadline (`serve.deadline_s`)",
 }
@@ -99,8 +99,9 @@ def _response(endpoint: Endpoint, status: int) -> dict[str, Any]:
     if status == 503 and any(kind in TELLS_READY for kind in endpoint.answers):
         kinds = endpoint.answers + ((error,) if "{model}" in endpoint.path else ())
     told: dict[str, Any] = {"description": STATUSES[status]}
-    if status in (429, 503) and error in kinds:
-        told["headers"] = {"retry-after": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
+    if status in (429, 502, 503) and error in kinds:
+        said = "Seconds to wait" + (", where that is known" if status == 502 else "")
+        told["headers"] = {"retry-after": {"description": said, "schema": {"type": "integer"}}}
     if not kinds:  # not of our making: text, or this description
         return {**told, "content": {endpoint.media: {"schema": {} if "json" in endpoint.media else {"type": "string"}}}}
     schemas = [{"$ref": REF.format(name=kind.__name__)} for kind in kinds]

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from passmuster.core.errors import DataError, UsageError
-from passmuster.core.label_sets import MULTI, join_classes, split_label
+from passmuster.core.label_sets import MULTI, join_classes, spelling, split_label
 
 T = TypeVar("T")
 MAX_KEY_CHARS = 512
@@ -90,19 +90,35 @@ def read_feedback(body: bytes, max_items: int) -> list[FeedbackRequest]:
     return facts
 
 
-def feedback_label(fact: FeedbackRequest, task: str) -> str:
-    """The label as it is kept: of a multi-label model, as its own answers are written, so that the two compare.
+def as_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """For each label that is no class, but another spelling of one alone, that class.
+
+    >>> as_classes(["sports", "World", "weather"], ["Sports", "World", "Late delivery"])
+    {'sports': 'Sports'}
+    """
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(spelling(name), []).append(name)
+    found = {label: alike.get(spelling(label), []) for label in labels if label not in classes}
+    return {label: names[0] for label, names in found.items() if len(names) == 1}
+
+
+def feedback_label(fact: FeedbackRequest, task: str, classes: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The label as it is kept, and what in it was another spelling of one of `classes`: of a multi-label model as its
+    own answers are written, so that the two compare.
 
     Raises
     ------
     DataError
         ``feedback.label`` for a list of classes about a model that gives one.
 
-    >>> feedback_label(FeedbackRequest("1", ["late", "broken"]), "multi-label")
-    '["broken","late"]'
+    >>> feedback_label(FeedbackRequest("1", ["late", "Broken"]), "multi-label", ["broken", "late"])
+    ('["broken","late"]', {'Broken': 'broken'})
     """
     if task == MULTI:
-        return join_classes(split_label(fact.label) if isinstance(fact.label, str) else fact.label)
+        said = split_label(fact.label) if isinstance(fact.label, str) else fact.label
+        meant = as_classes(said, classes)
+        return join_classes(meant.get(name, name) for name in said), meant
     if isinstance(fact.label, list):
         raise DataError(
             "feedback.label",
@@ -111,7 +127,8 @@ def feedback_label(fact: FeedbackRequest, task: str) -> str:
             where="label",
             next="send the one label as text",
         )
-    return fact.label
+    meant = as_classes([fact.label], classes)
+    return meant.get(fact.label, fact.label), meant
 
 
 def decode(body: bytes, kind: Any) -> Any:

@@ -23,7 +23,9 @@ class Answer(Struct, kw_only=True):
         Annotated[list[ClassSaid], Meta(description="The classes, likeliest first; of a multi-label model")] | UnsetType
     ) = UNSET
     probability: Annotated[float, Meta(description="That the whole answer is right, 0 to 1", ge=0, le=1)]
-    probabilities: Annotated[dict[str, float], Meta(description="Of every class, 0 to 1")]
+    probabilities: Annotated[
+        dict[str, float], Meta(description="Of every class, 0 to 1; less than 1 in all where an answer may name none")
+    ]
     prediction_set: Annotated[list[str], Meta(description="The classes that stay possible (conformal)")]
     abstained: Annotated[bool, Meta(description="The answer is withheld: a suggestion for a person, no decision")]
     reasons: Annotated[
@@ -49,6 +51,7 @@ class Accepted(Struct):
 
     accepted: Annotated[int, Meta(description="Facts that are kept", ge=0)]
     unknown_labels: Annotated[list[str], Meta(description="Labels among them that are no class of what is served")]
+    read_as: Annotated[dict[str, str], Meta(description="Other spellings of a class among them, and that class")]
 
 
 class Live(Struct):

@@ -6,13 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from passmuster.core.errors import MusterError
+from passmuster.core.label_sets import classes_in
 from passmuster.core.records import Alarm, TrafficRecord
 from passmuster.core.statistics import wilson
+from passmuster.runtime.answers import task_of
+from passmuster.runtime.bundle import open_bundle
 from passmuster.signals.base import change
 from passmuster.signals.estimate import NAME as ESTIMATE
 from passmuster.signals.explain import explain_shift, population_stability
 from passmuster.signals.unanswered import NAME as UNANSWERED
 from passmuster.stages.watch.state import CANARY_SIGNAL, CANARY_UNANSWERED, Trial, Watched, WatchState
+from passmuster.store.releases import read_release
 from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
 
@@ -34,7 +39,7 @@ def raise_alarm(store: Store, reader: TrafficReader, state: WatchState, signal: 
         return _canary_alarm(reader, state.trial, signal, ask)
     assert state.live is not None
     mine = [(r, label) for r, label in recent if r.release == state.live.release and r.channel == "live"]
-    return _live_alarm(reader, state.live, signal, mine, ask)
+    return _live_alarm(store, reader, state.live, signal, mine, ask)
 
 
 def _window(store: Store) -> int:
@@ -42,8 +47,9 @@ def _window(store: Store) -> int:
 
 
 def _live_alarm(
-    reader: TrafficReader, live: Watched, signal: str, recent: Sequence[tuple[TrafficRecord, str]], ask: dict[str, Any]
-) -> Alarm:
+    store: Store, reader: TrafficReader, live: Watched, signal: str, recent: Sequence[tuple[TrafficRecord, str]],
+    ask: dict[str, Any],
+) -> Alarm:  # fmt: skip
     if signal == ESTIMATE:
         return _estimated_alarm(live, recent, ask)
     detector = live.detectors[signal]
@@ -64,7 +70,7 @@ def _live_alarm(
         "report": live.report,
         "examples": list(live.examples.get(signal, ())),
         **(_why_unanswered(reader, live.examples.get(signal, ())) if signal == UNANSWERED else
-           {"shift": _shift(live, recent), **ask}),
+           {"labels_of_no_class": _strange_labels(store, live, recent), "shift": _shift(live, recent), **ask}),
     }  # fmt: skip
     harm, words, measured = _harm(live, signal, rate.value if began.n else 0.0, recent)
     evidence |= {"harm": words, "harm_is_measured": measured}
@@ -164,6 +170,19 @@ def _canary_alarm(reader: TrafficReader, trial: Trial, signal: str, ask: dict[st
     }
     harm = 100 * (canary.value - live.value) if c.n_live else None
     return Alarm(signal, "canary", c.statistic, c.bound, c.n_canary, harm, evidence)
+
+
+def _strange_labels(store: Store, live: Watched, recent: Sequence[tuple[TrafficRecord, str]]) -> list[str]:
+    """Labels of late that name nothing the release can say: a class that is new, or a slip of whoever labels."""
+    with store.read() as db:
+        release = read_release(db, live.release)
+    try:
+        bundle = open_bundle(store.bundle_folder(release.path))
+    except MusterError as problem:  # an alarm is raised all the same
+        return [f"not known: {problem}"]
+    task, classes = task_of(bundle.head), bundle.manifest.classes
+    names = Counter(name for _, label in recent if label for name in classes_in(label, task) if name not in classes)
+    return [f"{name} ({n})" for name, n in names.most_common(5)]
 
 
 def _why_unanswered(reader: TrafficReader, ids: Sequence[str]) -> dict[str, Any]:

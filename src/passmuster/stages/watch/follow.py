@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from passmuster.core.codec import from_plain
+from passmuster.core.config import WatchPolicy
 from passmuster.core.errors import MusterError, UsageError
 from passmuster.core.records import Channel
 from passmuster.runtime.bundle import open_bundle
@@ -100,13 +102,20 @@ def _start_detectors(store: Store, base: BaseRates) -> tuple[dict[str, Detector]
     detectors: dict[str, Detector] = {}
     unwatched = dict(base.unknown)
     for name, rate in base.rates.items():
-        rng = np.random.default_rng(CALIBRATION_SEED)
         try:
-            # All signals of the table share the declared rate, watched or not: none changes when another joins.
-            detectors[name] = start(name, signals[name], rate, store.config.policy.watch, N_SIGNALS, rng=rng)
+            detectors[name] = _fresh_detector(name, rate, store.config.policy.watch)
         except UsageError as problem:  # the base rate leaves no rise to see: said, not hidden
             unwatched[name] = str(problem)
     return detectors, unwatched
+
+
+@lru_cache(maxsize=64)
+def _fresh_detector(name: str, rate: float, policy: WatchPolicy) -> Detector:
+    """A detector that has seen nothing. Its bound takes a second or two of simulation, so it is kept for the next time.
+
+    All signals of the table share the declared rate, watched or not: none changes when another joins.
+    """
+    return start(name, signals[name], rate, policy, N_SIGNALS, rng=np.random.default_rng(CALIBRATION_SEED))
 
 
 def _add_error_detector(store: Store, live: Watched) -> Watched:

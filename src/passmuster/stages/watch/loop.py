@@ -281,6 +281,6 @@ def _answered(state: WatchState, signal: str, incident: str, moved: Channel | No
 
 
 def _tell(incident: Incident, alarm: Alarm, response: Response) -> str:
-    harm = harm_in_words(alarm.harm_points)
+    harm = harm_in_words(alarm.harm_points, alarm.signal)
     seen = f"{alarm.signal} on {alarm.channel} crossed its bound after {alarm.n_seen} observations, {harm}"
     return f"incident {incident.id}: {seen}; {response.words}"

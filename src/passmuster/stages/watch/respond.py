@@ -19,7 +19,7 @@ from passmuster.runtime.signature import check_signature
 from passmuster.signals.estimate import NAME as ESTIMATE
 from passmuster.signals.unanswered import NAME as UNANSWERED
 from passmuster.store import keys
-from passmuster.store.releases import not_shipped_since, previous_release, read_release
+from passmuster.store.releases import held_since, previous_release, read_release
 from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
 
@@ -114,11 +114,11 @@ def _release_before(store: Store, channel: Channel) -> tuple[Release | None, str
         if not before or before == channel.release:
             return None, "there is no release before this one"
         target = read_release(db, before)
-        held = not_shipped_since(db, target)
+        held = held_since(db, target)
     if target.verdict != "SHIP":  # the alarm of a machine does not let through what no person may
         return None, f"{target.id} has not passed the gates: {target.verdict}"
     if held is not None:
-        return None, f"the bundle of {target.id} was judged again since: {held.id}, {held.verdict}"
+        return None, f"the bundle of {target.id} was judged again since and held: {held.id}"
     return target, ""
 
 

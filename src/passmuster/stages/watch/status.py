@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from passmuster.core.records import Channel
 from passmuster.signals.base import Detector
 from passmuster.signals.estimate import NAME, Estimating
 from passmuster.signals.find import N_SIGNALS
 from passmuster.stages.watch.state import CURSOR, WatchState, unpack
 from passmuster.store.approvals import approval_lines
 from passmuster.store.incidents import read_cursor, read_incidents
+from passmuster.store.releases import read_channels
 from passmuster.store.store import Store
+from passmuster.store.traffic_reader import TrafficReader
 
 SECONDS_PER_YEAR = 365.25 * 86_400
+N_COMPARED = 2_000  # latest answers, of a shadow and of others, that are compared
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,34 @@ class EstimateStatus:
 
 
 @dataclass(frozen=True)
+class ShadowStatus:
+    """A shadow release beside the live one, on the latest requests that both were asked about.
+
+    Of `n` that both gave a class to, `n_same` are answered alike; of `n_labelled` with a label the shadow is right on
+    `n_right`, the live release on `n_live_right`.
+    """
+
+    release: str
+    n: int
+    n_same: int
+    n_labelled: int
+    n_right: int
+    n_live_right: int
+
+    def words(self) -> str:
+        """The same in a line.
+
+        >>> ShadowStatus("r2", 400, 380, 50, 47, 44).words()
+        'shadow r2: says the same as live on 380 of the latest 400; with a label: right on 47 of 50, live on 44'
+        """
+        if not self.n:
+            return f"shadow {self.release}: no request so far that it and the live release both answered"
+        labelled = f"; with a label: right on {self.n_right} of {self.n_labelled}, live on {self.n_live_right}"
+        same = f"says the same as live on {self.n_same:,} of the latest {self.n:,}"
+        return f"shadow {self.release}: {same}{labelled if self.n_labelled else '; none has a label'}"
+
+
+@dataclass(frozen=True)
 class Status:
     """`false_alarms_per_year` is the most to expect at the traffic seen so far, all signals together; None when the
     traffic seen is too short to tell."""
@@ -74,6 +106,7 @@ class Status:
     false_alarms_per_year: float | None
     open_incidents: tuple[str, ...]
     estimate: EstimateStatus | None = None
+    shadow: ShadowStatus | None = None
     approvals: tuple[str, ...] = ()  # what is to be said of those that end soon, or have ended
 
     def lines(self) -> list[str]:
@@ -90,6 +123,7 @@ class Status:
             )
         lines += [self.estimate.words()] if self.estimate else []
         lines += [f"{name}: {why}" for name, why in self.unwatched.items()]
+        lines += [self.shadow.words()] if self.shadow else []
         declared = self.declared_observations_between_false_alarms
         yearly = self.false_alarms_per_year
         words = "" if yearly is None else f", at most {in_digits(yearly)} per year at the traffic seen"
@@ -113,6 +147,7 @@ def read_status(store: Store) -> Status:
     with store.read() as db:
         kept = read_cursor(db, CURSOR)
         incidents = read_incidents(db)
+        shadow = read_channels(db).get("shadow")
         approvals = approval_lines(db, store.config.policy.approval_days)
     state = unpack(kept[1]) if kept else WatchState()
     live, trial = state.live, state.trial
@@ -140,7 +175,29 @@ def read_status(store: Store) -> Status:
         false_alarms_per_year=_per_year(state, declared),
         open_incidents=tuple(i.id for i in incidents if not i.closed),
         estimate=_estimate_status(live.estimating) if live and live.estimating else None,
+        shadow=_shadow_status(store, shadow) if shadow is not None else None,
         approvals=tuple(approvals),
+    )
+
+
+def _shadow_status(store: Store, shadow: Channel) -> ShadowStatus:
+    """The shadow's latest answers beside those of the release that answered; both stand in the traffic."""
+    latest = TrafficReader(store.traffic_folder).recent(N_COMPARED, labelled_only=False)
+    answered = {record.id: (record.label, label) for record, label in latest if record.channel != "shadow"}
+    pairs = [
+        (record.label, *answered[twin])
+        for record, _ in latest
+        if record.release == shadow.release and (twin := record.id.removesuffix(".shadow")) in answered
+        if record.channel == "shadow" and record.at >= shadow.updated
+    ]
+    labelled = [pair for pair in pairs if pair[2]]
+    return ShadowStatus(
+        release=shadow.release,
+        n=len(pairs),
+        n_same=sum(said == live for said, live, _ in pairs),
+        n_labelled=len(labelled),
+        n_right=sum(said == label for said, _, label in labelled),
+        n_live_right=sum(live == label for _, live, label in labelled),
     )
 
 
