@@ -119,6 +119,17 @@ def test_rows_without_an_id_are_named_as_a_tables_rows_are(new_store: Any, tmp_p
     assert (again.n_known, again.n_kept) == (3, 0)
 
 
+@pytest.mark.parametrize("kind", ["polars", "arrow", "chunked"])
+def test_one_column_is_a_list_of_texts(new_store: Any, kind: str) -> None:
+    import pyarrow
+
+    texts = ["first text", "second text", None]
+    given = {"arrow": pyarrow.array, "chunked": lambda rows: pyarrow.chunked_array([rows]),
+             "polars": lambda rows: pytest.importorskip("polars").Series("text", rows)}[kind](texts)  # fmt: skip
+    added = add(new_store("text"), Values(given))
+    assert (added.n_kept, added.reasons) == (2, {"item.missing": 1})
+
+
 def test_every_bad_row_is_told_by_its_number(new_store: Any) -> None:
     rows: list[Any] = ["fine", None, 5, {"text": "with an object", "label": object()}, {1: "x"}, b"bytes", "", ["a"],
                        "half \ud800 a pair", {"text": "fine too", "label": 3}, float("nan")]  # fmt: skip

@@ -117,7 +117,9 @@ def rows_of(given: Any, code: str = "add.values", shapes: str = SHAPES) -> Itera
         return iter(given.iter_rows(named=True))
     if hasattr(given, "features") and hasattr(given, "column_names"):  # Hugging Face: classes are numbers with names
         return _named_classes(given)
-    if hasattr(given, "__arrow_c_stream__") or hasattr(given, "__dataframe__"):
+    if (hasattr(given, "__arrow_c_stream__") or hasattr(given, "__dataframe__")) and (
+        hasattr(given, "columns") or hasattr(given, "schema") or not isinstance(given, Iterable)
+    ):  # a single column has none of these, and is a list of texts
         return _arrow_rows(given)
     if not isinstance(given, Iterable):
         raise UsageError(
