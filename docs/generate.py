@@ -1,4 +1,4 @@
-"""Write the generated reference pages: the command line and the configuration. A test fails when they are stale.
+"""Write the generated reference pages, from the command line to the HTTP interface. A test fails when they are stale.
 
 python docs/generate.py          write them
 """
@@ -19,7 +19,9 @@ from passmuster.core.codec import to_plain
 from passmuster.core.config import Config, range_of
 
 sys.path.insert(0, str(Path(__file__).parent))
+import http_page
 import measured
+import python_page
 
 REFERENCE = Path(__file__).parent / "reference"
 README = Path(__file__).parents[1] / "README.md"
@@ -31,8 +33,10 @@ def pages() -> dict[str, str]:
         "cli.md": cli_page(),
         "configuration.md": configuration_page(),
         "faults.md": faults_page(),
+        "http.md": http_page.http_page(),
         "measured.md": measured.measured_page(),
         "priors.md": priors_page(),
+        "python.md": python_page.python_page(),
         "muster.schema.json": json.dumps(schema_of(Config), indent=2) + "\n",
         "tables.md": tables_page(),
     }

@@ -66,6 +66,7 @@ def test_an_answer_without_its_place_shows_what_came() -> None:
 
 FORMS = [
     lambda p: dict(zip(CLASSES, p, strict=False)),
+    lambda p: [[name, x] for name, x in zip(CLASSES, p, strict=False)][::-1],
     lambda p: [{"label": name, "score": x} for name, x in zip(CLASSES, p, strict=False)][::-1],
     lambda p: [{"class": name, "probability": x} for name, x in zip(CLASSES, p, strict=False)],
     lambda p: list(p),

@@ -14,7 +14,7 @@ from passmuster.core.errors import DataError, UsageError
 from passmuster.flows.verify import verify
 from passmuster.stages.govern import Answer, add, add_labels, answer, init, pin
 from passmuster.stages.govern.label_cells import LabelCells
-from passmuster.stages.govern.label_table import rows_of
+from passmuster.stages.govern.label_values import label_rows
 from passmuster.store.items import read_labels
 from passmuster.store.snapshots import read_findings, read_placement, read_snapshot
 from passmuster.store.store import Store
@@ -139,7 +139,7 @@ def test_a_single_label_project_becomes_a_multi_label_one_and_not_back(new_store
     (store.folder / "muster.toml").write_text(text)
     store = Store.open(store.folder)
     with pytest.raises(UsageError) as caught:
-        add_labels(store, rows_of({next(i for i in before if changed[i] == "late"): "broken"}, store.config))
+        add_labels(store, label_rows({next(i for i in before if changed[i] == "late"): "broken"}, store.config))
     assert caught.value.code == "task.changed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -16,15 +17,23 @@ OF_ONE = 0.9  # of one core's speed that each has when all are at work
 _UNITS_BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
-def parse_duration_s(text: str) -> float:
-    """Seconds in a duration such as ``"90s"``, ``"10m"``, ``"1h30m"`` or ``"45"``.
+def parse_duration_s(given: str | float) -> float:
+    """Seconds in a duration such as ``"90s"``, ``"10m"``, ``"1h30m"`` or ``"45"``; a number is seconds already.
 
-    >>> parse_duration_s("1h30m")
-    5400.0
+    Raises
+    ------
+    UsageError
+        ``budget.duration``.
+
+    >>> parse_duration_s("1h30m"), parse_duration_s(60)
+    (5400.0, 60.0)
     """
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
-    if not parts or "".join(n + u for n, u in parts) != re.sub(r"\s", "", text.strip().lower()):
-        raise UsageError("budget.duration", "not a duration", value=text, next="write it like 90s, 10m or 1h30m")
+    words = given.strip().lower() if isinstance(given, str) else ""
+    if isinstance(given, (int, float)) and not isinstance(given, bool) and 0 <= given < math.inf:
+        return float(given)
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", words)
+    if not parts or "".join(n + u for n, u in parts) != re.sub(r"\s", "", words):
+        raise UsageError("budget.duration", "not a duration", value=given, next="write it like 90s, 10m or 1h30m")
     return sum(float(number) * _UNITS_S[unit or "s"] for number, unit in parts)
 
 

@@ -12,7 +12,7 @@ from passmuster.core.records import Role
 from passmuster.flows.labelling import Suggestion, suggest
 from passmuster.modality.find import modalities
 from passmuster.stages.govern.inspect import DISPUTES
-from passmuster.stages.govern.label_table import EXPORTED, guard_cell
+from passmuster.stages.govern.label_table import EXPORTED, check_role, guard_cell
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.snapshots import read_findings, read_snapshot
 from passmuster.store.store import Store
@@ -33,10 +33,11 @@ def export_labels(store: Store, path: Path, *, n: int = 40, role: Role | None = 
     Raises
     ------
     UsageError
-        ``label.exists`` when the file is there; ``label.n``.
+        ``label.exists`` when the file is there; ``label.n``; ``label.role``.
     NotFoundError
         ``label.none_left`` when every item of that part has its label; ``label.no_test``.
     """
+    check_role(role)
     _refuse_existing(path)
     if n < 1:
         raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")

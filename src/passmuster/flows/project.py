@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from passmuster.core.config_file import find_project
-from passmuster.core.progress import Progress, Silent
+from passmuster.core.progress import Progress, check_progress
 from passmuster.store.store import Store
 
 if TYPE_CHECKING:
-    from passmuster.core.records import Channel, Finding, Incident, Payload, Prediction, Role
+    from passmuster.core.records import Channel, Finding, Incident, Prediction, Report, Role
     from passmuster.flows.audit import AuditResult
     from passmuster.flows.clean import Leftover
     from passmuster.flows.cost import Lifetime, RunCost
     from passmuster.flows.diff import DiffResult
     from passmuster.flows.drill import DrillResult
+    from passmuster.flows.opened import Opened
     from passmuster.flows.release import ReleaseResult
     from passmuster.flows.status import ProjectStatus
     from passmuster.flows.verify import Verification
+    from passmuster.runtime.predictor import Predictor
     from passmuster.stages.evaluate import EvaluateResult
     from passmuster.stages.govern import AddResult, LabelResult
     from passmuster.stages.importing import ImportResult
     from passmuster.stages.serve.server import Serving
     from passmuster.stages.train import TrainResult
-    from passmuster.stages.watch import Notice
+    from passmuster.stages.watch import InputShown, Notice
 
 
 class Project:
@@ -46,15 +50,25 @@ class Project:
     """
 
     def __init__(self, store: Store, *, progress: Progress | None = None) -> None:
-        self.store, self.progress = store, progress or Silent()
+        self.store, self.progress = store, check_progress(progress)
+
+    @cached_property
+    def _opened(self) -> Opened:
+        from passmuster.flows.opened import Opened
+
+        return Opened(self.store)
 
     @classmethod
     def init(
         cls, folder: str | Path, *, modality: str = "", task: str = "", name: str = "", progress: Progress | None = None
     ) -> Project:
-        """Make a project, or open the one that is there; without a modality, what most files in `folder` are."""
+        """Make a project, or open the one that is there; without a modality, what most files in `folder` are.
+
+        `progress` is shown how far long work has come (`passmuster.core.progress.Progress`); nobody is, when None.
+        """
         from passmuster.stages.govern import init
 
+        progress = check_progress(progress)
         return cls(init(Path(folder), name=name, modality=modality, task=task), progress=progress)
 
     @classmethod
@@ -87,33 +101,105 @@ class Project:
     # --- data
 
     def add(
-        self, path: str | Path, *, labels: str | Path | None = None, unlabeled: bool = False, copies: bool = False
+        self,
+        given: str | Path | Iterable[Any] | Any,
+        *,
+        labels: str | Path | None = None,
+        unlabeled: bool = False,
+        copies: bool = False,
+        dry_run: bool = False,
+        name: str = "values",
     ) -> AddResult:
-        """Read a folder, table or item; labels from folder names, a column, or a table of their own.
+        """Take items in: a path (folder, table or one item), or values that are at hand.
 
-        Raises `DataError` ``data.copies`` where nearly all items repeat what is there, unless `copies` takes them in.
+        Parameters
+        ----------
+        given : path, iterable or data frame
+            A `str` is always a path. Values are texts; of an image project uint8 arrays ``(h, w)``, ``(h, w, 1 or 3)``,
+            Pillow images, or bytes or paths of image files; or pairs of an item and its label; or mappings from column
+            to cell, whose columns mean what they mean in a table (``text`` or ``image``, ``label``, ``id``, ``split``,
+            ``subject``, ``time``, and the configured group columns); or a data frame: pandas, polars, Arrow, a Hugging
+            Face dataset. A generator is never held in memory: a million rows are a temporary file in the project.
+        labels : a table of labels by id or path; folder names and columns then give none
+        unlabeled : take no labels at all
+        copies : take items in though nearly all of them repeat what is there
+        dry_run : read and count, write nothing
+        name : what ids of values without one begin with, as a table's ids begin with its name
+
+        Raises
+        ------
+        UsageError
+            ``add.values`` for what is neither a path nor rows.
+        DataError
+            ``data.*``, ``label.*``: nothing was added. ``data.copies`` where nearly all items repeat what is there.
+            A row that cannot be used is no error: it is counted in `AddResult.n_quarantined`, with its number.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> project = Project.init(Path(tempfile.mkdtemp()) / "reviews", modality="text")
+        >>> added = project.add([{"id": "r1", "text": "arrived broken", "label": "bad"}, {"id": "r2", "text": ""}])
+        >>> added.n_kept, added.examples
+        (1, (('values[1]', 'item.empty: the text is empty'),))
         """
-        from passmuster.stages.govern import add
+        from passmuster.stages.govern import Values, add
 
-        table = None if labels is None else Path(labels)
-        return add(self.store, Path(path), labels=table, unlabeled=unlabeled, copies=copies, progress=self.progress)
+        return add(
+            self.store,
+            Path(given) if isinstance(given, (str, PathLike)) else Values(given, name),
+            labels=None if labels is None else Path(labels),
+            unlabeled=unlabeled,
+            copies=copies,
+            dry_run=dry_run,
+            progress=self.progress,
+        )
 
     def label(
-        self, labels: str | Path | Mapping[str, str | Sequence[str]], *, role: Role | None = None, who: str = ""
+        self,
+        labels: str | Path | Mapping[str, Any] | Iterable[Any] | Any,
+        *,
+        role: Role | None = None,
+        who: str = "",
+        dry_run: bool = False,
     ) -> LabelResult:
-        """Record labels: a table's path, or a mapping of item id to label; of a multi-label project, to its classes.
+        """Record labels of items that are in the project.
 
-        `role` "test" is for evidence.
+        Parameters
+        ----------
+        labels : path, mapping, iterable or data frame
+            A table's path; item id to label (of a multi-label project: to its classes, a list or set); pairs of id and
+            label; or mappings with ``id``, ``label`` and, where they say, ``role``, ``who``, ``weight``. A label is
+            read as a table's cell is: 3 is "3", None is no label.
+        role : "train", "test" (evidence), or None: the item's split
+        who : who labelled; the present user when empty
+
+        Raises
+        ------
+        UsageError
+            ``label.role``; ``label.values`` for what is none of the above.
+        DataError
+            ``label.*``, naming the row; nothing was recorded.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> project = Project.init(Path(tempfile.mkdtemp()) / "reviews", modality="text")
+        >>> _ = project.add({"id": f"r{i}", "text": f"review number {i}"} for i in range(9))
+        >>> sum(project.label([("r1", "good"), ("r2", "bad")]).n_new.values())
+        2
         """
         from passmuster.stages.govern import add_labels
-        from passmuster.stages.govern.label_table import rows_of
+        from passmuster.stages.govern.label_values import label_rows
 
-        given = labels.items() if isinstance(labels, Mapping) else None
-        rows = Path(str(labels)) if given is None else rows_of(dict(given), self.store.config)
-        return add_labels(self.store, rows, role=role, who=who)
+        is_path = isinstance(labels, (str, PathLike))
+        rows = Path(str(labels)) if is_path else label_rows(labels, self.store.config)
+        return add_labels(self.store, rows, role=role, who=who, dry_run=dry_run)
 
     def ask(self, path: str | Path, *, n: int = 40, role: Role = "train") -> int:
-        """Write a table of `n` items whose labels are wanted next; returns how many there are."""
+        """Write a table of `n` items whose labels are wanted next; returns how many there are.
+
+        `role` is "train" (what teaches most) or "test" (what is evidence); `UsageError` ``label.role`` for another.
+        """
         from passmuster.flows.label_export import export_labels
 
         return export_labels(self.store, Path(path), n=n, role=role)
@@ -126,8 +212,16 @@ class Project:
 
     # --- model
 
-    def train(self, *, time: str = "", seed: int | None = None) -> TrainResult:
-        """Learn within a budget such as "10m"; the configuration's when empty."""
+    def train(self, *, time: str | float = "", seed: int | None = None) -> TrainResult:
+        """Learn within a budget: "10m", or a number of seconds; the configuration's (``train.time``) when empty.
+
+        Raises
+        ------
+        UsageError
+            ``budget.duration``.
+        BudgetError
+            The cheapest way does not fit.
+        """
         from passmuster.core.budget import parse_duration_s
         from passmuster.flows.answers import pin_answers
         from passmuster.stages.train import train
@@ -136,7 +230,7 @@ class Project:
         config = self.store.config.train
         return train(
             self.store,
-            budget_s=parse_duration_s(time or config.time),
+            budget_s=parse_duration_s(config.time if time == "" else time),
             seed=config.seed if seed is None else seed,
             progress=self.progress,
         )
@@ -233,29 +327,71 @@ class Project:
             progress=self.progress,
         )  # fmt: skip
 
+    def report(self, bundle: str = "") -> Report:
+        """The latest report on a bundle (digest, or how that begins); of all reports, the latest, when empty.
+
+        ``report.metric("accuracy")`` is a `Metric` with `value`, `low`, `high` and `n`, or None. Nothing is measured,
+        and no look at the test is spent.
+
+        Raises
+        ------
+        NotFoundError
+            ``report.none``, ``bundle.none``.
+        """
+        from passmuster.store.releases import find_report
+
+        with self.store.read() as db:
+            return find_report(db, bundle)
+
     def release(self, bundle: str = "") -> ReleaseResult:
         """Evaluate where needed, judge by the policy, sign. HOLD and INSUFFICIENT are answers, not errors."""
         from passmuster.flows.release import release
 
         return release(self.store, bundle, progress=self.progress)
 
-    def predict(self, payloads: Sequence[Payload], *, channel: str = "live") -> list[Prediction]:
-        """Answer as the release behind `channel` would: texts, or uint8 images (height, width, channels)."""
-        from passmuster.core.errors import NotFoundError
-        from passmuster.runtime.bundle import open_bundle
-        from passmuster.runtime.predictor import Predictor
-        from passmuster.runtime.signature import check_signature
-        from passmuster.store import keys
-        from passmuster.store.releases import read_bundle, read_channels
+    def predictor(self, channel: str = "live") -> Predictor:
+        """What answers on `channel`: bytes and signature checked, and kept open until the channel points elsewhere.
 
-        with self.store.read() as db:
-            pointed = read_channels(db).get(channel)
-            if pointed is None:
-                raise NotFoundError("channel.none", f"the channel {channel} points at nothing", next="muster approve")
-            path = read_bundle(db, pointed.bundle).path
-        bundle = open_bundle(self.store.bundle_folder(path))
-        check_signature(bundle, keys.public_key(self.store.keys_folder))
-        return Predictor(bundle).predict(payloads, degraded=pointed.mode != "normal")
+        Its `classes` are the order of `Prediction.probabilities`; its `predict` takes payloads without a further check.
+
+        Raises
+        ------
+        NotFoundError
+            ``channel.none``.
+        IntegrityError
+            ``bundle.*``, ``signature.*``.
+        """
+        return self._opened.predictor(channel)[0]
+
+    def predict(self, items: Iterable[Any], *, channel: str = "live") -> list[Prediction]:
+        """Answer as the release behind `channel` would.
+
+        Parameters
+        ----------
+        items : iterable
+            Texts; or images as uint8 arrays ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 3)``, Pillow images, or paths or
+            bytes of image files. The rules are the server's (``data.max_text_chars``, no empty text).
+
+        Returns
+        -------
+        list of Prediction
+            One per item; its `probabilities` follow ``project.predictor().classes``.
+
+        Raises
+        ------
+        UsageError
+            ``predict.items`` for one item where a list of them was meant.
+        DataError
+            ``item.*``, naming ``items[i]``; no item was answered.
+        NotFoundError
+            ``channel.none``.
+
+        Examples
+        --------
+        ``{p.label: p.probability for p in project.predict(["It arrived broken."])}``, and for every class
+        ``dict(zip(project.predictor().classes, p.probabilities))``.
+        """
+        return self._opened.predict(items, channel)
 
     # --- service
 
@@ -311,6 +447,34 @@ class Project:
 
         with self.store.read() as db:
             return read_incidents(db)
+
+    def incident_inputs(self, incident: str) -> list[InputShown]:
+        """What was asked and answered behind an incident (its id, or how that begins), with labels that came since.
+
+        A record's `input` is its bytes as the modality keeps them (a text's UTF-8, an image's PNG), None once erased.
+        """
+        from passmuster.stages.watch import inputs_of
+        from passmuster.stages.watch.resolve import find_incident
+
+        with self.store.read() as db:
+            found = find_incident(db, incident)
+        return list(inputs_of(self.store, found))
+
+    def resolve(self, incident: str, *, note: str) -> tuple[Incident, Channel | None]:
+        """Close an incident (its id, or how that begins) for a recorded reason; its channel goes back to normal.
+
+        Returns the closed incident, and the channel where that moved.
+
+        Raises
+        ------
+        NotFoundError
+            ``incident.none``.
+        UsageError
+            ``incident.note`` without a note, ``incident.closed``, ``incident.ambiguous``.
+        """
+        from passmuster.stages.watch import resolve_incident
+
+        return resolve_incident(self.store, incident, note=note)
 
     def clean(self, *, remove: bool = False) -> list[Leftover]:
         """What nothing needs any more and how much it takes; with `remove` it goes, in one recorded act."""

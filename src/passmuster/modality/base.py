@@ -274,6 +274,8 @@ class Modality:
     encode : payload to bytes that `decode` accepts (lossless)
     open_json : the value of a request's field (text: a string; image: base64 of an image file, or nested lists of
         pixels 0 to 255) to what it will be, before it takes its memory; raises `DataError`
+    of_value : a value in Python (text: a `str`; image: a uint8 array, a Pillow image, the path or bytes of an image
+        file) to payload, held to the same rules; raises `DataError` (``item.*``)
     preview : payload to an HTML fragment that shows it, safe to embed
     operations : preprocessing steps
     corruptions : natural faults, five at least
@@ -294,6 +296,7 @@ class Modality:
     decode: Callable[[bytes, DataConfig], Payload]
     encode: Callable[[Payload], bytes]
     open_json: Callable[[Any, DataConfig], Pending]
+    of_value: Callable[[Any, DataConfig], Payload]
     preview: Callable[[Payload], str]
     operations: Table[Operation]
     corruptions: Table[Corruption]

@@ -302,7 +302,11 @@ def _unwrapped(found: Any) -> Any:
 
 
 def _pairs(found: Any, classes: Sequence[str]) -> list[tuple[Any, Any]]:
-    """(class, score) of what is a table, a list of tables with a label and a score each, or a list in order."""
+    """(class, score) of what is a table, a list of such with label and score, of pairs, or of scores in order.
+
+    >>> _pairs([["b", 0.9], ["a", 0.1]], ("a", "b"))
+    [('b', 0.9), ('a', 0.1)]
+    """
     if isinstance(found, Mapping):
         return list(found.items())
     if not isinstance(found, list):
@@ -311,6 +315,8 @@ def _pairs(found: Any, classes: Sequence[str]) -> list[tuple[Any, Any]]:
         return [
             (entry.get("label", entry.get("class")), entry.get("score", entry.get("probability"))) for entry in found
         ]
+    if all(isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) for entry in found):
+        return [(name, score) for name, score in found]
     return list(zip(classes, found, strict=True)) if len(found) == len(classes) else []
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from passmuster.core.clock import now
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json, sha256_hex
+from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Bundle, Channel, Release, Report, Verdict
 from passmuster.store.naming import the_one_named
 from passmuster.store.schema import bundles, channels, releases, reports, runs, verdicts
@@ -105,6 +106,24 @@ def read_report(db: Connection, bundle: str) -> tuple[str, Report] | None:
     """Digest and record of the latest report on a bundle, or None."""
     row = db.execute(select(reports).where(reports.c.bundle == bundle).order_by(reports.c.n.desc()).limit(1)).first()
     return (row.digest, from_plain(Report, json.loads(row.record))) if row else None
+
+
+def find_report(db: Connection, bundle: str = "") -> Report:
+    """The latest report on the bundle whose digest starts with `bundle`; of all, the latest, when empty.
+
+    Raises
+    ------
+    NotFoundError
+        ``report.none``, ``bundle.none``.
+    UsageError
+        ``bundle.ambiguous`` when several do.
+    """
+    digest = read_bundle(db, bundle).digest if bundle else ""
+    query = select(reports.c.bundle).order_by(reports.c.n.desc()).limit(1)
+    found = read_report(db, digest or db.execute(query).scalar() or "")
+    if found is None:
+        raise NotFoundError("report.none", "no report so far", value=digest[:12] or None, next="muster evaluate")
+    return found[1]
 
 
 def add_verdict(db: Connection, verdict: Verdict, envelope: str) -> None:

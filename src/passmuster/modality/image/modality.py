@@ -8,7 +8,7 @@ from passmuster.modality.image.corruptions import USUAL, corruptions
 from passmuster.modality.image.feeding import feed
 from passmuster.modality.image.marks import find_marks, in_words, transplant
 from passmuster.modality.image.operations import operations
-from passmuster.modality.image.read import decode, encode, open_json, preview
+from passmuster.modality.image.read import decode, encode, of_value, open_json, preview
 from passmuster.modality.image.twins import find_twins
 
 rungs: Table[Rung] = Table("rung")
@@ -35,6 +35,7 @@ IMAGE = Modality(
     decode=decode,
     encode=encode,
     open_json=open_json,
+    of_value=of_value,
     preview=preview,
     operations=operations,
     corruptions=corruptions,

@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,6 +200,42 @@ def open_json(value: Any, config: DataConfig) -> Pending:
         raise DataError("item.range", "a pixel lies outside 0 to 255", limit="0 to 255")
     pixels = np.round(array).astype(np.uint8)
     return Pending(pixels.shape[0] * pixels.shape[1], lambda: pixels)
+
+
+def of_value(value: Any, config: DataConfig) -> np.ndarray:
+    """Pixels ``(h, w, c)`` uint8 of an image at hand in Python.
+
+    Takes a uint8 array ``(h, w)``, ``(h, w, 1)`` or ``(h, w, 3)``, a Pillow image, the path or bytes of an image file.
+
+    Raises
+    ------
+    DataError
+        ``item.type`` for anything else; ``item.too_many_pixels``, ``item.unreadable`` and those of `decode`.
+
+    >>> of_value(np.zeros((2, 3), np.uint8), DataConfig()).shape
+    (2, 3, 1)
+    """
+    if isinstance(value, (str, Path)):
+        try:
+            value = Path(value).read_bytes()
+        except (OSError, ValueError) as error:
+            raise DataError("item.unreadable", f"the file cannot be read: {error}", value=str(value)[:200]) from error
+    if isinstance(value, (bytes, bytearray)):
+        return decode(bytes(value), config)
+    if isinstance(value, Image.Image):
+        if value.width * value.height > config.max_pixels:
+            raise _too_many(f"{value.width} x {value.height}", config)
+        with _named_errors(config):
+            return _pixels(ImageOps.exif_transpose(value))
+    limit = "uint8 (h, w), (h, w, 1) or (h, w, 3), a Pillow image, the path or bytes of an image file"
+    if not isinstance(value, np.ndarray):
+        raise DataError("item.type", "expected an image", value=type(value).__name__, limit=limit)
+    pixels = value[:, :, None] if value.ndim == 2 else value
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
+        raise DataError("item.type", "not pixels", value=f"{value.dtype} {value.shape}", limit=limit)
+    if pixels.shape[0] * pixels.shape[1] > config.max_pixels:
+        raise _too_many(f"{pixels.shape[1]} x {pixels.shape[0]}", config)
+    return np.ascontiguousarray(pixels)
 
 
 def preview(payload: Payload) -> str:

@@ -9,7 +9,7 @@ from passmuster.modality.text.feeding import feed
 from passmuster.modality.text.marks import find_marks, in_words, transplant
 from passmuster.modality.text.operations import operations
 from passmuster.modality.text.personal_data import find_personal_data
-from passmuster.modality.text.read import decode, encode, open_json, preview
+from passmuster.modality.text.read import decode, encode, from_json, open_json, preview
 from passmuster.modality.text.twins import find_twins
 
 rungs: Table[Rung] = Table("rung")
@@ -30,6 +30,7 @@ TEXT = Modality(
     decode=decode,
     encode=encode,
     open_json=open_json,
+    of_value=from_json,
     preview=preview,
     operations=operations,
     corruptions=corruptions,

@@ -5,6 +5,7 @@ from passmuster.stages.govern.answer import Answer, Answered, Pinned, answer, n_
 from passmuster.stages.govern.check import check
 from passmuster.stages.govern.init import detect_modality, init
 from passmuster.stages.govern.label import LabelResult, add_labels
+from passmuster.stages.govern.values import Values
 
 __all__ = [
     "AddResult",
@@ -12,6 +13,7 @@ __all__ = [
     "Answered",
     "LabelResult",
     "Pinned",
+    "Values",
     "add",
     "add_labels",
     "answer",

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,8 @@ from passmuster.stages.govern.snapshot import (
     write_snapshot,
 )
 from passmuster.stages.govern.splits import place, rarest_classes
+from passmuster.stages.govern.tables import open_table
+from passmuster.stages.govern.values import Values, written_down
 from passmuster.store.items import add_items, add_labels, drop_quarantined, read_items, read_labels
 from passmuster.store.snapshots import read_findings, read_placement
 from passmuster.store.store import Store
@@ -70,7 +73,7 @@ class AddResult:
 
 def add(
     store: Store,
-    path: Path,
+    given: Path | Values,
     *,
     labels: Path | None = None,
     unlabeled: bool = False,
@@ -78,7 +81,7 @@ def add(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> AddResult:
-    """Read `path` (a folder, a table or one item) into the project.
+    """Read what is given (the path of a folder, a table or one item; or values at hand) into the project.
 
     Parameters
     ----------
@@ -91,6 +94,8 @@ def add(
     ------
     NotFoundError
         ``data.no_path``.
+    UsageError
+        ``add.values`` where what is given is neither.
     DataError
         ``data.*`` and ``label.*``, before anything was written: duplicate ids, a column that is not there, labels that
         match nothing, files that are empty, cut off or not UTF-8, an id that came with other content before, and
@@ -103,9 +108,12 @@ def add(
     with store.lock("add"), contextlib.ExitStack() as undo:
         with_labels = labels is None and not unlabeled
         cells = LabelCells.of(store.config)
-        source = open_source(
-            path, modality, store.config.data, with_labels=with_labels, keyed=store.keyed, labels=cells
-        )
+        options: dict[str, Any] = {"with_labels": with_labels, "keyed": store.keyed, "labels": cells}
+        if isinstance(given, Values):
+            table = undo.enter_context(written_down(given, modality, store.config.data, store.root))
+            source = open_table(table, modality, store.config.data, **options)
+        else:
+            source = open_source(given, modality, store.config.data, **options)
         with store.read() as db:
             before = {item.key: item for item in read_items(db)}
             known = read_labels(db)
@@ -120,7 +128,7 @@ def add(
         if reading.quarantined and reading.n_read == len(reading.quarantined):
             raise _nothing_usable(reading)
         if not copies:
-            refuse_copies(reading.kept, before, path)
+            refuse_copies(reading.kept, before, given.name if isinstance(given, Values) else given)
         if dry_run or not (reading.kept or reading.quarantined or reading.labels):
             return _unchanged(store, source, reading)
         parent = latest_snapshot(store)
@@ -173,7 +181,7 @@ def _nothing_usable(reading: Reading) -> DataError:
     )
 
 
-def refuse_copies(new: Sequence[Item], before: Mapping[str, Item], path: Path) -> None:
+def refuse_copies(new: Sequence[Item], before: Mapping[str, Item], path: Path | str) -> None:
     """Refuse items of which nearly all repeat what is there: the same folder or table was named in another way.
 
     Raises
@@ -190,7 +198,8 @@ def refuse_copies(new: Sequence[Item], before: Mapping[str, Item], path: Path) -
         "data.copies",
         f"{len(again):,} of {len(new):,} new items repeat what is there under other ids; nothing was added",
         value=f"{first.id!r}, which is {there[first.digest]!r}", limit=f"{MOST_COPIED:.0%}", where=path,
-        next=f"name what was added before (labels: muster label FILE); or muster add {path} --copies",
+        next="name what was added before (labels: muster label FILE); or "
+        + (f"muster add {path} --copies" if isinstance(path, Path) else "add(..., copies=True)"),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
 from passmuster.modality.find import modalities
 from passmuster.stages.govern.label_cells import LabelCells
 from passmuster.stages.govern.label_studio import read_label_studio
-from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
+from passmuster.stages.govern.label_table import LabelRow, check_role, match, read_label_table
 from passmuster.stages.govern.snapshot import role_of, write_relabelled
 from passmuster.store.draws import TestDraw, read_draws
 from passmuster.store.items import read_items, standing_labels
@@ -63,11 +63,14 @@ def add_labels(
 
     Raises
     ------
+    UsageError
+        ``label.role`` for a role that does not exist.
     DataError
         ``label.unknown_item``; ``label.sealed`` for a training label on a test item; ``label.not_in_test`` for a test
         label on an item of the pool; ``label.weight`` for a weight other than that of the draw; ``label.contradiction``
         for two rows in which one person says two things of one item. Nothing was recorded.
     """
+    check_role(role)
     with store.lock("add"):
         with store.read() as db:
             snapshot = read_snapshot(db)

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from passmuster.core.config import Config, DataConfig
-from passmuster.core.errors import DataError, NotFoundError
+from passmuster.core.config import DataConfig
+from passmuster.core.errors import DataError, NotFoundError, UsageError
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Role
 from passmuster.core.table_files import header_of, is_table, records_of
@@ -78,19 +78,19 @@ def read_label_table(path: Path, config: DataConfig, labels: LabelCells = LabelC
     for record in records_of(path):
         where = f"{path.name}:{record.line}"
         if record.problem:
-            raise _bad_row(record.problem.partition(": ")[2], where)
+            raise bad_row(record.problem.partition(": ")[2], where)
         cells = record.cells
         identity = plain(cells.get(id_column))
         if identity is None:
-            raise _bad_row("the id is missing", where)
+            raise bad_row("the id is missing", where)
         rows.append(
             LabelRow(
                 bare(identity),
-                _label(cells.get(label_column), bare, labels, where),
+                label_cell(cells.get(label_column), bare, labels, where),
                 where,
-                _role(cells.get("role"), where),
+                role_cell(cells.get("role"), where),
                 plain(cells.get("who")) or "",
-                _weight(cells.get("weight"), where),
+                weight_cell(cells.get("weight"), where),
                 (plain(cells.get(subject)) or "") if subject else "",
                 _time(cells.get(time), where) if time else "",
                 {g: v for g in config.group_columns if (v := plain(cells.get(g))) is not None},
@@ -101,13 +101,16 @@ def read_label_table(path: Path, config: DataConfig, labels: LabelCells = LabelC
     return rows
 
 
-def rows_of(labels: Mapping[str, str | Sequence[str]], config: Config) -> list[LabelRow]:
-    """Rows of labels that are at hand as values: item id to label, or to the classes of a multi-label item."""
-    cells = LabelCells.of(config)
-    return [
-        LabelRow(id_, _label(said if isinstance(said, str) else list(said), str, cells, id_))
-        for id_, said in labels.items()
-    ]
+def check_role(role: Role | None) -> None:
+    """Refuse a role that does not exist, whose labels would count for nothing.
+
+    Raises
+    ------
+    UsageError
+        ``label.role``.
+    """
+    if role is not None and role not in ROLES:
+        raise UsageError("label.role", "no such role", value=role, limit="train, test", next='say role="train"')
 
 
 def guard_cell(text: str) -> str:
@@ -175,19 +178,22 @@ def match(rows: Sequence[LabelRow], ids: Collection[str], folder: str = "") -> d
     return found
 
 
-def _label(cell: Any, bare: Callable[[str], str], labels: LabelCells, where: str) -> str | None:
+def label_cell(cell: Any, bare: Callable[[str], str], labels: LabelCells, where: str) -> str | None:
+    """What a cell says as a label."""
     try:
         return labels.read(bare(cell) if isinstance(cell, str) else cell)
     except ValueError as error:
         remedy = BEGIN_ANEW if isinstance(cell, list) and labels.task == SINGLE else "mend the row"
-        raise _bad_row(str(error), where, remedy) from error
+        raise bad_row(str(error), where, remedy) from error
 
 
-def _bad_row(what: str, where: str, remedy: str = "mend the row") -> DataError:
+def bad_row(what: str, where: str, remedy: str = "mend the row") -> DataError:
+    """The error that a row cannot be used."""
     return DataError("label.row", f"a row of labels cannot be used: {what}", where=where, next=remedy)
 
 
-def _role(value: Any, where: str) -> Role | None:
+def role_cell(value: Any, where: str) -> Role | None:
+    """The role in a cell."""
     text = plain(value)
     if text is None:
         return None
@@ -196,14 +202,15 @@ def _role(value: Any, where: str) -> Role | None:
     return text
 
 
-def _weight(value: Any, where: str) -> float:
+def weight_cell(value: Any, where: str) -> float:
+    """The weight in a cell; 1 where it is empty."""
     text = plain(value)
     try:
         weight = 1.0 if text is None else float(text)
     except ValueError as error:
-        raise _bad_row(f"the weight {text!r} is no number", where) from error
+        raise bad_row(f"the weight {text!r} is no number", where) from error
     if not 0 < weight < float("inf"):
-        raise _bad_row(f"the weight {text!r} is not positive", where)
+        raise bad_row(f"the weight {text!r} is not positive", where)
     return weight
 
 
@@ -211,4 +218,4 @@ def _time(value: Any, where: str) -> str:
     try:
         return iso_time(value)
     except ValueError as error:
-        raise _bad_row(f"{value!r} is no ISO time", where) from error
+        raise bad_row(f"{value!r} is no ISO time", where) from error

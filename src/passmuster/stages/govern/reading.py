@@ -13,7 +13,7 @@ from passmuster.core.records import Item
 from passmuster.modality.base import Modality
 from passmuster.stages.govern.label_cells import LabelCells
 from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
-from passmuster.stages.govern.rows import Row, Source
+from passmuster.stages.govern.rows import Row, Source, reason_of
 from passmuster.store.store import Store
 
 # Contents lie in the order of their digests, so that each batch touches pages all over the file: many small contents at
@@ -145,9 +145,7 @@ def _item_of(row: Row, store: Store, modality: Modality, side: LabelRow | None) 
         data = row.content if isinstance(row.content, bytes) else _read_file(row.content, store)
         payload = modality.decode(data, store.config.data)
     except DataError as error:
-        facts = [f"{n} {v}" for n, v in (("value", error.value), ("limit", error.limit)) if v is not None]
-        reason = f"{error.code}: {error.what}" + (f" ({', '.join(facts)})" if facts else "")
-        return replace(item, status="quarantined", reason=reason), b""
+        return replace(item, status="quarantined", reason=reason_of(error)), b""
     return replace(item, digest=store.keyed(content_of(payload)), blob=sha256_hex(data), n_bytes=len(data)), data
 
 

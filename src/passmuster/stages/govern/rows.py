@@ -25,6 +25,12 @@ SPLIT_WORDS: dict[str, GivenSplit] = {
 }  # fmt: skip
 
 
+class Encoded(bytes):
+    """An image file that was written from pixels at hand; `named_by` tells those apart, whatever wrote the file."""
+
+    named_by: bytes = b""
+
+
 @dataclass(frozen=True)
 class Row:
     """One raw item. `content` is the file to read, the bytes themselves, or None with a `problem` that says why not.
@@ -82,14 +88,15 @@ def open_source(
     """
     from passmuster.stages.govern.folders import open_folder
     from passmuster.stages.govern.label_cells import LabelCells
-    from passmuster.stages.govern.tables import is_table, open_table
+    from passmuster.stages.govern.tables import Tabular, is_table, open_table
 
     if not path.exists():
         raise NotFoundError("data.no_path", "there is no such file or folder", value=path, next="check the path")
     if path.is_dir():
         return open_folder(path, modality, with_labels=with_labels)
     if is_table(path):
-        return open_table(path, modality, config, with_labels=with_labels, keyed=keyed, labels=labels or LabelCells())
+        table, cells = Tabular.of_file(path), labels or LabelCells()
+        return open_table(table, modality, config, with_labels=with_labels, keyed=keyed, labels=cells)
     if path.suffix.lower() in modality.suffixes:
         row = Row(path.name, path.name, path)
         return Source(path.name, lambda: iter([row]))
@@ -119,6 +126,16 @@ def split_of(word: str, where: str) -> GivenSplit:
             where=where,
             next="rename it, or name another column with --split-column",
         ) from error
+
+
+def reason_of(error: DataError) -> str:
+    """Why a row is quarantined, on one line that begins with the code.
+
+    >>> reason_of(DataError("item.too_long", "the text is too long", value=9, limit=5))
+    'item.too_long: the text is too long (value 9, limit 5)'
+    """
+    facts = [f"{n} {v}" for n, v in (("value", error.value), ("limit", error.limit)) if v is not None]
+    return f"{error.code}: {error.what}" + (f" ({', '.join(facts)})" if facts else "")
 
 
 def plain(value: Any) -> str | None:

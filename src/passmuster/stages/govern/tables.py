@@ -15,7 +15,7 @@ from passmuster.core.errors import DataError
 from passmuster.core.table_files import Record, header_of, is_table, records_of
 from passmuster.modality.base import Modality
 from passmuster.stages.govern.label_cells import LabelCells
-from passmuster.stages.govern.rows import Row, Source, iso_time, plain, split_of
+from passmuster.stages.govern.rows import Encoded, Row, Source, iso_time, plain, split_of
 
 __all__ = ["Columns", "choose_column", "is_table", "open_table"]
 
@@ -44,8 +44,29 @@ class Columns:
     groups: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Tabular:
+    """Records under one header: a file, or values at hand in Python. `records` gives the same ones each time.
+
+    `name` is what ids of rows without one begin with, `where` is shown in errors, `place` says where a record lies.
+    Paths of images are relative to `folder`.
+    """
+
+    name: str
+    header: Sequence[str]
+    records: Callable[[], Iterator[Record]]
+    where: Path | str
+    place: str = "{name}:{line}"
+    folder: Path = Path()
+
+    @classmethod
+    def of_file(cls, path: Path) -> Tabular:
+        """A table file; the errors are those of `header_of`."""
+        return cls(path.name, header_of(path), partial(records_of, path), path, folder=path.parent)
+
+
 def open_table(
-    path: Path,
+    table: Tabular,
     modality: Modality,
     config: DataConfig,
     *,
@@ -53,7 +74,7 @@ def open_table(
     keyed: Callable[[bytes], str],
     labels: LabelCells = LabelCells(),
 ) -> Source:
-    """A table as a source: of texts, or of paths to images (relative to the table's folder); `labels` reads its labels.
+    """A table as a source: of texts, or of images and paths to them; `labels` reads its labels.
 
     Raises
     ------
@@ -61,16 +82,15 @@ def open_table(
         ``data.no_column`` for a column that was named and is not there, or a content column that cannot be guessed;
         ``data.empty``, ``data.encoding``, ``data.truncated``, ``data.unreadable`` for the file itself.
     """
-    header = header_of(path)
-    columns = _columns(path, header, modality, config, with_labels)
+    columns = _columns(table, modality, config, with_labels)
     used = [f"{role} = {name!r}" for role in ("content", "label", "id", "split", "subject", "time")
             if (name := getattr(columns, role))]  # fmt: skip
-    return Source(
-        path.name, partial(_rows, path, modality, columns, keyed, labels), None, ("columns: " + ", ".join(used),)
-    )
+    rows = partial(_rows, table, modality, columns, keyed, labels)
+    return Source(table.name, rows, None, ("columns: " + ", ".join(used),))
 
 
-def _columns(path: Path, header: Sequence[str], modality: Modality, config: DataConfig, with_labels: bool) -> Columns:
+def _columns(table: Tabular, modality: Modality, config: DataConfig, with_labels: bool) -> Columns:
+    header, path = table.header, table.where
     content = choose_column(header, config.text_column, USUAL["path" if modality.name == "image" else "text"], path)
     taken = {content}
 
@@ -97,13 +117,15 @@ def _columns(path: Path, header: Sequence[str], modality: Modality, config: Data
                 f"it is not clear which column holds the {'image paths' if modality.name == 'image' else 'texts'}",
                 value=", ".join(header),
                 where=path,
-                next=f"muster add {path} --text-column NAME",
+                next=f"muster add {path} --text-column NAME"
+                if isinstance(path, Path)
+                else 'Project.open(..., overrides={"data.text_column": "NAME"})',
             )
         found = Columns(left[0], found.label, found.id, found.split, found.subject, found.time, found.groups)
     return found
 
 
-def choose_column(header: Sequence[str], named: str, usual: Sequence[str], path: Path) -> str:
+def choose_column(header: Sequence[str], named: str, usual: Sequence[str], path: Path | str) -> str:
     """The column `named`, else the first usual one (upper and lower case alike), else "".
 
     >>> choose_column(["Text", "y"], "", ("text",), Path())
@@ -125,25 +147,25 @@ def choose_column(header: Sequence[str], named: str, usual: Sequence[str], path:
 
 
 def _rows(
-    path: Path, modality: Modality, columns: Columns, keyed: Callable[[bytes], str], labels: LabelCells
+    table: Tabular, modality: Modality, columns: Columns, keyed: Callable[[bytes], str], labels: LabelCells
 ) -> Iterator[Row]:
     occurrences: Counter[str] = Counter()
     n_rows = 0
-    for record in records_of(path):
+    for record in table.records():
         n_rows += 1
-        source = f"{path.name}:{record.line}"
-        if record.problem:
+        source = table.place.format(name=table.name, line=record.line)
+        if record.problem and not record.cells:
             yield Row(source, source, None, record.problem)
             continue
-        yield _row(record, source, path, modality, columns, keyed, labels, occurrences)
+        yield _row(record, source, table, modality, columns, keyed, labels, occurrences)
     if not n_rows:
-        raise DataError("data.empty", "the table has no rows", where=path, next="check the file")
+        raise DataError("data.empty", "the table has no rows", where=table.where, next="check the file")
 
 
 def _row(
     record: Record,
     source: str,
-    path: Path,
+    table: Tabular,
     modality: Modality,
     columns: Columns,
     keyed: Callable[[bytes], str],
@@ -151,14 +173,17 @@ def _row(
     occurrences: Counter[str],
 ) -> Row:
     cells = record.cells
-    content, problem = _content(cells.get(columns.content), path, modality)
+    content, problem = _content(cells.get(columns.content), table.folder, modality)
+    if record.problem:
+        content, problem = None, record.problem
     identity = plain(cells.get(columns.id)) if columns.id else None
     if columns.id and identity is None:
         identity, content, problem = source, None, problem or "item.no_id: the id is missing"
-    elif identity is None and modality.name == "image" and content is not None:
+    elif identity is None and isinstance(content, Path):
         identity = str(cells[columns.content])
     elif identity is None and isinstance(content, bytes):
-        name = f"{path.name}#{keyed(content)[:16]}"  # stays the same when rows are added or moved
+        named_by = content.named_by if isinstance(content, Encoded) else content
+        name = f"{table.name}#{keyed(named_by)[:16]}"  # stays the same when rows are added or moved
         occurrences[name] += 1
         identity = name if occurrences[name] == 1 else f"{name}-{occurrences[name]}"
     try:
@@ -187,15 +212,17 @@ def _row(
     )
 
 
-def _content(value: Any, path: Path, modality: Modality) -> tuple[Path | bytes | None, str]:
+def _content(value: Any, folder: Path, modality: Modality) -> tuple[Path | bytes | None, str]:
     """Bytes or path of a content cell, or the reason why there is none."""
     if value is None or value != value or value in ("nan", "NaN"):
         return None, "item.missing: the cell is empty (null or NaN)"
+    if modality.name == "image" and isinstance(value, bytes):
+        return value, ""
     if not isinstance(value, str):
         return None, f"item.type: not a text ({type(value).__name__})"
     if modality.name == "image":
         name = value.strip()
-        file = path.parent / name
+        file = folder / name
         if not name:
             return None, "item.missing: the cell is empty (null or NaN)"
         return (file, "") if file.is_file() else (None, f"item.no_file: there is no file {name[:200]!r}")

@@ -23,13 +23,14 @@ from passmuster.core.errors import MusterError, NotFoundError, ResourceError, Us
 from passmuster.core.label_sets import classes_in
 from passmuster.core.records import FeedbackRecord, Payload
 from passmuster.stages.serve import inference_protocol as oip
+from passmuster.stages.serve import responses as sent
 from passmuster.stages.serve.answering import Answered, Asked
 from passmuster.stages.serve.batcher import Batcher
 from passmuster.stages.serve.decoding import Decoder, Field
-from passmuster.stages.serve.door import Door, Handler, error_response, json_response
+from passmuster.stages.serve.door import JSON, Door, Handler, error_response, json_response
 from passmuster.stages.serve.fleet import Fleet, Lane
 from passmuster.stages.serve.meters import CONTENT_TYPE, Meters
-from passmuster.stages.serve.openapi import describe
+from passmuster.stages.serve.openapi import KEY_HEADER, describe
 from passmuster.stages.serve.requests import (
     FeedbackRequest,
     PredictRequest,
@@ -41,7 +42,6 @@ from passmuster.store.store import Store
 from passmuster.store.traffic import TrafficWriter
 from passmuster.store.traffic_reader import TrafficReader
 
-KEY_HEADER = "x-muster-key"
 # What is larger is read in a thread, so that one image does not hold up everybody.
 SMALL_BODY_BYTES, SMALL_PIXELS = 32_768, 262_144
 NEVER = threading.Event()
@@ -50,14 +50,19 @@ Method = Literal["GET", "POST"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One address. `works` marks those that answer about items: refused while not ready, full or draining."""
+    """One address. `works` marks those that answer about items: refused while not ready, full or draining.
+
+    `answers` are the shapes that its answer may have; without one it is of the type `media`.
+    """
 
     method: Method
     path: str
     handler: Handler
     summary: str
+    answers: tuple[type, ...] = ()
     works: bool = False
-    body: type | None = None
+    body: Any = None
+    media: str = JSON
 
 
 class Service:
@@ -75,27 +80,35 @@ class Service:
 
     def endpoints(self) -> list[Endpoint]:
         """Every address of the server."""
-        model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+        model, version, said = (
+            "/v2/models/{model}",
+            "/v2/models/{model}/versions/{version}",
+            (sent.Answer, sent.Answers),
+        )
+        facts = FeedbackRequest | list[FeedbackRequest]
+        is_ready = "A release is served, new work is taken, and records can be kept"
         return [
-            Endpoint("POST", "/v1/predict", self.predict, "Answer one item or a list", True, PredictRequest),
-            Endpoint("POST", "/v1/feedback", self.feedback, "Say what was true", True, FeedbackRequest),
-            Endpoint("POST", "/invocations", self.predict, "The same as /v1/predict", True, PredictRequest),
-            Endpoint("GET", "/ping", self.ready, "The same as /readyz"),
-            Endpoint("GET", "/livez", self.live, "The process runs"),
-            Endpoint("GET", "/readyz", self.ready, "A release is served, new work is taken, and records can be kept"),
-            Endpoint("GET", "/healthz", self.health, "What is served, by channel"),
-            Endpoint("GET", "/metrics", self.metrics, "Counters for Prometheus"),
+            Endpoint("POST", "/v1/predict", self.predict, "Answer one item or a list", said, True, PredictRequest),
+            Endpoint("POST", "/v1/feedback", self.feedback, "Say what was true", (sent.Accepted,), True, facts),
+            Endpoint("POST", "/invocations", self.predict, "The same as /v1/predict", said, True, PredictRequest),
+            Endpoint("GET", "/ping", self.ready, "The same as /readyz", (sent.Ready,)),
+            Endpoint("GET", "/livez", self.live, "The process runs", (sent.Live,)),
+            Endpoint("GET", "/readyz", self.ready, is_ready, (sent.Ready,)),
+            Endpoint("GET", "/healthz", self.health, "What is served, by channel", (sent.Health,)),
+            Endpoint("GET", "/metrics", self.metrics, "Counters for Prometheus", media=CONTENT_TYPE),
             Endpoint("GET", "/openapi.json", self.openapi, "This description"),
-            Endpoint("GET", "/v2", self.server_metadata, "Server metadata"),
-            Endpoint("GET", "/v2/health/live", self.oip_live, "The process runs"),
-            Endpoint("GET", "/v2/health/ready", self.oip_ready, "New work is taken"),
-            Endpoint("GET", model, self.model_metadata, "Model metadata"),
-            Endpoint("GET", version, self.model_metadata, "Model metadata"),
-            Endpoint("GET", f"{model}/ready", self.model_ready, "The model answers"),
-            Endpoint("GET", f"{version}/ready", self.model_ready, "The model answers"),
-            Endpoint("POST", f"{model}/infer", self.infer, "Tensors in, tensors out", True, oip.InferRequest),
-            Endpoint("POST", f"{version}/infer", self.infer, "Of one release", True, oip.InferRequest),
-        ]
+            Endpoint("GET", "/v2", self.server_metadata, "Server metadata", (sent.ServerMetadata,)),
+            Endpoint("GET", "/v2/health/live", self.oip_live, "The process runs", (sent.Live,)),
+            Endpoint("GET", "/v2/health/ready", self.oip_ready, "New work is taken", (sent.Ready,)),
+            Endpoint("GET", model, self.model_metadata, "Model metadata", (sent.ModelMetadata,)),
+            Endpoint("GET", version, self.model_metadata, "Model metadata", (sent.ModelMetadata,)),
+            Endpoint("GET", f"{model}/ready", self.model_ready, "The model answers", (sent.ModelReady,)),
+            Endpoint("GET", f"{version}/ready", self.model_ready, "The model answers", (sent.ModelReady,)),
+            Endpoint("POST", f"{model}/infer", self.infer, "Tensors in, tensors out", (sent.InferResponse,), True,
+                     oip.InferRequest),
+            Endpoint("POST", f"{version}/infer", self.infer, "Of one release", (sent.InferResponse,), True,
+                     oip.InferRequest),
+        ]  # fmt: skip
 
     async def predict(self, request: Request) -> Response:
         body = await self.door.body(request)

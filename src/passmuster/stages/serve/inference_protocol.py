@@ -11,10 +11,11 @@ import json
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError
@@ -50,27 +51,31 @@ BY_CLASS = ("probabilities", "said")  # a column for each class
 class Tensor(msgspec.Struct):
     """A tensor of a request; `data` row-major, flat or nested."""
 
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
-    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    name: Annotated[str, Meta(description="`text` or `image`, by the project")]
+    shape: Annotated[list[int], Meta(description="Its first side counts the items")]
+    datatype: Annotated[str, Meta(description="`BYTES`; of images `UINT8` (0 to 255) and `FP32` (0 to 1) too")]
+    data: Annotated[list[Any], Meta(description="Row by row, flat or nested")]
+    parameters: Annotated[dict[str, Any], Meta(description="Not looked at")] = msgspec.field(default_factory=dict)
 
 
 class WantedOutput(msgspec.Struct):
     """An output that the caller asks for."""
 
-    name: str
-    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    name: Annotated[str, Meta(description="One of the outputs in the model's metadata")]
+    parameters: Annotated[dict[str, Any], Meta(description="Not looked at")] = msgspec.field(default_factory=dict)
 
 
 class InferRequest(msgspec.Struct):
-    """Body of ``/v2/models/{model}/infer``. ``parameters.key`` is the routing key."""
+    """Body of ``/v2/models/{model}/infer``."""
 
-    inputs: list[Tensor]
-    id: str = ""
-    outputs: list[WantedOutput] = msgspec.field(default_factory=list)
-    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    inputs: Annotated[list[Tensor], Meta(description="One tensor, of items")]
+    id: Annotated[str, Meta(description="Comes back with the answer")] = ""
+    outputs: Annotated[list[WantedOutput], Meta(description="Those wanted; all, when empty")] = msgspec.field(
+        default_factory=list
+    )
+    parameters: Annotated[dict[str, Any], Meta(description="`key` is the routing key")] = msgspec.field(
+        default_factory=dict
+    )
 
 
 def read_infer(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from passmuster.core.errors import DataError, UsageError
 from passmuster.core.label_sets import MULTI, join_classes, spelling, split_label
@@ -14,14 +15,20 @@ from passmuster.core.label_sets import MULTI, join_classes, spelling, split_labe
 T = TypeVar("T")
 MAX_KEY_CHARS = 512
 MAX_LABEL_CHARS = 1_000
+ITEM = (
+    "A text: a string. An image: base64 of an image file (or its `data:` URL), or pixels 0 to 255 as lists `[h][w]`, "
+    "`[h][w][1]` or `[h][w][3]`"
+)
 
 
 class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of `/v1/predict`: one `item`, or a list of `items`; `key` keeps a caller on one side of a canary."""
+    """Body of `/v1/predict`: either one `item`, or a list of `items`."""
 
-    item: Any = msgspec.UNSET
-    items: list[Any] | msgspec.UnsetType = msgspec.UNSET
-    key: str = ""
+    item: Annotated[Any, Meta(description=ITEM)] = msgspec.UNSET
+    items: Annotated[list[Any], Meta(description="Several; at most `serve.max_items`")] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    key: Annotated[str, Meta(description="Keeps a caller on one side of a canary; only its keyed digest is kept")] = ""
 
 
 class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,9 +37,9 @@ class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
     Of a multi-label model a list of classes, empty where none fits; the name of one class stands for itself.
     """
 
-    id: str
-    label: str | list[str]
-    who: str = "http"
+    id: Annotated[str, Meta(description="`id` of an answer")]
+    label: Annotated[str | list[str], Meta(description="The class; of a multi-label model a list of classes")]
+    who: Annotated[str, Meta(description="Who says so")] = "http"
 
 
 @dataclass(frozen=True)
