@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -356,3 +357,22 @@ def test_sms_spam_has_its_403_copies(new_store, bench_data: Path) -> None:
     exact = next(f for f in result.findings if f.kind == "exact_duplicate")
     assert exact.evidence["n_pairs"] == 403
     assert kinds(store)["leakage"] == 0
+
+
+def test_group_columns_that_are_named_later_are_read_by_adding_again(new_store, tmp_path: Path) -> None:
+    rows = [{"id": f"r{i}", "text": t, "region": "north" if i % 2 else "south"} for i, t in enumerate(texts(40))]
+    path = write_csv(tmp_path / "t.csv", rows)
+    store = new_store()
+    first = add(store, path)
+    assert first.n_grouped == 0
+    assert all(item.groups == {} for item in items_of(store))
+    store.config = replace(store.config, data=replace(store.config.data, group_columns=("region",)))
+    would = add(store, path, dry_run=True)
+    assert (would.n_grouped, items_of(store)[0].groups) == (40, {})
+    again = add(store, path)
+    assert (again.n_grouped, again.n_kept, again.n_known) == (40, 0, 40)
+    assert Counter(item.groups["region"] for item in items_of(store)) == {"north": 20, "south": 20}
+    assert again.snapshot == first.snapshot, "groups are no part of a dataset version"
+    rows[0]["region"] = "elsewhere"
+    assert add(store, write_csv(path, rows)).n_grouped == 0, "what was said once stays"
+    assert items_of(store)[0].groups["region"] == "south"

@@ -53,6 +53,12 @@ def add(
         f"{'would read' if session.dry_run else 'read'} {result.n_read:,} items from {path}: {result.n_kept:,} kept, "
         f"{result.n_quarantined:,} quarantined, {result.n_known:,} already there"
     )
+    if result.n_grouped:
+        columns = ", ".join(store.config.data.group_columns)
+        verb = "would get" if session.dry_run else "got"
+        lines.append(
+            f"{result.n_grouped:,} that were already there {verb} what they say in the group columns: {columns}"
+        )
     lines += [f"  quarantined {n:,}: {reason}" for reason, n in result.reasons.items()]
     lines += [f"    {source}: {reason}" for source, reason in result.examples]
     if result.n_new_labels:

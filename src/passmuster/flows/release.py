@@ -13,6 +13,7 @@ from passmuster.core.digests import sha256_hex
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Release, Verdict
 from passmuster.core.settings import changed_settings
+from passmuster.store import ledger
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import read_bundle, read_channels, read_report
 from passmuster.store.snapshots import read_placement, read_snapshot
@@ -101,6 +102,9 @@ def why_evaluate(db: Connection, bundle: Bundle, config: Config) -> str:
     fresh = [key for key, label in labels.items() if label.at > report.created and key in in_test]
     if fresh:
         return f"{len(fresh):,} test labels are newer than its report"
+    read = [e for e in ledger.read(db, kind="data.add") if e.payload.get("n_grouped") and e.at > report.created]
+    if read and config.data.group_columns:
+        return "groups of its items were read since its report"
     kept: Any = report.sections.get("settings") or {}
     changed = changed_settings(kept, config)
     return f"since its report something else is said of {changed}" if changed else ""

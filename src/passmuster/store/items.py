@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from passmuster.core.records import Item, Label, Role
 from passmuster.store.schema import items, labels
@@ -29,6 +29,12 @@ def add_items(db: Connection, new: Sequence[Item]) -> None:
             for i in new[start : start + ROWS_AT_ONCE]
         ]
         db.execute(insert(items), rows)
+
+
+def set_groups(db: Connection, groups: Mapping[str, Mapping[str, str]]) -> None:
+    """Write what items say in their group columns, by item key."""
+    for key, said in groups.items():
+        db.execute(update(items).where(items.c.key == key).values(groups=json.dumps(dict(said))))
 
 
 def drop_quarantined(db: Connection, keys: Sequence[str]) -> None:

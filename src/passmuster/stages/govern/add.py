@@ -36,7 +36,7 @@ from passmuster.stages.govern.snapshot import (
 from passmuster.stages.govern.splits import place, rarest_classes
 from passmuster.stages.govern.tables import open_table
 from passmuster.stages.govern.values import Values, written_down
-from passmuster.store.items import add_items, add_labels, drop_quarantined, read_items, read_labels
+from passmuster.store.items import add_items, add_labels, drop_quarantined, read_items, read_labels, set_groups
 from passmuster.store.snapshots import read_findings, read_placement
 from passmuster.store.store import Store
 
@@ -49,6 +49,7 @@ SETS_GIVEN = "one label was expected, and here is a list"
 class AddResult:
     """The account of one add: ``n_read == n_kept + n_quarantined + n_known``.
 
+    `n_grouped` of those known say something in a group column (`data.group_columns`) that had not been named before.
     `reasons` counts quarantined rows by code, `examples` shows the first of them as (source, reason). `n_new_labels`
     counts new label facts by role, `n_labels` the items that have a label now. `snapshot` is None when nothing is in
     the project, `is_new` false when nothing changed.
@@ -58,6 +59,7 @@ class AddResult:
     n_kept: int
     n_quarantined: int
     n_known: int
+    n_grouped: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[tuple[str, str], ...] = ()
     n_new_labels: Mapping[str, int] = field(default_factory=dict)
@@ -129,7 +131,7 @@ def add(
             raise _nothing_usable(reading)
         if not copies:
             refuse_copies(reading.kept, before, given.name if isinstance(given, Values) else given)
-        if dry_run or not (reading.kept or reading.quarantined or reading.labels):
+        if dry_run or not (reading.kept or reading.quarantined or reading.labels or reading.grouped):
             return _unchanged(store, source, reading)
         parent = latest_snapshot(store)
         if parent is not None and not reading.kept:
@@ -250,6 +252,7 @@ def _commit(
     with store.act("data.add") as act:
         drop_quarantined(act.db, sorted(mended))
         add_items(act.db, [*reading.kept, *reading.quarantined])
+        set_groups(act.db, reading.grouped)
         add_labels(act.db, facts)
         act.payload.update(_counts(reading, facts))
         findings += disagreements(act.db)
@@ -266,6 +269,7 @@ def _commit_facts(
         facts = _facts(reading, {key: split for key, (split, _) in placement.items()}, known)
         drop_quarantined(act.db, [item.key for item in reading.quarantined])
         add_items(act.db, reading.quarantined)
+        set_groups(act.db, reading.grouped)
         act.payload.update(_counts(reading, facts))
         snapshot, findings = write_relabelled(act, store, parent, facts)
     is_new = snapshot.digest != parent.digest
@@ -291,6 +295,7 @@ def _counts(reading: Reading, facts: Sequence[Label]) -> dict[str, object]:
         "n_kept": len(reading.kept),
         "n_quarantined": len(reading.quarantined),
         "n_known": reading.n_known,
+        "n_grouped": len(reading.grouped),
         "n_labels": dict(sorted(Counter(fact.role for fact in facts).items())),
     }
 
@@ -312,6 +317,7 @@ def _account(
         n_kept=len(reading.kept),
         n_quarantined=len(reading.quarantined),
         n_known=reading.n_known,
+        n_grouped=len(reading.grouped),
         reasons=dict(sorted(Counter(i.reason.partition(":")[0] for i in reading.quarantined).items())),
         examples=tuple((i.source, i.reason) for i in reading.quarantined[:N_EXAMPLES]),
         n_new_labels=dict(sorted(n_new.items())),

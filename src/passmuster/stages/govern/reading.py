@@ -31,6 +31,9 @@ class Reading:
     kept: list[Item] = field(default_factory=list)
     quarantined: list[Item] = field(default_factory=list)
     labels: dict[str, tuple[str, str]] = field(default_factory=dict)  # key -> label, who
+    grouped: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # key of a known item -> groups, new ones among them
 
 
 def check_ids(source: Source) -> dict[str, str]:
@@ -97,6 +100,8 @@ def read_source(
         known = before.get(item.key)
         if known is not None and (known.digest, known.status) == (item.digest, item.status):
             reading.n_known += 1
+            if not item.groups.keys() <= known.groups.keys():  # a column was named since; what is there stays
+                reading.grouped[item.key] = {**item.groups, **known.groups}
         elif known is not None and known.status == "kept" and item.status == "kept":
             changed.append(row)
             continue
