@@ -19,9 +19,9 @@ from passmuster.core.records import GateResult, Item, Label, Metric
 from passmuster.flows.evidence import choose_evidence
 from passmuster.flows.labelling import suggest
 from passmuster.flows.next_steps import more_evidence
+from passmuster.metrics.disagreements import census_of_disagreements
 from passmuster.metrics.gates import decide
 from passmuster.metrics.gates.base import effective_n
-from passmuster.metrics.versions import census_of_disagreements
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import Scope, census, evaluate
 from passmuster.stages.evaluate.foretell import foretell

@@ -19,6 +19,7 @@ from passmuster.core.paired import mcnemar_exact, paired_difference
 from passmuster.core.statistics import effective_size, rate_size
 from passmuster.metrics import versions
 from passmuster.metrics.class_probabilities import FEWEST, chance_of, class_probabilities, rank_test
+from passmuster.metrics.disagreements import worth_of_disagreements
 from passmuster.metrics.regressions import (
     FLOOR,
     class_losses,
@@ -28,7 +29,7 @@ from passmuster.metrics.regressions import (
     sign_test,
 )
 from passmuster.metrics.slices import more_wrong
-from passmuster.metrics.versions import compare, worth_of_disagreements
+from passmuster.metrics.versions import compare
 
 tango = cache(paired_difference)
 
@@ -169,7 +170,12 @@ def test_two_models_on_the_same_items(monkeypatch: pytest.MonkeyPatch) -> None:
         better, worse = pairs.count((True, False)), pairs.count((False, True))
         counts = pairs.count((True, True)), better, worse, pairs.count((False, False))
         assert (found.both_right, found.only_candidate, found.only_incumbent, found.both_wrong) == counts
-        assert found.p_mcnemar == mcnemar_exact(better, worse)
+        if found.worth is None:
+            assert found.p_mcnemar == mcnemar_exact(better, worse)
+        else:
+            assert found.p_mcnemar == mcnemar_exact(
+                *(round(found.worth[k]) for k in ("only_candidate", "only_incumbent"))
+            )
         assert found.changed == tuple(i for i in range(n) if new[i] != old[i])
         w = np.ones(n) if weights is None else weights
         up, down = (sum(w[i] for i in range(n) if pairs[i] == way) / sum(w) for way in ((True, False), (False, True)))
@@ -199,6 +205,8 @@ def test_labels_where_two_models_differ() -> None:
             truth, new, old, weights, n_rest=n_rest, n_rest_differ=n_rest_differ, clusters=names if number % 2 else None
         )
         differ = [i for i in range(n) if new[i] != old[i]]
+        if not n_rest_differ:  # nothing is left to weigh
+            weights = np.ones(n)
         total, n_differ = sum(weights[i] for i in differ), len(differ) + n_rest_differ
         if not differ:
             assert found == {"n": 0 if n_differ else n + n_rest, "only_candidate": 0, "only_incumbent": 0}

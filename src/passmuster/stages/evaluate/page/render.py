@@ -247,6 +247,22 @@ def colophon(report: Report) -> str:
 <code>report.json</code> beside it.</p></section>"""
 
 
+def versions_method(method: str) -> str:
+    """How a difference and its interval were made, in a sentence."""
+    if "bootstrap" in method:
+        return (
+            "the difference has a paired bootstrap interval, because labels carry weights or items go together; the "
+            "test counts items for what they are worth alone."
+        )
+    if "where they differ" in method:
+        return (
+            "where both answer alike neither is better, and that is known of every test item; where they differ, "
+            "labels count by their chances. Tango’s interval (1998) for the difference, Wilson’s for what became "
+            "wrong, and the test, all from as many items as tell as much."
+        )
+    return "Tango’s interval (1998) for the difference."
+
+
 def method_lines(report: Report) -> Iterator[str]:
     """Formulas and sources, in one line each."""
     weighted = any("weighted" in metric.method for metric in report.metrics)
@@ -287,6 +303,7 @@ def method_lines(report: Report) -> Iterator[str]:
             "fails (Angelopoulos et al. 2021), on held-out training labels; items count as independent, and traffic as "
             "like them. Checked here on labels that took no part."
         )
-    if report.incumbent:
-        yield "Versions: exact McNemar test, Tango’s interval (1998) for the difference, on the same items."
+    difference = report.metric("accuracy_difference")
+    if report.incumbent and difference is not None:
+        yield f"Versions, on the same items: exact McNemar test; {versions_method(difference.method)}"
     yield "Novelty: strange items are the positive class; the false-positive rate is printed under both conventions."
