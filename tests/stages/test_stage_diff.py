@@ -103,7 +103,7 @@ def test_a_label_that_was_corrected_since_is_news(digits: Digits) -> None:
 def test_the_same_model_twice_is_stable_and_noise_is_named(digits: Digits) -> None:
     old, new = add_model(digits, n_fit=60), add_model(digits, run="run-2")
     found = diff(digits.store, new, old)
-    assert found.noise.n_changed_asked == len(found.changes)
+    assert found.noise.n_asked([change.position for change in found.changes]) == len(found.changes)
     assert found.noise.rate.n == 200
     assert found.noise.unstable == frozenset()
     assert [other.bundle for other in found.noise.retrained] == [old.digest]  # the same data, rung and head
@@ -127,6 +127,30 @@ def test_an_answer_on_the_edge_is_found_by_asking_again(digits: Digits, monkeypa
     n = found.noise.of([change.position for change in found.changes])
     assert n > 0.8 * len(found.changes)
     assert any(line.startswith(f"{n:,} of {len(found.changes):,} changes are noise") for line in summary_lines(found))
+
+
+def test_what_was_not_asked_again_is_not_called_quiet(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = add_model(digits, n_fit=60), add_model(digits, run="run-2")
+    (tmp_path / "own").mkdir()
+    for i, item in enumerate(digits.items["test"]):
+        (tmp_path / "own" / f"{i}.png").write_bytes(digits.store.blobs.get(item.blob))
+    on_test = compare_bundles(digits.store, new.digest, old.digest)
+    monkeypatch.setattr("passmuster.stages.evaluate.noise.N_SAMPLED", 3)
+    found = compare_bundles(
+        digits.store, new.digest, old.digest, items=tmp_path / "own", csv_file=tmp_path / "changes.csv"
+    )
+    n = len(found.diff.changes)
+    n_asked = found.diff.noise.n_asked([change.position for change in found.diff.changes])
+    assert 3 <= n_asked <= 6 < n
+    assert any(line.endswith(f"; {n - n_asked} changes were not asked again") for line in summary_lines(found.diff))
+    with (tmp_path / "changes.csv").open() as file:
+        said = [row["noise"] for row in csv.DictReader(file)]
+    assert (said.count("not asked again"), said.count("False")) == (n - n_asked, n_asked)
+    assert found.page != on_test.page
+    assert found.page.name.endswith("-on-own.html")
+    assert found.page.read_text().count("not asked again</span>") == n - n_asked
 
 
 def test_items_of_the_users_own_open_nothing(digits: Digits, tmp_path: Path) -> None:
@@ -195,6 +219,8 @@ def test_the_page_the_table_and_the_ledger(digits: Digits, tmp_path: Path) -> No
         table = list(csv.DictReader(file))
     assert len(table) == len(rows(found.diff, found.names)) == len(found.diff.changes)
     assert {row["kind"] for row in table} == set(found.diff.counts())
+    assert {row["id"] for row in table} <= {item.id for item in digits.items["test"]}
+    assert {(row["text"], row["noise"]) for row in table} == {("", "False")}
     with digits.store.read() as db:
         *_, last = ledger.read(db, kind="test.open")
     assert last.payload["purpose"] == "compare-answers"

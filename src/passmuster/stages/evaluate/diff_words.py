@@ -74,10 +74,12 @@ def noise(found: Diff) -> Iterator[str]:
     """What the same bundle does not repeat, and what learning again changes."""
     said = found.noise
     positions = [change.position for change in found.changes]
-    if said.n_changed_asked:
+    n_asked = said.n_asked(positions)
+    if n_asked:
+        rest = len(positions) - n_asked
         yield (
-            f"{said.of(positions):,} of {said.n_changed_asked:,} changes are noise: asked item by item, a bundle does "
-            "not repeat its answer"
+            f"{said.of(positions):,} of {n_asked:,} changes {'that were asked again ' if rest else ''}are noise: asked "
+            f"item by item, a bundle does not repeat its answer{f'; {rest:,} changes were not asked again' if rest else ''}"
         )
     yield (
         f"of {said.rate.n:,} items drawn from all, {round(said.rate.value * said.rate.n):,} are not repeated (at most "
