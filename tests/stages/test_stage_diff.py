@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from evaluate_case import Digits, add_model, go_live, make_digits
+from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, MusterError, NotFoundError, UsageError
+from passmuster.core.label_sets import SINGLE
 from passmuster.flows.diff import compare_bundles, rows
 from passmuster.metrics.changes import Decision
 from passmuster.modality.find import modalities
@@ -19,6 +21,7 @@ from passmuster.stages.evaluate import evaluate
 from passmuster.stages.evaluate.diff import diff, renamed
 from passmuster.stages.evaluate.diff_words import summary_lines
 from passmuster.stages.evaluate.draft import Scope
+from passmuster.stages.evaluate.named_items import read_named
 from passmuster.store import ledger
 from passmuster.store.schema import seal_openings
 from passmuster.store.store import Store
@@ -171,6 +174,15 @@ def test_items_of_the_users_own_open_nothing(digits: Digits, tmp_path: Path) -> 
     assert modality.name == "image"
     with pytest.raises(NotFoundError, match="nothing at the path"):
         diff(digits.store, new, old, items=tmp_path / "none")
+
+
+def test_ids_of_the_users_table_name_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\nr7,some words\nr9,more words\n")
+    (tmp_path / "twice.csv").write_text("id,text\nr7,some words\nr7,more words\n")
+    names = [
+        read_named(tmp_path / n, modalities["text"], DataConfig(), task=SINGLE).names for n in ("a.csv", "twice.csv")
+    ]
+    assert names == [("r7", "r9"), ("row 1", "row 2")]
 
 
 def test_class_sets_that_differ_are_said_and_mapped(digits: Digits) -> None:

@@ -79,7 +79,8 @@ def noise(found: Diff) -> Iterator[str]:
         rest = len(positions) - n_asked
         yield (
             f"{said.of(positions):,} of {n_asked:,} changes {'that were asked again ' if rest else ''}are noise: asked "
-            f"item by item, a bundle does not repeat its answer{f'; {rest:,} changes were not asked again' if rest else ''}"
+            "item by item, a bundle does not repeat its answer"
+            + (f"; {rest:,} changes were not asked again" if rest else "")
         )
     yield (
         f"of {said.rate.n:,} items drawn from all, {round(said.rate.value * said.rate.n):,} are not repeated (at most "
