@@ -75,6 +75,7 @@ def read_with_rest(
         wrong, at, foreteller.features(at, known), PRIOR, rounds, clusters=cluster_names(pool, placed)
     )  # fmt: skip
     draft.sections["evidence"] |= {"n_unlabelled": len(rest), "worth": round(found.worth)}
+    draft.sections["evidence"] |= {"foretold": found.predictions[at], "foretold_rest": found.predictions[len(at) :]}
     progress.say(f"{len(at):,} test labels are worth about {found.worth:,.0f} that were drawn at random")
     e = found.interval
     method = f"{e.method}, {len(at):,} labels worth about {found.worth:,.0f}"

@@ -244,7 +244,7 @@ def colophon(report: Report) -> str:
 <dt>Dataset version</dt><dd><code>{escape(report.snapshot)}</code></dd>{incumbent}
 <dt>Made</dt><dd>{escape(report.created)}, look {report.look} at this test</dd></dl>
 <p>Everything on this page is inside this file; it asks nothing of any network. The same as data:
-<code>report.json</code> beside it.</p></section>"""
+<code>report.json</code> beside it; <code>answers.csv</code> has each item’s id, answer and weight.</p></section>"""
 
 
 def versions_method(method: str) -> str:
@@ -275,7 +275,9 @@ def method_lines(report: Report) -> Iterator[str]:
         yield (
             f"Right answers: {evidence['n_labels']:,} labels, asked for where they tell most, and the model’s own "
             f"answers to {evidence['n_unlabelled']:,} test items without a label, corrected by the labels; that is "
-            f"worth about {powered:,} labels of items drawn at random (Zrnic and Candès 2024)."
+            f"worth about {powered:,} labels of items drawn at random (Zrnic and Candès 2024). Parts (answers given, "
+            "classes, groups) are read from the weighted labels alone, so that one may look a little better or worse "
+            "than the whole of which it is nearly all."
         )
     if report.task != SINGLE:
         yield (
