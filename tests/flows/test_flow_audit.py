@@ -170,7 +170,7 @@ def test_a_provisional_release_is_shown_with_its_end(
 def test_going_back_is_named_where_it_can_be(live: case.Case) -> None:
     assert not audit(live.store).can_go_back
     better = case.add_model(live.store, live.snapshot, b"other weights")
-    case.add_evidence(live.store, live.snapshot, better, n=400, n_right=390)
+    case.add_evidence(live.store, live.snapshot, better, incumbent=live.bundle.digest, versions=(30, 0))
     approve(live.store, sign(live.store, judge(live.store, better.digest)).id)
     strict = case.with_policy(live.store, Policy(gates={"accuracy.v1": {"min": 0.99}}))
     assert "muster rollback puts the last back" in str(open_points(audit(strict)).next)
