@@ -101,7 +101,7 @@ def life_lines(life: Lifetime) -> Iterator[str]:
     yield from table_lines(headers, [_row(candidate, life) for candidate in life.candidates])
     yield "cross-validated: accuracy on training labels, to compare candidates; muster status has what the test says"
     if life.uncounted_costs:
-        yield "what mistakes cost by [policy.costs] is not counted here; a price of one, cost.per_error in [cost], would be"
+        yield "what mistakes cost by [policy.costs] is not counted here; one price, cost.per_error, would be"
     if life.advice is None:
         yield "no candidate was judged: nothing to recommend"
         return
