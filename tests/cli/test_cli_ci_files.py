@@ -110,11 +110,11 @@ def test_notes_are_in_the_suite_too(tmp_path: Path) -> None:
     """Where CI keeps the JUnit file alone, that the policy was loosened must not be lost."""
     write_ci_files(
         "release", [Check("a.v1", "passed", "good")], junit=tmp_path / "j.xml", markdown=None, outcome="SHIP",
-        passed=True, facts={"release": "r1"}, notes=["a.v1 asks for less than when it failed", "Next: muster approve r1"],
+        passed=True, facts={"release": "r1"}, notes=["a.v1 asks for less now", "Next: muster approve r1"],
     )  # fmt: skip
     found = ElementTree.parse(tmp_path / "j.xml").getroot().iter("property")
     assert {p.attrib["name"]: p.attrib["value"] for p in found} == {
-        "release": "r1", "note 1": "a.v1 asks for less than when it failed"
+        "release": "r1", "note 1": "a.v1 asks for less now"
     }  # fmt: skip
 
 
