@@ -159,7 +159,7 @@ def test_what_is_surely_dearer_is_said_so() -> None:
         }
 
     for low, words in (
-        (0.2, "surely costs more than that, by 0.4"),
+        (0.2, "Always saying “ham” surely costs less than the model, by 0.4"),
         (-0.1, "that the model saves anything is not shown"),
     ):
         rows = [row("served", 0.9), row("decision=likeliest", 0.9), row("decision=cheapest", 0.9, -1.0),

@@ -60,7 +60,8 @@ def cost_lines(section: Mapping[str, Any] | None) -> tuple[list[str], list[str]]
     dearer = constant["served_costs_more_by"]
     good, bad = ([text + "."], []) if pays else ([], [f"{text}: that the model saves anything is not shown."])
     if dearer["low"] > 0:
-        bad = [f"{text}: the model surely costs more than that, by {spread(dearer, unit)}."]
+        other = way(constant["decision"])
+        bad = [f"{text}. {other} surely costs less than the model, by {spread(dearer, unit)}."]
     if live and live["costs_more_by"]["low"] > 0:
         bad.append(f"It surely costs {amount(live['costs_more_by']['value'], unit)} more than the live release.")
     if least["served_costs_more_by"]["low"] > 0 and section["answer"] == "likeliest":
