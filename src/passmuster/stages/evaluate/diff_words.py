@@ -29,7 +29,10 @@ def summary_lines(found: Diff) -> Iterator[str]:
         f"{percent(share.high)} on items like these)"
     )
     if n:
-        yield ", ".join(f"{count:,} {kind}" for kind, count in found.counts().items())
+        unknown = ", without a label" if found.n_labelled else ""
+        yield ", ".join(
+            f"{count:,} {kind}{unknown if kind == 'changed' else ''}" for kind, count in found.counts().items()
+        )
     if found.n_withheld:
         silent = f" ({found.n_silent:,} of them another answer, not counted above)" if found.n_silent else ""
         yield f"{found.n_withheld:,} of {share.n:,} answers are withheld by both, whatever they would have said{silent}"
@@ -67,7 +70,8 @@ def compared(found: Diff) -> Iterator[str]:
     yield "these intervals are of 95 %; the gates of a release judge the same labels at a stricter level"
     cost = found.cost
     if cost is not None:
-        yield f"the changes add {cost:+,.4g} to what mistakes cost on these {found.n_labelled:,} items, one by one"
+        alone = ", each counted once" if table.weighed else ""
+        yield f"the changes add {cost:+,.4g} to what mistakes cost on these {found.n_labelled:,} labelled items{alone}"
 
 
 def noise(found: Diff) -> Iterator[str]:
