@@ -26,7 +26,7 @@ __all__ = ["store"]  # the fixture
 def drawn(store: Store) -> tuple[Digits, Report, Bundle, Bundle]:
     """Sixty labels of two hundred, asked for where a live release and its successor differ; the report, new and old."""
     digits = make_digits(store, n_labelled=0)
-    live = add_model(digits, n_fit=40, run="run-0")
+    live = add_model(digits, n_fit=20, run="run-0")
     go_live(store, live)
     new = add_model(digits, n_fit=60)
     label(digits, choose_evidence(digits.store, n=60, rng=np.random.default_rng(0)))
@@ -49,6 +49,7 @@ def test_report_gate_and_diff_show_one_value(drawn: tuple[Digits, Report, Bundle
     digits, report, new, live = drawn
     found = diff(digits.store, new, live)
     assert found.asked.labels_from == "reported"
+    assert report.sections["versions"]["census"]["n_unknown"] > 0
     table = same(found.comparison, report)
     rate, counted = table.negative_flips.value, table.only_incumbent / table.n
     assert rate < 0.8 * counted, "asked for where the two differ, labels are no sample of all"
