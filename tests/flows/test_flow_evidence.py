@@ -366,6 +366,7 @@ def test_the_headline_can_be_recomputed_from_the_report(
     answers = result.report.sections["answers"]
     assert [float(row["weight"]) for row in table] == answers["weight"]
     assert np.ptp(answers["weight"]) > 0
+    assert "counted one by one; shares elsewhere" in result.path.read_text(encoding="utf-8")
     assert "id" not in answers, "the report is signed into the bundle: it names items by keyed digests"
     label(digits, [(item, 1.0) for item in digits.items["test"]])
     result = evaluate(store, scope=SMALL)

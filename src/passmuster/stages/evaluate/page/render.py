@@ -244,7 +244,8 @@ def colophon(report: Report) -> str:
 <dt>Dataset version</dt><dd><code>{escape(report.snapshot)}</code></dd>{incumbent}
 <dt>Made</dt><dd>{escape(report.created)}, look {report.look} at this test</dd></dl>
 <p>Everything on this page is inside this file; it asks nothing of any network. The same as data:
-<code>report.json</code> beside it; <code>answers.csv</code> has each item’s id, answer and weight.</p></section>"""
+<code>report.json</code> beside it; in the project, <code>answers.csv</code> has each item’s id and
+weight.</p></section>"""
 
 
 def versions_method(method: str) -> str:
