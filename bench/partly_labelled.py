@@ -30,8 +30,9 @@ from passmuster.core.records import Report
 from passmuster.core.sampling import draw, inclusion_probabilities
 from passmuster.core.statistics import wilson
 from passmuster.flows.evidence import DIFFERENCE_SHARE
+from passmuster.metrics.disagreements import census_of_disagreements, worth_of_disagreements
 from passmuster.metrics.gates.versions import judge_negative_flips, judge_non_inferiority
-from passmuster.metrics.versions import census_of_disagreements, compare, worth_of_disagreements
+from passmuster.metrics.versions import compare
 from verdict import CORRELATION, World, alike, clusters_of
 
 N_ITEMS = 1_000

@@ -106,6 +106,18 @@ def test_insufficient(new_store) -> None:
     assert "--provisional" in text.splitlines()[-1]
 
 
+def test_notes_are_in_the_suite_too(tmp_path: Path) -> None:
+    """Where CI keeps the JUnit file alone, that the policy was loosened must not be lost."""
+    write_ci_files(
+        "release", [Check("a.v1", "passed", "good")], junit=tmp_path / "j.xml", markdown=None, outcome="SHIP",
+        passed=True, facts={"release": "r1"}, notes=["a.v1 asks for less now", "Next: muster approve r1"],
+    )  # fmt: skip
+    found = ElementTree.parse(tmp_path / "j.xml").getroot().iter("property")
+    assert {p.attrib["name"]: p.attrib["value"] for p in found} == {
+        "release": "r1", "note 1": "a.v1 asks for less now"
+    }  # fmt: skip
+
+
 def test_what_must_not_pass_is_never_green(tmp_path: Path) -> None:
     """A policy of which no gate applied holds; a suite without a failure would let CI go on."""
     checks = [Check("non_inferiority.v1", "not applicable", "there is no live release")]

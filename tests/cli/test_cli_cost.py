@@ -122,3 +122,13 @@ def test_the_recommended_rung_comes_with_the_command_when_another_is_served() ->
     assert "  to serve it: muster train --serve static.v1" in list(life_lines(life))
     served = replace(life, candidates=(replace(light, taken=True), replace(heavy, taken=False)))
     assert not any("to serve it" in line for line in life_lines(served))
+
+
+def test_it_says_which_accuracy_it_shows_and_what_it_does_not_count() -> None:
+    one = Candidate("static.v1 float32", 0.9, 0.0, 0.1, 0.001, 0.01, 5e3, 4e3, taken=True)
+    life = Lifetime("train-1", (one,), advise([one], 1e6), 1e6, 1.0, 0.0, "EUR", 50.0)
+    lines = list(life_lines(life))
+    assert lines[2].split()[:2] == ["model", "cross-validated"]
+    assert any("muster status has what the test says" in line for line in lines)
+    assert not any("[policy.costs]" in line for line in lines)
+    assert any("[policy.costs] is not counted here" in line for line in life_lines(replace(life, uncounted_costs=True)))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import release_case as case
 from command_case import muster
+from passmuster.cli.release_verb import beyond_the_test, what_was_signed
 from passmuster.core.config import GuardPolicy, Policy
+from passmuster.flows.release import release
 from passmuster.store import ledger
 
 
@@ -38,6 +41,16 @@ def test_an_insufficient_one_exits_with_4_and_shows_the_way(new_store) -> None:
     assert "muster add PATH (every test item has a label; about " in done.stderr
     assert "muster label" not in done.stderr
     assert "--provisional" in done.stderr
+
+
+def test_more_labels_than_the_test_has_items_are_said_to_be_so(new_store) -> None:
+    made = case.ready(new_store(), n=40, n_right=36)
+    result = replace(release(made.store), n_unlabelled=0)
+    assert result.verdict.outcome == "INSUFFICIENT"
+    (line,) = beyond_the_test(result)
+    assert line.startswith("the test has 0 items left without a label")
+    assert line in list(what_was_signed(result))
+    assert not list(beyond_the_test(replace(result, n_unlabelled=10**9)))
 
 
 def test_an_insufficient_one_asks_for_labels_while_test_items_wait_for_them(new_store) -> None:

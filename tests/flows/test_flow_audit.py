@@ -140,6 +140,42 @@ def test_an_advisory_on_a_package_fails(live: case.Case, tmp_path: Path) -> None
     assert audit(live.store, advisories=osv(tmp_path / "osv.json", "numpy", fixed="0.1")).passed
 
 
+def test_an_empty_file_of_advisories_shows_nothing(live: case.Case, tmp_path: Path) -> None:
+    """A download that broke off must not pass."""
+    (tmp_path / "osv.json").write_text("[]")
+    found = audit(live.store, advisories=tmp_path / "osv.json")
+    assert (states(found)["packages"], found.passed) == ("insufficient", False)
+    one = audit(live.store, advisories=osv(tmp_path / "osv.json", "numpy", fixed="0.1"))
+    assert any(check.reason.startswith("1 advisory, none on any of ") for check in one.checks)
+
+
+def test_a_provisional_release_is_shown_with_its_end(
+    new_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    made = case.ready(new_store(), n=40, n_right=36)
+    store = case.with_policy(made.store, Policy(gates=GATES))
+    sign(store, judge(store))
+    channel = approve(store, provisional=True, share=0.2)
+    found = audit(store)
+    check = next(check for check in found.checks if check.name == "approval.live")
+    assert check.state == "warning"
+    assert f"is provisional until {channel.expires[:10]}: 20 % of requests" in check.reason
+    assert not found.can_go_back
+    assert "rollback" not in str(open_points(found).next), "there is no release before it"
+    days_on(monkeypatch, 60)
+    monkeypatch.setattr("passmuster.flows.audit.age_s", approvals.age_s)
+    assert states(audit(store))["approval.live"] == "failed"
+
+
+def test_going_back_is_named_where_it_can_be(live: case.Case) -> None:
+    assert not audit(live.store).can_go_back
+    better = case.add_model(live.store, live.snapshot, b"other weights")
+    case.add_evidence(live.store, live.snapshot, better, incumbent=live.bundle.digest, versions=(30, 0))
+    approve(live.store, sign(live.store, judge(live.store, better.digest)).id)
+    strict = case.with_policy(live.store, Policy(gates={"accuracy.v1": {"min": 0.99}}))
+    assert "muster rollback puts the last back" in str(open_points(audit(strict)).next)
+
+
 def test_what_the_release_was_signed_with_counts_too(
     new_store: Callable[..., Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from passmuster.core.records import GateResult, Item, Label, Metric
 from passmuster.flows.evidence import choose_evidence
 from passmuster.flows.labelling import suggest
 from passmuster.flows.next_steps import more_evidence
+from passmuster.metrics.disagreements import census_of_disagreements
 from passmuster.metrics.gates import decide
 from passmuster.metrics.gates.base import effective_n
-from passmuster.metrics.versions import census_of_disagreements
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import Scope, census, evaluate
 from passmuster.stages.evaluate.foretell import foretell
@@ -337,3 +338,38 @@ def fitted(digits: Digits, n_fit: int) -> np.ndarray:
 
     model = LogisticRegression(C=5.0, max_iter=500).fit(digits.pixels["train"][:n_fit], digits.shown["train"][:n_fit])
     return np.asarray(model.predict(digits.pixels["test"]))
+
+
+def recomputed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> float:
+    """What the lines in the documentation print in the folder of a report."""
+    text = (Path(__file__).parents[2] / "docs" / "explanation" / "evidence.md").read_text(encoding="utf-8")
+    lines = text.split("## Recompute the headline")[1].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    exec(lines, {})
+    return float(capsys.readouterr().out)
+
+
+def test_the_headline_can_be_recomputed_from_the_report(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = make_digits(store, n_labelled=0)
+    add_model(digits, n_fit=40)
+    label(digits, choose_evidence(store, n=60, rng=np.random.default_rng(0)))
+    result = evaluate(store, scope=SMALL)
+    shown = result.report.metric("accuracy")
+    assert shown is not None
+    assert shown.method.startswith("prediction-powered")
+    assert recomputed(result.path.parent, monkeypatch, capsys) == pytest.approx(shown.value, abs=1e-9)
+    with (result.path.parent / "answers.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert {row["id"] for row in table} <= {item.id for item in digits.items["test"]}
+    answers = result.report.sections["answers"]
+    assert [float(row["weight"]) for row in table] == answers["weight"]
+    assert np.ptp(answers["weight"]) > 0
+    assert "counted one by one; shares elsewhere" in result.path.read_text(encoding="utf-8")
+    assert "id" not in answers, "the report is signed into the bundle: it names items by keyed digests"
+    label(digits, [(item, 1.0) for item in digits.items["test"]])
+    result = evaluate(store, scope=SMALL)
+    shown = result.report.metric("accuracy")
+    assert shown is not None
+    assert recomputed(result.path.parent, monkeypatch, capsys) == pytest.approx(shown.value, abs=1e-9)

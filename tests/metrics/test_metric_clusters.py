@@ -10,9 +10,10 @@ import pytest
 import release_case as case
 from passmuster.core.records import Metric, Report
 from passmuster.core.statistics import effective_size, proportion
+from passmuster.metrics.disagreements import worth_of_disagreements
 from passmuster.metrics.gates import gates
 from passmuster.metrics.gates.base import effective_n
-from passmuster.metrics.versions import compare, worth_of_disagreements
+from passmuster.metrics.versions import compare
 
 
 def people(n_people: int, n_each: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +69,7 @@ def test_three_people_do_not_prove_a_loss() -> None:
     assert judge(compared(60, 10, 3, 0, blind=True), {"margin": 0.02}, 0.01).state == "failed"
     found = judge(compared(60, 10, 3, 0, blind=False), {"margin": 0.02}, 0.01)
     assert found.state == "insufficient"
-    assert "30 got worse and 0 better of 600 answers (worth " in found.reason
+    assert "30 got worse and 0 better of 600 labelled items (worth " in found.reason
 
 
 def test_many_people_do() -> None:

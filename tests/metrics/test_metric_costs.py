@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from passmuster.metrics.costs import (
     mean_cost,
     refuse_unknown,
 )
-from passmuster.metrics.gates.costs import judge, judge_against_live
+from passmuster.metrics.gates.costs import foresee_against_live, judge, judge_against_live
+from passmuster.metrics.gates.prospect import Price, Prospect
+from passmuster.stages.evaluate.cost_words import cost_lines
 
 CLASSES = ("ham", "scam", "spam")
 WHEN = {"spam": {"ham": 10}, "ham": {"spam": 2, "ham": 0.1}}
@@ -131,3 +134,49 @@ def test_against_the_live_release(added: float, saved: float, state: str) -> Non
 def test_a_comparison_with_another_release_than_the_live_one_holds() -> None:
     report = replace(report_of(2_000, cost_added=0.0, cost_saved=0.0), incumbent="j" * 64)
     assert judge_against_live(report, {"margin": 0.1}, 0.05).state == "failed"
+
+
+def test_a_gate_that_passes_says_that_one_class_alone_would_cost_less() -> None:
+    """Below the bound of the policy, and yet surely dearer than always saying the same."""
+    report = report_of(2_000, expected_cost=0.5)
+    assert "always saying" not in judge(report, {"max": 0.9}, 0.05).reason
+    for low, dearer in ((0.2, True), (-0.1, False)):
+        more = Metric("cost_difference", 0.4, low, 0.6, 2_000, "EUR per item", "against=constant=ham", "", "bootstrap")
+        found = judge(replace(report, metrics=(*report.metrics, more)), {"max": 0.9}, 0.05)
+        assert found.state == "passed"
+        assert ("surely more than always saying “ham” would: by 0.4 (0.2 to 0.6 at 95%)" in found.reason) == dearer
+    never = replace(more, low=0.2, slice="against=constant=withheld")
+    assert "never answering" in judge(replace(report, metrics=(*report.metrics, never)), {"max": 0.9}, 0.05).reason
+
+
+def test_what_is_surely_dearer_is_said_so() -> None:
+    def row(decision: str, value: float, low: float = 0.0) -> dict[str, Any]:
+        cost = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 400}
+        return {
+            "decision": decision,
+            "cost": cost,
+            "served_costs_more_by": cost | {"value": 0.4, "low": low, "high": 0.6},
+        }
+
+    for low, words in (
+        (0.2, "Always saying “ham” surely costs less than the model, by 0.4"),
+        (-0.1, "that the model saves anything is not shown"),
+    ):
+        rows = [row("served", 0.9), row("decision=likeliest", 0.9), row("decision=cheapest", 0.9, -1.0),
+                row("constant=ham", 0.5, low)]  # fmt: skip
+        good, bad = cost_lines({"applies": True, "unit": "EUR", "answer": "likeliest", "decisions": rows})
+        assert (good, len(bad)) == ([], 1)
+        assert words in bad[0]
+
+
+def test_only_what_is_not_known_is_called_so() -> None:
+    def said(price: Price | None, differ: float | None) -> str:
+        found = foresee_against_live({"margin": 0.1}, Prospect(400, differ=differ, price=price), 0.01, 0.8)
+        return found.reason
+
+    assert said(Price(5.0, None), 0.14).endswith(
+        "what a wrong answer costs, because mistakes cost differently by class"
+    )
+    assert "differently by class" not in said(Price(5.0, 5.0), None)
+    assert "how often the two answer differently" in said(Price(5.0, 5.0), None)
+    assert "[policy.costs]" in said(None, 0.14)

@@ -14,9 +14,9 @@ from passmuster.core.distributions import binomial_ppf
 from passmuster.core.paired import non_inferiority
 from passmuster.core.records import Report
 from passmuster.core.sampling import draw, inclusion_probabilities
+from passmuster.metrics.disagreements import worth_of_disagreements
 from passmuster.metrics.gates import gates
 from passmuster.metrics.gates.looks import next_batch
-from passmuster.metrics.versions import worth_of_disagreements
 
 N_RUNS = 600
 MARGIN, DIFFER, N = 0.03, 0.1, 1_000
@@ -83,7 +83,7 @@ def test_gates_judge_by_what_the_labels_are_worth() -> None:
     worth = {"n": 2_000, "only_candidate": 20, "only_incumbent": 20}
     found = gates["non_inferiority.v1"].judge(report_with(worth), {"margin": 0.02}, 0.05)
     assert found.state == "passed"
-    assert "40 answers (worth 2,000 drawn at random)" in found.reason
+    assert "40 labelled items (worth 2,000 drawn at random)" in found.reason
 
 
 def test_the_next_look_comes_after_doubling_at_most() -> None:

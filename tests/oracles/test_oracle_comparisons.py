@@ -19,6 +19,7 @@ from passmuster.core.paired import mcnemar_exact, paired_difference
 from passmuster.core.statistics import effective_size, rate_size
 from passmuster.metrics import versions
 from passmuster.metrics.class_probabilities import FEWEST, chance_of, class_probabilities, rank_test
+from passmuster.metrics.disagreements import read_by_disagreements, told_by_disagreements, worth_of_disagreements
 from passmuster.metrics.regressions import (
     FLOOR,
     class_losses,
@@ -28,7 +29,7 @@ from passmuster.metrics.regressions import (
     sign_test,
 )
 from passmuster.metrics.slices import more_wrong
-from passmuster.metrics.versions import compare, worth_of_disagreements
+from passmuster.metrics.versions import compare
 
 tango = cache(paired_difference)
 
@@ -169,7 +170,12 @@ def test_two_models_on_the_same_items(monkeypatch: pytest.MonkeyPatch) -> None:
         better, worse = pairs.count((True, False)), pairs.count((False, True))
         counts = pairs.count((True, True)), better, worse, pairs.count((False, False))
         assert (found.both_right, found.only_candidate, found.only_incumbent, found.both_wrong) == counts
-        assert found.p_mcnemar == mcnemar_exact(better, worse)
+        if found.worth is None:
+            assert found.p_mcnemar == mcnemar_exact(better, worse)
+        else:
+            assert found.p_mcnemar == mcnemar_exact(
+                *(round(found.worth[k]) for k in ("only_candidate", "only_incumbent"))
+            )
         assert found.changed == tuple(i for i in range(n) if new[i] != old[i])
         w = np.ones(n) if weights is None else weights
         up, down = (sum(w[i] for i in range(n) if pairs[i] == way) / sum(w) for way in ((True, False), (False, True)))
@@ -199,6 +205,8 @@ def test_labels_where_two_models_differ() -> None:
             truth, new, old, weights, n_rest=n_rest, n_rest_differ=n_rest_differ, clusters=names if number % 2 else None
         )
         differ = [i for i in range(n) if new[i] != old[i]]
+        if not n_rest_differ:  # nothing is left to weigh
+            weights = np.ones(n)
         total, n_differ = sum(weights[i] for i in differ), len(differ) + n_rest_differ
         if not differ:
             assert found == {"n": 0 if n_differ else n + n_rest, "only_candidate": 0, "only_incumbent": 0}
@@ -208,3 +216,41 @@ def test_labels_where_two_models_differ() -> None:
         ups, downs = (sum(weights[i] for i in differ if said[i] == truth[i]) / total for said in (new, old))
         wanted = {"n": kish * (n + n_rest) / n_differ, "only_candidate": kish * ups, "only_incumbent": kish * downs}
         assert all(abs(found[key] - value) <= 0.5 + 1e-9 for key, value in wanted.items())
+
+
+def test_rates_of_all_items_from_disagreements() -> None:
+    """Item by item: the product of two shares, its variance by the delta method, Wilson's bounds as roots."""
+    z = stats.norm.ppf(0.975)
+    for number, rng in seeded():
+        n, n_rest = int(rng.integers(3, 15)), int(rng.integers(1, 40))
+        truth, new, old = rng.choice(list("ab"), (3, n)).tolist()
+        n_rest_differ = int(rng.integers(0, n_rest + 1))
+        weights = rng.choice([1.0, 3.0], n).tolist()
+        how = {"n_rest": n_rest, "n_rest_differ": n_rest_differ}
+        plain = compare(truth, new, old, rng=rng)
+        found = read_by_disagreements(plain, told_by_disagreements(truth, new, old, np.array(weights), **how), {})
+        differ = [i for i in range(n) if new[i] != old[i]]
+        if not differ:
+            assert found is plain
+            continue
+        w = {i: weights[i] if n_rest_differ else 1.0 for i in differ}
+        size = sum(w.values()) ** 2 / sum(x * x for x in w.values())
+        share = (len(differ) + n_rest_differ) / (n + n_rest)
+        up, down = (sum(w[i] for i in differ if said[i] == truth[i]) / sum(w.values()) for said in (new, old))
+        assert found.negative_flips.value == pytest.approx(share * down)
+        assert found.difference.value == pytest.approx(share * (up - down))
+        assert found.p_mcnemar == mcnemar_exact(round(size * up), round(size * down))
+        rate = share * down
+        spread_of_share = share * (1 - share) / (n + n_rest)
+        variance = share**2 * down * (1 - down) / size + down**2 * spread_of_share
+        many = rate * (1 - rate) / variance if 0 < down < 1 else size / share
+        roots = sorted(np.roots([1 + z * z / many, -2 * rate - z * z / many, rate * rate]).real.tolist())
+        shown = found.negative_flips
+        assert (shown.low, shown.high) == pytest.approx((max(0.0, roots[0]), min(1.0, roots[1])), abs=1e-6)
+        mean, both = up - down, up + down
+        variance = share**2 * (both - mean**2) / size + mean**2 * spread_of_share
+        each = share * both - (share * mean) ** 2
+        many = each / variance if both - mean**2 > 1e-12 and each > 1e-12 else size / share
+        if number % 20 == 0:  # Tango's interval has an oracle of its own
+            edges = tango(share * up * many, share * down * many, many)
+            assert (found.difference.low, found.difference.high) == pytest.approx((edges.low, edges.high), abs=1e-6)

@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from evaluate_case import Digits, add_model, go_live, make_digits
+from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, MusterError, NotFoundError, UsageError
+from passmuster.core.label_sets import SINGLE
 from passmuster.flows.diff import compare_bundles, rows
 from passmuster.metrics.changes import Decision
 from passmuster.modality.find import modalities
@@ -19,6 +21,7 @@ from passmuster.stages.evaluate import evaluate
 from passmuster.stages.evaluate.diff import diff, renamed
 from passmuster.stages.evaluate.diff_words import summary_lines
 from passmuster.stages.evaluate.draft import Scope
+from passmuster.stages.evaluate.named_items import read_named
 from passmuster.store import ledger
 from passmuster.store.schema import seal_openings
 from passmuster.store.store import Store
@@ -103,7 +106,7 @@ def test_a_label_that_was_corrected_since_is_news(digits: Digits) -> None:
 def test_the_same_model_twice_is_stable_and_noise_is_named(digits: Digits) -> None:
     old, new = add_model(digits, n_fit=60), add_model(digits, run="run-2")
     found = diff(digits.store, new, old)
-    assert found.noise.n_changed_asked == len(found.changes)
+    assert found.noise.n_asked([change.position for change in found.changes]) == len(found.changes)
     assert found.noise.rate.n == 200
     assert found.noise.unstable == frozenset()
     assert [other.bundle for other in found.noise.retrained] == [old.digest]  # the same data, rung and head
@@ -129,6 +132,30 @@ def test_an_answer_on_the_edge_is_found_by_asking_again(digits: Digits, monkeypa
     assert any(line.startswith(f"{n:,} of {len(found.changes):,} changes are noise") for line in summary_lines(found))
 
 
+def test_what_was_not_asked_again_is_not_called_quiet(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = add_model(digits, n_fit=60), add_model(digits, run="run-2")
+    (tmp_path / "own").mkdir()
+    for i, item in enumerate(digits.items["test"]):
+        (tmp_path / "own" / f"{i}.png").write_bytes(digits.store.blobs.get(item.blob))
+    on_test = compare_bundles(digits.store, new.digest, old.digest)
+    monkeypatch.setattr("passmuster.stages.evaluate.noise.N_SAMPLED", 3)
+    found = compare_bundles(
+        digits.store, new.digest, old.digest, items=tmp_path / "own", csv_file=tmp_path / "changes.csv"
+    )
+    n = len(found.diff.changes)
+    n_asked = found.diff.noise.n_asked([change.position for change in found.diff.changes])
+    assert 3 <= n_asked <= 6 < n
+    assert any(line.endswith(f"; {n - n_asked} changes were not asked again") for line in summary_lines(found.diff))
+    with (tmp_path / "changes.csv").open() as file:
+        said = [row["noise"] for row in csv.DictReader(file)]
+    assert (said.count("not asked again"), said.count("False")) == (n - n_asked, n_asked)
+    assert found.page != on_test.page
+    assert found.page.name.endswith("-on-own.html")
+    assert found.page.read_text().count("not asked again</span>") == n - n_asked
+
+
 def test_items_of_the_users_own_open_nothing(digits: Digits, tmp_path: Path) -> None:
     old, new = add_model(digits, n_fit=60), add_model(digits, run="run-2")
     modality = modalities["image"]
@@ -147,6 +174,15 @@ def test_items_of_the_users_own_open_nothing(digits: Digits, tmp_path: Path) -> 
     assert modality.name == "image"
     with pytest.raises(NotFoundError, match="nothing at the path"):
         diff(digits.store, new, old, items=tmp_path / "none")
+
+
+def test_ids_of_the_users_table_name_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\nr7,some words\nr9,more words\n")
+    (tmp_path / "twice.csv").write_text("id,text\nr7,some words\nr7,more words\n")
+    names = [
+        read_named(tmp_path / n, modalities["text"], DataConfig(), task=SINGLE).names for n in ("a.csv", "twice.csv")
+    ]
+    assert names == [("r7", "r9"), ("row 1", "row 2")]
 
 
 def test_class_sets_that_differ_are_said_and_mapped(digits: Digits) -> None:
@@ -195,6 +231,8 @@ def test_the_page_the_table_and_the_ledger(digits: Digits, tmp_path: Path) -> No
         table = list(csv.DictReader(file))
     assert len(table) == len(rows(found.diff, found.names)) == len(found.diff.changes)
     assert {row["kind"] for row in table} == set(found.diff.counts())
+    assert {row["id"] for row in table} <= {item.id for item in digits.items["test"]}
+    assert {(row["text"], row["noise"]) for row in table} == {("", "False")}
     with digits.store.read() as db:
         *_, last = ledger.read(db, kind="test.open")
     assert last.payload["purpose"] == "compare-answers"

@@ -53,7 +53,9 @@ def test_graphs_are_compared_on_texts_with_their_words(store: Store, tmp_path: P
     found = compare_bundles(store, new.digest, old.digest)
     assert found.diff.changes
     assert found.diff.only_after == ("bank",)
-    assert all(": " in found.names[change.position] for change in found.diff.changes)  # an id, and how the text begins
+    assert all(
+        ": " in str(found.names[change.position]) for change in found.diff.changes
+    )  # an id, and how the text begins
     assert found.page.is_file()
     assert not found.diff.noise.retrained
 

@@ -78,7 +78,8 @@ def open_points(found: AuditResult) -> MusterError:
     ended = [check for check in found.checks if check.name.startswith("approval") and check.state == "failed"]
     if len(ended) == names.count(",") + 1:
         return HeldError("audit.expired", "the approval has ended", value=names, next=found.renewal)
+    back = "; muster rollback puts the last back" if found.can_go_back else ""
     return HeldError(
         "audit.open", "the live release does not pass today's audit", value=names,
-        next="mend what is named, or muster train and muster release a better one; muster rollback puts the last back",
+        next=f"mend what is named, or muster train and muster release a better one{back}",
     )  # fmt: skip

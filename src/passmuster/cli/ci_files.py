@@ -27,8 +27,7 @@ def write_ci_files(
     outcome : in one word, what it came to
     passed : whether CI may go on; where it may not though no check is open, the outcome itself is an open check
     facts : names and values that say what was judged
-    notes : sentences under the table
-
+    notes : sentences under the table, and properties of the suite; the next command stands under the table alone
 
     Raises
     ------
@@ -39,7 +38,8 @@ def write_ci_files(
 
     if not passed and not any(map(is_open, checks)):
         checks = [*checks, Check("outcome", "failed", f"{outcome}: no check passed, so that nothing is shown")]
-    texts = junit_xml(title, checks, facts), markdown_summary(title, checks, outcome, facts, notes)
+    said = {f"note {i}": note for i, note in enumerate((n for n in notes if not n.startswith("Next: ")), start=1)}
+    texts = junit_xml(title, checks, {**facts, **said}), markdown_summary(title, checks, outcome, facts, notes)
     lines = []
     for path, text in zip((junit, markdown), texts, strict=True):
         if path is None:

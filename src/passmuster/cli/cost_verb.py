@@ -97,8 +97,11 @@ def life_lines(life: Lifetime) -> Iterator[str]:
 
     yield ""
     yield f"{amount(life.per_month)} predictions a month for {life.months:g} months, in {life.currency}"
-    headers = ["model", "accuracy", "one by one", "in batches", "per million", "training", "lifetime", ""]
+    headers = ["model", "cross-validated", "one by one", "in batches", "per million", "training", "lifetime", ""]
     yield from table_lines(headers, [_row(candidate, life) for candidate in life.candidates])
+    yield "cross-validated: accuracy on training labels, to compare candidates; muster status has what the test says"
+    if life.uncounted_costs:
+        yield "what mistakes cost by [policy.costs] is not counted here; one price, cost.per_error, would be"
     if life.advice is None:
         yield "no candidate was judged: nothing to recommend"
         return

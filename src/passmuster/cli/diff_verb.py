@@ -88,7 +88,7 @@ def lines_of(found: DiffResult, n_shown: int, csv: Path | None) -> Iterator[str]
     yield f"from {diff.before.digest[:16]} to {diff.after.digest[:16]}"
     yield from (f"  {line}" for line in summary_lines(diff))
     for change in diff.changes[:n_shown]:
-        yield change_line(change, found.names[change.position], noisy=change.position in diff.noise.unstable)
+        yield change_line(change, str(found.names[change.position]), noisy=change.position in diff.noise.unstable)
     if len(diff.changes) > n_shown:
         yield f"  … and {len(diff.changes) - n_shown:,} more"
     if csv is not None:
@@ -99,6 +99,7 @@ def lines_of(found: DiffResult, n_shown: int, csv: Path | None) -> Iterator[str]
 def summary(found: DiffResult) -> dict[str, Any]:
     """What it adds up to, for programs."""
     diff, table = found.diff, found.diff.comparison
+    positions = [change.position for change in diff.changes]
     return {
         "before": diff.before.digest,
         "after": diff.after.digest,
@@ -113,12 +114,12 @@ def summary(found: DiffResult) -> dict[str, Any]:
         "comparison": None if table is None else {
             "both_right": table.both_right, "only_after": table.only_candidate, "only_before": table.only_incumbent,
             "both_wrong": table.both_wrong, "p_mcnemar": table.p_mcnemar, "difference": table.difference,
-            "negative_flips": table.negative_flips,
+            "negative_flips": table.negative_flips, "weighed": table.weighed,
         },
         "added_cost": diff.cost,
         "noise": {
-            "rate": diff.noise.rate, "n_changed_asked": diff.noise.n_changed_asked,
-            "n_changed_unstable": diff.noise.of([change.position for change in diff.changes]),
+            "rate": diff.noise.rate, "n_changed_asked": diff.noise.n_asked(positions),
+            "n_changed_unstable": diff.noise.of(positions),
             "retrained": diff.noise.retrained,
         },
         "only_before": diff.only_before,

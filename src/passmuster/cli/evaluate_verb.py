@@ -100,7 +100,7 @@ def look_words(look: int, max_looks: int) -> str:
 
 def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     """The report in a few lines: headline, weak spots, novelty, versions, and where the page lies."""
-    from passmuster.metrics.versions import retrain_words
+    from passmuster.metrics.versions import is_weighed, retrain_words
     from passmuster.stages.evaluate.estimated import estimated_lines
     from passmuster.stages.evaluate.marks import mark_lines
     from passmuster.stages.evaluate.memory import memory_lines
@@ -128,10 +128,12 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     versions = report.sections.get("versions")
     difference = report.metric("accuracy_difference")
     if versions and difference is not None:
+        apart = versions["only_candidate"] - versions["only_incumbent"]
+        weighed = "weighted by their chances " if is_weighed(apart, versions["n"], difference.value) else ""
         yield (
-            f"against the live release: {versions['only_candidate']:,} answers better, {versions['only_incumbent']:,} "
-            f"worse, {100 * difference.value:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
-            f", McNemar p = {versions['p_mcnemar']:.2g}"
+            f"against the live release: {versions['only_candidate']:,} of {versions['n']:,} labelled items better, "
+            f"{versions['only_incumbent']:,} worse, {weighed}{100 * difference.value:+.1f} points "
+            f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f}), McNemar p = {versions['p_mcnemar']:.2g}"
         )
         if words := retrain_words(versions):
             yield f"  {words}"

@@ -57,7 +57,7 @@ def release(
     }  # fmt: skip
     lines += write_ci_files(
         "release", checks_of(result.verdict), junit=junit, markdown=markdown, outcome=result.verdict.outcome,
-        passed=result.shipped, facts=facts, notes=[*result.verdict.notes, f"Next: {after}"],
+        passed=result.shipped, facts=facts, notes=[*result.verdict.notes, *beyond_the_test(result), f"Next: {after}"],
     )  # fmt: skip
     if error is None:
         session.done(result, lines, after)
@@ -93,6 +93,17 @@ def what_was_signed(result: ReleaseResult) -> Iterator[str]:
         n_next = next_batch(result.n_test, n_more, n_more)
         after = f"; look again after {n_next:,}, because few labels foretell this poorly" if n_next < n_more else ""
         yield f"about {n_more:,} more test labels would probably decide{after}"
+        yield from beyond_the_test(result)
+
+
+def beyond_the_test(result: ReleaseResult) -> Iterator[str]:
+    """That a gate asks for more labels than the test has items, where one does."""
+    most = max((gate.n_more or 0 for gate in result.verdict.gates if gate.state == "insufficient"), default=0)
+    if most > result.n_unlabelled:
+        yield (
+            f"the test has {result.n_unlabelled:,} items left without a label: who asks for more has to add items "
+            "(muster add), or train a better model"
+        )
 
 
 def has_live(result: ReleaseResult) -> bool:

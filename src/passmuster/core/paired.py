@@ -42,8 +42,8 @@ def mcnemar_exact(only_candidate: int, only_incumbent: int) -> float:
     return float(min(1.0, 2 * binomial_cdf(min(only_candidate, only_incumbent), n, 0.5)))
 
 
-def paired_difference(only_candidate: int, only_incumbent: int, n: int, *, level: float = 0.95) -> Interval:
-    """Difference of two accuracies on the same `n` items, with Tango's score interval.
+def paired_difference(only_candidate: float, only_incumbent: float, n: float, *, level: float = 0.95) -> Interval:
+    """Difference of two accuracies on the same `n` items, with Tango's score interval. Counts need not be whole.
 
     Tango 1998 (Statistics in Medicine 17, 891): the differences that `tango_score` does not reject, found by halving.
 
@@ -64,11 +64,11 @@ def paired_difference(only_candidate: int, only_incumbent: int, n: int, *, level
             near, far = (middle, far) if inside else (near, middle)
         return near
 
-    return Interval(value, edge(-1.0), edge(1.0), n, "tango", level)
+    return Interval(value, edge(-1.0), edge(1.0), round(n), "tango", level)
 
 
 def tango_score(
-    only_candidate: np.ndarray | int, only_incumbent: np.ndarray | int, n: int, difference: float
+    only_candidate: np.ndarray | float, only_incumbent: np.ndarray | float, n: float, difference: float
 ) -> np.ndarray:
     """Score statistic of a hypothetical `difference` (Tango 1998, eq. 6); about standard normal if it is true."""
     b, c = np.asarray(only_candidate, dtype=np.float64), np.asarray(only_incumbent, dtype=np.float64)

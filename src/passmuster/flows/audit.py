@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from passmuster.core.advisories import Advisory, matching, read_advisories
+from passmuster.core.clock import age_s
 from passmuster.core.digests import file_sha256_hex
 from passmuster.core.errors import MusterError, NotFoundError
 from passmuster.core.packages import running_packages
 from passmuster.core.progress import Progress, Silent
-from passmuster.core.records import Release, Report, Verdict
+from passmuster.core.records import Channel, Release, Report, Verdict
 from passmuster.flows.audit_attacks import State, attacked_report, attacks_held
 from passmuster.flows.release import why_evaluate
 from passmuster.stages.release.signature import Signed, check_signed
 from passmuster.store import keys
-from passmuster.store.approvals import WARN_DAYS, read_approvals
+from passmuster.store.approvals import WARN_DAYS, provisional_words, read_approvals
 from passmuster.store.releases import read_bundle, read_channels, read_release, read_releases, read_report
 from passmuster.store.store import Store
 
@@ -40,6 +43,7 @@ class AuditResult:
     verdict: Verdict | None
     advisories: tuple[Advisory, ...]
     renewal: str  # the command that approves again, after a judgement where the last one does not allow it
+    can_go_back: bool = False  # whether a rollback of the live channel leads anywhere
 
     @property
     def passed(self) -> bool:
@@ -78,9 +82,12 @@ def audit(
             raise NotFoundError("audit.no_live", "nothing is live, so there is nothing to audit", next="muster approve")
         release = read_release(db, live.release)
         approvals = read_approvals(db, store.config.policy.approval_days)
+        trials = [channel for channel in read_channels(db).values() if channel.mode == "provisional"]
+        back = goes_back(db)
     signed, whole = bytes_check(store, release)
     checks = [whole]
     checks += [approval_check(a.channel, a.days_left, a.until, a.words()) for a in approvals]
+    checks += [provisional_check(channel) for channel in trials]
     before = attacked_report(store.bundle_folder(release.path)) if again and signed else None
     verdict, judged = gates_checks(store, release, again, before, progress)
     checks += judged
@@ -91,7 +98,7 @@ def audit(
             release=release.id, bundle=release.bundle, advisories=file_sha256_hex(advisories) if advisories else "",
             states={check.name: check.state for check in checks}, policy=store.config.policy.digest(),
         )  # fmt: skip
-    return AuditResult(release, tuple(checks), verdict, tuple(found), renewal_of(store, release))
+    return AuditResult(release, tuple(checks), verdict, tuple(found), renewal_of(store, release), back)
 
 
 def renewal_of(store: Store, release: Release) -> str:
@@ -116,6 +123,23 @@ def approval_check(channel: str, days_left: float, until: str, words: str) -> Ch
         return Check(f"approval.{channel}", "failed", words)
     state: State = "warning" if days_left <= WARN_DAYS else "passed"
     return Check(f"approval.{channel}", state, words or f"holds until {until[:10]}")
+
+
+def provisional_check(channel: Channel) -> Check:
+    """A release that serves a share, abstaining more, until its end: never more than a warning, after it a failure."""
+    over = bool(channel.expires) and age_s(channel.expires) > 0
+    return Check(f"approval.{channel.name}", "failed" if over else "warning", provisional_words(channel))
+
+
+def goes_back(db: Connection) -> bool:
+    """Whether `muster rollback` has where to go."""
+    from passmuster.stages.release.channels import way_back
+
+    try:
+        way_back(db, "live", "")
+    except MusterError:
+        return False
+    return True
 
 
 def gates_checks(
@@ -167,7 +191,11 @@ def package_checks(
     ]  # fmt: skip
     if recorded is None:
         checks.append(Check("packages.recorded", "warning", "the release was signed before packages were recorded"))
-    if not found:
+    if not records:
+        reason = "the file of advisories is empty, so nothing is known against any package: was it downloaded whole?"
+        checks.append(Check("packages", "insufficient", reason))
+    elif not found:
+        n_read = "1 advisory" if len(records) == 1 else f"{len(records):,} advisories"
         n = len({*here, *(recorded or {})})
-        checks.append(Check("packages", "passed", f"{len(records):,} advisories, none on any of {n:,} packages"))
+        checks.append(Check("packages", "passed", f"{n_read}, none on any of {n:,} packages"))
     return found, checks

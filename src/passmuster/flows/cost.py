@@ -54,6 +54,7 @@ class Lifetime:
     per_error: float
     currency: str
     machine_per_month: float  # of one that is always on, whatever it answers
+    uncounted_costs: bool = False  # [policy.costs] says what mistakes cost, and no price of one is set here
 
     @property
     def n(self) -> float:
@@ -113,6 +114,7 @@ def lifetime(store: Store, name: str = "", *, volume: str = "", months: float = 
         per_error=prices.per_error,
         currency=prices.currency,
         machine_per_month=_per_s(prices) * 3600 * HOURS_PER_MONTH,
+        uncounted_costs=store.config.policy.costs.declared and not prices.per_error,
     )
 
 

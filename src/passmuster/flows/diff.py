@@ -27,17 +27,29 @@ from passmuster.store.store import Store
 MAX_SHOWN = 400  # items in the page
 MAX_PREVIEW_BYTES = 6_000_000
 RELEASE = re.compile(r"r\d+(-[0-9a-f]*)?")
-COLUMNS = ("item", "kind", "label", "before", "before_probability", "before_withheld", "after", "after_probability",
-           "after_withheld", "added_cost", "noise")  # fmt: skip
+NOT_ASKED = "not asked again"
+COLUMNS = ("id", "text", "kind", "label", "before", "before_probability", "before_withheld", "after",
+           "after_probability", "after_withheld", "added_cost", "noise")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DiffResult:
-    """What changes, the names of the items for people (id, and the beginning of a text), and where the page lies."""
+    """What changes, by position the items' names, and where the page lies."""
 
     diff: Diff
-    names: Mapping[int, str]
+    names: Mapping[int, Named]
     page: Path
+
+
+@dataclass(frozen=True)
+class Named:
+    """An item's id, and its text in one line; none for an image."""
+
+    id: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.text[:70]}" if self.text else self.id
 
 
 def compare_bundles(
@@ -53,7 +65,8 @@ def compare_bundles(
 ) -> DiffResult:
     """`diff` of two bundles named by digest, release or channel; the latest bundle against the live release when empty.
 
-    The page is left beside the reports; `csv_file` gets one row for each change.
+    The page is left beside the reports, under the name of `items` where it is about those; `csv_file` gets one row for
+    each change.
 
     Raises
     ------
@@ -71,7 +84,8 @@ def compare_bundles(
     positions = [change.position for change in found.changes]
     payloads = dict(zip(positions, payloads_at(store, predictor, found.asked, positions)))
     names = item_names(store, found, payloads)
-    page = store.root / "reports" / after.digest[:16] / f"changes-from-{before.digest[:16]}.html"
+    on = f"-on-{re.sub(r'[^A-Za-z0-9]+', '-', items.stem).strip('-') or 'items'}" if items else ""
+    page = store.root / "reports" / after.digest[:16] / f"changes-from-{before.digest[:16]}{on}.html"
     html = render_changes(
         store.config.project.name, predictor.modality.name, found, previews(predictor, payloads, positions)
     )
@@ -111,8 +125,8 @@ def bundle_named(db: Connection, name: str) -> Bundle:
     return read_bundle(db, read_release(db, name).bundle if RELEASE.fullmatch(name) else name)
 
 
-def item_names(store: Store, found: Diff, payloads: Mapping[int, Payload]) -> dict[int, str]:
-    """By position of a change: the item's id, and the beginning of a text."""
+def item_names(store: Store, found: Diff, payloads: Mapping[int, Payload]) -> dict[int, Named]:
+    """By position of a change: the item's id and text."""
     keys = [found.asked.names[position] for position in payloads]
     ids = dict(zip(keys, keys))
     if found.asked.items:
@@ -120,9 +134,8 @@ def item_names(store: Store, found: Diff, payloads: Mapping[int, Payload]) -> di
             ids = {item.key: item.id for item in read_items(db, keys=keys)}
     names = {}
     for position, payload in payloads.items():
-        own = ids[found.asked.names[position]]
         text = " ".join(payload.split()) if isinstance(payload, str) else ""
-        names[position] = f"{own}: {text[:70]}" if text else own
+        names[position] = Named(ids[found.asked.names[position]], text)
     return names
 
 
@@ -139,23 +152,23 @@ def previews(predictor: Predictor, payloads: Mapping[int, Payload], positions: l
     return shown
 
 
-def rows(found: Diff, names: Mapping[int, str]) -> list[dict[str, object]]:
-    """One row for each change, for CSV and JSON."""
+def rows(found: Diff, names: Mapping[int, Named]) -> list[dict[str, object]]:
+    """One row for each change, for CSV and JSON; ``noise`` is None where nobody asked again."""
     return [
         dict(zip(COLUMNS, (
-            names[c.position], c.kind, None if c.label is None else label_in_words(c.label),
+            names[c.position].id, names[c.position].text, c.kind, None if c.label is None else label_in_words(c.label),
             label_in_words(c.before.said), round(c.before.sure, 4), c.before.withheld,
             label_in_words(c.after.said), round(c.after.sure, 4), c.after.withheld, c.cost,
-            c.position in found.noise.unstable,
+            found.noise.is_noise(c.position),
         ), strict=True))
         for c in found.changes
     ]  # fmt: skip
 
 
-def as_csv(found: Diff, names: Mapping[int, str]) -> str:
+def as_csv(found: Diff, names: Mapping[int, Named]) -> str:
     """Every change as a row."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
-    writer.writerows(rows(found, names))
+    writer.writerows(row | {"noise": NOT_ASKED} if row["noise"] is None else row for row in rows(found, names))
     return text.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from passmuster.core.statistics import Interval, effective_size, proportion, rat
 
 @dataclass(frozen=True)
 class Comparison:
-    """Counts of the paired table, its exact McNemar p-value, and what changes.
+    """Counts of the paired table, its exact McNemar p-value (of what the counts are worth), and what changes.
 
     `difference` is the candidate's accuracy minus the incumbent's. `negative_flips` is the share of items that the
     incumbent had right and the candidate has wrong (Yan et al. 2021, Positive-congruent training, CVPR, eq. 1).
@@ -32,6 +31,27 @@ class Comparison:
     negative_flips: Interval
     changed: tuple[int, ...]
     worth: Mapping[str, float] | None = None
+
+    @property
+    def n(self) -> int:
+        """Items that were compared."""
+        return self.both_right + self.only_candidate + self.only_incumbent + self.both_wrong
+
+    @property
+    def weighed(self) -> bool:
+        """Whether its rates are others than its counts give, because items do not count alike."""
+        return is_weighed(self.only_incumbent, self.n, self.negative_flips.value) or is_weighed(
+            self.only_candidate - self.only_incumbent, self.n, self.difference.value
+        )
+
+
+def is_weighed(count: int, n: int, rate: float) -> bool:
+    """Whether a `rate` is another than `count` of `n`.
+
+    >>> is_weighed(37, 450, 0.062), is_weighed(37, 450, 37 / 450)
+    (True, False)
+    """
+    return n > 0 and abs(rate - count / n) > 5e-5
 
 
 def retrain_words(section: Mapping[str, Any]) -> str:
@@ -88,16 +108,18 @@ def compare(
         difference = paired_bootstrap(
             new_right, old_right, rng=rng, weights=weights, clusters=groups, n_resamples=n_resamples
         )
+    worth = None if plain else worth_of_pairs(new_right, old_right, weights=weights, clusters=clusters)
+    told = (better, worse) if worth is None else (round(worth["only_candidate"]), round(worth["only_incumbent"]))
     return Comparison(
         both_right=int((new_right & old_right).sum()),
         only_candidate=better,
         only_incumbent=worse,
         both_wrong=int((~new_right & ~old_right).sum()),
-        p_mcnemar=mcnemar_exact(better, worse),
+        p_mcnemar=mcnemar_exact(*told),
         difference=difference,
         negative_flips=proportion(~new_right & old_right, weights=weights, clusters=clusters),
         changed=tuple(int(i) for i in np.flatnonzero(new != old)),
-        worth=None if plain else worth_of_pairs(new_right, old_right, weights=weights, clusters=clusters),
+        worth=worth,
     )
 
 
@@ -127,114 +149,3 @@ def worth_of_pairs(
     return {
         "n": n, "only_candidate": n * better, "only_incumbent": n * worse, "n_flips": n_flips, "flips": n_flips * worse,
     }  # fmt: skip
-
-
-def worth_of_disagreements(
-    labels: Sequence[str],
-    candidate: Sequence[str],
-    incumbent: Sequence[str],
-    weights: np.ndarray,
-    *,
-    n_rest: int,
-    n_rest_differ: int,
-    clusters: Sequence[str] | np.ndarray | None = None,
-    most: float = math.inf,
-) -> dict[str, int]:
-    """The paired counts of as many random labels as would tell as much as these, which were drawn unequally.
-
-    Where both answer alike neither is better, and that is known without a label: of the whole test, labelled or not,
-    a known share of items is answered differently. So labels count only there, with Kish's (1965) number of equally
-    weighted ones, ``m = sum(w)^2 / sum(w^2)``, those of one cluster as one; m labels of disagreements are what
-    ``m / share`` random labels bring.
-    A wholly labelled test gives its own counts.
-
-    Parameters
-    ----------
-    labels, candidate, incumbent : names of classes on the labelled items
-    weights : (n,) for how many items each stands
-    n_rest, n_rest_differ : unlabelled test items, and on how many of them the two answer differently
-    clusters : (n,) names of what stands and falls together
-    most : independent items that the whole test is worth, which the labels are worth at most: the share of items on
-        which the two differ is known no better
-
-    >>> same, one = ["a"] * 8, ["b"] * 8
-    >>> worth_of_disagreements(same, same, same[:4] + one[:4], np.ones(8), n_rest=92, n_rest_differ=4)
-    {'n': 50, 'only_candidate': 4, 'only_incumbent': 0}
-    """
-    truth, new, old = (np.asarray(list(x), dtype=object) for x in (labels, candidate, incumbent))
-    differ = new != old
-    n, n_differ = len(truth) + n_rest, int(differ.sum()) + n_rest_differ
-    if not n_differ:
-        return {"n": math.floor(min(n, most)), "only_candidate": 0, "only_incumbent": 0}
-    w = np.asarray(weights, dtype=np.float64)[differ]
-    if not len(w):
-        return {"n": 0, "only_candidate": 0, "only_incumbent": 0}
-    groups = np.arange(len(truth)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    kish = float(w.sum() ** 2 / (np.bincount(groups[differ], weights=w) ** 2).sum())
-    better, worse = (float(w[(said == truth)[differ]].sum() / w.sum()) for said in (new, old))
-    kish = min(kish, most * n_differ / n)
-    return {
-        "n": round(kish * n / n_differ),
-        "only_candidate": round(kish * better),
-        "only_incumbent": round(kish * worse),
-    }
-
-
-def census_of_disagreements(
-    labels: Sequence[str],
-    candidate: Sequence[str],
-    incumbent: Sequence[str],
-    *,
-    rest_differs: np.ndarray,
-    clusters: Sequence[str] | np.ndarray | None = None,
-) -> dict[str, float]:
-    """The paired counts of the whole test, with or without labels: what is not known stands apart.
-
-    Where both answer alike neither is better; where they differ and the label is known, so is which of them is right.
-    `unknown` are the others, each of which may be a gain, a loss or neither. Nothing is weighed, because nothing was
-    drawn: who takes every unknown one for a loss can only find the candidate too bad, whichever items were labelled.
-
-    Parameters
-    ----------
-    labels, candidate, incumbent : names of classes on the labelled items (n,)
-    rest_differs : (m,) of the test items without a label, whether the two answer differently
-    clusters : (n + m,) names of what stands and falls together; all counts are then those of as many independent items
-
-    Returns
-    -------
-    dict
-        ``n``, ``only_candidate``, ``only_incumbent``, ``unknown``, and ``differ``, the disagreements that have a label;
-        ``n_apart`` is what the test is worth to anybody who does not know who was right. ``n_items``, ``n_differ`` and
-        ``n_unknown`` are whole items.
-
-    >>> said = ["a"] * 8
-    >>> found = census_of_disagreements(said, said, said, rest_differs=np.array([True] * 2 + [False] * 90))
-    >>> found["unknown"], found["n_items"]
-    (2.0, 100)
-    """
-    truth, new, old = (np.asarray(list(x), dtype=object) for x in (labels, candidate, incumbent))
-    unknown = np.asarray(rest_differs, dtype=bool)
-    none = np.zeros(len(unknown), dtype=bool)
-    differs = np.concatenate([new != old, unknown])
-    better, worse = (
-        np.concatenate([right, none]) for right in ((new == truth) & (new != old), (old == truth) & (new != old))
-    )
-    n, n_unknown = len(differs), int(unknown.sum())
-    n_apart = size = float(n)
-    if clusters is not None:
-        lost = worse | np.concatenate([np.zeros(len(truth), dtype=bool), unknown])
-        gain = better.astype(np.float64) - lost
-        n_apart = rate_size(differs, clusters=clusters)
-        size = min(n_apart, rate_size(lost, clusters=clusters), effective_size(gain, clusters=clusters))
-    each = size / n
-    return {
-        "n": size,
-        "n_apart": n_apart,
-        "only_candidate": each * int(better.sum()),
-        "only_incumbent": each * int(worse.sum()),
-        "unknown": each * n_unknown,
-        "differ": each * int((new != old).sum()),
-        "n_items": n,
-        "n_differ": int(differs.sum()),
-        "n_unknown": n_unknown,
-    }

@@ -29,7 +29,7 @@ from passmuster.metrics.gates.base import (
     needs_incumbent,
     rate_bounds,
 )
-from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate_below, foretells_nothing, spread
+from passmuster.metrics.gates.prospect import Forecast, Price, Prospect, forecast_rate_below, foretells_nothing, spread
 
 NAME, AGAINST_LIVE = "expected_cost.v1", "cost_non_inferiority.v1"
 
@@ -50,7 +50,7 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
         return missing(NAME, "what an answer costs ([policy.costs] in muster.toml)")
     most = params["max"]
     low, high = bounds(metric, largest, alpha)
-    seen = f"an answer costs {metric.value:.3g} on {metric.n:,} labels"
+    seen = f"an answer costs {metric.value:.3g} on {metric.n:,} labels{dearer_than_constant(report)}"
     if high <= most:
         return GateResult(NAME, "passed", f"{seen}; surely at most {high:.3g}", metric.value, most, None, metric.items)
     if low > most:
@@ -59,6 +59,18 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     n_more = more_labels_for_rate(scaled(metric, largest), most / largest, alpha) if most > 0 else None
     reason = f"{seen} leaves {low:.3g} to {high:.3g}, and {most:g} lies between; {labels_in_words(n_more)}"
     return GateResult(NAME, "insufficient", reason, metric.value, most, n_more, metric.items)
+
+
+def dearer_than_constant(report: Report) -> str:
+    """A remark where always saying one class, or never answering, is shown to cost less; "" elsewhere."""
+    prefix = "against=constant="
+    found = next((m for m in report.metrics if m.name == "cost_difference" and m.slice.startswith(prefix)), None)
+    if found is None or not found.low > 0:
+        return ""
+    said = found.slice.removeprefix(prefix)
+    way = "never answering" if said == "withheld" else f"always saying “{said}”"
+    span = f"{found.low:.2g} to {found.high:.2g} at {found.level:.0%}"
+    return f", surely more than {way} would: by {found.value:.3g} ({span})"
 
 
 def judge_against_live(report: Report, params: Parameters, alpha: float) -> GateResult:
@@ -127,8 +139,7 @@ def foresee_against_live(params: Parameters, prospect: Prospect, alpha: float, p
     """
     name, margin, price, n = AGAINST_LIVE, params["margin"], prospect.price, prospect.n_effective
     if price is None or price.wrong is None or prospect.differ is None:
-        why = "not known: how often the two answer differently, or what a wrong answer costs"
-        return foretells_nothing(name, alpha, prospect, margin, why)
+        return foretells_nothing(name, alpha, prospect, margin, f"not known: {unknown_of(price, prospect)}")
     rate, misses = prospect.differ / 2 * price.wrong / price.largest, (1 - power) / 2
 
     def refuted(n: int) -> float:
@@ -144,6 +155,20 @@ def foresee_against_live(params: Parameters, prospect: Prospect, alpha: float, p
     many = "no number of labels does" if n_needed is None else f"about {n_needed:,} labels"
     end = f"; {margin:g} needs {many} if the two are equally dear and differ on {prospect.differ:.1%}"
     return Forecast(name, alpha, prospect.n, margin, detectable, 0.0, n_needed, reason + end)
+
+
+def unknown_of(price: Price | None, prospect: Prospect) -> str:
+    """What of the two that a forecast of costs needs is not known.
+
+    >>> unknown_of(Price(5.0, None), Prospect(100, differ=0.14))
+    'what a wrong answer costs, because mistakes cost differently by class'
+    """
+    lacks = [] if prospect.differ is not None else ["how often the two answer differently"]
+    if price is None:
+        lacks.append("what an answer costs ([policy.costs])")
+    elif price.wrong is None:
+        lacks.append("what a wrong answer costs, because mistakes cost differently by class")
+    return " and ".join(lacks)
 
 
 EXPECTED_COST = Gate(

@@ -32,7 +32,7 @@ BOUNDS = {  # parameter to kind of gap
     "max_accuracy": GAPS[0], "max_selection_rate": GAPS[1], "max_equal_opportunity": GAPS[2],
     "max_equalised_odds": GAPS[3], "max_predictive_parity": GAPS[4],
 }  # fmt: skip
-UNDECLARED = "how groups fare (name their columns in data.group_columns)"
+UNDECLARED = "how groups fare (name their columns in data.group_columns, then muster add the table again)"
 
 
 def judge_worst(report: Report, params: Parameters, alpha: float) -> GateResult:

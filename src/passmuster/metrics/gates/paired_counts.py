@@ -35,7 +35,8 @@ class Worth:
 
     On `differ` items the two answer differently and a label says who is right; on `unknown` more, none does. To
     somebody who does not know who was right, they are worth `n_apart` (0: `n`). `words` say what the counts are of,
-    where they are of the whole test, labelled or not.
+    where they are of the whole test, labelled or not: `n_items`, and `n_unlabelled` of those that the two answer
+    differently.
     """
 
     n: float
@@ -47,6 +48,8 @@ class Worth:
     unknown: float = 0.0
     n_apart: float = 0.0
     words: str = ""
+    n_items: int = 0
+    n_unlabelled: int = 0
 
     @property
     def undecided(self) -> Worth:
@@ -72,7 +75,7 @@ def sharper(report: Report, counts: Mapping[str, int], p_value: Callable[[Worth]
 
 
 def census_of(report: Report) -> Worth | None:
-    """The counts of the whole test (`metrics.versions.census_of_disagreements`); None where absent or broken."""
+    """The counts of the whole test (`metrics.disagreements.census_of_disagreements`); None where absent or broken."""
     given: Any = report.sections["versions"].get("census")
     if not isinstance(given, dict):
         return None
@@ -85,14 +88,14 @@ def census_of(report: Report) -> Worth | None:
     few = f", worth {n:,.0f} of which none goes with another" if round(n) < n_items else ""
     unlabelled = f"; {n_unknown:,} of the {n_differ:,} without a label, read against it" if n_unknown else ""
     words = f"the two differ on {n_differ:,} of {n_items:,} test items{few}{unlabelled}"
-    return Worth(n, better, worse, n, worse, differ, unknown, found[5], words)
+    return Worth(n, better, worse, n, worse, differ, unknown, found[5], words, n_items, n_unknown)
 
 
 def worth_of(report: Report, counts: Mapping[str, int]) -> Worth:
     """The counts as they are, or what drawn, weighted or clustered ones are worth.
 
-    `metrics.versions.worth_of_disagreements` and `worth_of_pairs` say how; a broken entry counts as no labels, so that
-    nothing passes.
+    `metrics.disagreements.worth_of_disagreements` and `metrics.versions.worth_of_pairs` say how; a broken entry counts
+    as no labels, so that nothing passes.
     """
     given: Any = report.sections["versions"].get("worth")
     if given is None:

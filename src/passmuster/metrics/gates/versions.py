@@ -21,7 +21,7 @@ from passmuster.metrics.gates.base import (
 )
 from passmuster.metrics.gates.paired_counts import Worth, counts_of, sharper
 from passmuster.metrics.gates.prospect import Forecast, Prospect, forecast_rate_below, spread
-from passmuster.metrics.versions import retrain_words
+from passmuster.metrics.versions import is_weighed, retrain_words
 
 
 def judge_non_inferiority(report: Report, params: Parameters, alpha: float) -> GateResult:
@@ -43,8 +43,10 @@ def judge_non_inferiority(report: Report, params: Parameters, alpha: float) -> G
 
     worth = sharper(report, counts, p_not_worse_of)
     p_not_worse = p_not_worse_of(worth)
-    gain = (worth.better - worth.worse) / max(worth.n, 1.0)
+    gain = _shown(report, "accuracy_difference", worth, (worth.better - worth.worse) / max(worth.n, 1.0))
     seen = f"{counts['only_incumbent']:,} got worse and {counts['only_candidate']:,} better of {_words(worth, counts)}"
+    if not worth.words and is_weighed(counts["only_candidate"] - counts["only_incumbent"], sum(counts.values()), gain):
+        seen += f"; weighted by their chances {gain:+.3f}"
     again = _again(report)
     if p_not_worse <= alpha:
         reason = f"{seen}; a loss of {margin:g} or more is refuted (p = {p_not_worse:.2g}){again}"
@@ -76,9 +78,16 @@ def judge_negative_flips(report: Report, params: Parameters, alpha: float) -> Ga
         return rate_bounds(_rate(min(n, math.ceil(worth.flips + worth.unknown)), n), alpha)[1]
 
     worth = sharper(report, counts, at_most)
-    n, rate, high = math.floor(worth.n_flips), worth.flips / max(worth.n_flips, 1.0), at_most(worth)
+    rate = _shown(report, "negative_flip_rate", worth, worth.flips / max(worth.n_flips, 1.0))
+    n, high = math.floor(worth.n_flips), at_most(worth)
     low, _ = rate_bounds(_rate(math.floor(worth.flips), n), alpha)
-    seen = f"{counts['only_incumbent']:,} of {_words(worth, counts)} went from right to wrong ({rate:.3f})"
+    n_worse, n_labels = counts["only_incumbent"], sum(counts.values())
+    seen = f"{n_worse:,} of {_words(worth, counts)} went from right to wrong"
+    if worth.words:
+        up_to = f" to {n_worse + worth.n_unlabelled:,}" if worth.n_unlabelled else ""
+        seen += f", so {n_worse:,}{up_to} of all {worth.n_items:,}"
+    else:
+        seen += f"; weighted by their chances {rate:.3f}" if is_weighed(n_worse, n_labels, rate) else f" ({rate:.3f})"
     again = _again(report)
     if high <= most:
         return GateResult(name, "passed", f"{seen}; surely at most {high:.3f}{again}", rate, most, None, "changed")
@@ -100,11 +109,18 @@ def _rate(count: int, n: int) -> Metric:
     return Metric("negative_flip_rate", count / max(n, 1), 0.0, 1.0, n, method="wilson")
 
 
+def _shown(report: Report, name: str, worth: Worth, of_counts: float) -> float:
+    """The estimate as the report shows it; what the counts say where the whole test is read, or it shows none."""
+    metric = report.metric(name)
+    is_shown = not worth.words and metric is not None and math.isfinite(metric.value)
+    return metric.value if metric is not None and is_shown else of_counts
+
+
 def _words(worth: Worth, counts: Mapping[str, int]) -> str:
     n, n_labels = round(worth.n), sum(counts.values())
     if worth.words:
-        return f"{n_labels:,} answers ({worth.words})"
-    return f"{n_labels:,} answers" if n == n_labels else f"{n_labels:,} answers (worth {n:,} drawn at random)"
+        return f"{n_labels:,} labelled items ({worth.words})"
+    return f"{n_labels:,} labelled items" + ("" if n == n_labels else f" (worth {n:,} drawn at random)")
 
 
 def foresee_non_inferiority(params: Parameters, prospect: Prospect, alpha: float, power: float) -> Forecast:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item
-from passmuster.metrics.versions import census_of_disagreements, worth_of_disagreements
+from passmuster.metrics.disagreements import (
+    census_of_disagreements,
+    read_by_disagreements,
+    told_by_disagreements,
+    worth_of_disagreements,
+)
+from passmuster.metrics.versions import Comparison
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Evidence
 from passmuster.stages.evaluate.endpoint import asking_of
@@ -24,6 +31,7 @@ from passmuster.store.store import Store
 def take_census(
     store: Store,
     section: dict[str, Any],
+    found: Comparison,
     candidate: tuple[Bundle, Predictor],
     incumbent: tuple[Bundle, Predictor],
     evidence: Evidence,
@@ -33,8 +41,8 @@ def take_census(
     *,
     seen: Collection[str],
     progress: Progress,
-) -> None:
-    """Add ``census`` to the section, and where the labels were drawn what they are worth; nothing without a rest.
+) -> Comparison:
+    """Add ``census`` to the section, and read the comparison by it where the labels were drawn; `found` without a rest.
 
     `fresh` (n,) marks the labelled items that are compared, `said` is what candidate and live release answer to those;
     items in `seen` are left out of the rest.
@@ -43,7 +51,7 @@ def take_census(
     kept = [i for i, item in enumerate(rest) if item.key not in seen]
     rest, new_said = [rest[i] for i in kept], [new_said[i] for i in kept]
     if not rest:
-        return
+        return found
     bundle, predictor = incumbent
     old_said = predictor.labels(answered(store, bundle, predictor, rest, progress=progress)[1])
     differs = np.array([a != b for a, b in zip(new_said, old_said, strict=True)], dtype=bool)
@@ -52,12 +60,36 @@ def take_census(
     with store.read() as db:
         placed = read_placement(db, evidence.snapshot)
     whole = cluster_names([*(evidence.items[i] for i in compared), *rest], placed)
-    census = section["census"] = census_of_disagreements(truth, new, old, rest_differs=differs, clusters=whole)
-    if reading.rest:
-        section["worth"] = worth_of_disagreements(
-            truth, new, old, evidence.weights[fresh], n_rest=len(rest), n_rest_differ=int(differs.sum()),
-            clusters=evidence.clusters[fresh], most=census["n_apart"],
-        )  # fmt: skip
+    found, section["census"] = read_with_census(
+        found, (truth, new, old), evidence.weights[fresh], evidence.clusters[fresh], differs, whole,
+        drawn=bool(reading.rest),
+    )  # fmt: skip
+    return found
+
+
+def read_with_census(
+    found: Comparison,
+    said: tuple[Sequence[str], Sequence[str], Sequence[str]],
+    weights: np.ndarray,
+    clusters: np.ndarray,
+    rest_differs: np.ndarray,
+    whole_clusters: np.ndarray,
+    *,
+    drawn: bool,
+) -> tuple[Comparison, dict[str, float]]:
+    """What the comparison is where labels were `drawn`, and the census; `found` as it is where they were not.
+
+    `said` are labels, candidate's and incumbent's answers on the labelled items (n,), `rest_differs` (m,) says of the
+    others whether the two answer differently, and `whole_clusters` (n + m,) are of labelled items first.
+    """
+    census = census_of_disagreements(*said, rest_differs=rest_differs, clusters=whole_clusters)
+    if not drawn:
+        return found, census
+    rest: dict[str, Any] = {"n_rest": len(rest_differs), "n_rest_differ": int(rest_differs.sum())}
+    rest |= {"clusters": clusters, "most": census["n_apart"]}
+    worth = worth_of_disagreements(*said, weights, **rest)
+    told = told_by_disagreements(*said, weights, **rest)
+    return read_by_disagreements(replace(found, worth=worth), told, worth), census
 
 
 def unlabelled_rest(

@@ -74,7 +74,14 @@ def measure_versions(
     old = [p.label for p in parts.predictions]
     new = [p.label for p in pick(answers.predictions, fresh)]
     truth = list(pick(evidence.labels, fresh))
-    found = compare(truth, new, old, rng=rng, weights=evidence.weights[fresh], clusters=evidence.clusters[fresh])
+    found = compare(
+        truth, new, old, rng=np.random.default_rng(store.config.train.seed), weights=evidence.weights[fresh],
+        clusters=evidence.clusters[fresh],
+    )  # fmt: skip
+    found = take_census(
+        store, section, found, candidate, (incumbent, predictor), evidence, reading, fresh, (new, old), seen=seen,
+        progress=progress,
+    )  # fmt: skip
     keys = [item.key for item in items]
     both = draft.add_set("compared", keys)
     changed = draft.add_set("changed", [keys[i] for i in found.changed])
@@ -97,10 +104,6 @@ def measure_versions(
         ],
     )
     compare_costs(draft, store.config.policy.costs, evidence, fresh, answers, parts, rng)
-    take_census(
-        store, section, candidate, (incumbent, predictor), evidence, reading, fresh, (new, old), seen=seen,
-        progress=progress,
-    )  # fmt: skip
     return Compared(predictor, fresh, items, parts)
 
 

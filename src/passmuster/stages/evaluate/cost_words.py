@@ -57,9 +57,13 @@ def cost_lines(section: Mapping[str, Any] | None) -> tuple[list[str], list[str]]
     if live := section.get("live"):
         text += f", the live release {amount(live['cost']['value'], unit)} on the {live['cost']['n']:,} items that "
         text += "neither learned from"
+    dearer = constant["served_costs_more_by"]
     good, bad = ([text + "."], []) if pays else ([], [f"{text}: that the model saves anything is not shown."])
+    if dearer["low"] > 0:
+        other = way(constant["decision"])
+        bad = [f"{text}. {other} surely costs less than the model, by {spread(dearer, unit)}."]
     if live and live["costs_more_by"]["low"] > 0:
-        bad.append(f"It costs {amount(live['costs_more_by']['value'], unit)} more than the live release.")
+        bad.append(f"It surely costs {amount(live['costs_more_by']['value'], unit)} more than the live release.")
     if least["served_costs_more_by"]["low"] > 0 and section["answer"] == "likeliest":
         bad.append(
             f"Saying the class that is cheapest, not the likeliest, would cost {amount(least['cost']['value'], unit)}: "

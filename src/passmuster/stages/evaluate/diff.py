@@ -8,7 +8,7 @@ where asked for, and counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,13 +24,15 @@ from passmuster.metrics.changes import Change, CostOf, Decision, changes, one_fo
 from passmuster.metrics.versions import Comparison, compare
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.census import read_with_census
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import cluster_names, learned_from, read_payloads
 from passmuster.stages.evaluate.named_items import read_named
 from passmuster.stages.evaluate.noise import Noise, measure_noise
+from passmuster.stages.evaluate.powered import rest_tells, weigh
 from passmuster.stages.evaluate.stage import open_checked
 from passmuster.store.releases import read_report
-from passmuster.store.seal import open_test
+from passmuster.store.seal import TestView, open_test
 from passmuster.store.snapshots import read_placement, read_snapshot
 from passmuster.store.store import Store
 
@@ -39,7 +41,11 @@ Labels = Literal["none", "reported", "opened", "given"]
 
 @dataclass(frozen=True)
 class Asked:
-    """What both bundles are asked about. `items` is empty where the items are the user's own."""
+    """What both bundles are asked about. `items` is empty where the items are the user's own.
+
+    `weights` (n,) say for how much a label counts; None: each alike. `drawn`: labels were asked for with known chances,
+    and what the two answer to items without a label counts too, as in a report.
+    """
 
     names: tuple[str, ...]
     labels: tuple[str | None, ...]
@@ -49,15 +55,18 @@ class Asked:
     n_left_out: int = 0
     labels_from: Labels = "none"
     look: int = 0
+    weights: np.ndarray | None = None
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
 class Diff:
     """Every decision that changes from `before` to `after`, and what it adds up to.
 
-    `comparison` is the paired table over the labelled items, None without any. `changed` is the share of all items
-    whose decision changes. `only_before` and `only_after` are classes that the other does not know. `n_left_out` test
-    items are not here because one of the two learned from them. `n_withheld` are the items that both leave unanswered.
+    `comparison` is the paired table over the labelled items, read as a report reads it; None without any. `changed` is
+    the share of all items whose decision changes. `only_before` and `only_after` are classes that the other does not
+    know. `n_left_out` test items are not here because one of the two learned from them. `n_withheld` are the items that
+    both leave unanswered; of `n_silent` among them they would have said different things.
     """
 
     before: Bundle
@@ -71,6 +80,7 @@ class Diff:
     only_after: tuple[str, ...]
     mapped: Mapping[str, str]
     n_withheld: int = 0
+    n_silent: int = 0
 
     @property
     def n_labelled(self) -> int:
@@ -142,19 +152,31 @@ def diff(
     )  # fmt: skip
     known = [i for i, label in enumerate(asked.labels) if label is not None]
     rng = np.random.default_rng(store.config.train.seed)
-    comparison = None
-    if known:
-        comparison = compare(
-            [str(asked.labels[i]) for i in known], *([part[i].said for i in known] for part in decided), rng=rng,
-            clusters=asked.clusters[known],
-        )  # fmt: skip
+    comparison = compare_labelled(asked, known, decided[0], decided[1], rng=rng) if known else None
     theirs = tuple(names.get(c, c) for c in old.classes)
     return Diff(
         before, after, asked, tuple(found), proportion(differs, clusters=asked.clusters), comparison, noise,
         tuple(c for c in theirs if c not in (*new.classes, NO_ANSWER)),
         tuple(c for c in new.classes if c not in (*theirs, NO_ANSWER)), names,
         sum(a.withheld and b.withheld for a, b in zip(*decided, strict=True)),
+        sum(a.withheld and b.withheld and a.said != b.said for a, b in zip(*decided, strict=True)),
     )  # fmt: skip
+
+
+def compare_labelled(
+    asked: Asked, known: list[int], new: Sequence[Decision], old: Sequence[Decision], *, rng: np.random.Generator
+) -> Comparison:
+    """The paired table over the labelled items, at the positions `known`, by the estimates that a report makes."""
+    weights = np.ones(len(known)) if asked.weights is None else asked.weights[known]
+    labels = [str(asked.labels[i]) for i in known]
+    said = labels, [new[i].said for i in known], [old[i].said for i in known]
+    found = compare(*said, rng=rng, weights=weights, clusters=asked.clusters[known])
+    rest = np.setdiff1d(np.arange(len(asked.names)), known)
+    if not asked.drawn or not len(rest):
+        return found
+    differs = np.array([new[i].said != old[i].said for i in rest], dtype=bool)
+    whole = asked.clusters[[*known, *rest]]
+    return read_with_census(found, said, weights, asked.clusters[known], differs, whole, drawn=True)[0]
 
 
 def check_comparable(new: Predictor, old: Predictor, mapped: Mapping[str, str]) -> None:
@@ -190,7 +212,10 @@ def test_items(store: Store, after: Bundle, before: Bundle, labels: bool, progre
         placed = read_placement(db, snapshot)
         reports = [read_report(db, bundle.digest) for bundle in (after, before)]
     view = open_test(store, snapshot, "evaluate" if labels else "compare-answers")
-    seen = learned_from(store, after) | learned_from(store, before)
+    own, known = learned_from(store, after), labels_in(reports[0][1]) if reports[0] else {}
+    seen = own | learned_from(store, before)
+    if reports[0] and reports[0][1].incumbent == before.digest:  # it left out what the other learned a copy of
+        seen |= known.keys() - set(reports[0][1].item_sets.get("compared", ()))
     items = tuple(item for item in view.items if item.key not in seen)
     shown: Mapping[str, str]
     if labels:
@@ -201,11 +226,29 @@ def test_items(store: Store, after: Bundle, before: Bundle, labels: bool, progre
         facts = {key: fact.label for key, fact in view.labels.items()}
         shown = {key: facts[key] for key, said in words.items() if key in facts and label_in_words(facts[key]) == said}
     told = tuple(shown.get(item.key) for item in items)
+    read = shown if labels else {key: label for key, label in view.labels.items() if key in known}
+    weights, drawn = weights_of(store, view, items, read.keys(), own)
     source: Labels = "opened" if labels else "reported" if any(label is not None for label in told) else "none"
     return Asked(
         tuple(item.key for item in items), told, cluster_names(items, placed), items, (), len(view.items) - len(items),
-        source, view.look if labels else 0,
+        source, view.look if labels else 0, weights, drawn,
     )  # fmt: skip
+
+
+def weights_of(
+    store: Store, view: TestView, items: Sequence[Item], read: Collection[str], learned: Collection[str]
+) -> tuple[np.ndarray, bool]:
+    """For how much the label of each of the `items` counts (1 without one), and whether chances of draws say so.
+
+    By the labels that are `read`, of what the new bundle has not `learned`: those of its report.
+    """
+    mine = [item.key for item in view.items if item.key in read and item.key not in learned]
+    given = np.array([view.labels[key].weight for key in mine], dtype=np.float64)
+    n_unlabelled = sum(item.key not in read for item in view.items)
+    weights, rounds, _ = weigh(store, mine, given, n_unlabelled)
+    of = dict(zip(mine, weights.tolist(), strict=True))
+    drawn = bool(rounds) and rest_tells(len(mine) + n_unlabelled, store.config.project.task == MULTI)
+    return np.array([of.get(item.key, 1.0) for item in items]), drawn
 
 
 def already_shown(after: Report | None, other: Report | None, *, before: str) -> dict[str, str]:

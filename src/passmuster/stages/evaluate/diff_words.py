@@ -17,6 +17,9 @@ LABELS = {
 }
 
 
+WEIGHED = "; weighted by their chances of being asked for"
+
+
 def summary_lines(found: Diff) -> Iterator[str]:
     """How many decisions change, for better or worse, beside what chance and the engine do by themselves."""
     share = found.changed
@@ -26,9 +29,13 @@ def summary_lines(found: Diff) -> Iterator[str]:
         f"{percent(share.high)} on items like these)"
     )
     if n:
-        yield ", ".join(f"{count:,} {kind}" for kind, count in found.counts().items())
+        unknown = ", without a label" if found.n_labelled else ""
+        yield ", ".join(
+            f"{count:,} {kind}{unknown if kind == 'changed' else ''}" for kind, count in found.counts().items()
+        )
     if found.n_withheld:
-        yield f"{found.n_withheld:,} of {share.n:,} answers are withheld by both, whatever they would have said"
+        silent = f" ({found.n_silent:,} of them another answer, not counted above)" if found.n_silent else ""
+        yield f"{found.n_withheld:,} of {share.n:,} answers are withheld by both, whatever they would have said{silent}"
     yield from compared(found)
     yield LABELS[found.asked.labels_from].format(look=found.asked.look)
     if found.n_labelled and found.n_labelled < share.n:
@@ -51,26 +58,33 @@ def compared(found: Diff) -> Iterator[str]:
         return
     gain, flips = table.difference, table.negative_flips
     yield (
-        f"{table.only_candidate:,} answers got better and {table.only_incumbent:,} worse: {100 * gain.value:+.1f} "
-        f"points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), exact McNemar p = {table.p_mcnemar:.2g}"
+        f"of {table.n:,} labelled items {table.only_candidate:,} got better and {table.only_incumbent:,} worse"
+        f"{WEIGHED if table.weighed else ''}: {100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to "
+        f"{100 * gain.high:+.1f}), exact McNemar p = {table.p_mcnemar:.2g}"
     )
     yield (
-        f"negative flips: {percent(flips.value)} of answers go from right to wrong ({percent(flips.low)} to "
+        f"negative flips: {table.only_incumbent:,} of {table.n:,} labelled items go from right to wrong"
+        f"{WEIGHED if table.weighed else ''}: {percent(flips.value)} of all ({percent(flips.low)} to "
         f"{percent(flips.high)})"
     )
+    yield "these intervals are of 95 %; the gates of a release judge the same labels at a stricter level"
     cost = found.cost
     if cost is not None:
-        yield f"the changes add {cost:+,.4g} to what mistakes cost on these {found.n_labelled:,} items"
+        alone = ", each counted once" if table.weighed else ""
+        yield f"the changes add {cost:+,.4g} to what mistakes cost on these {found.n_labelled:,} labelled items{alone}"
 
 
 def noise(found: Diff) -> Iterator[str]:
     """What the same bundle does not repeat, and what learning again changes."""
     said = found.noise
     positions = [change.position for change in found.changes]
-    if said.n_changed_asked:
+    n_asked = said.n_asked(positions)
+    if n_asked:
+        rest = len(positions) - n_asked
         yield (
-            f"{said.of(positions):,} of {said.n_changed_asked:,} changes are noise: asked item by item, a bundle does "
-            "not repeat its answer"
+            f"{said.of(positions):,} of {n_asked:,} changes {'that were asked again ' if rest else ''}are noise: asked "
+            "item by item, a bundle does not repeat its answer"
+            + (f"; {rest:,} changes were not asked again" if rest else "")
         )
     yield (
         f"of {said.rate.n:,} items drawn from all, {round(said.rate.value * said.rate.n):,} are not repeated (at most "

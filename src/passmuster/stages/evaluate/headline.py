@@ -84,6 +84,7 @@ def measure_headline(
         "predicted": said,
         "probability": [round(float(p), 4) for p in answers.confidence],
         "abstained": [int(a) for a in abstained],
+        "weight": [float(w) for w in evidence.weights],
     }
 
 

@@ -47,6 +47,8 @@ def read_named(path: Path, modality: Modality, config: DataConfig, *, task: Task
     else:
         contents = read_table(path, modality, config)
         labels = labels_of_table(path, config, task)
+        ids = ids_of_table(path, config)
+        contents = [(own, content) for own, (_, content) in zip(ids, contents, strict=True)] if ids else contents
     labels = labels or [None] * len(contents)
     names, payloads, known, problems = [], [], [], []
     for (name, content), label in zip(contents, labels, strict=True):
@@ -74,6 +76,17 @@ def labels_of_table(path: Path, config: DataConfig, task: Task) -> list[str | No
     if column is None:
         return []
     return [as_label(cells[column], config, task) for cells in cells_of(path, header)]
+
+
+def ids_of_table(path: Path, config: DataConfig) -> list[str]:
+    """The id of every row; nothing where no column has one for each, or one comes twice."""
+    header = header_of(path)
+    wanted = config.id_column if config.id_column in header else "id"
+    column = next((name for name in header if name.lower() == wanted.lower()), None)
+    if column is None:
+        return []
+    found = ["" if cells[column] is None else str(cells[column]).strip() for cells in cells_of(path, header)]
+    return found if all(found) and len(set(found)) == len(found) else []
 
 
 def as_label(value: object, config: DataConfig, task: Task) -> str | None:

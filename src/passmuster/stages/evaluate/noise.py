@@ -41,18 +41,26 @@ class Noise:
     """What the same model gives twice.
 
     `rate` is the share of items, of `rate.n` drawn at random, whose decision one of the two bundles does not repeat
-    when it is asked item by item on one thread. `unstable` are the positions of all that were found so, and
-    `n_changed_asked` changed items were asked again.
+    when it is asked item by item on one thread. `asked` are the positions of all that were asked again, `unstable` of
+    those that were found so. Of the others nothing is known.
     """
 
     rate: Interval
     unstable: frozenset[int]
-    n_changed_asked: int
+    asked: frozenset[int]
     retrained: tuple[Retrained, ...] = ()
 
     def of(self, positions: Sequence[int]) -> int:
         """How many of some items are unstable."""
         return sum(position in self.unstable for position in positions)
+
+    def n_asked(self, positions: Sequence[int]) -> int:
+        """How many of some items were asked again."""
+        return sum(position in self.asked for position in positions)
+
+    def is_noise(self, position: int) -> bool | None:
+        """Whether an item's decision is not repeated; None where nobody asked again."""
+        return position in self.unstable if position in self.asked else None
 
 
 def measure_noise(
@@ -92,7 +100,7 @@ def measure_noise(
                 unstable.add(i)
     tipped = np.array([i in unstable for i in sorted(sample)], dtype=bool)
     again_learnt = retrained(store, bundles[0], said[0], items, progress=progress) if items else ()
-    return Noise(proportion(tipped), frozenset(unstable), len(changed), again_learnt)
+    return Noise(proportion(tipped), frozenset(unstable), frozenset(positions), again_learnt)
 
 
 def decision(prediction: Prediction) -> tuple[str, bool]:

@@ -48,19 +48,18 @@ def read_with_rest(
 
     Opens the seal for "prediction-powered", which is recorded and does not count, when there is an unlabelled rest.
     """
+    weights, rounds, n_drawn = weigh(store, evidence.keys, evidence.weights, evidence.n_unlabelled)
+    if not rounds:
+        return Reading(weights)
     with store.read() as db:
-        rounds, n_drawn = rounds_of(read_draws(db), first_told(db), evidence.keys)
         placed = read_placement(db, evidence.snapshot)
-    if n_drawn < MIN_DRAWN or not evidence.n_unlabelled:
-        return Reading(evidence.weights if n_drawn < MIN_DRAWN else np.ones(len(evidence.items)))
-    weights, _ = combined_weights(rounds, len(evidence.items))
     n_pool = len(evidence.items) + evidence.n_unlabelled
     facts = {"n_labels": len(evidence.items), "n_drawn": n_drawn, "n_rounds": sum(r.drawn.any() for r in rounds)}
     draft.sections["evidence"] = facts | {"n_unlabelled": evidence.n_unlabelled, "worth": None}
     if evidence.targets is not None:
         progress.say("sets of classes are read from the labels alone: what the model says of the rest is not used")
         return Reading(weights)
-    if n_pool > MAX_ASKED:
+    if not rest_tells(n_pool, evidence.targets is not None):
         progress.say(f"{n_pool:,} test items are too many to ask about (limit {MAX_ASKED:,}): weights alone are used")
         return Reading(weights)
     view = open_test(store, evidence.snapshot, "prediction-powered")
@@ -76,12 +75,35 @@ def read_with_rest(
         wrong, at, foreteller.features(at, known), PRIOR, rounds, clusters=cluster_names(pool, placed)
     )  # fmt: skip
     draft.sections["evidence"] |= {"n_unlabelled": len(rest), "worth": round(found.worth)}
+    draft.sections["evidence"] |= {"foretold": found.predictions[at], "foretold_rest": found.predictions[len(at) :]}
     progress.say(f"{len(at):,} test labels are worth about {found.worth:,.0f} that were drawn at random")
     e = found.interval
     method = f"{e.method}, {len(at):,} labels worth about {found.worth:,.0f}"
     said = tuple(names[len(at) :])
     accuracy = Interval(1 - e.value, 1 - e.high, 1 - e.low, e.n, method, e.level)
     return Reading(weights, accuracy, tuple(rest), said)
+
+
+def weigh(
+    store: Store, keys: Sequence[str], given: np.ndarray, n_unlabelled: int
+) -> tuple[np.ndarray, list[Round], int]:  # fmt: skip
+    """For how much each of the labelled items `keys` counts, the draws, and how many labels these asked for.
+
+    The weights are those `given` where too few were drawn, and 1 where no test item is left without a label; no draws
+    are read then.
+    """
+    with store.read() as db:
+        rounds, n_drawn = rounds_of(read_draws(db), first_told(db), keys)
+    if n_drawn < MIN_DRAWN:
+        return given, [], n_drawn
+    if not n_unlabelled:
+        return np.ones(len(keys)), [], n_drawn
+    return combined_weights(rounds, len(keys))[0], rounds, n_drawn
+
+
+def rest_tells(n_pool: int, of_sets: bool) -> bool:
+    """Whether answers to the unlabelled rest of a drawn test count: not of sets of classes, nor of too many items."""
+    return not of_sets and n_pool <= MAX_ASKED
 
 
 def rounds_of(

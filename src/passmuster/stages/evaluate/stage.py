@@ -24,6 +24,7 @@ from passmuster.modality.decoded import remembering
 from passmuster.runtime.answers import task_of
 from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.answers_table import answers_csv
 from passmuster.stages.evaluate.attacked import measure_attacks
 from passmuster.stages.evaluate.behaviour import measure_behaviour
 from passmuster.stages.evaluate.behaviour_file import Behaviour, read_behaviour
@@ -93,7 +94,8 @@ def evaluate(
     `unlabelled` items on which its accuracy is estimated. `corruptions` stands for ``[evaluate] corruptions`` and
     `n_attacked` for ``[evaluate] n_attacked``; the attacks of the report `attacked_before` are made once more, on the
     same items with the same seed.
-    Leaves a `Report` in the catalog and a folder ``.muster/reports/<digest>`` with ``report.json`` and ``report.html``.
+    Leaves a `Report` in the catalog and a folder ``.muster/reports/<digest>`` with ``report.json``, ``report.html``
+    and ``answers.csv``.
 
     Raises
     ------
@@ -185,7 +187,8 @@ def evaluate(
         progress.say("writing the report")
         extras = Extras(tuple(spoilt), tuple(strange), tuple(broken), tuple(fallen))
         page = render_page(store, predictor.modality, report, answers, extras, scope) if scope.page else ""
-        return keep(store, report, page, cost_of(meter.usage(), store.config.cost))
+        table = answers_csv(report, evidence, answers)
+        return keep(store, report, page, table, cost_of(meter.usage(), store.config.cost))
 
 
 @contextlib.contextmanager
@@ -287,7 +290,7 @@ def as_report(draft: Draft, bundle: Bundle, evidence: Evidence, incumbent: Bundl
     )
 
 
-def keep(store: Store, report: Report, page: str, cost: Cost) -> EvaluateResult:
+def keep(store: Store, report: Report, page: str, table: str, cost: Cost) -> EvaluateResult:
     """Files first, then the act: a report in the catalog has its page."""
     folder = store.root / "reports" / report.bundle[:16]
     record = report_bytes(report)
@@ -295,6 +298,7 @@ def keep(store: Store, report: Report, page: str, cost: Cost) -> EvaluateResult:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "report.json", record)
         write_whole(folder / "report.html", page.encode())
+        write_whole(folder / "answers.csv", table.encode())
     except OSError as error:
         raise ResourceError(
             "disk.full" if error.errno == 28 else "report.write",

@@ -89,7 +89,10 @@ def card(change: Change, found: Diff, preview: str) -> str:
     ]
     if change.label is not None:
         facts.append(f'<span class="truth">labelled <b>{escape(label_in_words(change.label))}</b></span>')
-    if change.position in found.noise.unstable:
+    noisy = found.noise.is_noise(change.position)
+    if noisy is None:
+        facts.append('<span class="note">not asked again</span>')
+    if noisy:
         facts.append('<span class="note">not repeated when asked alone: the answer lies on the edge</span>')
     return frame(preview, "".join(facts), found.asked.names[change.position], tone)
 

@@ -48,6 +48,9 @@ def matrix(report: Report, library: Library) -> str:
         + "</li>"
         for m in section["most_confused"][:10]
     )
+    weights = (report.sections.get("answers") or {}).get("weight") or [1.0]
+    if max(weights) > min(weights):
+        note += " Labelled items are counted one by one; shares elsewhere weigh them by their chances."
     return (
         f'<section><h2>What is taken for what</h2><p class="lead">Rows are labels, columns what the model said.{note}'
         ' Click a cell to see its items.</p><div class="split"><div class="scroll">'

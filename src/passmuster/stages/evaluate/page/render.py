@@ -244,7 +244,24 @@ def colophon(report: Report) -> str:
 <dt>Dataset version</dt><dd><code>{escape(report.snapshot)}</code></dd>{incumbent}
 <dt>Made</dt><dd>{escape(report.created)}, look {report.look} at this test</dd></dl>
 <p>Everything on this page is inside this file; it asks nothing of any network. The same as data:
-<code>report.json</code> beside it.</p></section>"""
+<code>report.json</code> beside it; in the project, <code>answers.csv</code> has each item’s id and
+weight.</p></section>"""
+
+
+def versions_method(method: str) -> str:
+    """How a difference and its interval were made, in a sentence."""
+    if "bootstrap" in method:
+        return (
+            "the difference has a paired bootstrap interval, because labels carry weights or items go together; the "
+            "test counts items for what they are worth alone."
+        )
+    if "where they differ" in method:
+        return (
+            "where both answer alike neither is better, and that is known of every test item; where they differ, "
+            "labels count by their chances. Tango’s interval (1998) for the difference, Wilson’s for what became "
+            "wrong, and the test, all from as many items as tell as much."
+        )
+    return "Tango’s interval (1998) for the difference."
 
 
 def method_lines(report: Report) -> Iterator[str]:
@@ -259,7 +276,9 @@ def method_lines(report: Report) -> Iterator[str]:
         yield (
             f"Right answers: {evidence['n_labels']:,} labels, asked for where they tell most, and the model’s own "
             f"answers to {evidence['n_unlabelled']:,} test items without a label, corrected by the labels; that is "
-            f"worth about {powered:,} labels of items drawn at random (Zrnic and Candès 2024)."
+            f"worth about {powered:,} labels of items drawn at random (Zrnic and Candès 2024). Parts (answers given, "
+            "classes, groups) are read from the weighted labels alone, so that one may look a little better or worse "
+            "than the whole of which it is nearly all."
         )
     if report.task != SINGLE:
         yield (
@@ -287,6 +306,7 @@ def method_lines(report: Report) -> Iterator[str]:
             "fails (Angelopoulos et al. 2021), on held-out training labels; items count as independent, and traffic as "
             "like them. Checked here on labels that took no part."
         )
-    if report.incumbent:
-        yield "Versions: exact McNemar test, Tango’s interval (1998) for the difference, on the same items."
+    difference = report.metric("accuracy_difference")
+    if report.incumbent and difference is not None:
+        yield f"Versions, on the same items: exact McNemar test; {versions_method(difference.method)}"
     yield "Novelty: strange items are the positive class; the false-positive rate is printed under both conventions."

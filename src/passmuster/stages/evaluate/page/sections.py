@@ -7,7 +7,7 @@ from typing import Any
 
 from passmuster.core.cost import in_words
 from passmuster.core.records import Report
-from passmuster.metrics.versions import retrain_words
+from passmuster.metrics.versions import is_weighed, retrain_words
 from passmuster.stages.evaluate.marks import mark_lines
 from passmuster.stages.evaluate.memory import memory_lines
 from passmuster.stages.evaluate.page import charts
@@ -165,6 +165,13 @@ def versions(report: Report, library: Library) -> str:
     meaning = (
         "a difference that chance alone would rarely make" if p < 0.05 else "a difference that chance alone could make"
     )
+    weighed = ""
+    difference = report.metric("accuracy_difference")
+    if difference and is_weighed(section["only_candidate"] - section["only_incumbent"], section["n"], difference.value):
+        weighed = (
+            " The boxes count labelled items one by one. Some were asked for more often than others; weighted by their "
+            f"chances the difference is {100 * difference.value:+.1f} points, and so it is everywhere else."
+        )
     words = retrain_words(section)
     again = f" {words[:1].upper()}{words[1:]}." if words else ""
     rows = "".join(
@@ -195,7 +202,7 @@ def versions(report: Report, library: Library) -> str:
     )
     return (
         f'<section><h2>Against the live release</h2><p class="lead">Both answered the same {section["n"]:,} items. '
-        f"Exact McNemar test: p = {p:.2g}, {meaning}.{again}</p>"
+        f"Exact McNemar test: p = {p:.2g}, {meaning}.{weighed}{again}</p>"
         f'<div class="boxes">{boxes}</div>{table}</section>'
     )
 
