@@ -24,6 +24,7 @@ from passmuster.stages.watch import read_status
 from passmuster.store import approvals, ledger
 from passmuster.store.approvals import read_approvals
 from passmuster.store.releases import read_channels
+from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
 GATES = {"accuracy.v1": {"min": 0.8}, "leakage.v1": {"max_twins": 0}}
@@ -165,6 +166,21 @@ def test_a_provisional_release_is_shown_with_its_end(
     days_on(monkeypatch, 60)
     monkeypatch.setattr("passmuster.flows.audit.age_s", approvals.age_s)
     assert states(audit(store))["approval.live"] == "failed"
+
+
+def test_a_held_one_that_answers_by_override_is_named_with_the_reason(live: case.Case) -> None:
+    store = live.store
+    with store.read() as db:
+        snapshot, first = read_snapshot(db), read_channels(db)["live"]
+    worse = case.add_model(store, snapshot, b"two")
+    case.add_evidence(store, snapshot, worse, n_right=100, incumbent=first.bundle, versions=(0, 200))
+    held = sign(store, judge(store, worse.digest))
+    assert held.verdict == "HOLD"
+    approve(store, held.id, channel="canary", override="a pilot in one branch", share=0.1)
+    check = next(check for check in audit(store).checks if check.name == "verdict.canary")
+    assert check.state == "warning"
+    assert f"{held.id} is HOLD: it answers 10 % of requests; approved on " in check.reason
+    assert check.reason.endswith("by override: a pilot in one branch")
 
 
 def test_going_back_is_named_where_it_can_be(live: case.Case) -> None:

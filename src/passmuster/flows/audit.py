@@ -20,7 +20,7 @@ from passmuster.flows.audit_attacks import State, attacked_report, attacks_held
 from passmuster.flows.release import why_evaluate
 from passmuster.stages.release.signature import Signed, check_signed
 from passmuster.store import keys
-from passmuster.store.approvals import WARN_DAYS, provisional_words, read_approvals
+from passmuster.store.approvals import WARN_DAYS, how_it_came, provisional_words, read_approvals
 from passmuster.store.releases import read_bundle, read_channels, read_release, read_releases, read_report
 from passmuster.store.store import Store
 
@@ -83,11 +83,13 @@ def audit(
         release = read_release(db, live.release)
         approvals = read_approvals(db, store.config.policy.approval_days)
         trials = [channel for channel in read_channels(db).values() if channel.mode == "provisional"]
+        unearned = unearned_checks(db)
         back = goes_back(db)
     signed, whole = bytes_check(store, release)
     checks = [whole]
     checks += [approval_check(a.channel, a.days_left, a.until, a.words()) for a in approvals]
     checks += [provisional_check(channel) for channel in trials]
+    checks += unearned
     before = attacked_report(store.bundle_folder(release.path)) if again and signed else None
     verdict, judged = gates_checks(store, release, again, before, progress)
     checks += judged
@@ -129,6 +131,18 @@ def provisional_check(channel: Channel) -> Check:
     """A release that serves a share, abstaining more, until its end: never more than a warning, after it a failure."""
     over = bool(channel.expires) and age_s(channel.expires) > 0
     return Check(f"approval.{channel.name}", "failed" if over else "warning", provisional_words(channel))
+
+
+def unearned_checks(db: Connection) -> list[Check]:
+    """Releases that answer though their verdict was not SHIP, and how they came there; provisional ones told apart."""
+    found = []
+    for name, channel in sorted(read_channels(db).items()):
+        release = read_release(db, channel.release)
+        if name == "shadow" or channel.mode == "provisional" or release.verdict == "SHIP":
+            continue
+        share = f"it answers {100 * channel.share:.3g} % of requests; {how_it_came(db, channel)}"
+        found.append(Check(f"verdict.{name}", "warning", f"the verdict on {release.id} is {release.verdict}: {share}"))
+    return found
 
 
 def goes_back(db: Connection) -> bool:
