@@ -181,6 +181,9 @@ def test_the_project_is_the_nearest_folder_above(project: Path) -> None:
     below = project / "a" / "b"
     below.mkdir(parents=True)
     assert find_project(below) == project.resolve()
+    with pytest.raises(NotFoundError) as caught:
+        find_project(below / "a-slip-in-its-name")
+    assert caught.value.code == "project.none"
 
 
 def test_outside_a_project_the_way_is_shown(tmp_path: Path) -> None:

@@ -30,8 +30,11 @@ def find_project(start: Path) -> Path:
     Raises
     ------
     NotFoundError
-        ``project.none`` when there is none.
+        ``project.none`` when there is none, or when `start` itself is not there: a slip in its name must not lead to
+        the project above it.
     """
+    if not start.exists():
+        raise NotFoundError("project.none", "there is no such folder", where=start.resolve(), next="check its name")
     for folder in (start.resolve(), *start.resolve().parents):
         if (folder / FILE_NAME).is_file():
             return folder
