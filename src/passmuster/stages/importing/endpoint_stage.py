@@ -24,6 +24,7 @@ from passmuster.runtime.endpoint import NO_ANSWER, Asking, write_asking
 from passmuster.runtime.endpoint_calls import ITEM
 from passmuster.runtime.engine import HTTP, Engine, EngineChoice
 from passmuster.runtime.risk import risk_in_words, risk_of
+from passmuster.signals.novelty import novel_rate_bound
 from passmuster.stages.importing.asking import Calibration, read_calibration, read_sample
 from passmuster.stages.importing.classes import match_classes, read_names
 from passmuster.stages.importing.endpoint_named import read_endpoint
@@ -38,6 +39,7 @@ N_FIRST = 5  # asked before the others: a wrong mapping or key costs no more tha
 # Share of answers that name no class, above which the mapping is wrong and not the model; of few, half may be chance.
 MAX_UNREAD, MAX_UNREAD_FIRST = 0.2, 0.5
 BATCH = 64
+COARSE = 0.1  # share of ordinary items called novel, at most, above which a watch sees little of novelty
 STEPS = {"steps": [{"op": "encoded.v1", "input": ITEM}]}
 
 
@@ -158,6 +160,8 @@ def import_endpoint(
         guard, novelty = fit_the_guard(store, False, sample, answered, calibration, temperature, classes)
         if risk := risk_of(guard):
             progress.say(risk_in_words(risk))
+        if coarse := coarse_novelty(float(guard["novelty_rate"]), int(guard["n_held"])):
+            progress.say(coarse)
         return keep(
             store, snapshot, replace(result, novelty=novelty), sample, learnt, answered=answered, as_it_came=logits,
             engine=EngineChoice(HTTP), graph=write_asking(replace(asking, temperature=temperature)), preprocess=STEPS,
@@ -195,6 +199,19 @@ def never_answered(logits: np.ndarray, classes: Sequence[str]) -> list[str]:
         return []
     shown = " or ".join(map(repr, gone[:3])) + (f" (or {len(gone) - 3:,} more classes)" if gone[3:] else "")
     return [f"of {len(logits):,} answer{'' if len(logits) == 1 else 's'} none was {shown}"]
+
+
+def coarse_novelty(rate: float, n_held: int) -> str:
+    """That too few answers set the threshold of novelty for a watch to see much by it; "" where they do.
+
+    >>> coarse_novelty(0.01, 400), coarse_novelty(1 / 8, 7)
+    ('', 'up to 35 % of ordinary items may be called novel: 7 answers set the threshold (--ask 400 asks about more)')
+    """
+    most = novel_rate_bound(rate, n_held)
+    if most < COARSE:
+        return ""
+    told = f"{n_held:,} answers set the threshold (--ask 400 asks about more)"
+    return f"up to {100 * most:.0f} % of ordinary items may be called novel: {told}"
 
 
 def notes_of(asking: Asking, said: dict[str, object], unread: Sequence[str], *, calibrate: bool) -> list[str]:
