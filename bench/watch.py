@@ -10,6 +10,10 @@ what `muster watch` runs (signal errors.v1, declared mean 10,000) and is not tol
 Beside it, on the same streams: Page's CUSUM (Page 1954) that is told both rates, its threshold calibrated to the same
 mean; a window of the latest 100 labels (binomial count, calibrated likewise); DDM (Gama et al. 2004) as published,
 which learns the base rate by itself, promises nothing about false alarms, and cannot see a change at its first label.
+
+Requests without an answer (signal unanswered.v1, as `muster watch` runs it: one of its signals, so at four times the
+declared mean): 1,000 streams of 100,000 requests of which 1 % fail, then 1,000 that change to all, half, a fifth or a
+twentieth failing. Beside it, what health checks do: an alarm at five failures in a row.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ from passmuster.core.config import WatchPolicy
 from passmuster.core.sequential import HEADROOM, shiryaev_roberts, statistic
 from passmuster.core.statistics import wilson
 from passmuster.signals.base import Detector, start
-from passmuster.signals.find import signals
+from passmuster.signals.find import N_SIGNALS, signals
+from passmuster.signals.unanswered import NAME as UNANSWERED
 
 QUIET, RISEN = 0.05, 0.15
 DECLARED = 10_000.0
@@ -33,6 +38,8 @@ N_TEST, N_TEST_ERRORS = 400, 20
 N_QUIET_BEFORE = 1_000
 WINDOW = 100
 LONGEST_DELAY = 20_000
+USUAL, FAILING = 0.01, (1.0, 0.5, 0.2, 0.05)  # share of requests without an answer in good times, and after a change
+N_REQUESTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -65,14 +72,63 @@ def main() -> None:
     for setting in ("known_rate", "upper_bound_rate"):
         claim(report, f"error_5_to_15.{setting}", found[setting], told)
     claim(report, "error_5_to_15", found["known_rate"], told)
+    unanswered(report, n_streams, policy, arguments.seed)
     report.write()
+
+
+def unanswered(report: Report, n_streams: int, policy: WatchPolicy, seed: int) -> None:
+    """Requests from an outage to its alarm, and false alarms in good times, beside five failures in a row."""
+    detector = start(
+        UNANSWERED, signals[UNANSWERED], USUAL, policy, N_SIGNALS, rng=np.random.default_rng(seed)
+    )  # fmt: skip
+    ours, row = following("unanswered.v1", detector), five_in_a_row()
+    print(f"{'':14}" + "".join(f"{f'{share:.0%} fail':>18}" for share in FAILING) + f"{'false alarms':>18}")
+    peer: dict[float, float] = {}
+    for method in (row, ours):
+        n, n_alarms = quiet(method, n_streams, N_REQUESTS, np.random.default_rng([seed, 3]), USUAL)
+        found = {
+            share: delays(method, n_streams, N_QUIET_BEFORE, np.random.default_rng([seed, 4]), USUAL, share)
+            for share in FAILING
+        }
+        report.run(
+            method=method.name, seed=seed, n_streams=n_streams, n_quiet_requests=n, n_false_alarms=n_alarms,
+            delays={f"{share:g}": mean(late) for share, (late, _) in found.items()},
+            n_silent={f"{share:g}": silent for share, (_, silent) in found.items()},
+        )  # fmt: skip
+        cells = "".join(f"{late.mean():>18,.1f}" for late, _ in found.values())
+        print(f"{method.name:14}{cells}{n_alarms:>9,} of {n / 1e6:,.0f} m")
+        if method is row:
+            peer = {share: float(late.mean()) for share, (late, _) in found.items()}
+        else:
+            for share, (late, _) in found.items():
+                value, low, high = mean(late)
+                name = f"unanswered.{100 * share:.0f}_percent.mean_delay_requests"
+                report.claim(name, value, "requests", low=low, high=high, peer=peer[share])
+            most = float(stats.chi2.ppf(0.975, 2 * n_alarms + 2)) / 2
+            report.claim(
+                "unanswered.mean_requests_between_false_alarms", n / max(1, n_alarms), "requests", low=n / most
+            )  # fmt: skip
+
+
+def five_in_a_row() -> Method:
+    """What health checks commonly do: alarm at five failures in a row."""
+
+    def step(state: tuple[np.ndarray, ...], flags: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        run = np.where(flags, state[0] + 1, 0)
+        return (run,), run >= 5
+
+    return Method("five in a row", lambda n: (np.zeros(n, dtype=int),), step)
 
 
 def ours(name: str, base_rate: float, policy: WatchPolicy, seed: int) -> Method:
     """The detector of `muster watch`, alone on its declared rate."""
-    detector: Detector = start(
-        "errors.v1", signals["errors.v1"], base_rate, policy, 1, rng=np.random.default_rng(seed)
-    )  # fmt: skip
+    return following(
+        name, start("errors.v1", signals["errors.v1"], base_rate, policy, 1, rng=np.random.default_rng(seed))
+    )
+
+
+def following(name: str, detector: Detector) -> Method:
+    """A detector, in many streams at once."""
     mix = detector.mixture
 
     def step(state: tuple[np.ndarray, ...], flags: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
@@ -138,12 +194,14 @@ def calibrated(make: Callable[[float], Method], thresholds: np.ndarray, seed: in
     return float(thresholds[low])
 
 
-def quiet(method: Method, n_streams: int, n_labels: int, rng: np.random.Generator) -> tuple[int, int]:
+def quiet(
+    method: Method, n_streams: int, n_labels: int, rng: np.random.Generator, rate: float = QUIET
+) -> tuple[int, int]:
     """Labels seen and false alarms raised by streams that never change."""
     state, n_alarms = method.fresh(n_streams), 0
     fresh = method.fresh(n_streams)
     for _ in range(n_labels):
-        state, alarmed = method.step(state, rng.random(n_streams) < QUIET)
+        state, alarmed = method.step(state, rng.random(n_streams) < rate)
         if alarmed.any():
             n_alarms += int(alarmed.sum())
             for part, begun in zip(state, fresh, strict=True):
@@ -151,15 +209,18 @@ def quiet(method: Method, n_streams: int, n_labels: int, rng: np.random.Generato
     return n_streams * n_labels, n_alarms
 
 
-def delays(method: Method, n_streams: int, n_before: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def delays(
+    method: Method, n_streams: int, n_before: int, rng: np.random.Generator, before: float = QUIET,
+    after: float = RISEN,
+) -> tuple[np.ndarray, int]:  # fmt: skip
     """Labels from the change to the alarm, in streams that had no alarm before it; and how many are still silent."""
     state = method.fresh(n_streams)
     for _ in range(n_before):
-        state, alarmed = method.step(state, rng.random(len(state[0])) < QUIET)
+        state, alarmed = method.step(state, rng.random(len(state[0])) < before)
         state = tuple(part[~alarmed] for part in state)
     found: list[int] = []
     for delay in range(1, LONGEST_DELAY + 1):
-        state, alarmed = method.step(state, rng.random(len(state[0])) < RISEN)
+        state, alarmed = method.step(state, rng.random(len(state[0])) < after)
         found += [delay] * int(alarmed.sum())
         state = tuple(part[~alarmed] for part in state)
         if not len(state[0]):

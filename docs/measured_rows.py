@@ -341,6 +341,17 @@ ROWS = (
     ),
     Row(
         "watch",
+        "a release that leaves all, half, a fifth of its requests without an answer: requests until the alarm",
+        "[unanswered.100_percent.mean_delay_requests|.1f], [unanswered.50_percent.mean_delay_requests|.1f],"
+        " [unanswered.20_percent.mean_delay_requests|.1f] at one false alarm in"
+        " [unanswered.mean_requests_between_false_alarms|,.0f] requests of which 1 % fail",
+        "five failures in a row: [unanswered.100_percent.mean_delay_requests|peer:.1f],"
+        " [unanswered.50_percent.mean_delay_requests|peer:.1f],"
+        " [unanswered.20_percent.mean_delay_requests|peer:,.0f]; no false alarm",
+        in_readme=True,
+    ),
+    Row(
+        "watch",
         "the same, base rate at the upper bound of 400 test labels",
         "[error_5_to_15.upper_bound_rate.mean_delay_labels|.0f] at one in"
         " [error_5_to_15.upper_bound_rate.mean_time_between_false_alarms|,.0f]",
