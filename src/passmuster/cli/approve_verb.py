@@ -25,7 +25,8 @@ def approve(
     context: typer.Context,
     release: Annotated[str, typer.Argument(help="A release, or first digits of its bundle; the latest if none.")] = "",
     channel: Annotated[
-        ChannelName | None, typer.Option(help="live unless named; a provisional one beside a live one: canary.")
+        ChannelName | None,
+        typer.Option(help="live unless named; a provisional one beside another: canary."),
     ] = None,
     override: Annotated[
         str, typer.Option(help="Why a held one may go on the canary, or one put back may return; recorded.")
@@ -37,13 +38,14 @@ def approve(
 ) -> None:
     """Check every byte of a release, then let a channel serve it."""
     from passmuster.stages.release import approve as run
-    from passmuster.store.releases import read_channels
+    from passmuster.store.releases import read_channels, read_release
 
     session = session_of(context)
     store = session.store()
     with store.read() as db:
         live = read_channels(db).get("live")
-    beside = provisional and live is not None and live.mode != "provisional"  # else what is provisional is renewed
+        renewed = live is not None and live.mode == "provisional" and read_release(db, release).bundle == live.bundle
+    beside = provisional and live is not None and not renewed
     named = channel.value if channel else "canary" if beside else "live"
     pointed = run(
         store, release, channel=named, override=override, provisional=provisional, share=share, dry_run=session.dry_run

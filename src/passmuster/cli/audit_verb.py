@@ -77,7 +77,10 @@ def open_points(found: AuditResult) -> MusterError:
         )
     ended = [check for check in found.checks if check.name.startswith("approval") and check.state == "failed"]
     if len(ended) == names.count(",") + 1:
-        return HeldError("audit.expired", "the approval has ended", value=names, next=found.renewal)
+        away = "muster rollback canary --reason REASON, or muster approve --channel canary once its verdict is SHIP"
+        renewed = [found.renewal] if any(check.name == "approval.live" for check in ended) else []
+        renewed += [away] if any(check.name == "approval.canary" for check in ended) else []
+        return HeldError("audit.expired", "an approval has ended", value=names, next="; ".join(renewed))
     back = "; muster rollback puts the last back" if found.can_go_back else ""
     return HeldError(
         "audit.open", "the live release does not pass today's audit", value=names,

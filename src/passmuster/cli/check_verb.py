@@ -24,7 +24,7 @@ def check(context: typer.Context) -> None:
     chosen_gates(store.config.policy)
     refuse_unknown_detector(store.config.policy.guard.novelty)
     snapshot = latest_snapshot(store)
-    if snapshot is not None:
+    if snapshot is not None and snapshot.classes:
         refuse_strange_costs(store, snapshot.classes, store.config.project.task)
     if session.dry_run:
         would = "look through the data again, the test included, which is recorded"

@@ -55,17 +55,22 @@ def write_ci_files(
 
 @contextlib.contextmanager
 def errors_in_ci(title: str, junit: Path | None, markdown: Path | None) -> Iterator[None]:
-    """An error that ends the block is written to the files that are asked for, so that CI does not take those of an
-    earlier run for today's."""
+    """Files of an earlier run are removed, so that CI does not take them for today's; an error that ends the block is
+    written in their place, if it can be."""
+    for path in (junit, markdown):
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
     try:
         yield
     except MusterError as error:
         from passmuster.flows.audit import Check
 
-        write_ci_files(
-            title, [Check(error.code, "failed", str(error))], junit=junit, markdown=markdown, outcome="ERROR",
-            passed=False, facts={},
-        )  # fmt: skip
+        with contextlib.suppress(ResourceError):  # the error itself is what has to be heard
+            write_ci_files(
+                title, [Check(error.code, "failed", str(error))], junit=junit, markdown=markdown, outcome="ERROR",
+                passed=False, facts={},
+            )  # fmt: skip
         raise
 
 

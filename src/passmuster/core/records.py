@@ -263,6 +263,7 @@ class TrafficRecord:
     """What was asked and answered. `id` is the prediction id; `input` the bytes as `Modality.encode` gives them.
 
     `input` is None once its retention has passed. `routing_key` is keyed, never raw. `latency_s` is the server's own.
+    `stands_in` marks what the live release answered because the canary did not: items that were chosen by a failure.
     """
 
     id: str
@@ -279,6 +280,7 @@ class TrafficRecord:
     novelty: float
     novel: bool
     latency_s: float
+    stands_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -297,6 +299,7 @@ class FailureRecord:
     input: bytes | None
     code: str
     why: str
+    stands_in: bool = False
 
 
 @dataclass(frozen=True)

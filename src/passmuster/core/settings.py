@@ -18,7 +18,8 @@ def settings_of(config: Config) -> dict[str, Any]:
     >>> settings_of(Config())["group_columns"]
     []
     """
-    kept = {"costs": to_plain(config.policy.costs), "group_columns": list(config.data.group_columns)}
+    costs = {name: value for name, value in to_plain(config.policy.costs).items() if name != "unit"}  # a mere word
+    kept = {"costs": costs, "group_columns": sorted(config.data.group_columns)}
     found: dict[str, Any] = json.loads(json.dumps(kept))
     return found
 

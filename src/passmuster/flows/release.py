@@ -102,9 +102,9 @@ def why_evaluate(db: Connection, bundle: Bundle, config: Config) -> str:
     fresh = [key for key, label in labels.items() if label.at > report.created and key in in_test]
     if fresh:
         return f"{len(fresh):,} test labels are newer than its report"
-    read = [e for e in ledger.read(db, kind="data.add") if e.payload.get("n_grouped") and e.at > report.created]
+    read = [e for e in ledger.read(db, kind="data.add") if e.payload.get("n_grouped_test") and e.at > report.created]
     if read and config.data.group_columns:
-        return "groups of its items were read since its report"
+        return "groups of test items were read since its report"
     kept: Any = report.sections.get("settings") or {}
     changed = changed_settings(kept, config)
     return f"since its report something else is said of {changed}" if changed else ""

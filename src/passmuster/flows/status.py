@@ -189,10 +189,10 @@ def what_next(
     if latest.put_back and latest.verdict == "SHIP":
         evidence = more_evidence(None, n_unlabelled)
         return f"{evidence}, then muster release {latest.bundle[:16]}; or muster train ({latest.put_back})"
-    if latest.edited and "live" not in latest.channels:
+    if latest.edited and latest.verdict:
         return f"muster release {latest.bundle[:16]} (the policy was edited since its verdict)"
-    if latest.edited:
-        return "muster audit (the policy was edited since the verdict)"
+    if latest.outdated and latest.verdict == "SHIP" and "live" not in latest.channels:
+        return f"muster release {latest.bundle[:16]} ({latest.outdated})"
     if not latest.verdict and latest.accuracy is None and not latest.channels:
         return first_verdict(n_labels["test"], n_unlabelled, latest.bundle)
     return step_after(latest.bundle, latest.verdict, latest.release, latest.channels, origin=latest.origin)

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.exc import DatabaseError
 
-from passmuster.core.clock import age_s
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import MusterError, NotFoundError, ResourceError, UsageError
 from passmuster.core.progress import Progress, Silent
@@ -200,13 +200,17 @@ def check_catalog(
 
 def clock_set_back(events: Sequence[Event]) -> list[str]:
     """Events that are dated well before one that came earlier: whatever ends by a date can be moved that way."""
-    latest: Event | None = None
+    latest: tuple[datetime, int] | None = None
     found: list[str] = []
     for event in events:
-        if latest is not None and age_s(event.at) - age_s(latest.at) > CLOCK_SLACK_S:
-            found.append(f"event {event.seq} ({event.kind}) is dated {event.at[:19]}, before event {latest.seq} was")
-        if latest is None or event.at > latest.at:
-            latest = event
+        try:
+            at = datetime.fromisoformat(event.at).astimezone(UTC)
+        except (ValueError, TypeError, OverflowError):  # no time that is written here: the chain's own check says so
+            continue
+        if latest is not None and (latest[0] - at).total_seconds() > CLOCK_SLACK_S:
+            found.append(f"event {event.seq} ({event.kind}) is dated {event.at[:19]}, before event {latest[1]} was")
+        if latest is None or at > latest[0]:
+            latest = at, event.seq
     more = [f"so are {len(found) - SHOWN:,} events after it"] if len(found) > SHOWN else []
     return found[:SHOWN] + more
 

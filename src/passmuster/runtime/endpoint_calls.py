@@ -13,13 +13,13 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from passmuster.core.errors import NetworkError, ResourceError, UsageError
+from passmuster.core.waiting import Waiters
 from passmuster.runtime.endpoint import Asking, Endpoint, Reader, as_sent, check_endpoint, fill, find, read_asking
 
 MAX_ANSWER_BYTES = 8 * 2**20
@@ -48,13 +48,13 @@ def load_http(graph: bytes | Path, threads: int) -> Callable[[Mapping[str, np.nd
         follow_redirects=False,
         limits=httpx.Limits(max_connections=endpoint.concurrency, max_keepalive_connections=endpoint.concurrency),
     )
-    pool = ThreadPoolExecutor(endpoint.concurrency, thread_name_prefix="muster-endpoint")
+    waiters = Waiters(endpoint.concurrency, "muster-endpoint")
     caller = Caller(asking, client)
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         items = [as_sent(bytes(item), asking.sends) for item in inputs[ITEM]]
         parts = [items[at : at + endpoint.batch] for at in range(0, len(items), endpoint.batch)]
-        rows = [row for part in pool.map(caller.ask, parts) for row in part]
+        rows = [row for asked in [waiters.submit(caller.ask, part) for part in parts] for row in asked.result()]
         logits = np.stack([row[0] for row in rows]) / asking.temperature
         embedding = logits - logits.mean(axis=1, keepdims=True)
         facts = np.array([row[2:] for row in rows], dtype=np.float64).reshape(len(rows), 3)
@@ -64,13 +64,8 @@ def load_http(graph: bytes | Path, threads: int) -> Callable[[Mapping[str, np.nd
             "seconds": facts[:, 0], "input_tokens": facts[:, 1], "output_tokens": facts[:, 2],
         }  # fmt: skip
 
-    weakref.finalize(run, _close, client, pool)
+    weakref.finalize(run, client.close)
     return run
-
-
-def _close(client: Any, pool: ThreadPoolExecutor) -> None:
-    pool.shutdown(wait=False, cancel_futures=True)
-    client.close()
 
 
 def import_httpx() -> Any:
@@ -95,6 +90,14 @@ def key_header(endpoint: Endpoint) -> dict[str, str]:
             where=endpoint.url, next=f"export {endpoint.key_variable}=…",
         )  # fmt: skip
     return {endpoint.key_header: endpoint.key_format.replace("{key}", key)}
+
+
+class EndpointError(NetworkError):
+    """An endpoint gave no answer. `brief` says why without a word of what it sent: that may repeat an item."""
+
+    def __init__(self, code: str, what: str, *, brief: str, **facts: Any) -> None:
+        super().__init__(code, what, **facts)
+        self.brief = brief
 
 
 class Caller:
@@ -128,15 +131,16 @@ class Caller:
     def _post(self, body: Any) -> tuple[Any, str]:
         """What came back: as JSON (None where it is none) and as text."""
         httpx = import_httpx()
-        problem = ""
+        problem = brief = ""
         for attempt in range(self._endpoint.retries + 1):
             wait = min(FIRST_WAIT_S * 2**attempt, MAX_WAIT_S) * random.uniform(0.5, 1.0)
             try:
                 status, data, headers = self._send(body)
             except httpx.TimeoutException:
-                problem = f"no answer within {self._endpoint.timeout_s:g} s"
+                problem = brief = f"no answer within {self._endpoint.timeout_s:g} s"
             except httpx.TransportError as error:
-                problem = f"no connection: {(str(error).splitlines() or [type(error).__name__])[0][:200]}"
+                brief = "no connection"
+                problem = f"{brief}: {(str(error).splitlines() or [type(error).__name__])[0][:200]}"
             else:
                 if 200 <= status < 300:
                     text = data.decode("utf-8", "replace")
@@ -145,12 +149,13 @@ class Caller:
                     except ValueError:
                         return None, text
                 self._refuse(status, data)
-                problem = f"status {status}: {self._said(data)}"
+                brief = f"status {status}"
+                problem = f"{brief}: {self._said(data)}"
                 wait = max(wait, min(_number(headers.get("retry-after")), MAX_WAIT_S))
             if attempt < self._endpoint.retries:
                 time.sleep(wait)
-        raise NetworkError(
-            "endpoint.unanswered", f"the endpoint did not answer: {problem}",
+        raise EndpointError(
+            "endpoint.unanswered", f"the endpoint did not answer: {problem}", brief=brief,
             value=f"asked {self._endpoint.retries + 1} times", where=self._endpoint.url,
             next="try again when it answers; timeout_s, retries and concurrency say how it is asked",
         )  # fmt: skip
@@ -178,8 +183,9 @@ class Caller:
         said = "the endpoint refuses the key" if key else "the endpoint refuses the request"
         if 300 <= status < 400:
             said = "the endpoint sends elsewhere, and redirects are not followed"
-        raise NetworkError(
-            "endpoint.refused", f"{said}: {self._said(data)}", value=f"status {status}", where=self._endpoint.url,
+        raise EndpointError(
+            "endpoint.refused", f"{said}: {self._said(data)}", brief=f"{said} (status {status})",
+            value=f"status {status}", where=self._endpoint.url,
             next=f"look at ${self._endpoint.key_variable}" if key and self._endpoint.key_variable
             else "look at url, body and headers",
         )  # fmt: skip

@@ -65,6 +65,15 @@ class Detector:
         return float(np.dot(self.components, self.mixture.weights))
 
 
+def rearm(detector: Detector) -> Detector:
+    """The detector as if it had seen nothing yet, its counts going on: for what was found to be over."""
+    nothing = (0.0,) * len(detector.components)
+    here = (detector.n_seen,) * len(nothing), (detector.n_flagged,) * len(nothing)
+    return replace(
+        detector, components=nothing, walks=nothing, zero_seen=here[0], zero_flagged=here[1], fired=False
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Change:
     """Where the change probably began: after `began` observations; since then `n_flagged` of `n` were flagged."""

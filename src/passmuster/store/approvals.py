@@ -71,7 +71,7 @@ def approval_lines(db: Connection, days: float) -> list[str]:
 def how_it_came(db: Connection, channel: Channel) -> str:
     """Who put a channel's release there, when, and for which recorded reason; "" where the ledger does not say."""
     found = ""
-    for event in ledger.read(db):
+    for event in ledger.read(db, kind=ledger.MOVES):
         told = event.payload
         if told.get("channel") != channel.name:
             continue

@@ -7,7 +7,7 @@ found against a checkpoint (``seq`` and ``hash``), of which every bundle carries
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
@@ -37,10 +37,15 @@ def append(db: Connection, kind: str, actor: str, payload: Mapping[str, Any]) ->
     return Event(**fields, hash=digest)
 
 
-def read(db: Connection, *, after: int = 0, kind: str | None = None) -> Iterator[Event]:
-    """Events in order, from the one after `after`, optionally of one kind."""
+# The kinds of events that point a channel somewhere, by a person or by the watch.
+MOVES = ("release.approve", "channel.rollback", "channel.expire", "incident.open", "incident.escalate")
+
+
+def read(db: Connection, *, after: int = 0, kind: str | Collection[str] | None = None) -> Iterator[Event]:
+    """Events in order, from the one after `after`, optionally of one kind or of some."""
     query = select(events).where(events.c.seq > after).order_by(events.c.seq)
-    for row in db.execute(query.where(events.c.kind == kind) if kind else query):
+    kinds = [kind] if isinstance(kind, str) else kind
+    for row in db.execute(query.where(events.c.kind.in_(kinds)) if kinds else query):
         yield Event(row.seq, row.at, row.kind, row.actor, json.loads(row.payload), row.previous, row.hash)
 
 

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import json
 import sqlite3
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from passmuster.store.traffic_segments import (
     named_errors,
     segment_names,
 )
+
+SCANNED = 5_000  # records of a segment, at most, among which `latest` looks
 
 
 class TrafficReader:
@@ -100,17 +102,26 @@ class TrafficReader:
         records = self.predictions(latest)
         return [(records[id], labels.get(id, "")) for id in latest]
 
-    def latest(self, n: int) -> list[TrafficRecord | FailureRecord]:
-        """The latest `n` items that were asked about, answered or not, latest first, with their inputs."""
+    def latest(
+        self, n: int, *, of: Callable[[TrafficRecord | FailureRecord], bool] = lambda record: True
+    ) -> list[TrafficRecord | FailureRecord]:
+        """The latest `n` items for which `of` holds, answered or not, latest first; without their inputs.
+
+        Of each segment the latest `SCANNED` records are looked at, so that a rare kind costs no more than that.
+        """
         kinds = f"kind IN ({PREDICTION}, {FAILURE})"
-        times: list[tuple[str, str]] = []
+        query = f"SELECT kind, record FROM records WHERE {kinds} ORDER BY n DESC LIMIT {SCANNED}"
+        found: list[TrafficRecord | FailureRecord] = []
         for name in segment_names(self.folder):
-            times += self._rows(name, f"SELECT at, id FROM records WHERE {kinds} ORDER BY n DESC LIMIT ?", [(n,)])
-        ids = [id for _, id in heapq.nlargest(n, times)]
-        found: dict[str, TrafficRecord | FailureRecord] = {}
-        found |= self.predictions(ids, inputs=True)
-        found |= self.failures(ids, inputs=True)
-        return [found[id] for id in ids]
+            own = 0
+            for kind, record in self._rows(name, query, [()]):
+                one = self._failure(name, record, None) if kind == FAILURE else self._prediction(name, record, None)
+                if of(one):
+                    found.append(one)
+                    own += 1
+                    if own == n:
+                        break
+        return sorted(found, key=lambda record: record.at, reverse=True)[:n]
 
     def _by_id(self, query: str, ids: Collection[str]) -> dict[str, tuple[str, Sequence[Any]]]:
         """For those of `ids` that exist: the segment, and what `query` selects there after the id."""

@@ -254,7 +254,7 @@ def _commit(
         add_items(act.db, [*reading.kept, *reading.quarantined])
         set_groups(act.db, reading.grouped)
         add_labels(act.db, facts)
-        act.payload.update(_counts(reading, facts))
+        act.payload.update(_counts(reading, facts, old))
         findings += disagreements(act.db)
         snapshot = write_snapshot(act, store, placed, findings, parent.digest if parent else "")
     return _account(store, reading, source, snapshot, findings, Counter(f.role for f in facts), is_new=True)
@@ -270,7 +270,7 @@ def _commit_facts(
         drop_quarantined(act.db, [item.key for item in reading.quarantined])
         add_items(act.db, reading.quarantined)
         set_groups(act.db, reading.grouped)
-        act.payload.update(_counts(reading, facts))
+        act.payload.update(_counts(reading, facts, placement))
         snapshot, findings = write_relabelled(act, store, parent, facts)
     is_new = snapshot.digest != parent.digest
     return _account(store, reading, source, snapshot, findings, Counter(f.role for f in facts), is_new=is_new)
@@ -289,13 +289,16 @@ def _placed(items: Sequence[Item], splits: Sequence[Split], copies: Copies) -> l
     return list(zip(items, splits, names, strict=True))
 
 
-def _counts(reading: Reading, facts: Sequence[Label]) -> dict[str, object]:
+def _counts(
+    reading: Reading, facts: Sequence[Label], placed: Mapping[str, tuple[Split, str]]
+) -> dict[str, object]:  # fmt: skip
     return {
         "n_read": reading.n_read,
         "n_kept": len(reading.kept),
         "n_quarantined": len(reading.quarantined),
         "n_known": reading.n_known,
         "n_grouped": len(reading.grouped),
+        "n_grouped_test": sum(placed[key][0] == "test" for key in reading.grouped if key in placed),
         "n_labels": dict(sorted(Counter(fact.role for fact in facts).items())),
     }
 

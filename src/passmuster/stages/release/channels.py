@@ -11,6 +11,7 @@ from sqlalchemy import Connection, update
 from passmuster.core.clock import age_s, now
 from passmuster.core.errors import HeldError, IntegrityError, NotFoundError, UsageError
 from passmuster.core.records import Channel, Release, Report
+from passmuster.core.settings import changed_settings
 from passmuster.stages.release.deposed import Deposition, deposition, was_deposed
 from passmuster.stages.release.sign import gates_digest
 from passmuster.stages.release.signature import Signed, check_signed
@@ -159,6 +160,12 @@ def check_shipped(
             limit=store.config.policy.digest()[:12],
             next=f"muster release {chosen.bundle[:16]}",
         )
+    changed = changed_settings(report.sections.get("settings") or {}, store.config) if report is not None else ""
+    if changed:
+        raise HeldError(
+            "approve.policy_changed", f"something else is said of {changed} than the verdict's report was measured by",
+            where=channel, next=f"muster release {chosen.bundle[:16]}",
+        )  # fmt: skip
     if channel != "live" or live is None or live.bundle == chosen.bundle:
         return
     if report is None or report.incumbent != live.bundle:

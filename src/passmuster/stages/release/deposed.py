@@ -37,7 +37,7 @@ def deposition(db: Connection, bundle: str, channel: str, report: Report | None)
         return None
     ids = {release.id for release in read_releases(db) if release.bundle == bundle}
     found: Event | None = None
-    for event in ledger.read(db):
+    for event in ledger.read(db, kind=ledger.MOVES):
         if deposes(event, ids):
             found = event
         elif event.payload.get("channel") == channel and takes_up(event, ids):
@@ -53,7 +53,7 @@ def deposition(db: Connection, bundle: str, channel: str, report: Report | None)
 def was_deposed(db: Connection, channel: str, release: str) -> bool:
     """Whether the last move of `channel` away from `release` was a rollback, by a person or by the watch."""
     deposed = False
-    for event in ledger.read(db):
+    for event in ledger.read(db, kind=ledger.MOVES):
         if event.payload.get("channel") != channel:
             continue
         if event.kind == "release.approve" and event.payload.get("release") == release:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from passmuster.core.disk import write_whole
+from passmuster.core.disk import took_no_more, write_whole
+from passmuster.core.errors import ResourceError
 from passmuster.core.records import GateResult, Release, Verdict
 from passmuster.stages.release.card import MEANING, number
 from passmuster.store.store import Store
@@ -25,7 +26,14 @@ def write_verdict_page(store: Store, release: Release, verdict: Verdict) -> Path
     if not report.is_file():
         return None
     path = folder / f"verdict-{release.id}.html"
-    write_whole(path, with_verdict(report.read_text(encoding="utf-8"), release, verdict).encode())
+    try:
+        write_whole(path, with_verdict(report.read_text(encoding="utf-8"), release, verdict).encode())
+    except OSError as error:
+        raise ResourceError(
+            "disk.full" if took_no_more(error) else "report.write",
+            f"the release is signed, but the page with its verdict could not be written: {error.strerror}",
+            value=release.id, where=path, next=f"free some disk, then muster release {release.bundle[:16]}",
+        ) from error  # fmt: skip
     return path
 
 

@@ -41,6 +41,7 @@ class Answered:
     routing_key: str
     at: str
     latency_s: float
+    stands_in: bool = False
 
     @property
     def by_class(self) -> dict[str, float]:
@@ -88,6 +89,7 @@ class Failed:
     asked: Asked
     routing_key: str
     at: str
+    stands_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Placed:
     routing_key: str
     lane: Lane
     may_answer: bool
+    stands_in: bool = False
 
 
 def place(asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]) -> list[Placed]:
@@ -112,26 +115,34 @@ def place(asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]) -
 
 
 def answer(
-    placed: Sequence[Placed], lanes: Lanes, *, patience_s: float
+    placed: Sequence[Placed], lanes: Lanes, *, patience_s: float, canary_s: float
 ) -> tuple[list[Answered | Failed], list[Answered | Failed]]:
     """Each item's answer, or its failure; and what the canary gave no class to, for which the main lane stepped in.
 
-    A canary that is away has `patience_s` for its answers. A caller who asked for one release by id gets that one or
-    none.
+    A model that is away has `patience_s` for its answers, on the canary `canary_s`. A caller who asked for one release
+    by id gets that one or none.
     """
+    end = time.perf_counter() + patience_s
     found: dict[int, Answered | Failed] = {}
     covered: list[Answered | Failed] = []
     for lane, positions in _by_lane([item.lane for item in placed]):
         main = lanes.main
         stands_in = main is not None and lane is not main
-        found |= _ask(lane, [(i, placed[i]) for i in positions], patience_s if stands_in else math.inf)
+        left_s = end - time.perf_counter()
+        found |= _ask(lane, [(i, placed[i]) for i in positions], min(canary_s, left_s) if stands_in else left_s)
         if main is None or not stands_in:
             continue
         missed = [i for i in positions if not placed[i].asked.release and not _has_class(found[i])]
         covered += [found[i] for i in missed]
-        again = [(i, replace(placed[i], id=new_id(), lane=main)) for i in missed]
-        found |= _ask(main, [(i, replace(p, may_answer=_may_answer(main, p.routing_key))) for i, p in again], math.inf)
+        again = [(i, stand_in(placed[i], main)) for i in missed]
+        found |= _ask(main, again, end - time.perf_counter())
     return [found[i] for i in range(len(placed))], covered
+
+
+def stand_in(item: Placed, main: Lane) -> Placed:
+    """The same item for the main lane, after the one that was to answer it did not."""
+    may_answer = _may_answer(main, item.routing_key)
+    return replace(item, id=new_id(), lane=main, may_answer=may_answer, stands_in=True)
 
 
 def _has_class(one: Answered | Failed) -> bool:
@@ -148,21 +159,24 @@ def _ask(lane: Lane, placed: Sequence[tuple[int, Placed]], patience_s: float) ->
     found: dict[int, Answered | Failed] = {}
     for (i, item), one in zip(placed, said, strict=True):
         if isinstance(one, Exception):
-            found[i] = Failed(item.id, lane, one, item.asked, item.routing_key, at)
+            found[i] = Failed(item.id, lane, one, item.asked, item.routing_key, at, item.stands_in)
             continue
         if not item.may_answer:
             one = replace(one, abstained=True, reasons=(*one.reasons, PROVISIONAL))
-        found[i] = Answered(item.id, lane, one, item.asked, item.routing_key, at, done - item.asked.arrived)
+        took_s = done - item.asked.arrived
+        found[i] = Answered(item.id, lane, one, item.asked, item.routing_key, at, took_s, item.stands_in)
     return found
 
 
-def answer_in_shadow(answers: Sequence[Answered], lane: Lane) -> list[Answered | Failed]:
+def answer_in_shadow(
+    answers: Sequence[Answered], lane: Lane, patience_s: float = math.inf
+) -> list[Answered | Failed]:  # fmt: skip
     """What the shadow release says to the same items; its failures are kept and harm nobody."""
     at = now()
-    said = lane.asker.ask([a.asked.payload for a in answers])
+    said = lane.asker.ask([a.asked.payload for a in answers], patience_s=patience_s)
     return [
         Failed(f"{a.id}.shadow", lane, one, a.asked, a.routing_key, at) if isinstance(one, Exception)
-        else replace(a, id=f"{a.id}.shadow", lane=lane, prediction=one)
+        else replace(a, id=f"{a.id}.shadow", lane=lane, prediction=one, stands_in=False)
         for a, one in zip(answers, said, strict=True)
     ]  # fmt: skip
 
@@ -231,6 +245,7 @@ def record_of(answered: Answered | Failed) -> TrafficRecord | FailureRecord:
         novelty=prediction.novelty,
         novel="novel" in prediction.reasons,
         latency_s=answered.latency_s,
+        stands_in=answered.stands_in,
     )
 
 
@@ -245,6 +260,7 @@ def _record_of_failure(failed: Failed) -> FailureRecord:
         input=failed.lane.predictor.modality.encode(failed.asked.payload),
         code=failure_code(failed.error),
         why=in_short(failed.error),
+        stands_in=failed.stands_in,
     )
 
 

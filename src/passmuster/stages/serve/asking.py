@@ -13,18 +13,20 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 from passmuster.core.clock import now
 from passmuster.core.errors import MusterError, NetworkError
 from passmuster.core.records import UNREAD, Payload, Prediction
+from passmuster.core.waiting import Waiters
 from passmuster.runtime.account import Account
 from passmuster.runtime.endpoint import read_asking
 from passmuster.runtime.engine import HTTP
 from passmuster.runtime.predictor import Predictor
 
+JOBS = 32  # requests that wait for one model elsewhere at a time
 FAILURES_BEFORE_REST = 5  # in a row
 REST_S, REST_AT_MOST_S = 2.0, 60.0  # the first pause, which doubles with each failure after it, and the longest
 
@@ -52,6 +54,13 @@ class Resting(NetworkError):
         )
 
 
+class Piece:
+    """What goes to an endpoint in one request. `late` once whoever asked has stopped waiting, and it was counted."""
+
+    def __init__(self, payloads: Sequence[Payload]) -> None:
+        self.payloads, self.late = payloads, False
+
+
 class Asker:
     """One loaded release; `failing` says whether it fails at present. Asked from any thread; a graph on this machine
     answers one of them after the other.
@@ -66,19 +75,25 @@ class Asker:
     def __init__(self, predictor: Predictor, release: str) -> None:
         self.predictor, self.release = predictor, release
         self.failing: Failing | None = None
-        self._lock, self._n_errors, self._resting_until = threading.Lock(), 0, 0.0  # errors in a row, of an endpoint
-        self._answering = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._piece = 0
+        self._lock, self._answering = threading.Lock(), threading.Lock()
+        self._n_errors, self._resting_until, self._probing = 0, 0.0, False  # errors in a row, of an endpoint
+        self._pool: Waiters | None = None
+        self._jobs: Waiters | None = None
+        self.piece = 1  # items of one request to an endpoint, at most
         if predictor.bundle.manifest.engine.name == HTTP:
             endpoint = read_asking(predictor.bundle.graph).endpoint
-            self._piece = endpoint.batch
-            self._pool = ThreadPoolExecutor(endpoint.concurrency, thread_name_prefix="muster-ask")
+            self.piece = endpoint.batch
+            self._pool, self._jobs = Waiters(endpoint.concurrency, "muster-ask"), Waiters(JOBS, "muster-away")
 
     @property
     def away(self) -> bool:
         """Whether the model answers from elsewhere, so that an answer may take long and costs nothing here."""
         return self._pool is not None
+
+    def hand(self, job: Callable[..., None], *given: object) -> Future[None]:
+        """Do `job` in a thread that may wait for this model; what waits for another has threads of its own."""
+        assert self._jobs is not None
+        return self._jobs.submit(job, *given)
 
     def ask(
         self, payloads: Sequence[Payload], *, degraded: bool = False, patience_s: float = math.inf
@@ -89,12 +104,19 @@ class Asker:
             with self._answering:
                 return self._ask_at_once(payloads, degraded)
         self.predictor.account = Account()  # nobody reads it here, and it grows with every answer
-        end = time.monotonic() + patience_s
-        if self._n_errors < FAILURES_BEFORE_REST:
-            return self._ask_pieces(payloads, degraded, end)
-        # It is tried with one piece; the others follow only if that is answered.
-        first, others = self._ask_pieces(payloads[: self._piece], degraded, end), payloads[self._piece :]
-        return first + (first[:1] * len(others) if self._n_errors else self._ask_pieces(others, degraded, end))
+        pieces = [Piece(payloads[at : at + self.piece]) for at in range(0, len(payloads), self.piece)]
+        asked = [self._pool.submit(self._ask_piece, piece, degraded) for piece in pieces]
+        wait(asked, timeout=None if math.isinf(patience_s) else max(0.0, patience_s))
+        found: list[Prediction | Exception] = []
+        for piece, answer in zip(pieces, asked, strict=True):
+            if answer.cancel():  # never begun: others were before it, which says nothing of the endpoint
+                busy = NetworkError("endpoint.busy", "the endpoint is asked as much at a time as it may be")
+                found += [busy] * len(piece.payloads)
+            elif answer.done():
+                found += answer.result()
+            else:  # it goes on, and what it brings is dropped
+                found += [self._give_up(piece)] * len(piece.payloads)
+        return found
 
     def _ask_at_once(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
         try:
@@ -107,47 +129,54 @@ class Asker:
         self.failing = None
         return [*found]
 
-    def _ask_pieces(self, payloads: Sequence[Payload], degraded: bool, end: float) -> list[Prediction | Exception]:
-        assert self._pool is not None
-        pieces = [payloads[at : at + self._piece] for at in range(0, len(payloads), self._piece)]
-        asked = [self._pool.submit(self._ask_piece, piece, degraded) for piece in pieces]
-        wait(asked, timeout=None if math.isinf(end) else max(0.0, end - time.monotonic()))
-        found: list[Prediction | Exception] = []
-        for piece, answer in zip(pieces, asked, strict=True):
-            if answer.done():
-                found += answer.result()
-                continue
-            answer.cancel()  # if it has begun it goes on, and what it brings is dropped
-            late = NetworkError("endpoint.late", "the endpoint takes longer than its caller may wait")
-            with self._lock:
-                self._count_error(late)
-            found += [late] * len(piece)
-        return found
-
-    def _ask_piece(self, payloads: Sequence[Payload], degraded: bool) -> list[Prediction | Exception]:
+    def _ask_piece(self, piece: Piece, degraded: bool) -> list[Prediction | Exception]:
         """What one request to an endpoint brings, or the same error for each of its items."""
-        with self._lock:
-            failing, left_s = self.failing, self._resting_until - time.monotonic()
-        if failing is not None and left_s > 0:
-            return [Resting(self.release, failing, math.ceil(left_s))] * len(payloads)
+        n = len(piece.payloads)
+        if (resting := self._resting()) is not None:
+            return [resting] * n
         try:
-            found = self.predictor.predict(payloads, degraded=degraded)
+            found = self.predictor.predict(piece.payloads, degraded=degraded)
         except Exception as error:  # noqa: BLE001  (what an endpoint sends can break anything)
             with self._lock:
-                self._count_error(error)
-            return [error] * len(payloads)
+                if not piece.late:
+                    self._count_error(error)
+                self._probing = False
+            return [error] * n
         with self._lock:
-            self._n_errors, self._resting_until = 0, 0.0
+            self._n_errors, self._resting_until, self._probing = 0, 0.0, False
             if all(UNREAD in one.reasons for one in found):
                 self._note("what it says names no class")
-            else:
+            elif not piece.late:
                 self.failing = None
         return [*found]
 
+    def _resting(self) -> Resting | None:
+        """Why a piece is not asked now; None where it is, or where it is the one that tries after a rest."""
+        with self._lock:
+            if self.failing is None or self._n_errors < FAILURES_BEFORE_REST:
+                return None
+            left_s = self._resting_until - time.monotonic()
+            if left_s > 0 or self._probing:
+                return Resting(self.release, self.failing, max(1, math.ceil(left_s)))
+            self._probing = True
+            return None
+
+    def _give_up(self, piece: Piece) -> NetworkError:
+        late = NetworkError("endpoint.late", "the endpoint takes longer than its caller may wait")
+        with self._lock:
+            piece.late = True
+            self._count_error(late)
+        return late
+
     def _count_error(self, error: Exception) -> None:
-        """One error more of an endpoint, and a rest where there have been enough; the lock is held."""
-        self._n_errors += 1
+        """One error more of an endpoint, and a rest where there have been enough; the lock is held.
+
+        Errors of what was under way when the rest began make it no longer.
+        """
         self._note(in_short(error))
+        if time.monotonic() < self._resting_until:
+            return
+        self._n_errors += 1
         if (n := self._n_errors - FAILURES_BEFORE_REST) >= 0:
             self._resting_until = time.monotonic() + min(REST_S * 2.0 ** min(n, 10), REST_AT_MOST_S)
 
@@ -156,13 +185,8 @@ class Asker:
         n, since = (1, now()) if self.failing is None else (self.failing.n + 1, self.failing.since)
         self.failing = Failing(n, since, why)
 
-    def close(self) -> None:
-        """Let the threads go."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
 
 def in_short(error: Exception) -> str:
-    """What an error says, on one line of at most 200 characters."""
-    said = error.what if isinstance(error, MusterError) else f"{type(error).__name__}: {error}"
+    """What an error says, on one line, without what an endpoint sent or a graph met: either may repeat an item."""
+    said = getattr(error, "brief", "") or (error.what if isinstance(error, MusterError) else type(error).__name__)
     return " ".join(said.split())[:200]

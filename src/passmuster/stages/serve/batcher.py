@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from passmuster.core.config import ServeConfig
@@ -31,7 +31,7 @@ from passmuster.stages.serve.answering import (
     place,
     record_of,
 )
-from passmuster.stages.serve.asking import in_short
+from passmuster.stages.serve.asking import Asker, in_short
 from passmuster.stages.serve.fleet import Fleet, Lane, Lanes
 from passmuster.stages.serve.meters import Meters
 from passmuster.stages.serve.refusals import Full, Unanswered
@@ -39,8 +39,9 @@ from passmuster.store.traffic import TrafficWriter
 
 log = logging.getLogger("muster.serve")
 
-AWAY = 64
-PATIENCE = 1 / 3  # of a request's deadline, that a canary elsewhere has before the live release answers in its place
+CANARY = 1 / 3  # of a request's deadline, that a canary elsewhere has before the live release answers in its place
+MARGIN = 0.95  # of what is left of the deadline, that a model elsewhere has: its failure is told before the caller goes
+SHADOWS = 16  # batches that a shadow elsewhere is asked about at a time; what comes meanwhile it is not asked
 
 
 @dataclass
@@ -72,9 +73,8 @@ class Batcher:
             threading.Thread(target=self._answer_all, name="muster-answer", daemon=True),
             threading.Thread(target=self._keep_all, name="muster-keep", daemon=True),
         ]
-        # Threads that wait for models elsewhere: as many as there may be waiting, since waiting costs next to nothing.
-        self._away = ThreadPoolExecutor(AWAY, thread_name_prefix="muster-away")
-        self._shadows = threading.Semaphore(AWAY // 4)
+        self._handed, self._n_handed = threading.Condition(), 0  # jobs that wait for models elsewhere
+        self._shadows = threading.Semaphore(SHADOWS)
         self._n_last = 0
         self.keeps = True  # whether the disk took the latest records
         self.n_waiting = 0  # items handed in and not yet answered; only the event loop changes it
@@ -136,7 +136,8 @@ class Batcher:
             works = [work for work in works if not work.given_up]
             if works:
                 self._answer(works)
-        self._away.shutdown(wait=True)
+        with self._handed:
+            self._handed.wait_for(lambda: self._n_handed == 0)
         self._answered.put(None)
 
     def _collect(self) -> tuple[list[Work], bool]:
@@ -169,18 +170,34 @@ class Batcher:
             self._refuse(works, ResourceError("serve.not_ready", "no release is being served", next="muster approve"))
             return
         here: list[tuple[Work, list[Placed]]] = []
-        away: dict[frozenset[str], list[tuple[Work, list[Placed]]]] = {}
-        for work in works:
+        away: dict[tuple[object, ...], list[tuple[Work, list[Placed]]]] = {}
+        for n, work in enumerate(works):
             placed = place(work.asked, lanes, self._keyed)
-            names = frozenset(item.lane.release.id for item in placed)
-            if any(item.lane.asker.away for item in placed):
-                away.setdefault(names, []).append((work, placed))
-            else:
+            asked = {item.lane.release.id: item.lane.asker for item in placed if item.lane.asker.away}
+            if not asked:
                 here.append((work, placed))
+                continue
+            # Requests go together only where the endpoint takes several items at once.
+            together = () if max(asker.piece for asker in asked.values()) > 1 else (n,)
+            away.setdefault((*sorted(asked), *together), []).append((work, placed))
         for group in away.values():
-            self._away.submit(self._answer_together, group, lanes)
+            asker = next(item.lane.asker for _, placed in group for item in placed if item.lane.asker.away)
+            self._hand(asker, self._answer_together, group, lanes)
         if here:
             self._answer_together(here, lanes)
+
+    def _hand(self, asker: Asker, job: Callable[..., None], *given: object) -> None:
+        """Let a thread of `asker` do a job; none is forgotten at the end, and none fails unheard."""
+        with self._handed:
+            self._n_handed += 1
+        asker.hand(job, *given).add_done_callback(self._job_ended)
+
+    def _job_ended(self, job: Future[None]) -> None:
+        if (error := job.exception()) is not None:
+            log.error("a request to a model elsewhere ended in a fault", exc_info=error)
+        with self._handed:
+            self._n_handed -= 1
+            self._handed.notify_all()
 
     def _refuse(self, works: list[Work], error: Exception) -> None:
         for work in works:
@@ -188,10 +205,14 @@ class Batcher:
         self._answered.put(_Batch(works, []))
 
     def _answer_together(self, placed: list[tuple[Work, list[Placed]]], lanes: Lanes) -> None:
+        placed = [(work, items) for work, items in placed if not work.given_up]
         works, items = [work for work, _ in placed], [item for _, items in placed for item in items]
-        start = time.perf_counter()
+        if not works:
+            return
+        start, deadline_s = time.perf_counter(), self._config.deadline_s
+        left_s = deadline_s - (start - min(item.asked.arrived for item in items))
         try:
-            found, covered = answer(items, lanes, patience_s=self._config.deadline_s * PATIENCE)
+            found, covered = answer(items, lanes, patience_s=MARGIN * left_s, canary_s=CANARY * deadline_s)
         except Exception as error:
             log.exception("a batch could not be answered")
             self._refuse(works, error)
@@ -222,13 +243,13 @@ class Batcher:
         if not lane.asker.away:
             self._answer_in_shadow(answers, lane)
         elif self._shadows.acquire(blocking=False):
-            self._away.submit(self._answer_in_shadow, answers, lane, self._shadows)
+            self._hand(lane.asker, self._answer_in_shadow, answers, lane, self._shadows)
         else:
             self._meters.unanswered.labels(lane.channel.name, lane.release.id, "shadow.busy").inc(len(answers))
 
     def _answer_in_shadow(self, answers: list[Answered], lane: Lane, turn: threading.Semaphore | None = None) -> None:
         try:
-            found = answer_in_shadow(answers, lane)
+            found = answer_in_shadow(answers, lane, self._config.deadline_s)
             self._tell_failures(found)
             self._answered.put(_Batch([], found))
         finally:

@@ -187,7 +187,7 @@ class Fleet:
         self._warm.move_to_end(release.id)
         in_use = {lane.release.id for lane in self.lanes.all()} | {release.id}
         for name in [name for name in self._warm if name not in in_use][: max(0, len(self._warm) - N_WARM)]:
-            self._warm.pop(name).close()
+            del self._warm[name]
         return Lane(channel, release, self._warm[release.id])
 
 

@@ -124,7 +124,12 @@ def _add_error_detector(store: Store, live: Watched) -> Watched:
         if read_report(db, live.bundle) is None or live.report:
             return live
     base = _error_base(store, live.bundle)
-    detectors, unwatched = _start_detectors(store, base)
+    rates = dict(base.rates)
+    usual = _unanswered_base(store, live.bundle).rates[UNANSWERED]
+    watched = live.detectors.get(UNANSWERED)
+    if watched is not None and watched.mixture.null_rate != usual and UNANSWERED not in live.alarmed:
+        rates[UNANSWERED] = usual  # the report says that it names no class more often than was allowed for
+    detectors, unwatched = _start_detectors(store, replace(base, rates=rates))
     return replace(
         live,
         detectors={**live.detectors, **detectors},

@@ -24,6 +24,8 @@ from passmuster.core.records import (
     TrafficRecord,
     harm_in_words,
 )
+from passmuster.signals.base import rearm
+from passmuster.signals.unanswered import NAME as UNANSWERED
 from passmuster.stages.watch.evidence import raise_alarm
 from passmuster.stages.watch.follow import follow
 from passmuster.stages.watch.respond import Response, respond
@@ -31,6 +33,7 @@ from passmuster.stages.watch.state import (
     CANARY_SIGNAL,
     CANARY_UNANSWERED,
     CURSOR,
+    FAILED_BEFORE_ASKED_AGAIN,
     WatchState,
     pack,
     see_answer,
@@ -224,7 +227,7 @@ def _alarm(
             moved = _move(act, channel, response)
             write_incident(act, incident)
             count_labels(act.db, counted)
-            write_cursor(act.db, CURSOR, position, pack(_answered(state, signal, incident.id, moved)))
+            write_cursor(act.db, CURSOR, position, pack(_answered(state, signal, incident.id, moved, response)))
             act.payload.update(
                 incident=incident.id, channel=alarm.channel, signal=signal, action=response.kind,
                 to=response.target.id if response.target else "", **{"from": channel.release},
@@ -266,7 +269,9 @@ def _incident(store: Store, state: WatchState, alarm: Alarm, response: Response,
     return Incident(id, now(), channel.name, channel.release, shown, response.words, watermark=state.last_record)
 
 
-def _answered(state: WatchState, signal: str, incident: str, moved: Channel | None) -> WatchState:
+def _answered(
+    state: WatchState, signal: str, incident: str, moved: Channel | None, response: Response
+) -> WatchState:  # fmt: skip
     """The state once the alarm has been answered; a release that was replaced is forgotten."""
     if signal in (CANARY_SIGNAL, CANARY_UNANSWERED):
         trial = replace(state.trial, alarmed=True) if state.trial is not None and moved is None else None
@@ -276,7 +281,15 @@ def _answered(state: WatchState, signal: str, incident: str, moved: Channel | No
     if moved is not None and moved.release != live.release:
         return replace(state, live=None, trial=None)
     generation = moved.generation if moved is not None else live.generation
-    live = replace(live, generation=generation, incident=incident, alarmed=(*live.alarmed, signal))
+    alarmed = tuple(dict.fromkeys((*live.alarmed, signal)))
+    live = replace(live, generation=generation, incident=incident, alarmed=alarmed)
+    if signal == UNANSWERED:
+        again = live.asks_again_at * (2 if live.n_failed_since else 1)
+        live = replace(live, n_failed_since=0, asks_again_at=again, failures_from=now())
+        if response.kind == "recovered":
+            detectors = {**live.detectors, signal: rearm(live.detectors[signal])}
+            alarmed = tuple(name for name in alarmed if name != signal)
+            live = replace(live, detectors=detectors, alarmed=alarmed, asks_again_at=FAILED_BEFORE_ASKED_AGAIN)
     return replace(state, live=live)
 
 

@@ -6,14 +6,17 @@ stored inputs, and the exact McNemar test says so. Otherwise the live release ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from passmuster.core.errors import MusterError
 from passmuster.core.paired import mcnemar_exact
 from passmuster.core.records import UNREAD, Alarm, Channel, FailureRecord, Release, TrafficRecord
+from passmuster.core.waiting import Waiters
 from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.engine import HTTP
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.signature import check_signature
 from passmuster.signals.estimate import NAME as ESTIMATE
@@ -23,11 +26,11 @@ from passmuster.store.releases import held_since, previous_release, read_release
 from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
 
-N_LATEST = 40  # requests on which releases are compared by whether they answer
-N_AGAIN = 5  # of those that failed, asked again of the release that failed, in case it has recovered
+N_AGAIN = 10  # latest requests without an answer that releases are asked about again
+ASKED_FOR_S = 30.0  # at most, of each release
 N_AT_ONCE = 4  # stored inputs in memory at a time, while releases are compared
 
-Kind = Literal["withdraw", "rollback", "degrade", "ask", "none"]
+Kind = Literal["withdraw", "rollback", "degrade", "ask", "recovered", "none"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,11 @@ def respond(store: Store, reader: TrafficReader, alarm: Alarm, channel: Channel)
     if alarm.signal == UNANSWERED:  # to abstain more, or to ask for labels, would bring no answer
         if policy.on_alarm == "degrade":
             return Response("none", "nothing was changed: the policy lets no other release take its place")
-        target, facts = answering_release(store, reader, alarm, channel)
+        target, facts = answering_release(store, reader, channel)
         if target is not None:
             return Response("rollback", f"rolled back to {target.id}, which answers", target, facts)
-        return Response("none", f"nothing was changed: {facts['rollback']}", None, facts)
+        kind: Kind = "recovered" if facts.get("recovered") else "none"
+        return Response(kind, f"nothing was changed: {facts['rollback']}", None, facts)
     facts = {}
     if policy.on_alarm == "rollback-or-degrade":
         target, facts = better_release(store, reader, channel)
@@ -123,66 +127,76 @@ def _release_before(store: Store, channel: Channel) -> tuple[Release | None, str
 
 
 def answering_release(
-    store: Store, reader: TrafficReader, alarm: Alarm, channel: Channel
-) -> tuple[Release | None, dict[str, Any]]:
-    """The release before this one if it measurably answers more of the latest requests, and what was measured.
-
-    What the present one did is on record; it is asked again about a few that it failed at, in case it has recovered.
+    store: Store, reader: TrafficReader, channel: Channel
+) -> tuple[Release | None, dict[str, Any]]:  # fmt: skip
+    """The release before this one if it measurably answers more of what this one failed at, both asked now; and what
+    was measured. With fewer failures than can show that, it is asked again when there are more.
     """
     target, why_not = _release_before(store, channel)
+
+    def failed(record: TrafficRecord | FailureRecord) -> bool:
+        own = (record.channel, record.release) == (channel.name, channel.release) and record.at >= channel.updated
+        return own and not record.stands_in and (isinstance(record, FailureRecord) or UNREAD in record.reasons)
+
+    ids = [record.id for record in reader.latest(N_AGAIN, of=failed)]
+    kept: dict[str, TrafficRecord | FailureRecord] = {**reader.failures(ids, inputs=True)}
+    kept |= reader.predictions(ids, inputs=True)
+    inputs = {id: record.input for id, record in kept.items() if record.input is not None}
+    if not inputs:
+        return None, {"rollback": why_not or "no input is kept that a release could be asked about again"}
+    ours = unanswered_now(store, channel.release, inputs)
+    if not ours:
+        n = len(inputs)
+        return None, {"rollback": f"{channel.release} answers again, all {n} that it had failed at", "recovered": True}
     if target is None:
         return None, {"rollback": why_not}
-    latest = [r for r in reader.latest(N_LATEST) if (r.channel, r.release) == (channel.name, channel.release)]
-    latest = [record for record in latest if record.input is not None]
-    if not latest:
-        return None, {"rollback": "no request is kept that another release could be asked about"}
-    failed = [isinstance(record, FailureRecord) or UNREAD in record.reasons for record in latest]
-    again = [record for record, unanswered in zip(latest, failed, strict=True) if unanswered][:N_AGAIN]
-    if not _unanswered(store, channel.release, again, until_first=True):
-        return None, {
-            "rollback": f"{channel.release} answers again, {len(again)} of {len(again)} that it had failed at"
-        }
-    theirs = _unanswered(store, target.id, latest)
-    only_target = sum(ours and record.id not in theirs for record, ours in zip(latest, failed, strict=True))
-    only_present = sum(not ours and record.id in theirs for record, ours in zip(latest, failed, strict=True))
+    theirs = unanswered_now(store, target.id, inputs)
+    only_target, only_present = len(ours.keys() - theirs.keys()), len(theirs.keys() - ours.keys())
     p, alpha = mcnemar_exact(only_target, only_present), store.config.policy.alpha
     measured = {
         "candidate": target.id,
-        "n": len(latest),
+        "n": len(inputs),
         "unanswered_by_candidate": len(theirs),
-        "unanswered_by_present": sum(failed),
+        "unanswered_by_present": len(ours),
         "p_mcnemar": p,
         "alpha": alpha,
         **({"why_candidate_failed": next(iter(theirs.values()))} if theirs else {}),
     }
-    better = only_target > only_present and p <= alpha
-    words = f"{target.id} does {'' if better else 'not '}measurably answer more of the latest requests"
-    return (target if better else None), {"rollback": words, "compared": measured}
+    if only_target > only_present and p <= alpha:
+        return target, {"rollback": f"{target.id} answers what {channel.release} does not", "compared": measured}
+    few = only_target > only_present
+    words = f"{target.id} {'answers more, of too few to tell yet' if few else 'does not answer more'}"
+    return None, {"rollback": words, "compared": measured}
 
 
-def _unanswered(
-    store: Store, release_id: str, records: Sequence[TrafficRecord | FailureRecord], *, until_first: bool = False
-) -> dict[str, str]:
-    """Those of `records` whose inputs a release gives no class to when asked now, by id, and why not."""
+def unanswered_now(store: Store, release_id: str, inputs: Mapping[str, bytes]) -> dict[str, str]:
+    """Those of `inputs` that a release gives no class to when it is asked now, by id, and why not.
+
+    A model elsewhere is asked about all of them at once, and what has not come after `ASKED_FOR_S` counts as no answer:
+    the watch has other things to look at.
+    """
     with store.read() as db:
         release = read_release(db, release_id)
-    found: dict[str, str] = {}
     try:
         predictor = checked_predictor(store, release)
     except MusterError as problem:  # a bundle that is not whole answers nothing
-        return {record.id: str(problem) for record in records}
-    for record in records:
-        assert record.input is not None
+        return dict.fromkeys(inputs, problem.code)
+
+    def ask(data: bytes) -> str:
         try:
-            prediction = predictor.predict([predictor.modality.decode(record.input, store.config.data)])[0]
+            prediction = predictor.predict([predictor.modality.decode(data, store.config.data)])[0]
         except Exception as problem:  # noqa: BLE001  (a graph can fail in any way, and that is what is asked here)
-            found[record.id] = str(problem)
-        else:
-            if UNREAD in prediction.reasons:
-                found[record.id] = "an answer that names no class"
-        if until_first and found:
-            break
-    return found
+            return problem.code if isinstance(problem, MusterError) else type(problem).__name__
+        return "an answer that names no class" if UNREAD in prediction.reasons else ""
+
+    if predictor.bundle.manifest.engine.name != HTTP:
+        told = {id: ask(data) for id, data in inputs.items()}
+    else:
+        waiters = Waiters(len(inputs), "muster-ask-again")
+        asked = {id: waiters.submit(ask, data) for id, data in inputs.items()}
+        wait(asked.values(), timeout=ASKED_FOR_S)
+        told = {id: one.result() if one.done() else "no answer in time" for id, one in asked.items()}
+    return {id: why for id, why in told.items() if why}
 
 
 def compare(

@@ -18,7 +18,9 @@ from passmuster.signals import estimate
 from passmuster.signals.base import Detector, observe
 from passmuster.signals.canary import Comparison, compare
 from passmuster.signals.find import signals
+from passmuster.signals.unanswered import NAME as UNANSWERED
 
+FAILED_BEFORE_ASKED_AGAIN = 8  # requests; doubles each time
 CURSOR = "watch"  # the name under which position and state are kept
 N_EXAMPLES = 20
 CANARY_SIGNAL = "canary.v1"
@@ -30,7 +32,8 @@ class Watched:
     """The live release since `since` (ISO time), when the channel came to its `generation` by another hand than ours.
 
     `unwatched` says why a signal cannot be followed. `estimating` is accuracy without labels, where a report taught it.
-    `alarmed` are the signals that the open `incident` rests on.
+    `alarmed` are the signals that the open `incident` rests on. What could not be decided at the first few requests
+    without an answer is decided when there are more.
     """
 
     release: str
@@ -50,6 +53,9 @@ class Watched:
     incident: str = ""
     alarmed: tuple[str, ...] = ()
     estimating: estimate.Estimating | None = None
+    failures_from: str = ""  # ISO time: of the requests before it, it was decided what to do
+    n_failed_since: int = 0  # requests without an answer since then
+    asks_again_at: int = FAILED_BEFORE_ASKED_AGAIN  # of these, when it is asked again whether another release answers
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ class WatchState:
             estimating = self.live.estimating
             if estimating is not None and estimating.fired and estimate.NAME not in self.live.alarmed:
                 return estimate.NAME
+            if UNANSWERED in self.live.alarmed and self.live.n_failed_since >= self.live.asks_again_at:
+                return UNANSWERED
         trial = self.trial
         if trial is None or trial.alarmed:
             return ""
@@ -132,19 +140,20 @@ def see_failure(state: WatchState, record: FailureRecord) -> WatchState:
 def _see_whether_answered(state: WatchState, record: TrafficRecord | FailureRecord, unanswered: bool) -> WatchState:
     """The state after an item of which it is known whether it got a class."""
     live, trial = state.live, state.trial
-    if live is not None and _made_by_live(live, record):
+    if live is not None and _made_by_live(live, record) and record.at >= live.failures_from:
         detectors, examples = dict(live.detectors), dict(live.examples)
         for name in [name for name in detectors if signals[name].observes == "request"]:
-            if unanswered and not detectors[name].fired:
+            if unanswered:  # after the alarm too: those are asked about again
                 examples[name] = (*examples.get(name, ()), record.id)[-N_EXAMPLES:]
             detectors[name] = observe(detectors[name], unanswered)
-        live = replace(live, detectors=detectors, examples=examples)
+        n_failed = live.n_failed_since + (unanswered and UNANSWERED in live.alarmed)
+        live = replace(live, detectors=detectors, examples=examples, n_failed_since=n_failed)
     answering = trial.answering if trial is not None else None
     if trial is not None and answering is not None and record.at >= trial.since:
         if record.channel == "canary" and record.release == trial.release:
             ids = (*trial.unanswered, record.id)[-N_EXAMPLES:] if unanswered else trial.unanswered
             trial = replace(trial, answering=compare(answering, "canary", unanswered), unanswered=ids)
-        elif record.channel == "live" and record.release == trial.live_release:
+        elif record.channel == "live" and record.release == trial.live_release and not record.stands_in:
             trial = replace(trial, answering=compare(answering, "live", unanswered))
     return replace(state, live=live, trial=trial)
 
@@ -162,12 +171,14 @@ def see_label(state: WatchState, record: TrafficRecord, label: str) -> WatchStat
     if record.channel == "canary" and record.release == trial.release:
         examples = (*trial.examples, record.id)[-N_EXAMPLES:] if error else trial.examples
         trial = replace(trial, comparison=compare(trial.comparison, "canary", error), examples=examples)
-    elif record.channel == "live" and record.release == trial.live_release:
+    elif record.channel == "live" and record.release == trial.live_release and not record.stands_in:
         trial = replace(trial, comparison=compare(trial.comparison, "live", error))
     return replace(state, trial=trial)
 
 
 def _made_by_live(live: Watched, record: TrafficRecord | FailureRecord) -> bool:
+    if record.stands_in:  # chosen by what the canary failed at: no sample of what comes
+        return False
     return record.channel == "live" and record.release == live.release and record.at >= live.since
 
 

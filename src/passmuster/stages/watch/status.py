@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from passmuster.core.records import Channel
+from passmuster.core.records import UNREAD, Channel, TrafficRecord
 from passmuster.signals.base import Detector
 from passmuster.signals.estimate import NAME, Estimating
 from passmuster.signals.find import N_SIGNALS
@@ -67,7 +67,7 @@ class ShadowStatus:
     """A shadow release beside the live one, on the latest requests that both were asked about.
 
     Of `n` that both gave a class to, `n_same` are answered alike; of `n_labelled` with a label the shadow is right on
-    `n_right`, the live release on `n_live_right`.
+    `n_right`, the live release on `n_live_right`. To `n_unanswered` requests it gave no class.
     """
 
     release: str
@@ -76,6 +76,7 @@ class ShadowStatus:
     n_labelled: int
     n_right: int
     n_live_right: int
+    n_unanswered: int = 0
 
     def words(self) -> str:
         """The same in a line.
@@ -83,11 +84,12 @@ class ShadowStatus:
         >>> ShadowStatus("r2", 400, 380, 50, 47, 44).words()
         'shadow r2: says the same as live on 380 of the latest 400; with a label: right on 47 of 50, live on 44'
         """
+        silent = f"; no answer to {self.n_unanswered:,}" if self.n_unanswered else ""
         if not self.n:
-            return f"shadow {self.release}: no request so far that it and the live release both answered"
+            return f"shadow {self.release}: no request so far that it and the live release both answered{silent}"
         labelled = f"; with a label: right on {self.n_right} of {self.n_labelled}, live on {self.n_live_right}"
         same = f"says the same as live on {self.n_same:,} of the latest {self.n:,}"
-        return f"shadow {self.release}: {same}{labelled if self.n_labelled else '; none has a label'}"
+        return f"shadow {self.release}: {same}{labelled if self.n_labelled else '; none has a label'}{silent}"
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def read_status(store: Store) -> Status:
     with store.read() as db:
         kept = read_cursor(db, CURSOR)
         incidents = read_incidents(db)
-        shadow = read_channels(db).get("shadow")
+        channels = read_channels(db)
         approvals = approval_lines(db, store.config.policy.approval_days)
     state = unpack(kept[1]) if kept else WatchState()
     live, trial = state.live, state.trial
@@ -176,29 +178,32 @@ def read_status(store: Store) -> Status:
         false_alarms_per_year=_per_year(state, declared),
         open_incidents=tuple(i.id for i in incidents if not i.closed),
         estimate=_estimate_status(live.estimating) if live and live.estimating else None,
-        shadow=_shadow_status(store, shadow) if shadow is not None else None,
+        shadow=_shadow_status(store, channels),
         approvals=tuple(approvals),
     )
 
 
-def _shadow_status(store: Store, shadow: Channel) -> ShadowStatus:
-    """The shadow's latest answers beside those of the release that answered; both stand in the traffic."""
-    latest = TrafficReader(store.traffic_folder).recent(N_COMPARED, labelled_only=False)
-    answered = {record.id: (record.label, label) for record, label in latest if record.channel != "shadow"}
-    pairs = [
-        (record.label, *answered[twin])
-        for record, _ in latest
-        if record.release == shadow.release and (twin := record.id.removesuffix(".shadow")) in answered
-        if record.channel == "shadow" and record.at >= shadow.updated
-    ]
-    labelled = [pair for pair in pairs if pair[2]]
+def _shadow_status(store: Store, channels: Mapping[str, Channel]) -> ShadowStatus | None:
+    """The shadow's latest answers beside those of the release that is live; both stand in the traffic."""
+    if "shadow" not in channels or "live" not in channels:
+        return None
+    shadow, live = channels["shadow"], channels["live"].release
+    reader = TrafficReader(store.traffic_folder)
+    of_both = {("shadow", shadow.release), ("live", live)}
+    latest = reader.latest(N_COMPARED, of=lambda r: (r.channel, r.release) in of_both and r.at >= shadow.updated)
+    said = {r.id: r.label for r in latest if isinstance(r, TrafficRecord) and UNREAD not in r.reasons}
+    asked = {r.id: r.id.removesuffix(".shadow") for r in latest if r.channel == "shadow"}
+    pairs = {twin: (said[id], said[twin]) for id, twin in asked.items() if id in said and twin in said}
+    labels = reader.labels()
+    labelled = {twin: pair for twin, pair in pairs.items() if labels.get(twin)}
     return ShadowStatus(
         release=shadow.release,
         n=len(pairs),
-        n_same=sum(said == live for said, live, _ in pairs),
+        n_same=sum(ours == theirs for ours, theirs in pairs.values()),
         n_labelled=len(labelled),
-        n_right=sum(said == label for said, _, label in labelled),
-        n_live_right=sum(live == label for _, live, label in labelled),
+        n_right=sum(ours == labels[twin] for twin, (ours, _) in labelled.items()),
+        n_live_right=sum(theirs == labels[twin] for twin, (_, theirs) in labelled.items()),
+        n_unanswered=sum(id not in said for id in asked),
     )
 
 
