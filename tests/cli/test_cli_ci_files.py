@@ -155,3 +155,9 @@ def test_an_error_does_not_leave_the_file_of_an_earlier_run(tmp_path: Path, new_
     nowhere = muster(tmp_path, verb, "--junit", str(junit))
     assert nowhere.returncode == 8
     assert "project.none" in junit.read_text()
+
+
+def test_an_error_is_heard_though_its_file_cannot_be_written(tmp_path: Path, new_store) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = muster(new_store().folder, "release", "--junit", str(tmp_path / "file" / "out.xml"))
+    assert done.returncode == 8, "not that of the file"

@@ -203,6 +203,11 @@ def test_a_provisional_one_that_is_live_is_renewed_and_opens_no_canary(new_store
         done = muster(made.store.folder, "approve", "--provisional", "--share", "0.2")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("live serves r0001")
+    other = case.add_model(made.store, made.snapshot, b"two")
+    case.add_evidence(made.store, made.snapshot, other, n=40, n_right=35, incumbent=made.bundle.digest)
+    assert muster(made.store.folder, "release", other.digest[:16]).returncode == 4
+    done = muster(made.store.folder, "approve", "--provisional", "--dry-run")
+    assert "canary" in done.stdout + done.stderr, "another one does not take its place unasked"
     said = muster(made.store.folder, "status").stdout
     assert "canary" not in said
     assert "live: r0001" in said

@@ -18,7 +18,8 @@ from passmuster.cli.ci_files import write_ci_files
 from passmuster.core.config import Policy
 from passmuster.core.errors import NotFoundError
 from passmuster.core.packages import running_packages
-from passmuster.flows.audit import AuditResult, audit
+from passmuster.core.records import Channel
+from passmuster.flows.audit import AuditResult, audit, provisional_check
 from passmuster.stages.release import approve, judge, sign
 from passmuster.stages.watch import read_status
 from passmuster.store import approvals, ledger
@@ -166,6 +167,15 @@ def test_a_provisional_release_is_shown_with_its_end(
     days_on(monkeypatch, 60)
     monkeypatch.setattr("passmuster.flows.audit.age_s", approvals.age_s)
     assert states(audit(store))["approval.live"] == "failed"
+
+
+def test_an_ended_trial_on_the_canary_is_told_what_ends_it(live: case.Case) -> None:
+    ended = Channel("canary", "r9", "b" * 64, 1, 0.1, "provisional", "2020-01-02T00:00:00+00:00")
+    check = provisional_check(ended)
+    assert (check.name, check.state) == ("approval.canary", "failed")
+    found = audit(live.store)
+    found = replace(found, checks=(*found.checks, check))
+    assert str(open_points(found).next).startswith("muster rollback canary --reason REASON")
 
 
 def test_a_held_one_that_answers_by_override_is_named_with_the_reason(live: case.Case) -> None:

@@ -105,6 +105,8 @@ def test_a_report_of_other_prices_or_groups_is_not_of_today(digits: Digits) -> N
     grouped = replace(config.data, group_columns=("hand",))
     with store.read() as db:
         assert why_evaluate(db, bundle, config) == ""
+        words = replace(config.policy, costs=replace(config.policy.costs, unit="euros"))
+        assert why_evaluate(db, bundle, replace(config, policy=words)) == "", "a mere word costs no look"
         why = why_evaluate(db, bundle, replace(config, policy=dearer, data=grouped))
     assert why == (
         "since its report something else is said of what mistakes cost ([policy.costs]) and the groups "

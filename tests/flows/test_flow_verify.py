@@ -323,6 +323,8 @@ def test_a_clock_that_was_set_back_is_noted(project) -> None:
     earlier = replace(events[-1], at="2020-01-01T00:00:00.000000+00:00", seq=events[-1].seq + 1)
     (note,) = clock_set_back([*events, earlier])
     assert note.startswith(f"event {earlier.seq} (note.later) is dated 2020-01-01T00:00:00, before event ")
+    for garbage in ("garbage", "2020-01-01", ""):
+        assert len(clock_set_back([*events, replace(earlier, at=garbage)])) <= 1, "told by the chain's own check"
 
 
 def test_what_can_be_signed_again_and_what_cannot_is_told_apart(project, tmp_path: Path) -> None:

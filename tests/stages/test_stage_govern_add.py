@@ -14,6 +14,7 @@ from passmuster.core.config import Config, DataConfig
 from passmuster.core.records import Item
 from passmuster.modality.image.read import encode
 from passmuster.stages.govern import add, check
+from passmuster.store import ledger
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_findings, read_placement, read_snapshot
@@ -372,6 +373,9 @@ def test_group_columns_that_are_named_later_are_read_by_adding_again(new_store, 
     again = add(store, path)
     assert (again.n_grouped, again.n_kept, again.n_known) == (40, 0, 40)
     assert Counter(item.groups["region"] for item in items_of(store)) == {"north": 20, "south": 20}
+    with store.read() as db:
+        *_, event = ledger.read(db, kind="data.add")
+    assert event.payload["n_grouped_test"] == sum(split == "test" for split in placed(store).values())
     assert again.snapshot == first.snapshot, "groups are no part of a dataset version"
     rows[0]["region"] = "elsewhere"
     assert add(store, write_csv(path, rows)).n_grouped == 0, "what was said once stays"

@@ -19,6 +19,7 @@ from passmuster.core.config import Policy
 from passmuster.core.digests import file_sha256_hex
 from passmuster.core.errors import HeldError, IntegrityError, MusterError, NotFoundError, ResourceError, UsageError
 from passmuster.core.records import Event, Finding, Release
+from passmuster.core.settings import settings_of
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.signature import check_signature
 from passmuster.stages.release import approve, check_signed, judge, problems_of, rollback, sign
@@ -816,3 +817,16 @@ def test_the_page_with_the_verdict_shows_every_gate_and_runs_nothing_of_theirs(n
     assert accuracy.level is not None
     assert 0 < accuracy.level <= 0.01
     assert (folder / "report.html").read_text().count("HOLD") == 0, "the evaluation's own page stays what it was"
+
+
+def test_a_verdict_over_other_prices_is_not_approved(new_store) -> None:
+    """What mistakes cost is no gate, and no part of the gates' digest; the numbers that the gates judged rest on it."""
+    store = new_store()
+    kept = settings_of(store.config)
+    made = released(store, sections={**case.make_report().sections, "settings": kept})
+    dearer = replace(store.config.policy, costs=replace(store.config.policy.costs, when={"a": {"b": 50.0}}))
+    store.config = replace(store.config, policy=dearer)
+    with pytest.raises(HeldError) as caught:
+        approve(store, made.id)
+    assert caught.value.code == "approve.policy_changed"
+    assert "what mistakes cost" in str(caught.value)
