@@ -67,6 +67,6 @@ def cost_lines(section: Mapping[str, Any] | None) -> tuple[list[str], list[str]]
     if least["served_costs_more_by"]["low"] > 0 and section["answer"] == "likeliest":
         bad.append(
             f"Saying the class that is cheapest, not the likeliest, would cost {amount(least['cost']['value'], unit)}: "
-            f"{SWITCH}."
+            f"{SWITCH} (it then answers the other classes less often, which gates of single classes may hold)."
         )
     return good, bad
