@@ -24,6 +24,7 @@ from passmuster.core.disk import took_no_more
 from passmuster.core.errors import DataError, ResourceError, UsageError
 from passmuster.core.table_files import BATCH_ROWS, Record
 from passmuster.modality.base import Modality
+from passmuster.modality.given import one_thing
 from passmuster.stages.govern.rows import Encoded, reason_of
 from passmuster.stages.govern.tables import Tabular
 
@@ -105,10 +106,7 @@ def rows_of(given: Any, code: str = "add.values", shapes: str = SHAPES) -> Itera
     >>> list(rows_of(["one", {"text": "two"}]))
     ['one', {'text': 'two'}]
     """
-    one_image = isinstance(given, np.ndarray) and given.ndim == 3 and given.shape[2] in (1, 3)
-    if isinstance(given, (str, bytes, Mapping)) or one_image:
-        kinds = {str: "one text", bytes: "bytes", np.ndarray: "one image"}
-        what = next((said for kind, said in kinds.items() if isinstance(given, kind)), "a mapping")
+    if what := one_thing(given):
         raise UsageError(code, f"rows were expected, not {what}", limit=shapes, next="give a list of rows")
     if hasattr(given, "iloc") and hasattr(given, "columns"):  # pandas: cells of mixed kinds stay what they are
         parts = (given.iloc[at : at + BATCH_ROWS] for at in range(0, len(given), BATCH_ROWS))
