@@ -28,6 +28,8 @@ class Reading:
 
     n_read: int = 0
     n_known: int = 0
+    n_still_bad: int = 0  # of those known
+    still_bad: str = ""  # the first of them, and why
     kept: list[Item] = field(default_factory=list)
     quarantined: list[Item] = field(default_factory=list)
     labels: dict[str, tuple[str, str]] = field(default_factory=dict)  # key -> label, who
@@ -98,8 +100,11 @@ def read_source(
         reading.n_read += 1
         item, data = _item_of(row, store, modality, side.get(row.id))
         known = before.get(item.key)
-        if known is not None and (known.digest, known.status) == (item.digest, item.status):
+        if known is not None and (known.digest, known.status, known.reason) == (item.digest, item.status, item.reason):
             reading.n_known += 1
+            if item.status != "kept":
+                reading.n_still_bad += 1
+                reading.still_bad = reading.still_bad or f"{item.source}: {item.reason}"
             if not item.groups.keys() <= known.groups.keys():  # a column was named since; what is there stays
                 reading.grouped[item.key] = {**item.groups, **known.groups}
         elif known is not None and known.status == "kept" and item.status == "kept":
