@@ -178,6 +178,40 @@ def match(rows: Sequence[LabelRow], ids: Collection[str], folder: str = "") -> d
     return found
 
 
+def refuse_contradictions(rows: Sequence[LabelRow], found: Mapping[int, str], *, one_each: bool = False) -> None:
+    """Refuse rows in which one person says two things of one item for one purpose: which of them counts, nobody knows.
+
+    What different people say stays: that is a disagreement, which is kept and shown; but not where there is room for
+    one label of each item (`one_each`).
+
+    Raises
+    ------
+    DataError
+        ``label.contradiction``.
+    """
+    first: dict[tuple[str, str, str | None], LabelRow] = {}
+    against: list[tuple[LabelRow, LabelRow]] = []
+    for number, row in enumerate(rows):
+        if row.label is None:
+            continue
+        before = first.setdefault((found[number], *(("", None) if one_each else (row.who, row.role))), row)
+        if before.label != row.label:
+            against.append((before, row))
+    if against:
+        before, row = against[0]
+        more = f" and {len(against) - 1:,} more" if len(against) > 1 else ""
+        remedy = "leave one row of each item"
+        if not one_each:
+            remedy += ", or say in a column who labelled"
+        elif before.who != row.who:
+            remedy += "; or add the items without labels, then muster label FILE, which keeps what each person said"
+        raise DataError(
+            "label.contradiction", f"two rows say two things of one item{more}; nothing was recorded",
+            value=f"{row.id!r}: {before.label!r}, then {row.label!r}", where=f"{before.source}, {row.source}",
+            next=remedy,
+        )  # fmt: skip
+
+
 def label_cell(cell: Any, bare: Callable[[str], str], labels: LabelCells, where: str) -> str | None:
     """What a cell says as a label."""
     try:
