@@ -13,6 +13,7 @@ from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, NotFoundError, UsageError
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Role
+from passmuster.core.spreadsheet import bare_cell
 from passmuster.core.table_files import header_of, is_table, records_of
 from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.rows import iso_time, plain
@@ -20,7 +21,6 @@ from passmuster.stages.govern.tables import USUAL, choose_column
 
 ROLES: tuple[Role, ...] = ("train", "test")
 EXPORTED = ("id", "text", "label", "role", "weight", "guess", "why")  # columns of a table that Muster wrote
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a cell that so begins is run by spreadsheets (OWASP, CSV injection)
 
 
 @dataclass(frozen=True)
@@ -111,20 +111,6 @@ def check_role(role: Role | None) -> None:
     """
     if role is not None and role not in ROLES:
         raise UsageError("label.role", "no such role", value=role, limit="train, test", next='say role="train"')
-
-
-def guard_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula.
-
-    >>> guard_cell("=1+1"), guard_cell("plain"), bare_cell(guard_cell("'-x"))
-    ("'=1+1", 'plain', "'-x")
-    """
-    return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
-
-
-def bare_cell(text: str) -> str:
-    """What `guard_cell` was given."""
-    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA_STARTS) else text
 
 
 def match(rows: Sequence[LabelRow], ids: Collection[str], folder: str = "") -> dict[int, str]:
