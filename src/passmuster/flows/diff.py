@@ -106,7 +106,7 @@ def compare_bundles(
 
 
 def _on(items: Path | None) -> str:
-    """What in a page's name tells the items that it is about: theirs as far as ASCII has it, and digits of their path."""
+    """What in a page's name tells the items it is about: theirs as far as ASCII has it, and digits of their path."""
     if items is None:
         return ""
     name = re.sub(r"[^A-Za-z0-9]+", "-", items.stem).strip("-") or "items"
