@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from passmuster.metrics.gates import decide
 from passmuster.metrics.gates.base import effective_n
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import Scope, census, evaluate
+from passmuster.stages.evaluate.answers_table import answers_csv
 from passmuster.stages.evaluate.foretell import foretell
 from passmuster.stages.evaluate.stage import open_checked
 from passmuster.stages.evaluate.test_labels import drawn_once
@@ -347,6 +349,13 @@ def recomputed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.chdir(folder)
     exec(lines, {})
     return float(capsys.readouterr().out)
+
+
+def test_a_table_of_answers_holds_no_formula() -> None:
+    report = SimpleNamespace(sections={"answers": {"probability": [0.5], "abstained": [0], "weight": [1.0]}})
+    evidence = SimpleNamespace(items=[SimpleNamespace(id="=1+1", key="k")], labels=["-x"])
+    table = answers_csv(report, evidence, SimpleNamespace(predictions=[SimpleNamespace(label="@y")]))  # type: ignore[arg-type]
+    assert table.splitlines()[1] == "'=1+1,k,'-x,'@y,0.5,False,1.0,"
 
 
 def test_the_headline_can_be_recomputed_from_the_report(

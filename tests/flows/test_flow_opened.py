@@ -9,7 +9,7 @@ from PIL import Image
 
 import serving_case as case
 from passmuster.core.config import DataConfig
-from passmuster.core.errors import IntegrityError, MusterError, NotFoundError
+from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, UsageError
 from passmuster.flows import opened
 from passmuster.flows.opened import payloads_of
 from passmuster.flows.project import Project
@@ -57,6 +57,14 @@ def test_images_come_in_every_shape_that_add_takes(new_store: Any, tmp_path: Pat
     assert project.predict(np.stack([pixels, pixels])) == answers[:2]
 
 
+class Frame(list[str]):
+    """Iterates over the names of its columns, as the data frames of pandas and polars do."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(["text", "label"])
+        self.__dict__.update(more)
+
+
 @pytest.mark.parametrize(
     ("modality", "given", "code", "where"),
     [
@@ -64,6 +72,9 @@ def test_images_come_in_every_shape_that_add_takes(new_store: Any, tmp_path: Pat
         ("text", b"abc", "predict.items", None),
         ("text", {"text": "a"}, "predict.items", None),
         ("text", 5, "predict.items", None),
+        ("text", Frame(columns=("text",)), "predict.items", None),
+        ("text", Frame(column_names=["text"]), "predict.items", None),
+        ("text", Frame(__dataframe__=None), "predict.items", None),
         ("text", ["fine", None], "item.type", "items[1]"),
         ("text", [5], "item.type", "items[0]"),
         ("text", [b"abc"], "item.type", "items[0]"),
@@ -82,3 +93,15 @@ def test_what_is_no_list_of_items_is_refused(modality: str, given: Any, code: st
         payloads_of(given, modalities[modality], DataConfig())
     assert (caught.value.code, caught.value.where) == (code, where)
     assert caught.value.limit or caught.value.what
+
+
+def test_a_data_frame_is_told_apart_from_its_column() -> None:
+    import pyarrow
+
+    polars = pytest.importorskip("polars")
+    cells = {"text": ["one", "two"], "label": ["a", "b"]}
+    for frame in (polars.DataFrame(cells), pyarrow.table(cells), cells):
+        with pytest.raises(UsageError) as caught:
+            payloads_of(frame, modalities["text"], DataConfig(text_column="body"))
+        assert (caught.value.code, caught.value.next) == ("predict.items", 'predict(list(frame["body"]))')
+    assert payloads_of(polars.DataFrame(cells)["text"], modalities["text"], DataConfig()) == ["one", "two"]

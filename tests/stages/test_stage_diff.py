@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from evaluate_case import Digits, add_model, go_live, make_digits
 from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, MusterError, NotFoundError, UsageError
 from passmuster.core.label_sets import SINGLE
-from passmuster.flows.diff import compare_bundles, rows
+from passmuster.flows.diff import Named, as_csv, compare_bundles, rows
 from passmuster.metrics.changes import Decision
 from passmuster.modality.find import modalities
 from passmuster.stages.evaluate import evaluate
@@ -152,8 +153,29 @@ def test_what_was_not_asked_again_is_not_called_quiet(
         said = [row["noise"] for row in csv.DictReader(file)]
     assert (said.count("not asked again"), said.count("False")) == (n - n_asked, n_asked)
     assert found.page != on_test.page
-    assert found.page.name.endswith("-on-own.html")
+    assert re.search(r"-on-own-[0-9a-f]{8}\.html$", found.page.name)
     assert found.page.read_text().count("not asked again</span>") == n - n_asked
+
+
+def test_a_table_of_changes_holds_no_formula_and_each_page_its_name(digits: Digits, tmp_path: Path) -> None:
+    old, new = add_model(digits, n_fit=60), add_model(digits, run="run-2")
+    pages = set()
+    for name in ("données/τεστ", "données/тест", "a/own", "b/own"):
+        (tmp_path / name).mkdir(parents=True)
+        for i, item in enumerate(digits.items["test"][:40]):
+            (tmp_path / name / f"={i}.png").write_bytes(digits.store.blobs.get(item.blob))
+        csv_file = tmp_path / "changes.csv"
+        for _ in range(2):  # the same items again: the same page
+            found = compare_bundles(digits.store, new.digest, old.digest, items=tmp_path / name, csv_file=csv_file)
+            pages.add(found.page)
+    assert len(pages) == 4
+    with csv_file.open() as file:
+        ids = [row["id"] for row in csv.DictReader(file)]
+    assert ids
+    assert all(name.startswith("'=") for name in ids)
+    named = {change.position: Named("-7", "@SUM(A1)") for change in found.diff.changes}
+    assert "\n'-7,'@SUM(A1)," in as_csv(found.diff, named).replace("\r", "")
+    assert rows(found.diff, named)[0]["text"] == "@SUM(A1)"
 
 
 def test_items_of_the_users_own_open_nothing(digits: Digits, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from passmuster.core.config import Config, DataConfig
+from passmuster.core.errors import DataError
 from passmuster.core.records import Item
 from passmuster.modality.image.read import encode
 from passmuster.stages.govern import add, check
@@ -380,3 +381,25 @@ def test_group_columns_that_are_named_later_are_read_by_adding_again(new_store, 
     rows[0]["region"] = "elsewhere"
     assert add(store, write_csv(path, rows)).n_grouped == 0, "what was said once stays"
     assert items_of(store)[0].groups["region"] == "south"
+
+
+def test_a_table_of_labels_beside_the_items_may_not_contradict_itself(new_store, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,text\n1,the first text\n2,the second one\n")
+    table = tmp_path / "side.csv"
+    for text, remedy in (("id,label\n1,a\n2,b\n1,b\n", "leave one row"),
+                         ("id,label,who\n1,a,ana\n1,b,ben\n", "muster label")):  # fmt: skip
+        store = new_store("text")
+        table.write_text(text)
+        with pytest.raises(DataError) as caught:
+            add(store, tmp_path / "t.csv", labels=table)
+        assert caught.value.code == "label.contradiction"
+        assert remedy in caught.value.next
+        with store.read() as db:
+            assert read_items(db) == []
+        store.close()
+        (tmp_path / "project-text").rename(tmp_path / remedy)
+    table.write_text("id,label\n1,a\n1,\n1,a\n")
+    store = new_store("text")
+    assert add(store, tmp_path / "t.csv", labels=table).n_new_labels == {"train": 1}
+    with store.read() as db:
+        assert [label.label for label in read_labels(db).values()] == ["a"]

@@ -260,3 +260,19 @@ def test_a_list_is_no_label(new_store, tmp_path: Path) -> None:
     with store.read() as db:
         reasons = [item.reason for item in read_items(db, status="quarantined")]
     assert reasons == ["item.label: one label was expected, and here is a list"]
+
+
+def test_a_files_name_that_is_not_utf8_is_the_problem_of_that_file(new_store, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a text")
+    try:
+        (tmp_path / "texts" / "b\udcff.txt").write_text("another")
+    except OSError:
+        pytest.skip("this file system holds only names in UTF-8")
+    store = new_store("text")
+    for n_known in (0, 2):
+        added = add(store, tmp_path / "texts")
+        assert (added.n_read, added.n_known) == (2, n_known)
+    with store.read() as db:
+        bad = {item.id: item.reason for item in read_items(db) if item.status != "kept"}
+    assert bad == {"b\\udcff.txt": "item.encoding: the file's name is not UTF-8"}

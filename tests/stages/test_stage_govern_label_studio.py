@@ -106,6 +106,25 @@ def test_the_full_export(store: Store, tmp_path: Path) -> None:
     assert verify(store).whole
 
 
+def test_who_annotated_a_task_again_corrected_it(store: Store, tmp_path: Path) -> None:
+    days = [f"2024-03-0{day}T10:00:00.000000Z" for day in (1, 2, 3, 4)]
+    ben = annotation(choice("neutral"), 2, days[1])
+    first, third = annotation(choice("positive"), 1, days[0]), annotation(choice("negative"), 1, days[2])
+    skipped = annotation([], 1, days[3], was_cancelled=True)
+    path = write(tmp_path / "p.json", [task(9, {"text": TEXTS[0]}, third, ben, first, skipped)])
+    told = add_labels(store, path)
+    assert facts(store) == {"1": [("annotator 2", "neutral"), ("annotator 1", "negative")]}
+    assert (told.n_read, told.n_new, told.n_empty) == (3, {"train": 2}, 1)
+    assert told.notes[0].endswith("; corrected by the same person later: 1")
+    again = add_labels(store, path)
+    assert (sum(again.n_new.values()), again.n_same) == (0, 2)
+    for other in (days[2], ""):  # at the same time, or who knows when: nobody knows which of them counts
+        unclear = annotation(choice("positive"), 1, other)
+        with pytest.raises(DataError) as caught:
+            add_labels(store, write(tmp_path / "q.json", [task(9, {"text": TEXTS[0]}, third, unclear)]))
+        assert caught.value.code == "label.contradiction"
+
+
 def flat(number: int, text: str, label: Any, who: Any = "ana@example.org", **more: Any) -> dict[str, Any]:
     """One entry of a JSON-MIN export."""
     at = "2024-03-01T10:00:00.000000Z"

@@ -7,9 +7,11 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -265,3 +267,83 @@ def test_a_dry_run_of_values_writes_nothing(new_store: Any) -> None:
     assert add(store, Values(["one text", "another"]), dry_run=True).n_kept == 2
     with store.read() as db:
         assert read_items(db) == []
+
+
+def test_a_cell_that_is_not_used_does_not_matter(new_store: Any, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    circle: list[Any] = []
+    circle.append(circle)
+    odd = {"id": UUID(int=7), "when": timedelta(days=1, hours=2), "price": Decimal("3.10"), "day": date(2026, 1, 2)}
+    unheard = {
+        "object": object(),
+        "circle": circle,
+        "long": np.longdouble(1),
+        "bytes": [b"x"],
+        "deep": {"a": 1j},
+        7: "x",
+    }
+    rows = [{"text": "a text", **odd}, {"text": "another", **odd, "id": UUID(int=8), "price": Decimal("4.00")}]
+    config = Config()
+    config = replace(config, data=replace(config.data, group_columns=("when", "price", "day")))
+    store = new_store("text", config)
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist([{**r, "id": str(r["id"])} for r in rows]), tmp_path / "t.parquet"
+    )
+    assert add(store, tmp_path / "t.parquet").n_kept == 2
+    from_table = what_is_there(store)[0]
+    store.close()
+    (tmp_path / "project-text").rename(tmp_path / "before")
+    store = new_store("text", config)
+    assert add(store, Values([{**row, **unheard} for row in rows])).n_kept == 2
+    assert what_is_there(store)[0] == from_table
+    assert from_table[0].groups == {"when": "1 day, 2:00:00", "price": "3.10", "day": "2026-01-02"}
+    with pytest.raises(DataError, match="no column has a name") as caught:
+        add(store, Values([{0: "a text", 1: "b"}]))
+    assert caught.value.code == "data.no_column"
+
+
+def test_a_bad_row_of_a_later_call_is_told_though_it_has_no_id(new_store: Any) -> None:
+    store = new_store("text")
+    assert add(store, Values(["a", "b", None])).n_quarantined == 1
+    again = add(store, Values(["a", "b", None]))  # the very same rows, so that a program may run twice
+    assert (again.n_known, again.n_quarantined, again.is_new) == (3, 0, False)
+    assert any("1 of those that were there is in quarantine" in note and "values[2]" in note for note in again.notes)
+    grown = add(store, Values(["a", "b", None, "c", 5]))
+    assert (grown.n_known, grown.n_kept, grown.examples[0][0]) == (3, 1, "values[4]")
+    for rows, n_known in ((["c", "d", None], 1), (["c", "d", {"text": None, "when": "now"}], 2), (["e", "d", 5], 1)):
+        found = add(store, Values(rows))
+        assert (found.n_known, found.n_quarantined, found.examples[0][0]) == (n_known, 1, "values[2]")
+    named = [{"id": "x", "text": "an id"}, {"id": None, "text": "none"}]
+    assert add(store, Values(named)).examples == (("values[1]", "item.no_id: the id is missing"),)
+
+
+def test_texts_without_an_id_are_told_apart_by_what_they_say(new_store: Any) -> None:
+    store = new_store("text")
+    assert add(store, Values(["a", "b"])).n_kept == 2
+    assert add(store, Values(["c"])).n_kept == 1
+    assert add(store, Values(["b", "d", "d"])).n_kept == 2
+    assert add(store, Values(["d", "d", "d"])).n_known == 2
+
+
+def test_half_a_surrogate_pair_is_the_problem_of_its_row(new_store: Any, tmp_path: Path) -> None:
+    config = Config()
+    config = replace(config, data=replace(config.data, group_columns=("site",)))
+    rows = [{"id": "a\ud800", "text": "one"}, {"id": "b", "text": "two\ud800"},
+            {"id": "c", "text": "three", "label": "\ud800"}, {"id": "d", "text": "four", "subject": "\udfff"},
+            {"id": "e", "text": "five", "site": "\ud83d"},
+            {"id": "f", "text": "six", "other": "\ud83d"}, {"id": "g", "text": "seven", "label": "fine"}]  # fmt: skip
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name, given in (("values", Values(rows)), ("table", tmp_path / "t.jsonl")):
+        store = new_store("text", config)
+        added = add(store, given)
+        assert (added.n_kept, added.n_quarantined) == (2, 5), name
+        assert added.reasons == {"item.encoding": 5}
+        assert "id" in added.examples[0][1]
+        store.close()
+        (tmp_path / "project-text").rename(tmp_path / name)
+
+
+def test_pairs_may_be_lists(new_store: Any) -> None:
+    store = new_store("text")
+    assert add(store, Values([["one text", "a"], ["another", None]])).n_new_labels == {"train": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from passmuster.core.digests import sha256_hex
 from passmuster.core.disk import write_whole
 from passmuster.core.errors import NotFoundError, ResourceError
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Payload
+from passmuster.core.spreadsheet import guard_cell
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.diff import Diff, diff, payloads_at
@@ -65,8 +68,8 @@ def compare_bundles(
 ) -> DiffResult:
     """`diff` of two bundles named by digest, release or channel; the latest bundle against the live release when empty.
 
-    The page is left beside the reports, under the name of `items` where it is about those; `csv_file` gets one row for
-    each change.
+    The page is left beside the reports, under the name of `items` and digits of their path where it is about those;
+    `csv_file` gets one row for each change.
 
     Raises
     ------
@@ -84,8 +87,7 @@ def compare_bundles(
     positions = [change.position for change in found.changes]
     payloads = dict(zip(positions, payloads_at(store, predictor, found.asked, positions)))
     names = item_names(store, found, payloads)
-    on = f"-on-{re.sub(r'[^A-Za-z0-9]+', '-', items.stem).strip('-') or 'items'}" if items else ""
-    page = store.root / "reports" / after.digest[:16] / f"changes-from-{before.digest[:16]}{on}.html"
+    page = store.root / "reports" / after.digest[:16] / f"changes-from-{before.digest[:16]}{_on(items)}.html"
     html = render_changes(
         store.config.project.name, predictor.modality.name, found, previews(predictor, payloads, positions)
     )
@@ -101,6 +103,14 @@ def compare_bundles(
             where=error.filename2 or error.filename, next="free some disk" if full else "look at the folder's rights",
         ) from error  # fmt: skip
     return DiffResult(found, names, page)
+
+
+def _on(items: Path | None) -> str:
+    """What in a page's name tells the items it is about: theirs as far as ASCII has it, and digits of their path."""
+    if items is None:
+        return ""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", items.stem).strip("-") or "items"
+    return f"-on-{name}-{sha256_hex(os.fsencode(items.resolve()))[:8]}"
 
 
 def chosen(store: Store, new: str, old: str) -> tuple[Bundle, Bundle]:
@@ -166,9 +176,11 @@ def rows(found: Diff, names: Mapping[int, Named]) -> list[dict[str, object]]:
 
 
 def as_csv(found: Diff, names: Mapping[int, Named]) -> str:
-    """Every change as a row."""
+    """Every change as a row; what a spreadsheet would run stands behind an apostrophe."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
-    writer.writerows(row | {"noise": NOT_ASKED} if row["noise"] is None else row for row in rows(found, names))
+    for row in rows(found, names):
+        guarded = {name: guard_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        writer.writerow(guarded | ({"noise": NOT_ASKED} if row["noise"] is None else {}))
     return text.getvalue()

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from passmuster.core.errors import NotFoundError, ResourceError, UsageError
 from passmuster.core.records import Role
+from passmuster.core.spreadsheet import guard_cell
 from passmuster.flows.labelling import Suggestion, suggest
 from passmuster.modality.find import modalities
 from passmuster.stages.govern.inspect import DISPUTES
-from passmuster.stages.govern.label_table import EXPORTED, check_role, guard_cell
+from passmuster.stages.govern.label_table import EXPORTED, check_role
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.snapshots import read_findings, read_snapshot
 from passmuster.store.store import Store

@@ -11,6 +11,7 @@ from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, NotFoundError, UsageError
 from passmuster.core.records import Channel, Payload, Prediction
 from passmuster.modality.base import Modality
+from passmuster.modality.given import is_frame, one_thing
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.signature import check_signature
@@ -69,7 +70,7 @@ def payloads_of(given: Iterable[Any], modality: Modality, config: DataConfig) ->
     Raises
     ------
     UsageError
-        ``predict.items`` for one item where a list of them was meant.
+        ``predict.items`` for one item or a data frame where a list of items was meant.
     DataError
         ``item.*``, naming ``items[i]``.
 
@@ -79,8 +80,13 @@ def payloads_of(given: Iterable[Any], modality: Modality, config: DataConfig) ->
     ...
     passmuster.core.errors.DataError: the text is empty (where: items[1])
     """
-    lone_image = isinstance(given, np.ndarray) and given.ndim == 3 and given.shape[2] in (1, 3)
-    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable) or lone_image:
+    if isinstance(given, Mapping) or is_frame(given):
+        column = config.text_column or ("image" if modality.name == "image" else "text")
+        raise UsageError(
+            "predict.items", "a list of items was expected, and here is a table", value=type(given).__name__,
+            limit=f"a list of {modality.name}s", next=f'predict(list(frame["{column}"]))',
+        )  # fmt: skip
+    if one_thing(given) or not isinstance(given, Iterable):
         shown = f"an array {given.shape}" if isinstance(given, np.ndarray) else repr(given)
         raise UsageError(
             "predict.items", "a list of items was expected, and here is one thing", value=f"{shown:.60}",

@@ -380,7 +380,7 @@ class Project:
         Raises
         ------
         UsageError
-            ``predict.items`` for one item where a list of them was meant.
+            ``predict.items`` for one item or a data frame where a list of items was meant: ``list(frame["text"])``.
         DataError
             ``item.*``, naming ``items[i]``; no item was answered.
         NotFoundError

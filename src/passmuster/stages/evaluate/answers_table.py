@@ -11,6 +11,7 @@ import io
 
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.records import Report
+from passmuster.core.spreadsheet import guard_cell
 from passmuster.stages.evaluate.draft import Answers, Evidence
 
 COLUMNS = ("id", "key", "label", "predicted", "probability", "withheld", "weight", "foretold")
@@ -19,8 +20,9 @@ COLUMNS = ("id", "key", "label", "predicted", "probability", "withheld", "weight
 def answers_csv(report: Report, evidence: Evidence, answers: Answers) -> str:
     """One row for each item, in the order of the report's ``answers``.
 
-    ``weight`` is for how many items of the test it stands, up to a factor; ``foretold`` the chance of an error that
-    the model's own answers gave it before its label corrected that, empty where no label was read so.
+    ``weight`` is for how many items of the test it stands, up to a factor; ``foretold`` the chance of an error that the
+    model's own answers gave it before its label corrected that, empty where no label was read so. What a spreadsheet
+    would run stands behind an apostrophe.
     """
     section = report.sections["answers"]
     foretold = (report.sections.get("evidence") or {}).get("foretold") or [""] * len(evidence.items)
@@ -29,7 +31,8 @@ def answers_csv(report: Report, evidence: Evidence, answers: Answers) -> str:
     writer.writerow(COLUMNS)
     for i, (item, label, said) in enumerate(zip(evidence.items, evidence.labels, answers.predictions, strict=True)):
         writer.writerow(
-            (item.id, item.key, label_in_words(label), label_in_words(said.label), section["probability"][i],
+            (guard_cell(item.id), item.key, guard_cell(label_in_words(label)), guard_cell(label_in_words(said.label)),
+             section["probability"][i],
              bool(section["abstained"][i]), section["weight"][i], foretold[i])
         )  # fmt: skip
     return text.getvalue()

@@ -289,6 +289,12 @@ def _placed(items: Sequence[Item], splits: Sequence[Split], copies: Copies) -> l
     return list(zip(items, splits, names, strict=True))
 
 
+def _still_bad(reading: Reading) -> Iterator[str]:
+    """What is known to be bad is no news, but it is not there either."""
+    if n := reading.n_still_bad:
+        yield f"{n:,} of those that were there {'are' if n > 1 else 'is'} in quarantine; {reading.still_bad}"
+
+
 def _counts(
     reading: Reading, facts: Sequence[Label], placed: Mapping[str, tuple[Split, str]]
 ) -> dict[str, object]:  # fmt: skip
@@ -328,5 +334,5 @@ def _account(
         snapshot=snapshot,
         is_new=is_new,
         findings=tuple(findings),
-        notes=source.notes,
+        notes=(*source.notes, *_still_bad(reading)),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from passmuster.core.errors import DataError
 from passmuster.modality.base import Modality
-from passmuster.stages.govern.rows import SPLIT_WORDS, GivenSplit, Row, Source
+from passmuster.stages.govern.rows import HALF_A_PAIR, SPLIT_WORDS, GivenSplit, Row, Source
 
 LABEL_FILES = ("labels.csv", "labels.tsv", "labels.jsonl", "labels.parquet")
 MOST_SHOWN = 5
@@ -75,7 +75,10 @@ def _rows(
         classes = parts[1:-1] if inside else parts[:-1]
         nameless = inside and split == "" and SPLIT_WORDS[parts[0].lower()] == ""  # the unlabelled heap
         label = classes[0] if use_names and classes and not nameless else None
-        if path.suffix.lower() in modality.suffixes:
+        if HALF_A_PAIR.search(name):  # what Python makes of bytes that are not UTF-8
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            yield Row(shown, shown, None, "item.encoding: the file's name is not UTF-8", given_split=split)
+        elif path.suffix.lower() in modality.suffixes:
             yield Row(name, name, path, label=label, given_split=split)
         else:
             problem = f"item.suffix: not a file that holds {modality.name} ({path.suffix or 'no suffix'})"

@@ -16,7 +16,7 @@ from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
 from passmuster.modality.find import modalities
 from passmuster.stages.govern.label_cells import LabelCells
 from passmuster.stages.govern.label_studio import read_label_studio
-from passmuster.stages.govern.label_table import LabelRow, check_role, match, read_label_table
+from passmuster.stages.govern.label_table import LabelRow, check_role, match, read_label_table, refuse_contradictions
 from passmuster.stages.govern.snapshot import role_of, write_relabelled
 from passmuster.store.draws import TestDraw, read_draws
 from passmuster.store.items import read_items, standing_labels
@@ -85,7 +85,7 @@ def add_labels(
         seen: dict[str, tuple[str, Role]] = {key: (said[-1].label, said[-1].role) for key, said in known.items()}
         by_person = {(key, fact.who): (fact.label, fact.role) for key, said in known.items() for fact in said}
         n_empty = n_same = n_changed = 0
-        _refuse_contradictions(table, found)
+        refuse_contradictions(table, found)
         problems: dict[str, list[LabelRow]] = {"label.sealed": [], "label.not_in_test": [], "label.weight": []}
         for number, row in enumerate(table):
             key = keys[found[number]]
@@ -110,29 +110,6 @@ def add_labels(
         n_labels: dict[str, int] = dict(sorted(Counter(role for _, role in seen.values()).items()))
         result = LabelResult(len(table), n_new, n_changed, n_same, n_empty, n_labels, snapshot, notes=notes)
         return _commit(store, result, facts, placement) if facts and not dry_run else result
-
-
-def _refuse_contradictions(rows: Sequence[LabelRow], found: Mapping[int, str]) -> None:
-    """Refuse rows in which one person says two things of one item for one purpose: which of them counts, nobody knows.
-
-    What different people say stays: that is a disagreement, which is kept and shown.
-    """
-    first: dict[tuple[str, str, str | None], LabelRow] = {}
-    against: list[tuple[LabelRow, LabelRow]] = []
-    for number, row in enumerate(rows):
-        if row.label is None:
-            continue
-        before = first.setdefault((found[number], row.who, row.role), row)
-        if before.label != row.label:
-            against.append((before, row))
-    if against:
-        before, row = against[0]
-        more = f" and {len(against) - 1:,} more" if len(against) > 1 else ""
-        raise DataError(
-            "label.contradiction", f"two rows say two things of one item{more}; nothing was recorded",
-            value=f"{row.id!r}: {before.label!r}, then {row.label!r}", where=f"{before.source}, {row.source}",
-            next="leave one row of each item, or say in a column who labelled",
-        )  # fmt: skip
 
 
 def read_labels_file(path: Path, store: Store, items: Sequence[Item]) -> tuple[list[LabelRow], tuple[str, ...]]:

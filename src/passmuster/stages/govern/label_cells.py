@@ -11,7 +11,7 @@ from passmuster.core.config import Config
 from passmuster.core.errors import DataError
 from passmuster.core.label_sets import MULTI, SINGLE, Task, join_classes
 from passmuster.stages.govern.class_names import clean_name
-from passmuster.stages.govern.rows import plain
+from passmuster.stages.govern.rows import HALF_A_PAIR, plain
 
 BEGIN_ANEW = 'muster init OTHER-FOLDER --task multi-label, or set project.task = "multi-label" in muster.toml'
 
@@ -43,6 +43,8 @@ class LabelCells:
         >>> cells.read("late; broken"), cells.read("[]"), cells.read(["late"]), cells.read("")
         ('["broken","late"]', '[]', 'late', None)
         """
+        if isinstance(value, str) and HALF_A_PAIR.search(value):
+            raise ValueError("half a surrogate pair is no text")
         if self.task != MULTI:
             if isinstance(value, (list, dict)):
                 raise ValueError(f"one label was expected, and here is a {type(value).__name__}")
@@ -66,6 +68,8 @@ class LabelCells:
         names = [plain(member) for member in members if not isinstance(member, (list, dict))]
         if len(names) != len(members) or None in names:
             raise ValueError("a list of classes holds something that is no name of a class")
+        if any(HALF_A_PAIR.search(str(name)) for name in names):
+            raise ValueError("half a surrogate pair is no text")
         try:
             return [clean_name(str(name), multi=True) for name in names]
         except DataError as error:

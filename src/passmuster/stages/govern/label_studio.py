@@ -1,11 +1,12 @@
 """Exports of Label Studio as label rows: its full JSON, JSON-MIN and CSV, recognised by what is in them.
 
 The choices of an annotation are read (the tag ``Choices``): one, or in a multi-label project any number, where an
-annotation that was submitted without a choice says "none of the classes". A task may have several annotations: each is
-a row, in the order in which they were made, so that contradictions are kept and the latest counts. Cancelled
-annotations and tasks without one are rows without a label; predictions are not labels. The formats are described in
-Label Studio's documentation, "Export annotations" and "Label Studio JSON format of annotated tasks"; JSON-MIN and CSV
-put the fields of the task's data, the name of each control and the facts about the annotation side by side.
+annotation that was submitted without a choice says "none of the classes". A task may have several annotations: the
+latest of each annotator is a row, in the order in which they were made, so that contradictions between people are kept
+and the latest counts. Cancelled annotations and tasks without one are rows without a label; predictions are not labels.
+The formats are described in Label Studio's documentation, "Export annotations" and "Label Studio JSON format of
+annotated tasks"; JSON-MIN and CSV put the fields of the task's data, the name of each control and the facts about the
+annotation side by side.
 """
 
 from __future__ import annotations
@@ -92,10 +93,27 @@ def read_label_studio(
         return None
     kind, said, counts = read
     find = Finder.of(store, modality, items)
+    cells = LabelCells.of(store.config)
     rows = []
     for one in sorted(said, key=lambda one: one.at):
-        rows.append(LabelRow(find.id_of(one), _label(one, LabelCells.of(store.config)), one.where, None, one.who))
-    return rows, counts.note(kind)
+        rows.append((one.at, LabelRow(find.id_of(one), _label(one, cells), one.where, None, one.who)))
+    standing = _uncorrected(rows)
+    n = len(rows) - len(standing)
+    return standing, counts.note(kind) + (f"; corrected by the same person later: {n:,}" if n else "")
+
+
+def _uncorrected(rows: Sequence[tuple[str, LabelRow]]) -> list[LabelRow]:
+    """Rows without those that their own author corrected: where all that a person said of an item has a time, only the
+    latest stays. Two at the same time, or one without any, stay: nobody knows which of them counts."""
+    latest: dict[tuple[str, str], str] = {}
+    undated = {(row.id, row.who) for at, row in rows if row.label is not None and not at}
+    for at, row in rows:
+        if row.label is not None:
+            latest[row.id, row.who] = at  # in order of time
+    return [
+        row for at, row in rows
+        if row.label is None or (row.id, row.who) in undated or at == latest[row.id, row.who]
+    ]  # fmt: skip
 
 
 def _label(one: Said, cells: LabelCells) -> str | None:

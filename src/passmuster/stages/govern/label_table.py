@@ -13,6 +13,7 @@ from passmuster.core.config import DataConfig
 from passmuster.core.errors import DataError, NotFoundError, UsageError
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Role
+from passmuster.core.spreadsheet import bare_cell
 from passmuster.core.table_files import header_of, is_table, records_of
 from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.rows import iso_time, plain
@@ -20,7 +21,6 @@ from passmuster.stages.govern.tables import USUAL, choose_column
 
 ROLES: tuple[Role, ...] = ("train", "test")
 EXPORTED = ("id", "text", "label", "role", "weight", "guess", "why")  # columns of a table that Muster wrote
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a cell that so begins is run by spreadsheets (OWASP, CSV injection)
 
 
 @dataclass(frozen=True)
@@ -113,20 +113,6 @@ def check_role(role: Role | None) -> None:
         raise UsageError("label.role", "no such role", value=role, limit="train, test", next='say role="train"')
 
 
-def guard_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula.
-
-    >>> guard_cell("=1+1"), guard_cell("plain"), bare_cell(guard_cell("'-x"))
-    ("'=1+1", 'plain', "'-x")
-    """
-    return f"'{text}" if text.lstrip("'").startswith(FORMULA_STARTS) else text
-
-
-def bare_cell(text: str) -> str:
-    """What `guard_cell` was given."""
-    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA_STARTS) else text
-
-
 def match(rows: Sequence[LabelRow], ids: Collection[str], folder: str = "") -> dict[int, str]:
     """Row number to item id, for every row.
 
@@ -176,6 +162,40 @@ def match(rows: Sequence[LabelRow], ids: Collection[str], folder: str = "") -> d
             next="write ids as muster label --export gives them, or add the items first",
         )
     return found
+
+
+def refuse_contradictions(rows: Sequence[LabelRow], found: Mapping[int, str], *, one_each: bool = False) -> None:
+    """Refuse rows in which one person says two things of one item for one purpose: which of them counts, nobody knows.
+
+    What different people say stays: that is a disagreement, which is kept and shown; but not where there is room for
+    one label of each item (`one_each`).
+
+    Raises
+    ------
+    DataError
+        ``label.contradiction``.
+    """
+    first: dict[tuple[str, str, str | None], LabelRow] = {}
+    against: list[tuple[LabelRow, LabelRow]] = []
+    for number, row in enumerate(rows):
+        if row.label is None:
+            continue
+        before = first.setdefault((found[number], *(("", None) if one_each else (row.who, row.role))), row)
+        if before.label != row.label:
+            against.append((before, row))
+    if against:
+        before, row = against[0]
+        more = f" and {len(against) - 1:,} more" if len(against) > 1 else ""
+        remedy = "leave one row of each item"
+        if not one_each:
+            remedy += ", or say in a column who labelled"
+        elif before.who != row.who:
+            remedy += "; or add the items without labels, then muster label FILE, which keeps what each person said"
+        raise DataError(
+            "label.contradiction", f"two rows say two things of one item{more}; nothing was recorded",
+            value=f"{row.id!r}: {before.label!r}, then {row.label!r}", where=f"{before.source}, {row.source}",
+            next=remedy,
+        )  # fmt: skip
 
 
 def label_cell(cell: Any, bare: Callable[[str], str], labels: LabelCells, where: str) -> str | None:

@@ -12,7 +12,7 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Item
 from passmuster.modality.base import Modality
 from passmuster.stages.govern.label_cells import LabelCells
-from passmuster.stages.govern.label_table import LabelRow, match, read_label_table
+from passmuster.stages.govern.label_table import LabelRow, match, read_label_table, refuse_contradictions
 from passmuster.stages.govern.rows import Row, Source, reason_of
 from passmuster.store.store import Store
 
@@ -28,6 +28,8 @@ class Reading:
 
     n_read: int = 0
     n_known: int = 0
+    n_still_bad: int = 0  # of those known
+    still_bad: str = ""  # the first of them, and why
     kept: list[Item] = field(default_factory=list)
     quarantined: list[Item] = field(default_factory=list)
     labels: dict[str, tuple[str, str]] = field(default_factory=dict)  # key -> label, who
@@ -66,12 +68,23 @@ def check_ids(source: Source) -> dict[str, str]:
 def side_table(
     path: Path | None, store: Store, source: Source, ids: Mapping[str, str], before: Mapping[str, Item]
 ) -> dict[str, LabelRow]:
-    """Rows of the table of labels by item id; the last one counts where an id comes twice."""
+    """Rows of the table of labels by item id; the last one that has a label counts where an id comes twice.
+
+    Raises
+    ------
+    DataError
+        ``label.*``; ``label.contradiction`` for an id that comes with two labels.
+    """
     if path is None:
         return {}
     rows = read_label_table(path, store.config.data, LabelCells.of(store.config))
     found = match(rows, {*ids, *(item.id for item in before.values())}, source.name)
-    return {found[number]: row for number, row in enumerate(rows)}
+    refuse_contradictions(rows, found, one_each=True)
+    side: dict[str, LabelRow] = {}
+    for number, row in enumerate(rows):
+        if row.label is not None or found[number] not in side:
+            side[found[number]] = row
+    return side
 
 
 def read_source(
@@ -98,8 +111,11 @@ def read_source(
         reading.n_read += 1
         item, data = _item_of(row, store, modality, side.get(row.id))
         known = before.get(item.key)
-        if known is not None and (known.digest, known.status) == (item.digest, item.status):
+        if known is not None and (known.digest, known.status, known.reason) == (item.digest, item.status, item.reason):
             reading.n_known += 1
+            if item.status != "kept":
+                reading.n_still_bad += 1
+                reading.still_bad = reading.still_bad or f"{item.source}: {item.reason}"
             if not item.groups.keys() <= known.groups.keys():  # a column was named since; what is there stays
                 reading.grouped[item.key] = {**item.groups, **known.groups}
         elif known is not None and known.status == "kept" and item.status == "kept":

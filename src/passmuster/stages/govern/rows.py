@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -24,11 +25,20 @@ SPLIT_WORDS: dict[str, GivenSplit] = {
     "unlabeled": "", "unlabelled": "", "unsupervised": "", "pool": "", "": "",
 }  # fmt: skip
 
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")  # JSON and Python may hold it, UTF-8 may not
+
 
 class Encoded(bytes):
     """An image file that was written from pixels at hand; `named_by` tells those apart, whatever wrote the file."""
 
     named_by: bytes = b""
+
+
+@dataclass(frozen=True)
+class NoCell:
+    """Stands where a value cannot be a cell of a table, and says why not; it matters only where its column is used."""
+
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from passmuster.core.errors import DataError
 from passmuster.core.table_files import Record, header_of, is_table, records_of
 from passmuster.modality.base import Modality
 from passmuster.stages.govern.label_cells import LabelCells
-from passmuster.stages.govern.rows import Encoded, Row, Source, iso_time, plain, split_of
+from passmuster.stages.govern.rows import HALF_A_PAIR, Encoded, NoCell, Row, Source, iso_time, plain, split_of
 
 __all__ = ["Columns", "choose_column", "is_table", "open_table"]
 
@@ -42,6 +43,12 @@ class Columns:
     subject: str = ""
     time: str = ""
     groups: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All of them; what stands in other columns does not matter."""
+        named = (self.content, self.label, self.id, self.split, self.subject, self.time, *self.groups)
+        return tuple(dict.fromkeys(name for name in named if name))
 
 
 @dataclass(frozen=True)
@@ -150,16 +157,30 @@ def _rows(
     table: Tabular, modality: Modality, columns: Columns, keyed: Callable[[bytes], str], labels: LabelCells
 ) -> Iterator[Row]:
     occurrences: Counter[str] = Counter()
+    so_far = sha256()
     n_rows = 0
     for record in table.records():
         n_rows += 1
         source = table.place.format(name=table.name, line=record.line)
+        for part in _bytes_of(record):
+            so_far.update(part)
         if record.problem and not record.cells:
-            yield Row(source, source, None, record.problem)
-            continue
-        yield _row(record, source, table, modality, columns, keyed, labels, occurrences)
+            row = Row("", source, None, record.problem)
+        else:
+            row = _row(record, source, table, modality, columns, keyed, labels, occurrences)
+        # A row that cannot be used and has no name is told apart by all that came before it, itself included: the same
+        # rows once more, or more of them, are known; a bad row in the same place of another table is told.
+        yield row if row.id else replace(row, id=f"{source}#{keyed(so_far.digest())[:16]}")
     if not n_rows:
         raise DataError("data.empty", "the table has no rows", where=table.where, next="check the file")
+
+
+def _bytes_of(record: Record) -> Iterator[bytes]:
+    yield f"{record.line} {record.problem}".encode("utf-8", "surrogatepass")
+    for name, value in record.cells.items():
+        cell = (value.named_by or bytes(value)) if isinstance(value, Encoded) else value
+        yield repr(name).encode()
+        yield cell if isinstance(cell, bytes) else repr(cell).encode()
 
 
 def _row(
@@ -172,13 +193,13 @@ def _row(
     labels: LabelCells,
     occurrences: Counter[str],
 ) -> Row:
-    cells = record.cells
-    content, problem = _content(cells.get(columns.content), table.folder, modality)
-    if record.problem:
-        content, problem = None, record.problem
+    cells, bad = _used_cells(record, columns)
+    content, problem = _content(cells[columns.content], table.folder, modality)
+    if bad:
+        content, problem = None, bad
     identity = plain(cells.get(columns.id)) if columns.id else None
     if columns.id and identity is None:
-        identity, content, problem = source, None, problem or "item.no_id: the id is missing"
+        content, problem = None, problem or "item.no_id: the id is missing"
     elif identity is None and isinstance(content, Path):
         identity = str(cells[columns.content])
     elif identity is None and isinstance(content, bytes):
@@ -200,7 +221,7 @@ def _row(
             content, problem = None, f"item.label: {error}"
     split = plain(cells.get(columns.split)) if columns.split else None
     return Row(
-        identity or source,
+        identity or "",
         source,
         content,
         problem,
@@ -210,6 +231,21 @@ def _row(
         at,
         {name: value for name in columns.groups if (value := plain(cells.get(name))) is not None},
     )
+
+
+def _used_cells(record: Record, columns: Columns) -> tuple[dict[str, Any], str]:
+    """The cells that are used, each None where it cannot be, and the first reason why one of them cannot."""
+    cells = {name: record.cells.get(name) for name in columns.used}
+    problem = record.problem
+    for name, value in cells.items():
+        said = ""
+        if isinstance(value, NoCell):
+            said = f"{value.reason}, in {name!r}"
+        elif isinstance(value, str) and (half := HALF_A_PAIR.search(value)):
+            said = f"item.encoding: half a surrogate pair at character {half.start()}, in {name!r}"
+        if said:
+            cells[name], problem = None, problem or said
+    return cells, problem
 
 
 def _content(value: Any, folder: Path, modality: Modality) -> tuple[Path | bytes | None, str]:
@@ -226,7 +262,4 @@ def _content(value: Any, folder: Path, modality: Modality) -> tuple[Path | bytes
         if not name:
             return None, "item.missing: the cell is empty (null or NaN)"
         return (file, "") if file.is_file() else (None, f"item.no_file: there is no file {name[:200]!r}")
-    try:
-        return value.encode("utf-8"), ""
-    except UnicodeEncodeError as error:
-        return None, f"item.encoding: half a surrogate pair at character {error.start}"
+    return value.encode("utf-8"), ""

@@ -11,10 +11,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from functools import partial
 from pathlib import Path, PurePath
 from typing import IO, Any
+from uuid import UUID
 
 import numpy as np
 
@@ -24,7 +27,8 @@ from passmuster.core.disk import took_no_more
 from passmuster.core.errors import DataError, ResourceError, UsageError
 from passmuster.core.table_files import BATCH_ROWS, Record
 from passmuster.modality.base import Modality
-from passmuster.stages.govern.rows import Encoded, reason_of
+from passmuster.modality.given import one_thing
+from passmuster.stages.govern.rows import Encoded, NoCell, reason_of
 from passmuster.stages.govern.tables import Tabular
 
 SHAPES = 'texts, pairs of item and label, mappings such as {"text": ..., "label": ..., "id": ...}, or a data frame'
@@ -38,8 +42,8 @@ class Values:
     ----------
     given : object
         An iterable of items (texts; of an image project uint8 arrays, Pillow images, bytes or paths of image files), of
-        pairs of an item and its label, or of mappings from column to cell; or a data frame: pandas, polars, a Hugging
-        Face dataset, whatever offers Arrow's stream or the interchange protocol.
+        pairs of an item and its label (tuples or lists), or of mappings from column to cell; or a data frame: pandas,
+        polars, a Hugging Face dataset, whatever offers Arrow's stream or the interchange protocol.
     name : str
         What ids of rows without one begin with, and what errors call them.
     """
@@ -65,12 +69,17 @@ def written_down(values: Values, modality: Modality, config: DataConfig, folder:
     label = config.label_column or "label"
     header: dict[str, None] = {}
     file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (closing it may fail on a full disk)
+    line = -1
     try:
         for line, given in enumerate(rows_of(values.given)):
             record = _record(line, given, content, label, modality, config)
             header.update(dict.fromkeys(record.cells))
             with _room(folder):
                 _write(file, record)
+        if not header and line >= 0:
+            raise DataError(
+                "data.no_column", "no column has a name that is a text", where=values.name, next="name the columns"
+            )
         if not header:
             raise DataError("data.empty", "there are no rows", where=values.name, next="look at what was handed over")
         with _room(folder):
@@ -105,10 +114,7 @@ def rows_of(given: Any, code: str = "add.values", shapes: str = SHAPES) -> Itera
     >>> list(rows_of(["one", {"text": "two"}]))
     ['one', {'text': 'two'}]
     """
-    one_image = isinstance(given, np.ndarray) and given.ndim == 3 and given.shape[2] in (1, 3)
-    if isinstance(given, (str, bytes, Mapping)) or one_image:
-        kinds = {str: "one text", bytes: "bytes", np.ndarray: "one image"}
-        what = next((said for kind, said in kinds.items() if isinstance(given, kind)), "a mapping")
+    if what := one_thing(given):
         raise UsageError(code, f"rows were expected, not {what}", limit=shapes, next="give a list of rows")
     if hasattr(given, "iloc") and hasattr(given, "columns"):  # pandas: cells of mixed kinds stay what they are
         parts = (given.iloc[at : at + BATCH_ROWS] for at in range(0, len(given), BATCH_ROWS))
@@ -155,35 +161,41 @@ def _arrow_rows(given: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _record(line: int, given: Any, content: str, label: str, modality: Modality, config: DataConfig) -> Record:
-    """One row; what cannot be a cell of a table is its problem, never somebody else's."""
+    """One row; what cannot be a cell of a table is `NoCell`, which matters to its own row, and there only if used."""
     if isinstance(given, Mapping):
         row = given
-    elif isinstance(given, tuple) and len(given) == 2:
+    elif isinstance(given, (tuple, list)) and len(given) == 2:
         row = {content: given[0], label: given[1]}
     else:
         row = {content: given}
     cells: dict[str, Any] = {}
-    problem = ""
     for name, value in row.items():
         if not isinstance(name, str):
-            problem = problem or f"item.row: the name of a column is no text: {name!r:.40}"
             continue
         try:
             cells[name] = cell_of(value, modality, config)
         except DataError as error:
-            cells[name] = None
-            problem = problem or f"{reason_of(error)}, in {name!r}"
-    return Record(line, cells, problem)
+            cells[name] = NoCell(reason_of(error))
+        except RecursionError:
+            cells[name] = NoCell("item.type: no cell of a table (it holds itself, or more than can be followed)")
+    unnamed = row and not cells
+    return Record(line, cells, f"item.row: no column has a name that is a text: {row!r:.40}" if unnamed else "")
 
 
 def cell_of(value: Any, modality: Modality, config: DataConfig) -> Any:
     """A value as a table file would hold it: text, number, list of those, or an image's bytes."""
-    if value is None or isinstance(value, (bool, int, float, bytes)):
+    if value is None or (isinstance(value, (bool, int, float, bytes)) and not isinstance(value, Enum)):
         return value
-    if isinstance(value, str):
+    if isinstance(value, Enum):
+        return cell_of(value.value, modality, config)
+    if isinstance(value, (str, UUID, timedelta)):
         return str(value)
-    if isinstance(value, (datetime, date)):
+    if isinstance(value, Decimal):
+        return None if value.is_nan() else str(value)
+    if isinstance(value, (datetime, date, time)):
         return None if value != value else value.isoformat()  # NaT differs from itself
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
     if isinstance(value, PurePath):
         return str(value)
     if modality.name == "image":
@@ -200,6 +212,10 @@ def cell_of(value: Any, modality: Modality, config: DataConfig) -> Any:
             return sorted(members, key=str) if isinstance(value, (set, frozenset)) else members
     if isinstance(value, np.datetime64):
         return None if np.isnat(value) else str(value)
+    if isinstance(value, np.timedelta64):
+        return None if np.isnat(value) else str(value.astype("timedelta64[us]").item())
+    if isinstance(value, np.longdouble):
+        return float(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return cell_of(value.tolist(), modality, config)
     if isinstance(value, Mapping) and not any(isinstance(member, bytes) for member in value.values()):
@@ -215,8 +231,9 @@ def _write(file: IO[bytes], record: Record) -> None:
     """A line of JSON, and after it the bytes that it tells of."""
     files = {name: value for name, value in record.cells.items() if isinstance(value, bytes)}
     told = {name: [len(data), getattr(data, "named_by", b"").decode()] for name, data in files.items()}
-    cells = {name: value for name, value in record.cells.items() if name not in files}
-    file.write(json.dumps([record.line, cells, record.problem, told]).encode() + b"\n")
+    unusable = {name: value.reason for name, value in record.cells.items() if isinstance(value, NoCell)}
+    cells = {n: None if n in unusable else value for n, value in record.cells.items() if n not in files}
+    file.write(json.dumps([record.line, cells, record.problem, unusable, told]).encode() + b"\n")
     for data in files.values():
         file.write(data)
 
@@ -224,7 +241,8 @@ def _write(file: IO[bytes], record: Record) -> None:
 def _read(file: IO[bytes]) -> Iterator[Record]:
     file.seek(0)
     while line := file.readline():
-        number, cells, problem, told = json.loads(line)
+        number, cells, problem, unusable, told = json.loads(line)
+        cells |= {name: NoCell(reason) for name, reason in unusable.items()}
         for name, (n_bytes, named_by) in told.items():
             data = file.read(n_bytes)
             cells[name] = data
