@@ -43,7 +43,6 @@ def measure_versions(
     evidence: Evidence,
     answers: Answers,
     reading: Reading,
-    rng: np.random.Generator,
     *,
     known: Sequence[Contamination] = (),
     progress: Progress,
@@ -74,10 +73,8 @@ def measure_versions(
     old = [p.label for p in parts.predictions]
     new = [p.label for p in pick(answers.predictions, fresh)]
     truth = list(pick(evidence.labels, fresh))
-    found = compare(
-        truth, new, old, rng=np.random.default_rng(store.config.train.seed), weights=evidence.weights[fresh],
-        clusters=evidence.clusters[fresh],
-    )  # fmt: skip
+    rng = np.random.default_rng(store.config.train.seed)  # the diff's too
+    found = compare(truth, new, old, rng=rng, weights=evidence.weights[fresh], clusters=evidence.clusters[fresh])
     found = take_census(
         store, section, found, candidate, (incumbent, predictor), evidence, reading, fresh, (new, old), seen=seen,
         progress=progress,
