@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,6 +94,7 @@ def measure_versions(
         both_wrong=found.both_wrong,
         p_mcnemar=found.p_mcnemar,
         worth=found.worth,
+        at_most=found.difference.high if math.isnan(found.difference.value) else None,
         items={"changed": changed, "worse": worse, "better": better},
         changed=[
             {"key": keys[i], **{k: label_in_words(v) for k, v in said.items()}}
