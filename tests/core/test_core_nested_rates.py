@@ -63,3 +63,11 @@ def test_labels_that_all_say_the_same_leave_as_much_open_as_their_number() -> No
     assert found.low == pytest.approx(0.1 * wilson(20, 20).low, abs=1e-3)
     assert found.high == pytest.approx(0.1, abs=1e-3)
     assert rate_among(0.1, 100, 1.0, 10).high > 0.15
+
+
+def test_one_of_a_few_does_not_rule_out_that_hardly_any_are() -> None:
+    """Wilson's bound of one of eight lies above .022, where one comes in 16 of 100 draws; and so of seven of eight."""
+    assert wilson(1, 8).low > 0.022
+    found = rate_among(0.1, 100_000, 1 / 8, 8)
+    assert found.low == pytest.approx(0.1 * (1 - 0.95 ** (1 / 8)), abs=1e-6)
+    assert rate_among(0.1, 100_000, 7 / 8, 8).high == pytest.approx(0.1 * 0.95 ** (1 / 8), abs=1e-4)
