@@ -30,7 +30,7 @@ from passmuster.core.records import Report
 from passmuster.core.sampling import draw, inclusion_probabilities
 from passmuster.core.statistics import wilson
 from passmuster.flows.evidence import DIFFERENCE_SHARE
-from passmuster.metrics.disagreements import census_of_disagreements, worth_of_disagreements
+from passmuster.metrics.disagreements import census_of_disagreements, told_by_disagreements
 from passmuster.metrics.gates.versions import judge_negative_flips, judge_non_inferiority
 from passmuster.metrics.versions import compare
 from verdict import CORRELATION, World, alike, clusters_of
@@ -136,10 +136,10 @@ def reported(
         section["census"] = census_of_disagreements(
             names[0], names[1], names[2], rest_differs=differs, clusters=clusters[np.concatenate([at, others])]
         )
-        section["worth"] = worth_of_disagreements(
+        section["worth"] = told_by_disagreements(
             names[0], names[1], names[2], weights, n_rest=len(others), n_rest_differ=int(differs.sum()),
             clusters=clusters[at], most=section["census"]["n_apart"],
-        )  # fmt: skip
+        ).worth  # fmt: skip
     return Report("b", "s", "", "text", ("a", "b"), len(at), 1, (), {}, {"versions": section}, "i")
 
 

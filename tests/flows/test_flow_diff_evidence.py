@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,18 @@ import pytest
 from test_flow_evidence import SMALL, label, store
 
 from evaluate_case import Digits, add_model, go_live, make_digits
+from passmuster.cli.diff_verb import summary
+from passmuster.core.codec import to_plain
 from passmuster.core.records import Bundle, Report
+from passmuster.core.statistics import wilson
+from passmuster.flows.diff import DiffResult
 from passmuster.flows.evidence import choose_evidence
 from passmuster.metrics.gates import gates
 from passmuster.metrics.versions import Comparison
 from passmuster.stages.evaluate import evaluate
 from passmuster.stages.evaluate.diff import diff
 from passmuster.stages.evaluate.diff_words import summary_lines
-from passmuster.stages.evaluate.words import percent
+from passmuster.stages.evaluate.words import open_words, percent
 from passmuster.store.store import Store
 
 __all__ = ["store"]  # the fixture
@@ -81,3 +86,37 @@ def test_the_users_own_items_count_alike(drawn: tuple[Digits, Report, Bundle, Bu
     assert table is not None
     assert not table.weighed
     assert table.negative_flips.value == table.only_incumbent / 200
+
+
+def test_without_a_labelled_disagreement_nobody_is_told_that_nothing_changes(store: Store) -> None:
+    """What was labelled is answered alike: report, page and diff say how much is open, and no gate passes by it."""
+    digits = make_digits(store, n_labelled=0)
+    live = add_model(digits, n_fit=20, run="run-0")
+    go_live(store, live)
+    new = add_model(digits, n_fit=60)
+    chosen = choose_evidence(digits.store, n=60, rng=np.random.default_rng(0))
+    blind = diff(digits.store, new, live)
+    changed = {blind.asked.names[change.position] for change in blind.changes}
+    label(digits, [(item, weight) for item, weight in chosen if item.key not in changed])
+    done = evaluate(digits.store, new.digest, scope=SMALL)
+    report = done.report
+    assert report.metric("accuracy_difference") is None
+    assert report.metric("negative_flip_rate") is None
+    at_most = report.sections["versions"]["at_most"]
+    assert at_most == wilson(len(changed), len(blind.asked.names)).high
+    assert report.sections["versions"]["worth"]["n"] == 0
+    words = open_words(at_most)
+    assert any(words in line["text"] for line in report.sections["summary"]["breaks"])
+    page = done.path.read_text(encoding="utf-8")
+    assert page.count(words) == 2
+    assert "+0.0 points" not in page
+    for name, params in (("non_inferiority.v1", {"margin": 0.02}), ("negative_flips.v1", {"max_rate": 0.02})):
+        assert gates[name].judge(report, params, 0.05).state == "insufficient"
+    found = diff(digits.store, new, live)
+    assert found.comparison is not None
+    assert found.comparison.difference.high == at_most
+    lines = list(summary_lines(found))
+    assert any(words in line for line in lines)
+    assert not any("negative flips" in line for line in lines)
+    told = json.dumps(to_plain(summary(DiffResult(found, {}, digits.store.runs_folder))), allow_nan=False)
+    assert json.loads(told)["comparison"]["difference"]["value"] is None

@@ -10,7 +10,7 @@ import pytest
 import release_case as case
 from passmuster.core.records import Metric, Report
 from passmuster.core.statistics import effective_size, proportion
-from passmuster.metrics.disagreements import worth_of_disagreements
+from passmuster.metrics.disagreements import told_by_disagreements
 from passmuster.metrics.gates import gates
 from passmuster.metrics.gates.base import effective_n
 from passmuster.metrics.versions import compare
@@ -86,10 +86,10 @@ def test_negative_flips_of_three_people_prove_nothing() -> None:
 
 def test_drawn_disagreements_of_one_person_count_once() -> None:
     truth, new, old = ["a"] * 8, ["a"] * 8, ["b"] * 8
-    alone = worth_of_disagreements(truth, new, old, np.ones(8), n_rest=92, n_rest_differ=12)
-    together = worth_of_disagreements(
+    alone = told_by_disagreements(truth, new, old, np.ones(8), n_rest=92, n_rest_differ=12).worth
+    together = told_by_disagreements(
         truth, new, old, np.ones(8), n_rest=92, n_rest_differ=12, clusters=["x"] * 4 + ["y"] * 4
-    )
+    ).worth
     assert (alone["n"], together["n"]) == (40, 10)
 
 

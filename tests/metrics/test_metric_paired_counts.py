@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from passmuster.core.records import Report
-from passmuster.metrics.disagreements import census_of_disagreements, worth_of_disagreements
+from passmuster.metrics.disagreements import census_of_disagreements, told_by_disagreements
 from passmuster.metrics.gates.paired_counts import census_of, counts_of, sharper, worth_of
 from passmuster.metrics.gates.prospect import Prospect
 from passmuster.metrics.gates.versions import (
@@ -39,10 +39,10 @@ def report_of(
         "incumbent": "i",
         "both_right": int((new_right & old_right).sum()), "only_candidate": int((new_right & ~old_right).sum()),
         "only_incumbent": int((~new_right & old_right).sum()), "both_wrong": int((~new_right & ~old_right).sum()),
-        "worth": worth_of_disagreements(
+        "worth": told_by_disagreements(
             list(truth), list(new), list(old), weights, n_rest=len(rest), n_rest_differ=int(rest.sum()),
             clusters=None if clusters is None else clusters[: len(truth)], most=census["n_apart"],
-        ),
+        ).worth,
         "census": census,
     }  # fmt: skip
     return Report("b", "s", "", "text", ("a", "b"), len(truth), 1, (), {}, {"versions": section}, "i")

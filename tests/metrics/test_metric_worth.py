@@ -14,7 +14,7 @@ from passmuster.core.distributions import binomial_ppf
 from passmuster.core.paired import non_inferiority
 from passmuster.core.records import Report
 from passmuster.core.sampling import draw, inclusion_probabilities
-from passmuster.metrics.disagreements import worth_of_disagreements
+from passmuster.metrics.disagreements import told_by_disagreements
 from passmuster.metrics.gates import gates
 from passmuster.metrics.gates.looks import next_batch
 
@@ -32,10 +32,10 @@ def compared(loss: float, n_labels: int, seed: int) -> dict[str, int]:
     chances = inclusion_probabilities(wanted, n_labels)
     at = draw(chances, rng)
     rest = np.setdiff1d(np.arange(N), at)
-    return worth_of_disagreements(
+    return told_by_disagreements(
         truth[at].tolist(), new[at].tolist(), old[at].tolist(), 1 / chances[at],
         n_rest=len(rest), n_rest_differ=int((kind[rest] > 0).sum()),
-    )  # fmt: skip
+    ).worth  # fmt: skip
 
 
 def share_shipped(loss: float, n_labels: int) -> float:
@@ -55,14 +55,14 @@ def test_without_a_loss_few_labels_do() -> None:
 
 def test_a_wholly_labelled_test_keeps_its_counts() -> None:
     truth, new, old = ["a"] * 10, ["a"] * 7 + ["b"] * 3, ["a"] * 5 + ["b"] * 5
-    found = worth_of_disagreements(truth, new, old, np.ones(10), n_rest=0, n_rest_differ=0)
+    found = told_by_disagreements(truth, new, old, np.ones(10), n_rest=0, n_rest_differ=0).worth
     assert found == {"n": 10, "only_candidate": 2, "only_incumbent": 0}
 
 
 def test_disagreements_without_a_label_tell_nothing() -> None:
-    found = worth_of_disagreements(["a"], ["a"], ["a"], np.ones(1), n_rest=9, n_rest_differ=3)
+    found = told_by_disagreements(["a"], ["a"], ["a"], np.ones(1), n_rest=9, n_rest_differ=3).worth
     assert found == {"n": 0, "only_candidate": 0, "only_incumbent": 0}
-    assert worth_of_disagreements(["a"], ["a"], ["a"], np.ones(1), n_rest=9, n_rest_differ=0)["n"] == 10
+    assert told_by_disagreements(["a"], ["a"], ["a"], np.ones(1), n_rest=9, n_rest_differ=0).worth["n"] == 10
 
 
 def report_with(worth: Any) -> Report:

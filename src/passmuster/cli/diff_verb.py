@@ -98,6 +98,9 @@ def lines_of(found: DiffResult, n_shown: int, csv: Path | None) -> Iterator[str]
 
 def summary(found: DiffResult) -> dict[str, Any]:
     """What it adds up to, for programs."""
+    from passmuster.core.codec import to_plain
+    from passmuster.stages.evaluate.words import to_finite
+
     diff, table = found.diff, found.diff.comparison
     positions = [change.position for change in diff.changes]
     return {
@@ -113,8 +116,9 @@ def summary(found: DiffResult) -> dict[str, Any]:
         "n_left_out": diff.asked.n_left_out,
         "comparison": None if table is None else {
             "both_right": table.both_right, "only_after": table.only_candidate, "only_before": table.only_incumbent,
-            "both_wrong": table.both_wrong, "p_mcnemar": table.p_mcnemar, "difference": table.difference,
-            "negative_flips": table.negative_flips, "weighed": table.weighed,
+            "both_wrong": table.both_wrong, "p_mcnemar": table.p_mcnemar,
+            "difference": to_finite(to_plain(table.difference)),
+            "negative_flips": to_finite(to_plain(table.negative_flips)), "weighed": table.weighed,
         },
         "added_cost": diff.cost,
         "noise": {

@@ -6,28 +6,43 @@ Where both answer alike neither is better, and that is known without a label.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from passmuster.core.paired import mcnemar_exact, paired_difference
-from passmuster.core.statistics import Interval, effective_size, rate_size, wilson
+from passmuster.core.nested_rates import difference_among, rate_among
+from passmuster.core.paired import mcnemar_exact
+from passmuster.core.statistics import effective_size, kish_size, rate_size
 from passmuster.metrics.versions import Comparison
 
-METHOD = "known where both agree, weighted where they differ"
+METHOD = "score, known where both agree, weighted where they differ"
 
 
 @dataclass(frozen=True)
 class Told:
-    """What labelled disagreements tell: `share` of all `n` items is answered differently, of these the candidate is
-    `better` on a (weighted) share and worse on the share `worse`, as told by `size` equally weighted labels."""
+    """What labels tell: of all `n` items the share `share` is answered differently, of these the candidate is `better`
+    on a (weighted) share and worse on the share `worse`, as told by `size` equally weighted labels; 0: by none."""
 
     share: float
     n: float
     better: float
     worse: float
     size: float
+
+    @property
+    def worth(self) -> dict[str, int]:
+        """The paired counts of as many random labels as would tell as much as these, which were drawn unequally.
+
+        m labels of disagreements are what ``m / share`` random labels bring. Where none has a label, though answers
+        differ, that is nothing; where none differ, all items.
+        """
+        n = self.size / self.share if self.share else math.floor(self.n)
+        return {
+            "n": round(n),
+            "only_candidate": round(self.size * self.better),
+            "only_incumbent": round(self.size * self.worse),
+        }
 
 
 def told_by_disagreements(
@@ -40,84 +55,13 @@ def told_by_disagreements(
     n_rest_differ: int,
     clusters: Sequence[str] | np.ndarray | None = None,
     most: float = math.inf,
-) -> Told | None:
-    """Arguments as of `worth_of_disagreements`; None where no disagreement has a label.
-
-    Where every disagreement has a label nothing is left to weigh, and each counts once.
-    """
-    truth, new, old = (np.asarray(list(x), dtype=object) for x in (labels, candidate, incumbent))
-    differ = new != old
-    n, n_differ = len(truth) + n_rest, int(differ.sum()) + n_rest_differ
-    w = np.asarray(weights, dtype=np.float64)[differ]
-    if not len(w):
-        return None
-    if not n_rest_differ:
-        w = np.ones(len(w))
-    groups = np.arange(len(truth)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    kish = float(w.sum() ** 2 / (np.bincount(groups[differ], weights=w) ** 2).sum())
-    better, worse = (float(w[(said == truth)[differ]].sum() / w.sum()) for said in (new, old))
-    share = n_differ / n
-    return Told(share, min(n, most), better, worse, min(kish, most * share))
-
-
-def read_by_disagreements(found: Comparison, told: Told | None, worth: Mapping[str, float]) -> Comparison:
-    """The comparison with its rates, intervals and McNemar's test read by what the labelled disagreements tell.
-
-    A rate of all items is the known share of disagreements times the weighted share among those. Its variance is that
-    of the product: ``share^2 s / size + r^2 share (1 - share) / n``, with ``s`` the variance of one disagreement and
-    ``r`` its mean. From it follows an effective number of items, for Wilson's and Tango's intervals. `found` without
-    disagreements that have a label.
-
-    >>> from passmuster.metrics.versions import compare
-    >>> said = ["a"] * 20, ["a"] * 16 + ["b"] * 4, ["a"] * 12 + ["b"] * 4 + ["a"] * 4
-    >>> plain = compare(*said, rng=np.random.default_rng(0))
-    >>> asked = told_by_disagreements(*said, np.ones(20), n_rest=80, n_rest_differ=2)
-    >>> plain.negative_flips.value, round(read_by_disagreements(plain, asked, {}).negative_flips.value, 3)
-    (0.2, 0.05)
-    """
-    if told is None:
-        return found
-    up, down = told.share * told.better, told.share * told.worse
-    mean, apart = told.better - told.worse, told.better + told.worse
-    n_flips = _size(told, told.worse, told.worse * (1 - told.worse), down * (1 - down))
-    flips = wilson(down * n_flips, n_flips)
-    n_gain = _size(told, mean, apart - mean**2, up + down - (up - down) ** 2)
-    gain = paired_difference(up * n_gain, down * n_gain, n_gain)
-    n = found.difference.n
-    return replace(
-        found,
-        p_mcnemar=mcnemar_exact(round(told.size * told.better), round(told.size * told.worse)),
-        difference=Interval(gain.value, gain.low, gain.high, n, f"tango, {METHOD}", gain.level),
-        negative_flips=Interval(down, min(flips.low, down), max(flips.high, down), n, f"wilson, {METHOD}", flips.level),
-        worth=worth,
-    )
-
-
-def _size(told: Told, mean: float, spread: float, of_all: float) -> float:
-    """How many items of their own know a rate as well: `spread` is that of one disagreement, `of_all` of one item."""
-    variance = told.share**2 * spread / told.size + mean**2 * told.share * (1 - told.share) / told.n
-    plain = told.size / told.share
-    return of_all / variance if variance > 0 and of_all > 0 and spread > 0 else plain
-
-
-def worth_of_disagreements(
-    labels: Sequence[str],
-    candidate: Sequence[str],
-    incumbent: Sequence[str],
-    weights: np.ndarray,
-    *,
-    n_rest: int,
-    n_rest_differ: int,
-    clusters: Sequence[str] | np.ndarray | None = None,
-    most: float = math.inf,
-) -> dict[str, int]:
-    """The paired counts of as many random labels as would tell as much as these, which were drawn unequally.
+) -> Told:
+    """What the labels say of all items, where the two answer differently on some.
 
     Where both answer alike neither is better, and that is known without a label: of the whole test, labelled or not,
     a known share of items is answered differently. So labels count only there, with Kish's (1965) number of equally
-    weighted ones, ``m = sum(w)^2 / sum(w^2)``, those of one cluster as one; m labels of disagreements are what
-    ``m / share`` random labels bring.
-    A wholly labelled test gives its own counts.
+    weighted ones, ``m = sum(w)^2 / sum(w^2)``, those of one cluster as one. Where every disagreement has a label
+    nothing is left to weigh, and each counts once: a wholly labelled test gives its own counts.
 
     Parameters
     ----------
@@ -129,20 +73,48 @@ def worth_of_disagreements(
         which the two differ is known no better
 
     >>> same, one = ["a"] * 8, ["b"] * 8
-    >>> worth_of_disagreements(same, same, same[:4] + one[:4], np.ones(8), n_rest=92, n_rest_differ=4)
+    >>> told_by_disagreements(same, same, same[:4] + one[:4], np.ones(8), n_rest=92, n_rest_differ=4).worth
     {'n': 50, 'only_candidate': 4, 'only_incumbent': 0}
     """
-    told = told_by_disagreements(
-        labels, candidate, incumbent, weights, n_rest=n_rest, n_rest_differ=n_rest_differ, clusters=clusters, most=most
+    truth, new, old = (np.asarray(list(x), dtype=object) for x in (labels, candidate, incumbent))
+    differ = new != old
+    n = len(truth) + n_rest
+    share = (int(differ.sum()) + n_rest_differ) / n if n else 0.0
+    w = np.asarray(weights, dtype=np.float64)[differ]
+    if not len(w):
+        return Told(share, min(n, most), 0.0, 0.0, 0.0)
+    if not n_rest_differ:
+        w = np.ones(len(w))
+    groups = np.arange(len(truth)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    kish = kish_size(w, groups[differ])
+    better, worse = (float(w[(said == truth)[differ]].sum() / w.sum()) for said in (new, old))
+    return Told(share, min(n, most), better, worse, min(kish, most * share))
+
+
+def read_by_disagreements(found: Comparison, told: Told) -> Comparison:
+    """The comparison with its rates, intervals, worth and McNemar's test read by what the labelled disagreements tell.
+
+    A rate of all items is the known share of disagreements times the weighted share among those, with the intervals of
+    `core.nested_rates`. Where answers differ and none of those has a label, the rates are not numbers; what is known
+    is how far they may lie from 0: no more can change than differs.
+
+    >>> from passmuster.metrics.versions import compare
+    >>> said = ["a"] * 20, ["a"] * 16 + ["b"] * 4, ["a"] * 12 + ["b"] * 4 + ["a"] * 4
+    >>> plain = compare(*said, rng=np.random.default_rng(0))
+    >>> asked = told_by_disagreements(*said, np.ones(20), n_rest=80, n_rest_differ=2)
+    >>> plain.negative_flips.value, round(read_by_disagreements(plain, asked).negative_flips.value, 3)
+    (0.2, 0.05)
+    """
+    gain = difference_among(told.share, told.n, told.better, told.worse, told.size)
+    flips = rate_among(told.share, told.n, told.worse, told.size)
+    n, worth = found.difference.n, told.worth
+    return replace(
+        found,
+        p_mcnemar=mcnemar_exact(worth["only_candidate"], worth["only_incumbent"]),
+        difference=replace(gain, n=n, method=METHOD),
+        negative_flips=replace(flips, n=n, method=METHOD),
+        worth=worth,
     )
-    if told is None:
-        n = 0 if n_rest_differ else math.floor(min(len(labels) + n_rest, most))
-        return {"n": n, "only_candidate": 0, "only_incumbent": 0}
-    return {
-        "n": round(told.size / told.share),
-        "only_candidate": round(told.size * told.better),
-        "only_incumbent": round(told.size * told.worse),
-    }
 
 
 def census_of_disagreements(

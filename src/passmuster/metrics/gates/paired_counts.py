@@ -94,7 +94,7 @@ def census_of(report: Report) -> Worth | None:
 def worth_of(report: Report, counts: Mapping[str, int]) -> Worth:
     """The counts as they are, or what drawn, weighted or clustered ones are worth.
 
-    `metrics.disagreements.worth_of_disagreements` and `metrics.versions.worth_of_pairs` say how; a broken entry counts
+    `metrics.disagreements.Told.worth` and `metrics.versions.worth_of_pairs` say how; a broken entry counts
     as no labels, so that nothing passes.
     """
     given: Any = report.sections["versions"].get("worth")

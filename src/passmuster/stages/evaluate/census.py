@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item
-from passmuster.metrics.disagreements import (
-    census_of_disagreements,
-    read_by_disagreements,
-    told_by_disagreements,
-    worth_of_disagreements,
-)
+from passmuster.metrics.disagreements import census_of_disagreements, read_by_disagreements, told_by_disagreements
 from passmuster.metrics.versions import Comparison
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Evidence
@@ -85,11 +79,11 @@ def read_with_census(
     census = census_of_disagreements(*said, rest_differs=rest_differs, clusters=whole_clusters)
     if not drawn:
         return found, census
-    rest: dict[str, Any] = {"n_rest": len(rest_differs), "n_rest_differ": int(rest_differs.sum())}
-    rest |= {"clusters": clusters, "most": census["n_apart"]}
-    worth = worth_of_disagreements(*said, weights, **rest)
-    told = told_by_disagreements(*said, weights, **rest)
-    return read_by_disagreements(replace(found, worth=worth), told, worth), census
+    told = told_by_disagreements(
+        *said, weights, n_rest=len(rest_differs), n_rest_differ=int(rest_differs.sum()), clusters=clusters,
+        most=census["n_apart"],
+    )  # fmt: skip
+    return read_by_disagreements(found, told), census
 
 
 def unlabelled_rest(

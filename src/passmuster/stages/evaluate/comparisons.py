@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,6 @@ def measure_versions(
     evidence: Evidence,
     answers: Answers,
     reading: Reading,
-    rng: np.random.Generator,
     *,
     known: Sequence[Contamination] = (),
     progress: Progress,
@@ -74,10 +74,8 @@ def measure_versions(
     old = [p.label for p in parts.predictions]
     new = [p.label for p in pick(answers.predictions, fresh)]
     truth = list(pick(evidence.labels, fresh))
-    found = compare(
-        truth, new, old, rng=np.random.default_rng(store.config.train.seed), weights=evidence.weights[fresh],
-        clusters=evidence.clusters[fresh],
-    )  # fmt: skip
+    rng = np.random.default_rng(store.config.train.seed)  # the diff's too
+    found = compare(truth, new, old, rng=rng, weights=evidence.weights[fresh], clusters=evidence.clusters[fresh])
     found = take_census(
         store, section, found, candidate, (incumbent, predictor), evidence, reading, fresh, (new, old), seen=seen,
         progress=progress,
@@ -96,6 +94,7 @@ def measure_versions(
         both_wrong=found.both_wrong,
         p_mcnemar=found.p_mcnemar,
         worth=found.worth,
+        at_most=found.difference.high if math.isnan(found.difference.value) else None,
         items={"changed": changed, "worse": worse, "better": better},
         changed=[
             {"key": keys[i], **{k: label_in_words(v) for k, v in said.items()}}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from passmuster.core.label_sets import label_in_words
 from passmuster.metrics.changes import Change, Decision
 from passmuster.stages.evaluate.diff import Diff
-from passmuster.stages.evaluate.words import percent
+from passmuster.stages.evaluate.words import open_words, percent
 
 LABELS = {
     "none": "no label was read, so this is no look at the test; --labels tells right from wrong, and counts as a look",
@@ -57,6 +58,9 @@ def compared(found: Diff) -> Iterator[str]:
     if table is None:
         return
     gain, flips = table.difference, table.negative_flips
+    if math.isnan(gain.value):
+        yield f"{table.n:,} items have a label, but {open_words(gain.high)}, at a level of 95 %"
+        return
     yield (
         f"of {table.n:,} labelled items {table.only_candidate:,} got better and {table.only_incumbent:,} worse"
         f"{WEIGHED if table.weighed else ''}: {100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to "

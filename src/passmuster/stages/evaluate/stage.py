@@ -166,7 +166,7 @@ def evaluate(
         known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
         if incumbent is not None:
             compared = measure_versions(
-                store, draft, (chosen, predictor), incumbent, evidence, answers, reading, rng, known=known,
+                store, draft, (chosen, predictor), incumbent, evidence, answers, reading, known=known,
                 progress=progress, scope=scope,
             )  # fmt: skip
             if compared is not None:

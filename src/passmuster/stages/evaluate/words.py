@@ -199,6 +199,8 @@ def breaks_at(
                 strange.items,
             )
         )
+    if at_most := draft.sections.get("versions", {}).get("at_most"):
+        lines.append(said(f"Whether it is as good as the live release is open: {open_words(at_most)}.", "compared"))
     flips = draft.sections.get("versions", {}).get("only_incumbent", 0)
     if flips:
         lines.append(
@@ -303,6 +305,18 @@ def not_known_of_imported(imported: Mapping[str, Any] | None) -> list[str]:
             "fit them (muster import --calibrate)."
         )
     return lines
+
+
+def open_words(at_most: float) -> str:
+    """What is known of two versions where no label is of an item that they answer differently.
+
+    >>> open_words(0.498)
+    'none of the items that the two answer differently has a label: the difference is between -49.8 and +49.8 points'
+    """
+    return (
+        "none of the items that the two answer differently has a label: the difference is between "
+        f"{-100 * at_most:+.1f} and {100 * at_most:+.1f} points"
+    )
 
 
 def said(text: str, items: str) -> dict[str, str]:

@@ -258,8 +258,8 @@ def versions_method(method: str) -> str:
     if "where they differ" in method:
         return (
             "where both answer alike neither is better, and that is known of every test item; where they differ, "
-            "labels count by their chances. Tango’s interval (1998) for the difference, Wilson’s for what became "
-            "wrong, and the test, all from as many items as tell as much."
+            "labels count by their chances. Score intervals, which are Tango’s (1998) and Wilson’s where every "
+            "difference has a label; the test counts as many items as tell as much."
         )
     return "Tango’s interval (1998) for the difference."
 

@@ -13,7 +13,7 @@ from passmuster.stages.evaluate.memory import memory_lines
 from passmuster.stages.evaluate.page import charts
 from passmuster.stages.evaluate.page.cards import Library, escape
 from passmuster.stages.evaluate.page.confusion import mistakes
-from passmuster.stages.evaluate.words import between, percent
+from passmuster.stages.evaluate.words import between, open_words, percent
 
 ROWS_SHOWN = 12
 MORE_ROWS = 500  # that open on a click; the others are in report.json
@@ -165,6 +165,8 @@ def versions(report: Report, library: Library) -> str:
     meaning = (
         "a difference that chance alone would rarely make" if p < 0.05 else "a difference that chance alone could make"
     )
+    if section.get("at_most"):
+        meaning = f"which says nothing, because {open_words(section['at_most'])}"
     weighed = ""
     difference = report.metric("accuracy_difference")
     if difference and is_weighed(section["only_candidate"] - section["only_incumbent"], section["n"], difference.value):
