@@ -4,7 +4,8 @@ Of `n` items a share is known to be answered differently, whoever is right. Only
 on a share `better` of them the candidate, on `worse` the incumbent. Wanted are `share * worse`, and
 `share * (better - worse)`. Both intervals are score intervals: they hold what a test does not reject whose variance is
 that under the hypothesis, at the likeliest values of all else. Where every such item has a label, they are Wilson's
-and Tango's of the counts; with fewer they widen steadily, up to what nobody can doubt: no more can change than differs.
+and Tango's of the counts (a rate of few reaches a little farther); with fewer labels they widen steadily, up to what
+nobody can doubt: no more can change than differs.
 """
 
 from __future__ import annotations
