@@ -117,7 +117,8 @@ def test_the_whole_way(project: Project) -> None:
             {"id": both["id"], "label": ["tea", "bank"]},
             {"id": none["id"], "label": ["rail", "unheard of"]},
         ]
-        assert client.post("/v1/feedback", json=said).json() == {"accepted": 2, "unknown_labels": ["unheard of"]}
+        told = client.post("/v1/feedback", json=said).json()
+        assert told == {"accepted": 2, "unknown_labels": ["unheard of"], "read_as": {}}
         told = client.get("/v2/models/topics").json()
         assert told["parameters"]["task"] == "multi-label"
         asked = {"inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": texts}]}
