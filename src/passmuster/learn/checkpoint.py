@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.codec import to_plain
-from passmuster.core.disk import took_no_more
+from passmuster.core.disk import took_no_more, write_whole
 from passmuster.core.errors import IntegrityError, ResourceError
 
 
@@ -77,15 +76,9 @@ def write_atomic(path: Path, data: bytes) -> None:
         ``disk.full``; the file that was there before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if took_no_more(error):
             raise ResourceError(
                 "disk.full",

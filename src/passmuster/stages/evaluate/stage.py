@@ -12,7 +12,7 @@ import numpy as np
 from passmuster.core.codec import to_plain
 from passmuster.core.config import EvaluateConfig
 from passmuster.core.cost import Cost, cost_of
-from passmuster.core.disk import write_whole
+from passmuster.core.disk import took_no_more, write_whole
 from passmuster.core.errors import DataError, IntegrityError, NetworkError, NotFoundError, ResourceError
 from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
@@ -301,7 +301,7 @@ def keep(store: Store, report: Report, page: str, table: str, cost: Cost) -> Eva
         write_whole(folder / "answers.csv", table.encode())
     except OSError as error:
         raise ResourceError(
-            "disk.full" if error.errno == 28 else "report.write",
+            "disk.full" if took_no_more(error) else "report.write",
             f"the report could not be written: {error.strerror}",
             where=folder,
             next="free some disk and repeat the command",
