@@ -100,26 +100,22 @@ def find_bundle(store: Store, bundle: str, channel: str) -> LoadedBundle:
         ``bundle.*``, ``signature.*``.
     """
     from passmuster.runtime.bundle import open_bundle
-    from passmuster.runtime.signature import check_signature
-    from passmuster.store import keys
+    from passmuster.runtime.release import open_release
     from passmuster.store.releases import read_bundle, read_channels, read_release
 
     if bundle and Path(bundle).is_dir():
         return open_bundle(Path(bundle))
     with store.read() as db:
         if bundle:
-            path = read_bundle(db, bundle).path
-        elif channel in (channels := read_channels(db)):
-            path = read_release(db, channels[channel].release).path
-        else:
+            return open_bundle(store.bundle_folder(read_bundle(db, bundle).path))
+        channels = read_channels(db)
+        if channel not in channels:
             raise NotFoundError(
                 "channel.none", "this channel points at no release", value=channel,
                 next="muster approve, or muster predict --bundle DIGEST",
             )  # fmt: skip
-    loaded = open_bundle(store.bundle_folder(path))
-    if not bundle:
-        check_signature(loaded, keys.public_key(store.keys_folder))
-    return loaded
+        release = read_release(db, channels[channel].release)
+    return open_release(store, release)
 
 
 def read_items(words: list[str], modality: Modality, store: Store) -> tuple[list[str], list[Payload]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from passmuster.core.digests import sha256_hex
-from passmuster.core.disk import write_whole
+from passmuster.core.disk import took_no_more, write_whole
 from passmuster.core.errors import NotFoundError, ResourceError
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress, Silent
@@ -97,7 +97,7 @@ def compare_bundles(
         if csv_file is not None:
             write_whole(csv_file, as_csv(found, names).encode())
     except OSError as error:
-        full = error.errno == 28
+        full = took_no_more(error)
         raise ResourceError(
             "disk.full" if full else "diff.write", f"the list of changes could not be written: {error.strerror}",
             where=error.filename2 or error.filename, next="free some disk" if full else "look at the folder's rights",

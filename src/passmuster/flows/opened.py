@@ -12,10 +12,8 @@ from passmuster.core.errors import DataError, NotFoundError, UsageError
 from passmuster.core.records import Channel, Payload, Prediction
 from passmuster.modality.base import Modality
 from passmuster.modality.given import is_frame, one_thing
-from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
-from passmuster.runtime.signature import check_signature
-from passmuster.store import keys
+from passmuster.runtime.release import open_release
 from passmuster.store.releases import read_channels, read_release
 from passmuster.store.store import Store
 
@@ -38,7 +36,7 @@ class Opened:
         NotFoundError
             ``channel.none``.
         IntegrityError
-            ``bundle.*``, ``signature.*``.
+            As `passmuster.runtime.release.open_release`.
         """
         with self._store.read() as db:
             channels = read_channels(db)
@@ -48,11 +46,10 @@ class Opened:
                     limit=", ".join(channels) or None, next="muster approve",
                 )  # fmt: skip
             pointed = channels[channel]
-            path = read_release(db, pointed.release).path
+            named = read_release(db, pointed.release)
         release, predictor = self._open.get(channel, ("", None))
         if predictor is None or release != pointed.release:
-            bundle = open_bundle(self._store.bundle_folder(path))
-            check_signature(bundle, keys.public_key(self._store.keys_folder))
+            bundle = open_release(self._store, named)
             predictor = Predictor(bundle, threads=self._store.config.serve.threads)
             self._open[channel] = pointed.release, predictor
         return predictor, pointed

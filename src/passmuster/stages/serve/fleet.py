@@ -16,14 +16,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from passmuster.core.errors import IntegrityError, MusterError, NotFoundError
+from passmuster.core.errors import MusterError, NotFoundError
 from passmuster.core.records import Channel, Release
-from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
-from passmuster.runtime.signature import check_signature
+from passmuster.runtime.release import open_release
 from passmuster.stages.serve.asking import Asker
 from passmuster.stages.serve.meters import Meters
-from passmuster.store import keys
 from passmuster.store.releases import channel_generations, read_channels, read_releases
 from passmuster.store.store import Store
 
@@ -192,25 +190,8 @@ class Fleet:
 
 
 def load_release(store: Store, release: Release) -> Predictor:
-    """A release's predictor, after every digest and the signature of its bundle were checked.
-
-    Raises
-    ------
-    IntegrityError
-        When the bundle is unsigned, changed, or not the one that the release names.
-    """
-    bundle = open_bundle(store.bundle_folder(release.path))
-    if bundle.digest != release.bundle:
-        raise IntegrityError(
-            "release.bundle",
-            "the folder holds another bundle than the release names",
-            value=bundle.digest[:16],
-            limit=release.bundle[:16],
-            where=bundle.path,
-            next="muster verify",
-        )
-    check_signature(bundle, keys.public_key(store.keys_folder))
-    return Predictor(bundle, threads=store.config.serve.threads)
+    """A release's predictor; raises as `open_release` does."""
+    return Predictor(open_release(store, release), threads=store.config.serve.threads)
 
 
 def _names(lanes: Lanes) -> dict[str, str]:

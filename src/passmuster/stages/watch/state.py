@@ -8,17 +8,18 @@ pointed there, so that late labels of an earlier stay accuse nobody.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.digests import canonical_json
-from passmuster.core.records import UNREAD, FailureRecord, TrafficRecord
+from passmuster.core.records import FailureRecord, TrafficRecord
 from passmuster.signals import estimate
-from passmuster.signals.base import Detector, observe
+from passmuster.signals.base import Detector, Signal, observe
 from passmuster.signals.canary import Comparison, compare
 from passmuster.signals.find import signals
 from passmuster.signals.unanswered import NAME as UNANSWERED
+from passmuster.signals.unanswered import is_unanswered
 
 FAILED_BEFORE_ASKED_AGAIN = 8  # requests; doubles each time
 CURSOR = "watch"  # the name under which position and state are kept
@@ -115,8 +116,7 @@ def unpack(data: bytes) -> WatchState:
 
 def see_answer(state: WatchState, record: TrafficRecord) -> WatchState:
     """The state after one answer."""
-    state = replace(state, n_read=state.n_read + 1, last_record=record.id)
-    state = _see_whether_answered(state, record, UNREAD in record.reasons)
+    state = _see_request(state, record, is_unanswered(record, ""))
     live = state.live
     if live is None or not _made_by_live(live, record):
         return state
@@ -128,26 +128,20 @@ def see_answer(state: WatchState, record: TrafficRecord) -> WatchState:
         last_at=max(live.last_at, record.at),
         estimating=live.estimating and estimate.see(live.estimating, record.probability, record.novelty),
     )
-    return replace(state, live=_observe(live, "prediction", record, ""))
+    return replace(state, live=_observe(live, "prediction", record.id, lambda signal: signal.flag(record, "")))
 
 
 def see_failure(state: WatchState, record: FailureRecord) -> WatchState:
     """The state after one item that got no answer."""
-    state = replace(state, n_read=state.n_read + 1, last_record=record.id)
-    return _see_whether_answered(state, record, True)
+    return _see_request(state, record, True)
 
 
-def _see_whether_answered(state: WatchState, record: TrafficRecord | FailureRecord, unanswered: bool) -> WatchState:
-    """The state after an item of which it is known whether it got a class."""
+def _see_request(state: WatchState, record: TrafficRecord | FailureRecord, unanswered: bool) -> WatchState:
+    """The state after one item, of which it is known whether it got a class."""
     live, trial = state.live, state.trial
     if live is not None and _made_by_live(live, record) and record.at >= live.failures_from:
-        detectors, examples = dict(live.detectors), dict(live.examples)
-        for name in [name for name in detectors if signals[name].observes == "request"]:
-            if unanswered:  # after the alarm too: those are asked about again
-                examples[name] = (*examples.get(name, ()), record.id)[-N_EXAMPLES:]
-            detectors[name] = observe(detectors[name], unanswered)
         n_failed = live.n_failed_since + (unanswered and UNANSWERED in live.alarmed)
-        live = replace(live, detectors=detectors, examples=examples, n_failed_since=n_failed)
+        live = _observe(replace(live, n_failed_since=n_failed), "request", record.id, lambda signal: unanswered)
     answering = trial.answering if trial is not None else None
     if trial is not None and answering is not None and record.at >= trial.since:
         if record.channel == "canary" and record.release == trial.release:
@@ -155,7 +149,7 @@ def _see_whether_answered(state: WatchState, record: TrafficRecord | FailureReco
             trial = replace(trial, answering=compare(answering, "canary", unanswered), unanswered=ids)
         elif record.channel == "live" and record.release == trial.live_release and not record.stands_in:
             trial = replace(trial, answering=compare(answering, "live", unanswered))
-    return replace(state, live=live, trial=trial)
+    return replace(state, live=live, trial=trial, n_read=state.n_read + 1, last_record=record.id)
 
 
 def see_label(state: WatchState, record: TrafficRecord, label: str) -> WatchState:
@@ -163,7 +157,7 @@ def see_label(state: WatchState, record: TrafficRecord, label: str) -> WatchStat
     state = replace(state, n_read=state.n_read + 1, last_record=record.id)
     if state.live is not None and _made_by_live(state.live, record):
         live = replace(state.live, n_labels=state.live.n_labels + 1)
-        state = replace(state, live=_observe(live, "feedback", record, label))
+        state = replace(state, live=_observe(live, "feedback", record.id, lambda signal: signal.flag(record, label)))
     trial = state.trial
     if trial is None or record.at < trial.since:
         return state
@@ -182,14 +176,14 @@ def _made_by_live(live: Watched, record: TrafficRecord | FailureRecord) -> bool:
     return record.channel == "live" and record.release == live.release and record.at >= live.since
 
 
-def _observe(live: Watched, observes: str, record: TrafficRecord, label: str) -> Watched:
+def _observe(live: Watched, observes: str, id: str, flagged: Callable[[Signal], bool]) -> Watched:
+    """The release after one observation of the signals that observe such a thing; `id` is of the prediction."""
     detectors, examples = dict(live.detectors), dict(live.examples)
     for name, detector in live.detectors.items():
-        signal = signals[name]
-        if signal.observes != observes:
+        if signals[name].observes != observes:
             continue
-        flag = signal.flag(record, label)
+        flag = flagged(signals[name])
         detectors[name] = observe(detector, flag)
         if flag and not detector.fired:
-            examples[name] = (*examples.get(name, ()), record.id)[-N_EXAMPLES:]
+            examples[name] = (*examples.get(name, ()), id)[-N_EXAMPLES:]
     return replace(live, detectors=detectors, examples=examples)
