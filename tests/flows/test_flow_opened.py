@@ -20,8 +20,8 @@ from passmuster.modality.image.read import encode
 def test_a_release_is_opened_once_until_the_channel_moves(new_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store = case.project(new_store)
     n_opened = []
-    really = opened.open_bundle
-    monkeypatch.setattr(opened, "open_bundle", lambda path: n_opened.append(path) or really(path))
+    really = opened.open_release
+    monkeypatch.setattr(opened, "open_release", lambda path: n_opened.append(path) or really(path))
     project = Project(store)
     images = case.pictures(6)
     first = project.predict(images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -163,22 +164,25 @@ def test_what_three_failures_cannot_decide_more_of_them_do(new_store, monkeypatc
     store, traffic = two_releases(new_store, monkeypatch, "new")
     asked(traffic, [False] * 200)
     watch_once(store)
-    n = 0
-    while not case.incidents(store):
-        asked(traffic, [True])
-        watch_once(store)
-        n += 1
+    n = fail_until(lambda: bool(case.incidents(store)), store, traffic)
     assert n <= 4
     (incident,) = case.incidents(store)
     assert incident.action == "nothing was changed: old answers more, of too few to tell yet"
     assert case.channels(store)["live"].release == "new"
-    while case.channels(store)["live"].release == "new":
-        asked(traffic, [True])
-        watch_once(store)
-        n += 1
+    n += fail_until(lambda: case.channels(store)["live"].release == "old", store, traffic)
     assert n <= 12
     (incident,) = case.incidents(store)
     assert incident.action.endswith("; then, on unanswered.v1: rolled back to old, which answers")
+
+
+def fail_until(done: Callable[[], bool], store: Store, traffic: case.Traffic) -> int:
+    """Requests that fail one by one, each seen by the watch, until `done`; how many there were."""
+    for n in range(30):
+        if done():
+            return n
+        asked(traffic, [True])
+        watch_once(store)
+    raise AssertionError("thirty failures in a row changed nothing")
 
 
 def test_what_stands_in_for_a_canary_accuses_nobody(new_store) -> None:

@@ -27,11 +27,8 @@ LEAST_LABELS = 10  # below this many labels no harm is estimated
 
 def raise_alarm(store: Store, reader: TrafficReader, state: WatchState, signal: str) -> Alarm:
     """The alarm of `signal`, which has crossed its bound, with its evidence."""
-    recent = [
-        pair
-        for pair in reader.recent(_window(store), labelled_only=False)
-        if pair[0].channel != "shadow" and not pair[0].stands_in
-    ]
+    latest = reader.recent(_window(store), labelled_only=False)
+    recent = [(r, label) for r, label in latest if r.channel != "shadow" and not r.stands_in]
     ask = {
         "label_next": [r.id for r, label in recent if not label][:N_ASK],
         "how": 'muster incidents show ID, then POST /v1/feedback {"id": ..., "label": ...} for these predictions',
