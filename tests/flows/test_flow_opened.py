@@ -21,7 +21,7 @@ def test_a_release_is_opened_once_until_the_channel_moves(new_store: Any, monkey
     store = case.project(new_store)
     n_opened = []
     really = opened.open_release
-    monkeypatch.setattr(opened, "open_release", lambda path: n_opened.append(path) or really(path))
+    monkeypatch.setattr(opened, "open_release", lambda *given: n_opened.append(given) or really(*given))
     project = Project(store)
     images = case.pictures(6)
     first = project.predict(images)
