@@ -17,7 +17,7 @@ from passmuster.core.codec import to_plain
 from passmuster.core.errors import IntegrityError, NetworkError, ResourceError
 from passmuster.core.records import Prediction
 from passmuster.stages.serve import inference_protocol as oip
-from passmuster.stages.serve.answering import Answered
+from passmuster.stages.serve.answering import Answered, Placed
 from passmuster.stages.serve.app import Endpoint, Service
 from passmuster.stages.serve.asking import Failing
 from passmuster.stages.serve.door import error_response
@@ -158,7 +158,7 @@ def test_answers_of_many_labels_are_described(described: dict[str, Any]) -> None
         channel=SimpleNamespace(name="canary"),
     )  # fmt: skip
     found = Prediction('["broken","late"]', (0.5, 0.9), ("late",), True, ("novel",), 1.5, whole=0.45)
-    answer = Answered("p1", lane, found, None, "", "", 0.1).as_dict()  # type: ignore[arg-type]
+    answer = Answered(Placed("p1", None, "", lane, True), "", found, 0.1).as_dict()  # type: ignore[arg-type]
     assert "label" not in answer
     fits(json.loads(msgspec.json.encode(answer)), {"$ref": "#/components/schemas/Answer"}, described)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ import pytest
 pytest.importorskip("httpx", reason="asking endpoints needs the extra `endpoint`")
 
 import serving_case
-from endpoint_case import serve, topic_of
+from endpoint_case import Served, serve, topic_of
 from passmuster.core.errors import NetworkError
-from passmuster.core.records import UNREAD, FailureRecord, TrafficRecord
+from passmuster.core.records import UNREAD, FailureRecord, Prediction, TrafficRecord
 from passmuster.flows.release import release
 from passmuster.runtime import endpoint_calls
 from passmuster.runtime.bundle import open_bundle
@@ -198,9 +200,9 @@ def test_the_live_release_steps_in_for_a_canary_that_fails(new_store, monkeypatc
     assert isinstance(found[0], Answered)
     assert (found[0].lane.channel.name, found[0].prediction.label) == ("live", "light")
     assert isinstance(found[1], Failed), "who asks for a release by id gets that one or none"
-    assert [(f.lane.channel.name, f.asked) for f in covered] == [("canary", asked[0])]
-    assert (found[0].stands_in, record_of(found[0]).stands_in, record_of(covered[0]).stands_in) == (True, True, False)
-    assert covered[0].id != found[0].id
+    assert [(f.item.lane.channel.name, f.item.asked) for f in covered] == [("canary", asked[0])]
+    assert (record_of(found[0]).stands_in, record_of(covered[0]).stands_in) == (True, False)
+    assert covered[0].item.id != found[0].item.id
 
 
 def test_the_live_release_steps_in_where_a_canary_names_no_class(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +247,7 @@ def test_a_shadow_that_fails_is_kept_and_harms_nobody(new_store, monkeypatch: py
         fleet.stop()
     record = record_of(in_shadow[0])
     assert isinstance(record, FailureRecord)
-    assert (record.channel, record.code, record.id) == ("shadow", "serve.bug", f"{found[0].id}.shadow")
+    assert (record.channel, record.code, record.id) == ("shadow", "serve.bug", f"{found[0].item.id}.shadow")
 
 
 def test_a_graph_that_fails_at_one_item_answers_the_others(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,17 +309,24 @@ def test_feedback_in_another_spelling_is_the_class(store: Store, tmp_path: Path)
     assert [labels[id] for id in ids] == ["tea", "tea", "coffee"]
 
 
-@pytest.mark.parametrize("channel", ["canary", "shadow"])
-def test_nobody_waits_for_a_model_elsewhere_that_hangs(new_store, tmp_path: Path, channel: str) -> None:
-    """The live release is on this machine; beside it one is asked that never answers in time."""
-    store = serving_case.project(new_store, deadline_s=3.0)
+@contextmanager
+def hanging() -> Iterator[tuple[Served, threading.Event]]:
+    """A server that answers nothing until the event is set."""
     go = threading.Event()
 
-    def hangs(body: Any) -> Any:
+    def answer(body: Any) -> Any:
         go.wait(20)
         return {"topic": "light"}
 
-    with serve(hangs) as served:
+    with serve(answer) as served:
+        yield served, go
+
+
+@pytest.mark.parametrize("channel", ["canary", "shadow"])
+def test_nobody_waits_for_a_model_elsewhere_that_hangs(new_store, channel: str) -> None:
+    """The live release is on this machine; beside it one is asked that never answers in time."""
+    store = serving_case.project(new_store, deadline_s=3.0)
+    with hanging() as (served, go):
         beside = hanging_release(store, served.url)
         serving_case.point(store, channel, beside, share=0.5)
         with serving_case.serving(store) as server, server.client() as client:
@@ -357,11 +366,10 @@ def hanging_release(store: Store, url: str) -> Any:
 
 
 class Slow:
-    """A predictor of an endpoint that takes its time: `go` lets it answer."""
+    """Stands for a model elsewhere, whose answers have to come when the test wants them: once `go` is set."""
 
     def __init__(self, asker: Asker) -> None:
         self.go, self.n_begun, self.fails = threading.Event(), 0, False
-        self._whole = asker.predictor.predict
         asker.predictor.predict = self  # type: ignore[method-assign,assignment]
 
     def __call__(self, payloads: Any, **how: Any) -> Any:
@@ -369,7 +377,7 @@ class Slow:
         assert self.go.wait(20)
         if self.fails:
             raise NetworkError("endpoint.unanswered", "it is down")
-        return self._whole(payloads, **how)
+        return [Prediction("dark", (0.9, 0.05, 0.05), ("dark",), False, (), 0.0) for _ in payloads]
 
 
 def away(new_store: Any, concurrency: int = 4) -> tuple[Asker, Slow, Any]:
@@ -425,21 +433,15 @@ def test_one_piece_alone_tries_after_a_rest(new_store, monkeypatch: pytest.Monke
     assert sorted(codes(asker.ask(pictures, patience_s=0.2))) == ["endpoint.late"] + ["endpoint.resting"] * 11
     assert slow.n_begun == 1
     slow.go.set()
-    time.sleep(0.2)
     clock[0] += asking.REST_AT_MOST_S
-    assert len(asker.ask(pictures[:3])) == 3
+    until(lambda: codes(asker.ask(pictures[:1])) == ["answer"])
+    assert codes(asker.ask(pictures)) == ["answer"] * 12
 
 
 def test_a_live_endpoint_that_is_late_is_kept_as_a_failure_and_ends_with_the_caller(new_store) -> None:
     """Its answers would come after the callers have gone: to them it does not answer."""
     store = serving_case.project(new_store, deadline_s=1.0)
-    go = threading.Event()
-
-    def late(body: Any) -> Any:
-        go.wait(20)
-        return {"topic": "light"}
-
-    with serve(late) as served:
+    with hanging() as (served, go):
         serving_case.point(store, "live", hanging_release(store, served.url))
         with serving_case.serving(store) as server, server.client() as client:
             item = serving_case.png(serving_case.pictures(1)[0])

@@ -197,6 +197,26 @@ def test_what_stands_in_for_a_canary_accuses_nobody(new_store) -> None:
     assert case.state(store).live.n_predictions == 0
 
 
+def test_what_stands_in_is_not_asked_about_again(new_store, monkeypatch) -> None:
+    """What the canary failed at, and the live release too, says nothing of the requests that were the live one's."""
+    store, traffic = two_releases(new_store, monkeypatch, "new")
+    asked(traffic, [False] * 30 + [True] * 4)
+    traffic.write([replace(failed(a), stands_in=True) for a in traffic.answers(20)])
+    watch_once(store)
+    (incident,) = case.incidents(store)
+    assert incident.alarm.evidence["decision"]["compared"]["n"] == 4
+
+
+def test_what_failed_in_an_earlier_stay_is_not_asked_about_again(new_store, monkeypatch) -> None:
+    store, traffic = two_releases(new_store, monkeypatch, "new")
+    long_ago = [failed(a) for a in traffic.answers(20, at="2020-01-01T00:00:00.000000+00:00")]
+    traffic.write(long_ago)
+    asked(traffic, [False] * 30 + [True] * 4)
+    watch_once(store)
+    (incident,) = case.incidents(store)
+    assert incident.alarm.evidence["decision"]["compared"]["n"] == 4
+
+
 def test_a_report_that_comes_later_says_what_is_usual(new_store) -> None:
     store = case.project(new_store, report=False)
     watch_once(store)

@@ -31,17 +31,40 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """An item's answer, where it came from, and what else is recorded of it."""
+class Placed:
+    """An item with the lane that is to answer it, and whether it may be answered there; `stands_in` where another lane
+    was to, and did not."""
 
     id: str
-    lane: Lane
-    prediction: Prediction
     asked: Asked
     routing_key: str
-    at: str
-    latency_s: float
+    lane: Lane
+    may_answer: bool
     stands_in: bool = False
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An item that got no answer at all, at the time `at` (ISO)."""
+
+    item: Placed
+    at: str
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An item's answer at the time `at` (ISO), after `latency_s` seconds."""
+
+    item: Placed
+    at: str
+    prediction: Prediction
+    latency_s: float
+
+    @property
+    def lane(self) -> Lane:
+        """Where it came from."""
+        return self.item.lane
 
     @property
     def by_class(self) -> dict[str, float]:
@@ -56,7 +79,7 @@ class Answered:
         by_class = self.by_class
         said = {"label": p.label} if p.whole is None else {"labels": scored(p.label, by_class)}
         return {
-            "id": self.id,
+            "id": self.item.id,
             **said,
             "probability": p.probability,
             "probabilities": by_class,
@@ -77,31 +100,6 @@ def scored(label: str, by_class: Mapping[str, float]) -> list[dict[str, Any]]:
     """
     names = sorted(split_label(label), key=lambda name: (-by_class[name], name))
     return [{"class": name, "probability": by_class[name]} for name in names]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """An item that a release gave no answer to."""
-
-    id: str
-    lane: Lane
-    error: Exception
-    asked: Asked
-    routing_key: str
-    at: str
-    stands_in: bool = False
-
-
-@dataclass(frozen=True)
-class Placed:
-    """An item with the lane that is to answer it, and whether it may be answered there."""
-
-    id: str
-    asked: Asked
-    routing_key: str
-    lane: Lane
-    may_answer: bool
-    stands_in: bool = False
 
 
 def place(asked: Sequence[Asked], lanes: Lanes, keyed: Callable[[bytes], str]) -> list[Placed]:
@@ -159,12 +157,11 @@ def _ask(lane: Lane, placed: Sequence[tuple[int, Placed]], patience_s: float) ->
     found: dict[int, Answered | Failed] = {}
     for (i, item), one in zip(placed, said, strict=True):
         if isinstance(one, Exception):
-            found[i] = Failed(item.id, lane, one, item.asked, item.routing_key, at, item.stands_in)
+            found[i] = Failed(item, at, one)
             continue
         if not item.may_answer:
             one = replace(one, abstained=True, reasons=(*one.reasons, PROVISIONAL))
-        took_s = done - item.asked.arrived
-        found[i] = Answered(item.id, lane, one, item.asked, item.routing_key, at, took_s, item.stands_in)
+        found[i] = Answered(item, at, one, done - item.asked.arrived)
     return found
 
 
@@ -172,13 +169,12 @@ def answer_in_shadow(
     answers: Sequence[Answered], lane: Lane, patience_s: float = math.inf
 ) -> list[Answered | Failed]:  # fmt: skip
     """What the shadow release says to the same items; its failures are kept and harm nobody."""
-    at = now()
-    said = lane.asker.ask([a.asked.payload for a in answers], patience_s=patience_s)
+    items = [replace(one.item, id=f"{one.item.id}.shadow", lane=lane, stands_in=False) for one in answers]
+    said = lane.asker.ask([item.asked.payload for item in items], patience_s=patience_s)
     return [
-        Failed(f"{a.id}.shadow", lane, one, a.asked, a.routing_key, at) if isinstance(one, Exception)
-        else replace(a, id=f"{a.id}.shadow", lane=lane, prediction=one, stands_in=False)
-        for a, one in zip(answers, said, strict=True)
-    ]  # fmt: skip
+        Failed(item, one.at, told) if isinstance(told, Exception) else replace(one, item=item, prediction=told)
+        for one, item, told in zip(answers, items, said, strict=True)
+    ]
 
 
 def choose_lane(lanes: Lanes, routing_key: str, release: str = "") -> tuple[Lane, bool]:
@@ -225,42 +221,31 @@ def _by_lane(lanes: Sequence[Lane]) -> list[tuple[Lane, list[int]]]:
     return list(groups.values())
 
 
-def record_of(answered: Answered | Failed) -> TrafficRecord | FailureRecord:
+def record_of(one: Answered | Failed) -> TrafficRecord | FailureRecord:
     """What is kept of an answer, or of its lack."""
-    if isinstance(answered, Failed):
-        return _record_of_failure(answered)
-    lane, prediction = answered.lane, answered.prediction
+    item, lane = one.item, one.item.lane
+    asked: dict[str, Any] = {
+        "id": item.id,
+        "at": one.at,
+        "channel": lane.channel.name,
+        "release": lane.release.id,
+        "bundle": lane.release.bundle,
+        "routing_key": item.routing_key,
+        "input": lane.predictor.modality.encode(item.asked.payload),
+        "stands_in": item.stands_in,
+    }
+    if isinstance(one, Failed):
+        return FailureRecord(**asked, code=failure_code(one.error), why=in_short(one.error))
+    prediction = one.prediction
     return TrafficRecord(
-        id=answered.id,
-        at=answered.at,
-        channel=lane.channel.name,
-        release=lane.release.id,
-        bundle=lane.release.bundle,
-        routing_key=answered.routing_key,
-        input=lane.predictor.modality.encode(answered.asked.payload),
+        **asked,
         label=prediction.label,
         probability=prediction.probability,
         abstained=prediction.abstained,
         reasons=prediction.reasons,
         novelty=prediction.novelty,
         novel="novel" in prediction.reasons,
-        latency_s=answered.latency_s,
-        stands_in=answered.stands_in,
-    )
-
-
-def _record_of_failure(failed: Failed) -> FailureRecord:
-    return FailureRecord(
-        id=failed.id,
-        at=failed.at,
-        channel=failed.lane.channel.name,
-        release=failed.lane.release.id,
-        bundle=failed.lane.release.bundle,
-        routing_key=failed.routing_key,
-        input=failed.lane.predictor.modality.encode(failed.asked.payload),
-        code=failure_code(failed.error),
-        why=in_short(failed.error),
-        stands_in=failed.stands_in,
+        latency_s=one.latency_s,
     )
 
 

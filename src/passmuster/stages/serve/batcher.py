@@ -260,7 +260,7 @@ class Batcher:
         """Count what got no class; the log has a line for the first of each kind in a batch."""
         told = set()
         for one in found:
-            lane = one.lane
+            lane = one.item.lane
             if isinstance(one, Failed):
                 code, why, error = failure_code(one.error), in_short(one.error), one.error
             elif UNREAD in one.prediction.reasons:

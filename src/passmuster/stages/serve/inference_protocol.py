@@ -238,7 +238,7 @@ def infer_answer(
         "probabilities": [row.get(c, 0.0) for row in rows for c in classes],
         "abstained": [a.prediction.abstained for a in answers],
         "reasons": [",".join(a.prediction.reasons) for a in answers],
-        "prediction_id": [a.id for a in answers],
+        "prediction_id": [a.item.id for a in answers],
         "release": [a.lane.release.id for a in answers],
         "channel": [a.lane.channel.name for a in answers],
     }
