@@ -14,7 +14,7 @@ import pytest
 import command_case
 import watch_case as case
 from command_case import without_training
-from passmuster.core.records import FeedbackRecord
+from passmuster.core.records import FailureRecord, FeedbackRecord
 from passmuster.core.statistics import wilson
 from passmuster.stages.watch import watch_once
 
@@ -146,3 +146,17 @@ def test_a_further_alarm_is_told_in_words(new_store) -> None:
     assert "\nerrors.v1 crossed its bound too, at " in told
     assert "accuracy points lost; degrade\n  base rate: " in told
     assert "{" not in told.replace('{"id": ..., "label": ...}', "")
+
+
+def test_an_incident_of_requests_without_an_answer_asks_for_no_labels(new_store) -> None:
+    store = case.project(new_store)
+    traffic = case.Traffic(store)
+    lost = [{name: getattr(a, name) for name in ("id", "at", "channel", "release", "bundle", "routing_key", "input")}
+            for a in traffic.answers(6)]  # fmt: skip
+    traffic.write([FailureRecord(**one, code="endpoint.unanswered", why="status 502") for one in lost])
+    watch_once(store)
+    (incident,) = case.incidents(store)
+    shown = muster(store.folder, "incidents", "show", incident.id, "--out", str(store.folder / "out"))
+    assert "no answer (endpoint.unanswered: status 502); raised the alarm" in shown
+    assert f'Next: muster incidents resolve {incident.id} --note "WHAT WAS FOUND"' in shown
+    assert "usual_unanswered" in muster(store.folder, "incidents", incident.id)

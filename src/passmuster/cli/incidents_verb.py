@@ -118,8 +118,10 @@ def show_inputs(session: Session, name: str, out: Path | None) -> None:
         lines.append(f"    {content}")
         known = {"label": shown.label, "why": shown.why, "input": content}
         data.append({"id": r.id, "answer": getattr(r, "label", ""), "answer_in_words": answer, **known})
-    send = f"""curl -s http://127.0.0.1:{store.config.serve.port}/v1/feedback -d '{{"id": "ID", "label": "LABEL"}}'"""
-    session.done({"incident": incident.id, "inputs": data}, lines, send)
+    after = f"""curl -s http://127.0.0.1:{store.config.serve.port}/v1/feedback -d '{{"id": "ID", "label": "LABEL"}}'"""
+    if not any(row["answer"] for row in data):  # what got no answer has no prediction that a label could be of
+        after = f'muster incidents resolve {incident.id} --note "WHAT WAS FOUND"'
+    session.done({"incident": incident.id, "inputs": data}, lines, after)
 
 
 def _answer_in_words(record: TrafficRecord | FailureRecord) -> str:

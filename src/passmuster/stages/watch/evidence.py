@@ -21,6 +21,8 @@ from passmuster.store.releases import read_release
 from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
 
+OF_RELEASE = "upper bound of what was known when the release went live"
+OF_UNANSWERED = "what policy.watch.usual_unanswered allows, or the upper bound of the test where that is more"
 N_ASK = 40  # labels that the incident asks for
 LEAST_LABELS = 10  # below this many labels no harm is estimated
 
@@ -59,7 +61,7 @@ def _live_alarm(
     evidence = {
         "release": live.release,
         "base_rate": detector.mixture.null_rate,
-        "base_rate_is": "upper bound of what was known when the release went live",
+        "base_rate_is": OF_UNANSWERED if signal == UNANSWERED else OF_RELEASE,
         "rises_watched_for": list(detector.mixture.alternatives),
         "declared_observations_between_false_alarms": detector.declared_between,
         "n_flagged": detector.n_flagged,
