@@ -409,12 +409,13 @@ def test_what_is_never_begun_says_nothing_of_the_endpoint(new_store) -> None:
 
 def test_what_was_under_way_makes_a_rest_no_longer(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
     asker, slow, pictures = away(new_store, concurrency=12)
-    monkeypatch.setattr(asking.time, "monotonic", lambda: 1000.0)
     slow.fails = True
-    slow.go.set()
-    assert codes(asker.ask(pictures)) == ["endpoint.unanswered"] * 12 or "endpoint.resting" in codes(
-        asker.ask(pictures)
-    )
+    with ThreadPoolExecutor(1) as caller:
+        asked = caller.submit(asker.ask, pictures)
+        until(lambda: slow.n_begun == 12)
+        monkeypatch.setattr(asking.time, "monotonic", lambda: 1000.0)
+        slow.go.set()
+        assert codes(asked.result(20)) == ["endpoint.unanswered"] * 12
     (rests,) = asker.ask(pictures[:1])
     assert rests.again_in_s == asking.REST_S, "twelve failures at once are one outage"
 
