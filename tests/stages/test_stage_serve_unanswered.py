@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,13 @@ from passmuster.stages.serve.answering import (
     record_of,
 )
 from passmuster.stages.serve.asking import Asker
+from passmuster.stages.serve.batcher import Batcher
 from passmuster.stages.serve.fleet import Fleet
 from passmuster.stages.serve.meters import Meters
 from passmuster.stages.watch import watch_once
 from passmuster.store.releases import read_channels, read_releases
 from passmuster.store.store import Store
+from passmuster.store.traffic import TrafficWriter
 from passmuster.store.traffic_reader import TrafficReader
 from serving_case import serving
 from train_case import new_project, write_texts
@@ -309,7 +312,7 @@ def test_feedback_in_another_spelling_is_the_class(store: Store, tmp_path: Path)
     assert [labels[id] for id in ids] == ["tea", "tea", "coffee"]
 
 
-@contextmanager
+@contextlib.contextmanager
 def hanging() -> Iterator[tuple[Served, threading.Event]]:
     """A server that answers nothing until the event is set."""
     go = threading.Event()
@@ -455,3 +458,27 @@ def test_a_live_endpoint_that_is_late_is_kept_as_a_failure_and_ends_with_the_cal
     records = TrafficReader(store.traffic_folder).read("", 100)[0]
     assert {type(r) for r in records} == {FailureRecord}
     assert {r.code for r in records} == {"endpoint.late"}
+
+
+def test_what_its_caller_has_given_up_is_not_asked(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be paid for, and the end of the server would wait for it."""
+    store = serving_case.project(new_store)
+    serving_case.point(store, "live", hanging_release(store, "http://127.0.0.1:9/x"))
+    monkeypatch.setattr(asking, "JOBS", 1)
+    fleet, meters = Fleet(store, Meters()), Meters()
+    fleet.start()
+    assert fleet.lanes.main is not None
+    slow = Slow(fleet.lanes.main.asker)
+
+    async def two_callers(batcher: Batcher) -> None:
+        batcher.start()
+        item = Asked(serving_case.pictures(1)[0], "", "", time.perf_counter())
+        callers = [asyncio.create_task(asyncio.wait_for(batcher.submit([item]), 0.3)) for _ in range(2)]
+        assert [type(end) for end in await asyncio.gather(*callers, return_exceptions=True)] == [TimeoutError] * 2
+        slow.go.set()
+        await asyncio.to_thread(batcher.stop)
+
+    with contextlib.closing(TrafficWriter(store.traffic_folder, "test")) as writer:
+        asyncio.run(two_callers(Batcher(fleet, writer, meters, store.config.serve, store.keyed)))
+    fleet.stop()
+    assert slow.n_begun == 1
