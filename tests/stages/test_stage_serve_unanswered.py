@@ -460,25 +460,67 @@ def test_a_live_endpoint_that_is_late_is_kept_as_a_failure_and_ends_with_the_cal
     assert {r.code for r in records} == {"endpoint.late"}
 
 
+@contextlib.contextmanager
+def in_process(store: Store) -> Iterator[tuple[Fleet, Batcher, Meters]]:
+    """The server's parts behind its door, in this process; the batcher is begun by whoever has an event loop."""
+    meters = Meters()
+    fleet = Fleet(store, meters)
+    fleet.start()
+    try:
+        with contextlib.closing(TrafficWriter(store.traffic_folder, "test")) as writer:
+            yield fleet, Batcher(fleet, writer, meters, store.config.serve, store.keyed), meters
+    finally:
+        fleet.stop()
+
+
+def one_item() -> list[Asked]:
+    return [Asked(serving_case.pictures(1)[0], "", "", time.perf_counter())]
+
+
 def test_what_its_caller_has_given_up_is_not_asked(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be paid for, and the end of the server would wait for it."""
     store = serving_case.project(new_store)
     serving_case.point(store, "live", hanging_release(store, "http://127.0.0.1:9/x"))
     monkeypatch.setattr(asking, "JOBS", 1)
-    fleet, meters = Fleet(store, Meters()), Meters()
-    fleet.start()
-    assert fleet.lanes.main is not None
-    slow = Slow(fleet.lanes.main.asker)
 
     async def two_callers(batcher: Batcher) -> None:
         batcher.start()
-        item = Asked(serving_case.pictures(1)[0], "", "", time.perf_counter())
-        callers = [asyncio.create_task(asyncio.wait_for(batcher.submit([item]), 0.3)) for _ in range(2)]
+        callers = [asyncio.create_task(asyncio.wait_for(batcher.submit(one_item()), 0.3)) for _ in range(2)]
         assert [type(end) for end in await asyncio.gather(*callers, return_exceptions=True)] == [TimeoutError] * 2
         slow.go.set()
         await asyncio.to_thread(batcher.stop)
 
-    with contextlib.closing(TrafficWriter(store.traffic_folder, "test")) as writer:
-        asyncio.run(two_callers(Batcher(fleet, writer, meters, store.config.serve, store.keyed)))
-    fleet.stop()
+    with in_process(store) as (fleet, batcher, _):
+        assert fleet.lanes.main is not None
+        slow = Slow(fleet.lanes.main.asker)
+        asyncio.run(two_callers(batcher))
     assert slow.n_begun == 1
+
+
+def test_a_shadow_that_cannot_keep_up_misses_some_and_is_asked_again(
+    new_store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = serving_case.project(new_store)
+    serving_case.point(store, "shadow", hanging_release(store, "http://127.0.0.1:9/x"))
+    monkeypatch.setattr("passmuster.stages.serve.batcher.SHADOWS", 1)
+
+    async def three_callers(batcher: Batcher) -> None:
+        batcher.start()
+        await batcher.submit(one_item())
+        await asyncio.to_thread(until, lambda: slow.n_begun == 1)
+        await batcher.submit(one_item())
+        await asyncio.to_thread(until, lambda: b'code="shadow.busy"' in meters.render())
+        slow.go.set()
+        for _ in range(100):  # it is free soon after it has answered
+            await batcher.submit(one_item())
+            if slow.n_begun > 1:
+                break
+        await asyncio.to_thread(batcher.stop)
+
+    with in_process(store) as (fleet, batcher, meters):
+        assert fleet.lanes.shadow is not None
+        slow = Slow(fleet.lanes.shadow.asker)
+        asyncio.run(three_callers(batcher))
+    assert slow.n_begun == 2
+    kept = TrafficReader(store.traffic_folder).read("", 500)[0]
+    assert sum(record.channel == "shadow" for record in kept) == 2
