@@ -28,7 +28,7 @@ def first_verdict(n_test: int, n_unlabelled: int, bundle: str = "") -> str:
         return (
             f"muster add PATH (no item is in the test; at least {short} labelled ones are needed), then muster release"
         )
-    return f"{more_evidence(short, n_unlabelled).replace('about', 'at least')}, then muster release"
+    return f"{more_evidence(short, n_unlabelled, about='at least')}, then muster release"
 
 
 def step_after(bundle: str, verdict: str, release: str, channels: Collection[str], *, origin: str = "trained") -> str:
@@ -67,7 +67,7 @@ def n_left_out(verdict: Verdict) -> int:
     return next(waiting, None) or 0
 
 
-def more_evidence(n_more: int | None, n_unlabelled: int, n_left: int = 0) -> str:
+def more_evidence(n_more: int | None, n_unlabelled: int, n_left: int = 0, *, about: str = "about") -> str:
     """How to get the test labels that are missing: from test items without one, and where they run out, from new items.
 
     `n_left` of them were drawn already and left without a label, not by lot: those come first.
@@ -81,9 +81,9 @@ def more_evidence(n_more: int | None, n_unlabelled: int, n_left: int = 0) -> str
     """
     if n_left:
         return f"muster label --serve --for test --skipped --n {n_left} ({n_left:,} items that were drawn and left)"
-    about = f"about {n_more:,} more" if n_more else "more"
+    many = f"{about} {n_more:,} more" if n_more else "more"
     if not n_unlabelled:
-        return f"muster add PATH (every test item has a label; {about} labelled test items are needed)"
+        return f"muster add PATH (every test item has a label; {many} labelled test items are needed)"
     short = n_more is not None and n_more > n_unlabelled
     rest = f"; {n_unlabelled:,} test items wait, muster add brings more" if short else ""
-    return f"muster label --export todo.csv --for test ({about} test labels{rest})"
+    return f"muster label --export todo.csv --for test ({many} test labels{rest})"

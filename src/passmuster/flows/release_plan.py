@@ -87,9 +87,9 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         placed = read_placement(db, snapshot)
         labelled = [k for k in read_labels(db, role="test") if k in placed and placed[k][0] == "test"]
         seen = learned_from(store, chosen)
-        told = [key for key in labelled if key not in seen]
         test = read_items(db, keys=[key for key, (split, _) in placed.items() if split == "test" and key not in seen])
-        items = [item for item in test if item.key in set(told)]
+        told = set(labelled)
+        items = [item for item in test if item.key in told]
         n_looks = count_looks(db, snapshot.digest, now()) if items else 0.0
         taught = read_labels(db, role="train")
         last, verdict = read_report(db, chosen.digest), read_verdict(db, chosen.digest)
