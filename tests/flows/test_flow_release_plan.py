@@ -114,6 +114,17 @@ def test_a_report_of_other_prices_or_groups_is_not_of_today(digits: Digits) -> N
     )
 
 
+@pytest.mark.parametrize(("n_test", "why"), [(3, "groups of test items were read since its report"), (0, "")])
+def test_groups_read_since_the_report_count_where_they_are_of_the_test(digits: Digits, n_test: int, why: str) -> None:
+    store, bundle = digits.store, add_model(digits)
+    store.config = replace(store.config, data=replace(store.config.data, group_columns=("hand",)))
+    evaluate(store, bundle.digest, scope=QUICK)
+    with store.act("data.add") as act:
+        act.payload.update(n_grouped=5, n_grouped_test=n_test)
+    with store.read() as db:
+        assert why_evaluate(db, bundle, store.config) == why
+
+
 def test_a_cost_of_a_class_that_is_none_is_refused(digits: Digits) -> None:
     store, bundle = digits.store, add_model(digits)
     costs = replace(store.config.policy.costs, when={"seven": {"1": 5.0}})

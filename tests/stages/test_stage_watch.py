@@ -534,8 +534,10 @@ def test_a_shadow_is_compared_with_what_answered(new_store) -> None:
         replace(a, id=f"{a.id}.shadow", channel="shadow", release="new", label="dark" if i < 3 else a.label)
         for i, a in enumerate(answers)
     ]
+    before = [replace(a, id=f"old-{a.id}", at="2020-01-01T00:00:00.000000+00:00") for a in answers]
+    before += [replace(a, id=f"{a.id}.shadow", channel="shadow", release="new") for a in before]  # an earlier stay
     labels = [traffic.label(a, error=i < 2) for i, a in enumerate(answers[:10])]  # the shadow is right where live errs
-    traffic.write([*answers, *shadows, *labels])
+    traffic.write([*before, *answers, *shadows, *labels])
     watch_once(store)
     shadow = read_status(store).shadow
     assert shadow is not None
