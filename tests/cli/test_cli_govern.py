@@ -116,3 +116,17 @@ def test_a_label_written_otherwise_is_a_finding_whose_remedy_works(project: Path
     todo.write_text(todo.read_text().replace(",A,", ",a,"))
     answer(project, "label", str(todo))
     assert not [f for f in answer(project, "check")["data"]["findings"] if f["kind"] == "class_names"]
+
+
+def test_a_cost_of_a_class_that_is_none_is_found_by_a_look(project: Path, tmp_path: Path) -> None:
+    config = project / "muster.toml"
+    config.write_text(config.read_text() + "\n[policy.costs.when]\nbda = { good = 5 }\n")
+    rows = "".join(f"r{i},number {i} is a text of its own {i * 37},\n" for i in range(20))
+    (tmp_path / "bare.csv").write_text(f"id,text,label\n{rows}")
+    muster(project, "add", str(tmp_path / "bare.csv"))
+    assert muster(project, "check").returncode == 0, "before there are classes every name may become one"
+    (tmp_path / "labels.csv").write_text("id,label\nr1,good\nr2,bad\n")
+    muster(project, "label", str(tmp_path / "labels.csv"))
+    done = muster(project, "check")
+    assert done.returncode == 2
+    assert "did you mean 'bad'?" in done.stderr

@@ -19,6 +19,7 @@ from passmuster.core.records import FeedbackRecord
 from passmuster.flows.rebuilt import readable_events, wrong_channels, wrong_incidents
 from passmuster.stages.watch import loop as watch_loop
 from passmuster.stages.watch import read_status, resolve_incident, watch_once
+from passmuster.store.approvals import how_it_came
 from passmuster.store.releases import add_release, read_release, read_releases
 from passmuster.store.store import Store
 from passmuster.store.traffic_reader import TrafficReader
@@ -159,6 +160,8 @@ def test_a_release_that_is_measurably_better_is_put_back(new_store) -> None:
     assert compared["p_mcnemar"] < 0.05
     assert "rolled back to old" in incident.action
     assert any("watching old" in n.text for n in notices)
+    with store.read() as db:
+        assert how_it_came(db, live) == f"put back on {incident.opened[:10]} by the watch ({incident.id})"
     state = case.state(store)
     assert state.live is not None
     assert (state.live.release, state.live.n_labels) == ("old", 0)
