@@ -120,7 +120,9 @@ def test_a_label_written_otherwise_is_a_finding_whose_remedy_works(project: Path
 
 def test_a_cost_of_a_class_that_is_none_is_found_by_a_look(project: Path, tmp_path: Path) -> None:
     config = project / "muster.toml"
-    config.write_text(config.read_text() + "\n[policy.costs.when]\nbda = { good = 5 }\n")
+    written = config.read_text()
+    assert "[policy.costs.when]" in written
+    config.write_text(written.replace("[policy.costs.when]", "[policy.costs.when]\nbda = { good = 5.0 }"))
     rows = "".join(f"r{i},number {i} is a text of its own {i * 37},\n" for i in range(20))
     (tmp_path / "bare.csv").write_text(f"id,text,label\n{rows}")
     muster(project, "add", str(tmp_path / "bare.csv"))
