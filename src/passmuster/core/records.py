@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from passmuster.core.label_sets import Task
+from passmuster.core.label_sets import Task, split_label
 
 Payload = str | np.ndarray
 Role = Literal["train", "test"]
@@ -249,6 +249,15 @@ class Prediction:
     novelty: float
     whole: float | None = None
     said: float | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that are said: one, or of a multi-label bundle any number, sorted.
+
+        >>> Prediction('["broken","late"]', (0.9, 0.8), (), False, (), 0.1, whole=0.7).labels
+        ('broken', 'late')
+        """
+        return (self.label,) if self.whole is None else split_label(self.label)
 
     @property
     def probability(self) -> float:
