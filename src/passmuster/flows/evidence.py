@@ -169,8 +169,8 @@ def _risk(
 ) -> tuple[list[str], np.ndarray]:
     """What a bundle answers to `left`, and the chance (left,) that it errs, taught by the test labels so far."""
     from passmuster.runtime.predictor import Predictor
+    from passmuster.runtime.release import open_checked
     from passmuster.stages.evaluate.foretell import foretell
-    from passmuster.stages.evaluate.stage import open_checked
 
     predictor = Predictor(open_checked(store, bundle))
     said, foreteller = foretell(store, bundle, predictor, [*labelled, *left], progress=progress)
