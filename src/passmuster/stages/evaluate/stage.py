@@ -122,7 +122,7 @@ def evaluate(
         predictor.modality, store.config.evaluate.corruptions if corruptions is None else corruptions, store.folder
     )
     behaviour = own_tests(store, predictor)
-    live = find_live(store, chosen)
+    live = find_live(store, chosen, scope.open)
     incumbent = live.asked if live is not None else None
     if live is not None and live.unopened:
         progress.say(f"the live release does not open ({live.unopened}): nothing is compared with it")
@@ -166,13 +166,13 @@ def evaluate(
         strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
         broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
         known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
-        if incumbent is not None:
+        if live is not None and live.predictor is not None:
             compared = measure_versions(
-                store, draft, (chosen, predictor), incumbent, evidence, answers, reading, known=known,
-                progress=progress, scope=scope,
+                store, draft, (chosen, predictor), (live.bundle, live.predictor), evidence, answers, reading,
+                known=known, progress=progress,
             )  # fmt: skip
             if compared is not None:
-                measure_retrain(store, draft, chosen, incumbent, evidence, answers)
+                measure_retrain(store, draft, chosen, live.bundle, evidence, answers)
                 measure_closely(store, draft, predictor, evidence, answers, compared, rng)
         elif live is not None:
             draft.sections["versions"] = live.section()
