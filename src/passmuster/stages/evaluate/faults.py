@@ -295,11 +295,14 @@ def beside(
     both = {fault: v for fault, v in both.items() if fault[0] in names}
     if not both:
         return
-    found = corruption_error(both, {fault: tally.theirs[fault][asked] for fault in both}, rng=rng)
+    theirs = {fault: tally.theirs[fault][asked] for fault in both}
+    found = corruption_error(both, theirs, rng=rng)
     draft.add("mce", found.mean, unit="ratio", items=draft.add_set("corrupted, both asked", pick(keys, asked)))
     section["against_live"] = {
         "n": int(asked.sum()),
         "mce": interval_record(found.mean),
+        "right": float(np.mean([np.nanmean(v) for v in both.values()])),
+        "right_live": float(np.mean([np.nanmean(v) for v in theirs.values()])),
         "worst": found.worst,
         "of": found.of,
     }
