@@ -24,6 +24,7 @@ from passmuster.stages.evaluate.page.costs import costs
 from passmuster.stages.evaluate.page.estimated import estimated
 from passmuster.stages.evaluate.page.faults import faults
 from passmuster.stages.evaluate.page.groups import groups
+from passmuster.stages.evaluate.page.novelty import novelty
 from passmuster.stages.evaluate.page.serving import serving
 from passmuster.stages.evaluate.page.sets import prediction_sets
 from passmuster.stages.evaluate.page.slices import slices
@@ -65,7 +66,7 @@ def render_page(
             estimated(report),
             behaviour(report, extras.broken),
             attacks(report, extras.fallen),
-            sections.novelty(report, library),
+            novelty(report, library),
             sections.data(report, library),
             sections.training(report),
             colophon(report),
