@@ -142,8 +142,9 @@ def measure_certainty(draft: Draft, evidence: Evidence, answers: Answers) -> Non
     """The reliability curve, and risk against coverage."""
     order = by_confidence(evidence, answers)
     rows = []
+    how: dict[str, Any] = {"weights": evidence.weights, "clusters": evidence.clusters}
     sets = evidence.targets is not None
-    for part in bins_of_sets(evidence, answers) if sets else reliability(answers.probabilities, evidence.y):
+    for part in bins_of_sets(evidence, answers) if sets else reliability(answers.probabilities, evidence.y, **how):
         mask = np.zeros(len(evidence.y), dtype=bool)
         mask[list(part.members)] = True
         name = draft.add_set(f"confidence={part.low:.3f}-{part.high:.3f}", keys_where(evidence, order, mask))
@@ -157,7 +158,8 @@ def measure_certainty(draft: Draft, evidence: Evidence, answers: Answers) -> Non
             }
         )
     draft.sections["calibration"] = {"bins": rows, "n_bins": 15}
-    curve = risk_coverage(answers.confidence, (answers.predicted != evidence.y).astype(np.float64))
+    wrong = (answers.predicted != evidence.y).astype(np.float64)
+    curve = risk_coverage(answers.confidence, wrong, evidence.weights)
     chosen = np.unique(np.linspace(0, len(curve.risk) - 1, min(CURVE_POINTS, len(curve.risk))).astype(int))
     draft.sections["risk_coverage"] = {
         "coverage": [float(curve.coverage[i]) for i in chosen],

@@ -96,8 +96,8 @@ def measure_classes_of_sets(draft: Draft, evidence: Evidence, answers: Answers, 
     draft.sections["confusion"] = {"counts": [], "most_confused": []}  # classes that do not exclude each other
     decisions.sort(key=lambda d: (-d["n"], d["class"]))
     draft.sections["label_sets"] = {
-        "mean_classes": float(targets.sum(axis=1).mean()),
-        "mean_said": float(said.sum(axis=1).mean()),
+        "mean_classes": float(np.average(targets.sum(axis=1), weights=evidence.weights)),
+        "mean_said": float(np.average(said.sum(axis=1), weights=evidence.weights)),
         "n_none": int((targets.sum(axis=1) == 0).sum()),
         "wrong_decisions": decisions[:MOST_DECISIONS],
     }
@@ -105,7 +105,8 @@ def measure_classes_of_sets(draft: Draft, evidence: Evidence, answers: Answers, 
 
 def bins_of_sets(evidence: Evidence, answers: Answers) -> list[Bin]:
     """The reliability curve: how sure of the whole set, and how often all of it was right."""
-    return reliability_of(answers.confidence, (answers.predicted == evidence.y).astype(np.float64))
+    right = (answers.predicted == evidence.y).astype(np.float64)
+    return reliability_of(answers.confidence, right, weights=evidence.weights, clusters=evidence.clusters)
 
 
 def targets_of(evidence: Evidence) -> np.ndarray:
