@@ -94,6 +94,7 @@ class Pool:
     predictor: ErrorPredictor
     figures = ("accuracy",)
     prior = PRIOR
+    careful = False
 
     def losses(self, figure: str) -> np.ndarray:
         return self.wrong
@@ -161,7 +162,8 @@ class Labelling:
         if not self.powered or n == N_POOL:
             found = wilson(float(n - lost.sum()), n)
             return Metric(figure, found.value, found.low, found.high, n, method="wilson")
-        read = powered_rate(lost, self.at, self.pool.features(self.at, figure), self.prior, self.rounds())
+        read = powered_rate(lost, self.at, self.pool.features(self.at, figure), self.prior, self.rounds(),
+                            careful=self.pool.careful)  # fmt: skip
         e = read.interval
         return Metric(figure, 1 - e.value, 1 - e.high, 1 - e.low, n, method=e.method)
 

@@ -69,7 +69,8 @@ def read_with_rest(
     rates: dict[str, Interval] = {}
     for figure in found.figures:
         losses, features = found.losses(evidence.labels, figure), found.features(evidence.labels, figure)
-        read = powered_rate(losses, at, features, found.prior(), rounds, clusters=clusters)
+        careful = evidence.targets is not None  # of single labels: docs/log.md
+        read = powered_rate(losses, at, features, found.prior(), rounds, clusters=clusters, careful=careful)
         told = {
             "worth": round(read.worth),
             "foretold": read.predictions[at],
