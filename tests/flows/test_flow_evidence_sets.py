@@ -133,6 +133,7 @@ def test_draws_are_by_what_is_foretold_and_the_whole_way_weighs_them(project: Pr
     page = result.path.read_text(encoding="utf-8")
     assert "60 labels worth about" in page
     assert "F1 of items is read in the same way" in page
+    assert "Labelled items are counted one by one" in page
     (gate,) = decide(report, Policy(gates={"item_f1.v1": {"min": 0.2}})).gates
     assert gate.state == "passed"
     with store.read() as db:

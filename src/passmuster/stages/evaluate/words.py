@@ -223,7 +223,10 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
             f"Classes without a test label ({len(absent)}): {some(absent)}. How well they are found is unknown."
         )
     if thin := [r["class"] for r in rows if 0 < r["n"] < FEW]:
-        lines.append(f"Classes with fewer than {FEW} test labels ({len(thin)}): {some(thin)}. Their numbers are rough.")
+        lines.append(
+            f"Classes with fewer than {FEW} test labels ({len(thin)}): {some(thin)}. Their numbers are rough, and "
+            "so is macro-F1, whose interval holds less often than it says."
+        )
     lines += groups_not_known(draft)
     if len({r["class"] for r in rows if r["n"]}) == 1:
         lines.append(ONE_CLASS)
