@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from passmuster.core.records import Item, Metric
 from passmuster.core.statistics import detectable_drop, proportion
 from passmuster.metrics.nonresponse import marked_more
