@@ -247,7 +247,7 @@ def weights_of(
     n_unlabelled = sum(item.key not in read for item in view.items)
     weights, rounds, _ = weigh(store, mine, given, n_unlabelled)
     of = dict(zip(mine, weights.tolist(), strict=True))
-    drawn = bool(rounds) and rest_tells(len(mine) + n_unlabelled, store.config.project.task == MULTI)
+    drawn = bool(rounds) and rest_tells(len(mine) + n_unlabelled)
     return np.array([of.get(item.key, 1.0) for item in items]), drawn
 
 

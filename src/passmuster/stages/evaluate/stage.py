@@ -145,7 +145,7 @@ def evaluate(
         draft = Draft()
         reading = read_with_rest(store, draft, chosen, predictor, evidence, progress=progress)
         evidence = replace(evidence, weights=reading.weights)
-        measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
+        measure_headline(draft, evidence, answers, scope, rng, read=reading.rates)
         measure_classes(draft, evidence, answers)
         measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
         measure_certainty(draft, evidence, answers)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from passmuster.core.records import Item, Metric
-from passmuster.core.statistics import detectable_drop, wilson
+from passmuster.core.statistics import detectable_drop, proportion
 from passmuster.metrics.nonresponse import marked_more
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.stages.evaluate.cost_words import cost_lines
@@ -103,10 +105,12 @@ def when_sure(draft: Draft, evidence: Evidence, answers: Answers) -> tuple[list[
         return [], True
     right = (answers.predicted == evidence.y)[sure]
     name = draft.add_set("sure", [k for k, s in zip(evidence.keys, sure) if s])
-    is_borne_out = wilson(float(right.sum()), len(right)).high >= SURE
-    text = f"When it is at least {SURE_TEXT} sure, which it is for {percent(float(sure.mean()))} of items, "
+    often = proportion(right, weights=evidence.weights[sure])
+    is_borne_out = often.high >= SURE
+    share = float(np.average(sure, weights=evidence.weights))
+    text = f"When it is at least {SURE_TEXT} sure, which it is for {percent(share)} of items, "
     only = "" if is_borne_out else "only "
-    counted = f"{percent(float(right.mean()))} of them" if len(right) >= FEW else f"{right.sum():,} of {len(right):,}"
+    counted = f"{percent(often.value)} of them" if len(right) >= FEW else f"{right.sum():,} of {len(right):,}"
     return [said(f"{text}it is right on {only}{counted}.", name)], is_borne_out
 
 
@@ -223,7 +227,10 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
             f"Classes without a test label ({len(absent)}): {some(absent)}. How well they are found is unknown."
         )
     if thin := [r["class"] for r in rows if 0 < r["n"] < FEW]:
-        lines.append(f"Classes with fewer than {FEW} test labels ({len(thin)}): {some(thin)}. Their numbers are rough.")
+        lines.append(
+            f"Classes with fewer than {FEW} test labels ({len(thin)}): {some(thin)}. Their numbers are rough, and "
+            "so is macro-F1, whose interval holds less often than it says."
+        )
     lines += groups_not_known(draft)
     if len({r["class"] for r in rows if r["n"]}) == 1:
         lines.append(ONE_CLASS)

@@ -273,12 +273,14 @@ def method_lines(report: Report) -> Iterator[str]:
     powered = (report.sections.get("evidence") or {}).get("worth")
     if powered:
         evidence = report.sections["evidence"]
+        sets = (evidence.get("item_f1") or {}).get("worth")
+        of_items = f" The F1 of items is read in the same way, and worth about {sets:,} labels." if sets else ""
         yield (
             f"Right answers: {evidence['n_labels']:,} labels, asked for where they tell most, and the model’s own "
             f"answers to {evidence['n_unlabelled']:,} test items without a label, corrected by the labels; that is "
             f"worth about {powered:,} labels of items drawn at random (Zrnic and Candès 2024). Parts (answers given, "
             "classes, groups) are read from the weighted labels alone, so that one may look a little better or worse "
-            "than the whole of which it is nearly all."
+            f"than the whole of which it is nearly all.{of_items}"
         )
     if report.task != SINGLE:
         yield (
