@@ -36,9 +36,12 @@ def test_before_there_is_a_label_items_are_typical_and_nothing_is_guessed(new_st
 def test_labels_bring_guesses_of_sets_and_reasons(new_store, tmp_path: Path) -> None:
     store = project(new_store, tmp_path)
     found = suggest(store, n=30, role="train")
-    known = {name for s in found for name in split_label(s.guess)}
+    known = {name for s in found if s.guess for name in split_label(s.guess)}
     assert known <= set(TOPICS)
-    assert all(0.0 <= s.confidence <= 1.0 for s in found)
+    assert all(0.0 <= s.confidence <= 1.0 for s in found if s.guess)
+    assert any(s.guess for s in found)
+    assert all(s.confidence >= 0.5 for s in found if s.guess == "[]"), "no class at all is a guess where it is likely"
+    assert all(math.isnan(s.confidence) for s in found if not s.guess)
     assert "the model hesitates" in {s.why for s in found}
     assert len({s.key for s in found}) == 30
 
@@ -73,5 +76,5 @@ def test_one_label_is_enough_to_go_on(new_store, tmp_path: Path) -> None:
     add(store, write_sets(tmp_path / "sets.csv", n_labels=0))
     label(store, ids(store, 1)[0], "tea")
     found = suggest(store, n=3, role="train")
-    assert len(found) == 3
+    assert [s.guess for s in found] == ["tea"] * 3, "one class is all that it has seen"
     assert all(0.0 <= s.confidence <= 1.0 for s in found)

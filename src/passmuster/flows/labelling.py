@@ -20,10 +20,11 @@ from passmuster.core.errors import MusterError, UsageError
 from passmuster.core.label_sets import MULTI, join_classes
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Role
+from passmuster.flows.guesses import worth_a_guess
 from passmuster.flows.label_plan import plan_for
 from passmuster.flows.pool_embeddings import Pool, look_at_pool
 from passmuster.learn.choose import choose_items
-from passmuster.learn.choose_sets import doubt_of_sets
+from passmuster.learn.choose_sets import doubt_of_sets, probability_of_whole
 from passmuster.learn.quick_head import quick_probabilities, quick_set_probabilities
 from passmuster.store.store import Store
 
@@ -145,14 +146,15 @@ def _sets_for_learning(
         items = [(pool.items[choice.position], choice.why) for choice in chosen]
         return [Suggestion(item.key, item.id, "train", 1.0, why) for item, why in items]
     told = quick_set_probabilities(pool.matrix, pool.labelled, targets, decide_at, rng)
-    doubt = doubt_of_sets(told, targets.sum(axis=0), decide_at)
+    doubt, sure = doubt_of_sets(told, targets.sum(axis=0), decide_at), probability_of_whole(told, decide_at)
     found = []
     for choice in choose_items(pool.matrix, pool.labelled, n, rng=rng, doubt=doubt, skip=passed):
-        item, probabilities = pool.items[choice.position], told[choice.position].astype(float)
-        said = probabilities >= decide_at
-        guess = join_classes(name for name, yes in zip(names, said, strict=True) if yes)
-        sure = float(np.where(said, probabilities, 1.0 - probabilities).prod())
-        found.append(Suggestion(item.key, item.id, "train", 1.0, choice.why, guess, sure))
+        item = pool.items[choice.position]
+        said, confidence = told[choice.position] >= decide_at, float(sure[choice.position])
+        guess = join_classes(names[i] for i in np.flatnonzero(said))
+        if not worth_a_guess(said, confidence):
+            guess, confidence = "", math.nan
+        found.append(Suggestion(item.key, item.id, "train", 1.0, choice.why, guess, confidence))
     return found
 
 

@@ -34,6 +34,15 @@ def expected_item_f1(probabilities: np.ndarray, decide_at: float) -> np.ndarray:
     return np.asarray(np.where(said.any(axis=1), right / np.maximum(sizes, 1.0), nothing))
 
 
+def probability_of_whole(probabilities: np.ndarray, decide_at: float) -> np.ndarray:
+    """The probability (n,) that every yes and no of an answer is right, classes taken as independent.
+
+    >>> probability_of_whole(np.array([[0.5, 0.25], [0.25, 0.0]]), 0.35).tolist()
+    [0.375, 0.75]
+    """
+    return np.asarray(np.where(probabilities >= decide_at, probabilities, 1.0 - probabilities).prod(axis=1))
+
+
 def doubt_of_sets(probabilities: np.ndarray, n_carrying: np.ndarray, decide_at: float) -> np.ndarray:
     """How far a model expects to be from each item's set (n,), in [0, 1]; the more labels, the more sharply.
 
