@@ -104,6 +104,7 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     from passmuster.stages.evaluate.estimated import estimated_lines
     from passmuster.stages.evaluate.marks import mark_lines
     from passmuster.stages.evaluate.memory import memory_lines
+    from passmuster.stages.evaluate.serving_words import serving_lines
     from passmuster.stages.evaluate.words import ONE_CLASS, percent, with_interval
 
     report = result.report
@@ -143,6 +144,7 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
             f"under natural faults: {mce.value:.2f} times the errors of the live release "
             f"({mce.low:.2f} to {mce.high:.2f})"
         )
+    yield from serving_lines(report)
     if tests := report.sections.get("behaviour"):
         worst = tests["tests"][0]
         most = f", worst {worst['test']} ({worst['n_failed']:,} of {worst['rate']['n']:,})"

@@ -54,6 +54,7 @@ from passmuster.stages.evaluate.parity import measure_parity
 from passmuster.stages.evaluate.powered import read_with_rest
 from passmuster.stages.evaluate.promised_risk import measure_promised_risk
 from passmuster.stages.evaluate.retrains import measure_retrain
+from passmuster.stages.evaluate.serving import measure_serving
 from passmuster.stages.evaluate.sets import measure_prediction_sets
 from passmuster.stages.evaluate.slices import measure_slices
 from passmuster.stages.evaluate.test_labels import measure_test_labels
@@ -164,6 +165,7 @@ def evaluate(
         strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
         broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
         known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
+        compared = None
         if incumbent is not None:
             compared = measure_versions(
                 store, draft, (chosen, predictor), incumbent, evidence, answers, reading, known=known,
@@ -178,6 +180,8 @@ def evaluate(
         measure_data(store, draft, evidence, answers)
         describe_training(store, draft, chosen, predictor)
         measure_endpoint(draft, evidence, answers, predictor, store.config.cost)
+        live = (incumbent, compared) if incumbent is not None and compared is not None else None
+        measure_serving(store, draft, (chosen, predictor), live, evidence, answers, scope)
         least = float(store.config.policy.gates.get("accuracy.v1", {}).get("min", LEAST_ACCURACY))
         write_summary(draft, evidence, answers, incumbent.digest if incumbent else "", least)
         endpoint_in_words(draft)

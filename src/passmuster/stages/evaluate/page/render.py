@@ -24,6 +24,7 @@ from passmuster.stages.evaluate.page.costs import costs
 from passmuster.stages.evaluate.page.estimated import estimated
 from passmuster.stages.evaluate.page.faults import faults
 from passmuster.stages.evaluate.page.groups import groups
+from passmuster.stages.evaluate.page.serving import serving
 from passmuster.stages.evaluate.page.sets import prediction_sets
 from passmuster.stages.evaluate.page.slices import slices
 from passmuster.stages.evaluate.words import between, percent
@@ -54,6 +55,7 @@ def render_page(
             in_words(report, library),
             numbers(report, library),
             sections.versions(report, library),
+            serving(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
             slices(report, library),
