@@ -104,7 +104,8 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     from passmuster.stages.evaluate.estimated import estimated_lines
     from passmuster.stages.evaluate.marks import mark_lines
     from passmuster.stages.evaluate.memory import memory_lines
-    from passmuster.stages.evaluate.words import ONE_CLASS, percent, with_interval
+    from passmuster.stages.evaluate.unknown import ONE_CLASS
+    from passmuster.stages.evaluate.words import percent, with_interval
 
     report = result.report
     headline = report.metric("accuracy")
