@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from passmuster.core.records import Metric
 from passmuster.core.statistics import wilson
-from passmuster.stages.evaluate.cost_words import cost_lines
+from passmuster.stages.evaluate.cost_words import cost_lines, cost_sentence
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
-from passmuster.stages.evaluate.groups import weakest_group
+from passmuster.stages.evaluate.groups import on_whom
 from passmuster.stages.evaluate.marks import mark_lines
 from passmuster.stages.evaluate.promised_risk import risk_lines
 from passmuster.stages.evaluate.sets import set_lines
@@ -26,16 +26,17 @@ from passmuster.stages.evaluate.words import (
 
 SURE = 0.9
 LEAST_FLAGGED = 0.5  # of strange items that were named; a guard that calls fewer novel is said not to guard
+MOST_WITHHELD = 0.5  # share of answers withheld, from which it is said where the model breaks
 SURE_TEXT = f"{100 * SURE:.0f}{UNIT}"
 
 
 def write_summary(
     draft: Draft, evidence: Evidence, answers: Answers, incumbent: str, least_accuracy: float = 0.5
 ) -> None:
-    """Sections ``summary`` (good, breaks) and ``unknown``: lists of sentences, each with the set of items behind it.
+    """Sections ``summary`` (good, breaks, whom, cost) and ``unknown``: sentences, each with the items behind it.
 
     What falls short is said where it breaks, never as praise: accuracy below `least_accuracy`, which the policy asks
-    for, and sureness that is not borne out.
+    for, sureness that is not borne out, and answers that are not given.
     """
     metrics = {(m.name, m.slice): m for m in draft.metrics}
     headline = metrics["accuracy", ""]
@@ -49,16 +50,37 @@ def write_summary(
     (good if is_borne_out else bad).extend(sure)
     if evidence.targets is not None:
         (good if is_enough else bad).append(in_part(draft, evidence, metrics))
-    saves, costs = ([said(line, "test") for line in lines] for lines in cost_lines(draft.sections.get("costs")))
+    costs = draft.sections.get("costs")
+    saves, dear = ([said(line, "test") for line in lines] for lines in cost_lines(costs))
     kept, broken = ([said(s, "given at the promised risk") for s in p]
                     for p in risk_lines(draft.sections.get("promised_risk")))  # fmt: skip
-    good, bad = [*saves, *good, *kept], [*costs, *broken, *bad]
+    good = [*good, *kept, *saves, *good_at(draft, evidence, metrics)]
+    bad = [*withheld(answers, metrics), *dear, *broken, *bad]
+    if all(p.abstained for p in answers.predictions):
+        good = [said("Nothing: what is not said is of no use, however right it would be.", "")]
+    sentence = cost_sentence(costs)
     draft.sections["summary"] = {
-        "good": [*good, *good_at(draft, evidence, metrics)] or [said("Nothing that this test shows.", "")],
+        "good": good or [said("Nothing that this test shows.", "")],
         "breaks": [*bad, *breaks_at(draft, evidence, answers, metrics)]
         or [said("Nothing stood out on this test.", "")],
+        "whom": [said(*line) for line in on_whom(draft, headline)],
+        "cost": [said(sentence, "test")] if sentence else [],
     }
     draft.sections["unknown"] = not_known(draft, evidence, metrics, incumbent)
+
+
+def withheld(answers: Answers, metrics: dict[tuple[str, str], Metric]) -> list[dict[str, str]]:
+    """That answers are withheld, where they are most of them."""
+    rate = metrics["abstention_rate", ""]
+    if all(p.abstained for p in answers.predictions):
+        would = metrics["accuracy", ""]
+        text = f"It gives no answer: all are withheld. What it would have said is right on {with_interval(would)}."
+        return [said(text, rate.items)]
+    if rate.value >= MOST_WITHHELD:
+        right = percent(metrics["accuracy_answered", ""].value)
+        text = f"It withholds {with_interval(rate)} of its answers; of those it gives, {right} are right."
+        return [said(text, rate.items)]
+    return []
 
 
 def in_part(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Metric]) -> dict[str, str]:
@@ -139,8 +161,6 @@ def breaks_at(
         )
     if weak := weak_spot(draft):
         lines.append(said(*weak))
-    if weak_group := weakest_group(draft, headline):
-        lines.append(said(*weak_group))
     if mistakes := draft.sections["confusion"]["most_confused"]:
         m = mistakes[0]
         often = times(m["n"])

@@ -26,6 +26,7 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         f"Small changes: with {count(headline.n, 'test label')}, a fall of accuracy of less than about {points(drop)} "
         "would most likely go unseen."
     ]
+    lines += costs_not_said(draft, evidence)
     rows = draft.sections["per_class"]
     if absent := [r["class"] for r in rows if not r["n"] and r["class"] != NO_ANSWER]:
         lines.append(
@@ -55,8 +56,6 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
     attacked = (draft.sections.get("attacks") or {}).get("n", 0)
     harm = "stronger attacks than those listed" if attacked else "inputs made to deceive (muster evaluate --attack 100)"
     lines.append(f"Faults other than those listed, and {harm}, were not tried.")
-    if not any(groups_of(item) for item in evidence.items):
-        lines.append("Whether some people are served worse than others: items carry no group, so it was not measured.")
     if len(evidence.who) == 1:
         lines.append("Errors in the test labels themselves: all come from one hand, and none was checked by a second.")
     if not incumbent:
@@ -67,7 +66,18 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         )
     if draft.sections["novelty"]["setting"] != "named":
         lines.append("How truly foreign items are met: none were named (muster evaluate --novel PATH).")
+    if not any(groups_of(item) for item in evidence.items):
+        lines.append("Whether some people are served worse than others: items carry no group, so it was not measured.")
     return lines
+
+
+def costs_not_said(draft: Draft, evidence: Evidence) -> list[str]:
+    """That nobody has said what mistakes cost, and where to say it; of sets of classes nothing can be said."""
+    if draft.sections.get("costs") or evidence.targets is not None:
+        return []
+    return [
+        "What mistakes cost: nobody has said it, so that every mistake counts alike ([policy.costs] in muster.toml)."
+    ]
 
 
 def left_out_lines(left: Mapping[str, Any] | None) -> list[str]:
