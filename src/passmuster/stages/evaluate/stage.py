@@ -57,8 +57,9 @@ from passmuster.stages.evaluate.retrains import measure_retrain
 from passmuster.stages.evaluate.serving import measure_serving
 from passmuster.stages.evaluate.sets import measure_prediction_sets
 from passmuster.stages.evaluate.slices import measure_slices
+from passmuster.stages.evaluate.summary import write_summary
 from passmuster.stages.evaluate.test_labels import measure_test_labels
-from passmuster.stages.evaluate.words import to_finite, write_summary
+from passmuster.stages.evaluate.words import to_finite
 from passmuster.store.releases import add_report, read_bundle, report_bytes
 from passmuster.store.seal import take_back
 from passmuster.store.store import Store
