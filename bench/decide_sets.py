@@ -61,7 +61,7 @@ class Sized:
     draws: int
 
 
-FULL, QUICK = Sized(30, 200, 125, 100, 3), Sized(4, 10, 20, 10, 2)
+FULL, QUICK = Sized(12, 150, 60, 50, 3), Sized(4, 10, 20, 10, 2)
 
 
 def simulate(name: str, seed: int, sized: Sized, data: Path, folder: Path) -> list[dict[str, Any]]:
@@ -102,6 +102,7 @@ def coverage(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """How often intervals of every figure hold the truth after some rounds."""
     told: dict[str, list[tuple[bool, bool, float, float]]] = {}
+    truths = [truths_of(one) for one in worlds]
     missed: list[tuple[int, int, int]] = []  # of a class's recall: bounds looked at, too high, too low
     for i in range(sized.coverage):
         one = worlds[i % sized.draws]
@@ -114,10 +115,10 @@ def coverage(
         pool, at = labelling.pool, labelling.at
         weights = combined_weights(labelling.rounds(), len(at))[0] if labelling.powered else np.ones(len(at))
         for figure, measure in OTHERS.items():
-            note(told, figure, measure(pool.targets[at], pool.said[at], weights, rng),
-                 measure(one.targets, one.said, np.ones(len(one.wrong)), None).value)  # fmt: skip
+            found = measure(pool.targets[at], pool.said[at], weights, rng)
+            note(told, figure, found, truths[i % sized.draws][figure])
         recalls = [r.recall for r in per_class_of_sets(pool.targets[at], pool.said[at], weights=weights)]
-        every = [r.recall.value for r in per_class_of_sets(one.targets, one.said)]
+        every = truths[i % sized.draws]["recall"]
         enough = [(a, b) for a, b in zip(recalls, every, strict=True) if a.n >= FEWEST_CASES]
         bounds = [rate_bounds(as_metric(a), ALPHA / LOOKS) for a, _ in enough]
         low = sum(low > b + 1e-12 for (low, _), (_, b) in zip(bounds, enough, strict=True))
@@ -137,6 +138,13 @@ def coverage(
     n, low, high = np.sum(missed, axis=0).tolist()
     rows.append({"set": name, "recall_bounds_of": arm, "n_labels": labels, "n": n, "too_high": low, "too_low": high})
     return rows
+
+
+def truths_of(one: SetPool) -> dict[str, Any]:
+    """What is true of a whole world, by figure; of each class's recall a list."""
+    alike = np.ones(len(one.wrong))
+    found: dict[str, Any] = {f: m(one.targets, one.said, alike, None).value for f, m in OTHERS.items()}
+    return found | {"recall": [r.recall.value for r in per_class_of_sets(one.targets, one.said)]}
 
 
 def note(told: dict[str, list[tuple[bool, bool, float, float]]], figure: str, found: Any, truth: float) -> None:
