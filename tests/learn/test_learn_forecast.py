@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from passmuster.core.errors import UsageError
-from passmuster.learn.forecast import PRIOR, PRIOR_OF_ITEM_F1, Z, CurvePrior, expected_error, forecast_gain, gain_of
+from passmuster.learn.forecast import PRIOR, PRIOR_OF_ITEM_F1, CurvePrior, Z, expected_error, forecast_gain, gain_of
 from passmuster.learn.quick_head import quick_probabilities
 
 
