@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from passmuster.flows.audit import AuditResult
     from passmuster.flows.clean import Leftover
     from passmuster.flows.cost import Lifetime, RunCost
+    from passmuster.flows.cost_beside import Beside
     from passmuster.flows.diff import DiffResult
     from passmuster.flows.drill import DrillResult
     from passmuster.flows.opened import Opened
@@ -305,6 +306,15 @@ class Project:
         from passmuster.flows.cost import lifetime
 
         return lifetime(self.store, run, volume=volume, months=months)
+
+    def beside(self, bundle: str = "", *, volume: str = "") -> Beside:
+        """What every bundle takes to serve, or one of them: right, seconds of an answer, money, where items go.
+
+        Imported models and endpoints are among them. No test label is read, and no endpoint is asked.
+        """
+        from passmuster.flows.cost_beside import beside
+
+        return beside(self.store, bundle, volume=volume)
 
     def evaluate(
         self,

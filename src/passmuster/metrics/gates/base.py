@@ -210,6 +210,15 @@ def more_labels_for_rate(
     return None if found is None else math.ceil(found * metric.n / max(n, 1e-9))
 
 
+def fewest_perfect(least: float, alpha: float) -> int | None:
+    """How many cases, all of them right, prove at `alpha` that a rate is at least `least`; None where none do.
+
+    >>> fewest_perfect(0.5, 0.01), fewest_perfect(1.0, 0.01)
+    (7, None)
+    """
+    return math.ceil(math.log(alpha) / math.log(least)) if 0 < least < 1 else None
+
+
 def more_labels_for_width(value: float, far: float, bound: float, n: int) -> int | None:
     """Further labels after which an interval's end, now at `far`, would reach `bound`: widths shrink as ``1/sqrt(n)``.
 

@@ -54,10 +54,12 @@ from passmuster.stages.evaluate.parity import measure_parity
 from passmuster.stages.evaluate.powered import read_with_rest
 from passmuster.stages.evaluate.promised_risk import measure_promised_risk
 from passmuster.stages.evaluate.retrains import measure_retrain
+from passmuster.stages.evaluate.serving import measure_serving
 from passmuster.stages.evaluate.sets import measure_prediction_sets
 from passmuster.stages.evaluate.slices import measure_slices
+from passmuster.stages.evaluate.summary import write_summary
 from passmuster.stages.evaluate.test_labels import measure_test_labels
-from passmuster.stages.evaluate.words import to_finite, write_summary
+from passmuster.stages.evaluate.words import to_finite
 from passmuster.store.releases import add_report, read_bundle, report_bytes
 from passmuster.store.seal import take_back
 from passmuster.store.store import Store
@@ -145,7 +147,7 @@ def evaluate(
         draft = Draft()
         reading = read_with_rest(store, draft, chosen, predictor, evidence, progress=progress)
         evidence = replace(evidence, weights=reading.weights)
-        measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
+        measure_headline(draft, evidence, answers, scope, rng, read=reading.rates)
         measure_classes(draft, evidence, answers)
         measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
         measure_certainty(draft, evidence, answers)
@@ -164,6 +166,7 @@ def evaluate(
         strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
         broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
         known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
+        compared = None
         if incumbent is not None:
             compared = measure_versions(
                 store, draft, (chosen, predictor), incumbent, evidence, answers, reading, known=known,
@@ -178,6 +181,8 @@ def evaluate(
         measure_data(store, draft, evidence, answers)
         describe_training(store, draft, chosen, predictor)
         measure_endpoint(draft, evidence, answers, predictor, store.config.cost)
+        live = (incumbent, compared) if incumbent is not None and compared is not None else None
+        measure_serving(store, draft, (chosen, predictor), live, evidence, answers, scope)
         least = float(store.config.policy.gates.get("accuracy.v1", {}).get("min", LEAST_ACCURACY))
         write_summary(draft, evidence, answers, incumbent.digest if incumbent else "", least)
         endpoint_in_words(draft)
