@@ -40,7 +40,7 @@ from passmuster.core.errors import DataError
 from passmuster.learn.choose import choose_items
 from passmuster.learn.choose_sets import doubt_of_sets, expected_item_f1, probability_of_whole
 from passmuster.learn.folds import label_set_folds
-from passmuster.learn.forecast import forecast_gain
+from passmuster.learn.forecast import PRIOR_OF_ITEM_F1, PRIOR_OF_WHOLE_SETS, forecast_gain
 from passmuster.learn.heads import Scaling
 from passmuster.learn.label_set_heads import cross_validate_label_sets
 from passmuster.learn.one_vs_rest import fit_one_vs_rest, sigmoid
@@ -51,7 +51,7 @@ N_DRAWS = 10
 DOZEN = 12
 DECIDE_AT = TrainConfig().decide_at
 FIGURES = ("micro_f1", "macro_f1", "item_f1", "whole")
-FORETOLD = ("item_f1", "whole")
+FORETOLD = {"item_f1": PRIOR_OF_ITEM_F1, "whole": PRIOR_OF_WHOLE_SETS}
 FEW = (24, 48, 96, 192)
 FEW_RANDOM = (24, 48, 96, 144, 192, 288, 432)
 MANY = (96, 192, 384)
@@ -285,9 +285,9 @@ def claim_forecasts(report: harness.Report, foretold: Sequence[dict[str, Any]]) 
     """How often the gain of the next dozen lay inside the stated 80 % interval, and how far off it was."""
     for name in [*sorted({each["set"] for each in foretold}), "all"]:
         these = [each for each in foretold if name in ("all", each["set"])]
-        for figure in FORETOLD:
+        for figure, prior in FORETOLD.items():
             gains = np.array([each["after"][figure] - each["before"][figure] for each in these])
-            told = [forecast_gain(each["n"], DOZEN, each["error"][figure], n_classes=each["n_classes"])
+            told = [forecast_gain(each["n"], DOZEN, each["error"][figure], n_classes=each["n_classes"], prior=prior)
                     for each in these]  # fmt: skip
             inside = [one.low <= gain <= one.high for one, gain in zip(told, gains, strict=True)]
             off = np.abs(gains - [one.gain for one in told])

@@ -78,3 +78,11 @@ def test_one_label_is_enough_to_go_on(new_store, tmp_path: Path) -> None:
     found = suggest(store, n=3, role="train")
     assert [s.guess for s in found] == ["tea"] * 3, "one class is all that it has seen"
     assert all(0.0 <= s.confidence <= 1.0 for s in found)
+
+
+def test_no_class_is_not_guessed_where_some_class_is_likelier(new_store, tmp_path: Path) -> None:
+    store = multi(new_store)
+    add(store, write_sets(tmp_path / "sets.csv", n_labels=9))
+    found = suggest(store, n=40, role="train")
+    assert "" in {s.guess for s in found}, "nothing reaches the probability from which it is said, and yet"
+    assert all(s.confidence >= 0.5 for s in found if s.guess == "[]")
