@@ -144,6 +144,8 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
         )
         if words := retrain_words(versions):
             yield f"  {words}"
+    if report.unopened:
+        yield f"against the live release: not compared, it does not open ({report.unopened})"
     mce = report.metric("mce")
     if mce is not None:
         yield (

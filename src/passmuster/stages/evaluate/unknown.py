@@ -63,6 +63,8 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         lines.append("Errors in the test labels themselves: all come from one hand, and none was checked by a second.")
     if not incumbent:
         lines.append("There is no live release to compare with.")
+    elif why := draft.sections.get("versions", {}).get("unopened"):
+        lines.append(f"Whether it is better or worse than the live release, which does not open: {why}.")
     if evidence.look > 1:
         lines.append(
             f"These test labels were looked at {evidence.look} times: choosing by looking makes the test easier."

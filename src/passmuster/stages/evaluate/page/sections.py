@@ -154,6 +154,11 @@ def versions(report: Report, library: Library) -> str:
     section = report.sections.get("versions")
     if not section or not report.incumbent:
         return ""
+    if why := section.get("unopened"):
+        return (
+            '<section><h2>Against the live release</h2><p class="lead">Not compared: the live release does not open '
+            f"({escape(why)}). Gates that compare with it cannot be told.</p></section>"
+        )
     if not section["n"]:
         return (
             '<section><h2>Against the live release</h2><p class="lead">Not compared: the live release learned from '
