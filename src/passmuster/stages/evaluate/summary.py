@@ -10,6 +10,8 @@ from passmuster.stages.evaluate.cost_words import cost_lines, cost_sentence
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
 from passmuster.stages.evaluate.groups import on_whom
 from passmuster.stages.evaluate.marks import mark_lines
+from passmuster.stages.evaluate.novel_items import UNNAMED
+from passmuster.stages.evaluate.novelty import worst_flagged
 from passmuster.stages.evaluate.promised_risk import risk_lines
 from passmuster.stages.evaluate.sets import set_lines
 from passmuster.stages.evaluate.slices import weak_spot
@@ -190,12 +192,12 @@ def breaks_at(
         n = int(sure_wrong.sum())
         name = draft.add_set("sure and wrong", [k for k, s in zip(evidence.keys, sure_wrong) if s])
         lines.append(said(f"It was at least {SURE_TEXT} sure and wrong {times(n)}.", name))
-    strange, ordinary = (metrics.get(("novelty_flagged", f"set={name}")) for name in ("novel", "test"))
+    strange, ordinary = worst_flagged(metrics), metrics.get(("novelty_flagged", "set=test"))
     if strange and ordinary and strange.value < LEAST_FLAGGED:
         lines.append(
             said(
-                f"Strange items: the guard calls only {percent(strange.value)} of those that were named novel, and "
-                f"{percent(ordinary.value)} of ordinary ones. The rest would be answered.",
+                f"Strange items{named_set(strange.slice)}: the guard calls only {percent(strange.value)} of those that "
+                f"were named novel, and {percent(ordinary.value)} of ordinary ones. The rest would be answered.",
                 strange.items,
             )
         )
@@ -207,3 +209,13 @@ def breaks_at(
             said(f"{count(flips, 'answer')} that the live release has right would become wrong.", "negative_flips")
         )
     return lines
+
+
+def named_set(where: str) -> str:
+    """Which of several sets of strange items, in words.
+
+    >>> named_set("set=near"), named_set("set=novel")
+    (' of “near”', '')
+    """
+    name = where.removeprefix("set=")
+    return "" if name == UNNAMED else f" of “{name}”"
