@@ -26,10 +26,10 @@ from passmuster.metrics.error_prediction import ErrorPredictor
 from passmuster.metrics.gates import decide
 from passmuster.metrics.gates.base import effective_n
 from passmuster.runtime.predictor import Predictor
+from passmuster.runtime.release import open_checked
 from passmuster.stages.evaluate import Scope, census, evaluate
 from passmuster.stages.evaluate.answers_table import answers_csv
 from passmuster.stages.evaluate.foretell import foretell
-from passmuster.stages.evaluate.stage import open_checked
 from passmuster.stages.evaluate.test_labels import drawn_once
 from passmuster.store.draws import TestDraw, read_draws
 from passmuster.store.items import add_labels

@@ -294,6 +294,23 @@ def test_a_class_at_the_bound_passes_at_most_as_often_as_stated() -> None:
     assert shares(rights, judge).get("passed", 0.0) <= 0.05 + 0.02  # three standard errors
 
 
+def test_labels_asked_for_a_small_group_are_counted_over_the_whole_test_as_they_would_come() -> None:
+    judge, report = gates["worst_group.v1"].judge, case.make_report(n=1000, n_right=950)
+    groups = [replace(case.rate("group_accuracy", *seen), slice=f"region={name}")
+              for name, seen in (("north", (890, 920)), ("south", (36, 40)), ("east", (36, 40)))]  # fmt: skip
+    result = judge(replace(report, metrics=(*report.metrics, *groups)), {"min": 0.8}, 0.01)
+    alone = gates["accuracy.v1"].judge(case.make_report(n=40, n_right=36), {"min": 0.8}, 0.01).n_more
+    assert alone is not None
+    assert result.n_more == alone * 1000 / 40
+    assert result.reason.endswith(f"decide, {alone} of them of region=south")
+    never = replace(groups[1], n=0, slice="region=west")
+    unseen = judge(replace(report, metrics=(*report.metrics, groups[0], never)), {"min": 0.5}, 0.01)
+    assert (unseen.state, unseen.n_more) == ("insufficient", 7 * 1000)
+    assert unseen.reason.endswith("decide, 7 of them of region=west")
+    perfect = judge(replace(report, metrics=(*report.metrics, groups[0], never)), {"min": 1.0}, 0.01)
+    assert perfect.n_more is None
+
+
 def test_labels_are_asked_for_only_where_they_can_change_the_outcome() -> None:
     unsure = replace(case.make_report(n=40, n_right=36), sections={**case.make_report().sections, "parity": {}})
     policy = Policy(gates={"accuracy.v1": {"min": 0.8}, "parity.v1": {"min_agreement": 0.99}})

@@ -22,7 +22,7 @@ from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
 from passmuster.stages.evaluate import EvaluateResult, Scope, evaluate, foresee
 from passmuster.stages.evaluate.draft import Draft
-from passmuster.stages.evaluate.words import when_sure
+from passmuster.stages.evaluate.summary import when_sure
 from passmuster.store.items import add_labels, read_labels
 from passmuster.store.ledger import read as read_events
 from passmuster.store.releases import read_report

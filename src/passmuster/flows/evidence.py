@@ -173,7 +173,7 @@ def _wanted(
 def _asked(store: Store, labelled: list[Item], left: list[Item], bundle: Bundle, progress: Progress) -> Foretold:
     """What a bundle answers to `labelled` and `left`, and what foretells its errors."""
     from passmuster.runtime.predictor import Predictor
+    from passmuster.runtime.release import open_checked
     from passmuster.stages.evaluate.foretell import foretell
-    from passmuster.stages.evaluate.stage import open_checked
 
     return foretell(store, bundle, Predictor(open_checked(store, bundle)), [*labelled, *left], progress=progress)

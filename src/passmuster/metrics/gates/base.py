@@ -34,6 +34,7 @@ Parameters = Mapping[str, float]
 POWER = 0.8  # chance with which the labels asked for are to decide
 FEWEST = 1e-6  # effective labels
 UNMEASURED = "was not measured, and a gate without its metric holds"  # how such a reason ends
+UNTOLD = "cannot be told: the live release does not open"  # how such a reason begins
 POWERED = "prediction-powered"  # how the method of an interval begins that may be worth more labels than it has
 
 
@@ -208,6 +209,15 @@ def more_labels_for_rate(
 
     found = smallest(settles, max_more)
     return None if found is None else math.ceil(found * metric.n / max(n, 1e-9))
+
+
+def fewest_perfect(least: float, alpha: float) -> int | None:
+    """How many cases, all of them right, prove at `alpha` that a rate is at least `least`; None where none do.
+
+    >>> fewest_perfect(0.5, 0.01), fewest_perfect(1.0, 0.01)
+    (7, None)
+    """
+    return math.ceil(math.log(alpha) / math.log(least)) if 0 < least < 1 else None
 
 
 def more_labels_for_width(value: float, far: float, bound: float, n: int) -> int | None:

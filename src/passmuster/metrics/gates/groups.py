@@ -6,6 +6,8 @@ was measured, and the gate holds.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from passmuster.core.ranges import RATE
@@ -16,6 +18,7 @@ from passmuster.metrics.gates.base import (
     Parameter,
     Parameters,
     always,
+    fewest_perfect,
     is_measured,
     labels_in_words,
     missing,
@@ -56,12 +59,26 @@ def judge_worst(report: Report, params: Parameters, alpha: float) -> GateResult:
         reason = f"{_seen(worst)}; surely at least {low:.3f}"
         return GateResult(WORST, "passed", reason, worst.value, least, None, worst.items)
     few = [metric for metric in found if bounds[metric.slice][0] < least]
-    asked = [more_labels_for_rate(metric, least, alpha) if metric.n else None for metric in few]
-    known = [n for n in asked if n is not None]
-    n_more = max(known) if len(known) == len(asked) else None
+    n_more, of_which = _more_labels(few, report.metric("accuracy"), least, alpha)
     reason = f"{_seen(worst)}: at least {low:.3f}; {len(few)} of {len(found)} groups are not proven at {least:g}"
-    return GateResult(WORST, "insufficient", f"{reason}; {labels_in_words(n_more)}", worst.value, least, n_more,
-                      worst.items)  # fmt: skip
+    return GateResult(WORST, "insufficient", f"{reason}; {labels_in_words(n_more)}{of_which}", worst.value, least,
+                      n_more, worst.items)  # fmt: skip
+
+
+def _more_labels(
+    groups: Sequence[Metric], overall: Metric | None, least: float, alpha: float
+) -> tuple[int | None, str]:
+    """Further test labels after which each of `groups` has enough, if groups go on coming as they did; and, in words,
+    how many of them are of the group that waits for most. A group that never came is taken to be the next to come."""
+    needed = []
+    for metric in groups:
+        of_group = more_labels_for_rate(metric, least, alpha) if metric.n else fewest_perfect(least, alpha)
+        if of_group is None:
+            return None, ""
+        n_test = overall.n if overall is not None and overall.n else metric.n
+        needed.append((math.ceil(of_group * n_test / max(1, metric.n)), of_group, metric.slice))
+    n_more, of_group, where = max(needed)
+    return n_more, f", {of_group:,} of them of {where}"
 
 
 def _bounds(metric: Metric, alpha: float) -> tuple[float, float]:

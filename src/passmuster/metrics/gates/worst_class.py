@@ -17,6 +17,7 @@ from passmuster.metrics.gates.base import (
     Parameters,
     always,
     effective_n,
+    fewest_perfect,
     is_measured,
     labels_in_words,
     missing,
@@ -94,7 +95,7 @@ def _bounds(metric: Metric, alpha: float) -> tuple[float, float]:
 def _more_labels(metric: Metric, overall: Metric, least: float, alpha: float) -> int | None:
     """Further test labels of all classes after which this class has enough, if classes go on coming as they did."""
     if not metric.n:
-        n_perfect = math.ceil(math.log(alpha) / math.log(least)) if 0 < least < 1 else None
+        n_perfect = fewest_perfect(least, alpha)
         return None if n_perfect is None else n_perfect * overall.n
     n = effective_n(metric)
     rate = (metric.value * n + PRIOR_N * overall.value) / (n + PRIOR_N)

@@ -296,13 +296,20 @@ def beside(
     both = {fault: v for fault, v in both.items() if fault[0] in names}
     if not both:
         return
-    found = corruption_error(
-        both, {fault: tally.theirs[fault][asked] for fault in both}, rng=rng, weights=weights[asked]
-    )
+    theirs = {fault: tally.theirs[fault][asked] for fault in both}
+    w = weights[asked]
+    found = corruption_error(both, theirs, rng=rng, weights=w)
+
+    def right(cells: dict[Fault, np.ndarray]) -> float:
+        told = [(v[seen], w[seen]) for v in cells.values() for seen in (~np.isnan(v),)]
+        return float(np.mean([np.average(v, weights=each) for v, each in told]))
+
     draft.add("mce", found.mean, unit="ratio", items=draft.add_set("corrupted, both asked", pick(keys, asked)))
     section["against_live"] = {
         "n": int(asked.sum()),
         "mce": interval_record(found.mean),
+        "right": right(both),
+        "right_live": right(theirs),
         "worst": found.worst,
         "of": found.of,
     }

@@ -16,6 +16,7 @@
   let moved = false; // whether the highlight was moved by hand since the item came
   let chosen = new Set(), chosenFor = "", asksNone = false; // of sets: what Enter would save for the item on the screen
   let mode = "one", pictures = [], odd = new Set(), focusAt = 0, shownKey = "";
+  let gridClass = "", gridAsked = 0, gridMissed = false; // what the pictures on the screen are taken for; the list may be ahead of it
 
   // --- talking to the server
 
@@ -44,14 +45,16 @@
 
   function take(said) {
     if (state && said.ticket < state.ticket) return; // an older question, answered later
+    const held = shownClasses()[on], atAdd = on >= 0 && held === undefined; // the highlight stays where it is seen
     state = said;
     // Asked elsewhere while this page lay in the background; what is on the screen stays, and its answer counts.
     queue = queue.filter((item, i) => i === 0 || !said.gone.includes(item.key));
     queue.forEach((item, i) => {
       const guess = said.guesses[item.key];
-      const settled = i === 0 && item.guess; // what a person is looking at does not change under the finger
+      const settled = i === 0 && (item.guess || moved); // what a person is looking at does not change under the finger
       if (guess && item.role === "train" && !settled && guess[0] !== item.denied) [item.guess, item.confidence] = guess;
     });
+    if (held !== undefined || atAdd) on = atAdd ? shownClasses().length : shownClasses().indexOf(held);
   }
 
   async function fill(first = false) {
@@ -99,8 +102,13 @@
     after();
   }
 
-  function after() {
+  function untype() { // nothing is typed any more, and digits are keys again
     $("filter").value = "";
+    $("filter").blur();
+  }
+
+  function after() {
+    untype();
     note = "";
     highlightGuess();
     render();
@@ -124,7 +132,7 @@
       state.classes.push(name);
       queue[0].made = true;
     }
-    $("filter").value = "";
+    untype();
     note = "";
     asksNone = false;
     moved = false;
@@ -207,7 +215,7 @@
       if (problem.lost) lose(problem);
       else note = problem.what;
     }
-    $("filter").value = "";
+    untype();
     highlightGuess();
     render();
   }
@@ -216,7 +224,7 @@
     if (lost || mode !== "one") return;
     queue = [{ ...turn.items[0], earlier: turn.label }, ...queue.filter((item) => item.key !== turn.items[0].key)];
     chosenFor = "";
-    $("filter").value = "";
+    untype();
     highlightGuess();
     render();
   }
@@ -238,6 +246,7 @@
       found();
       render();
       if (outbox.length) send();
+      else if (gridMissed && mode === "grid") loadGrid();
       else fill();
     } catch (problem) {
       if (problem.lost) lost = problem.what;
@@ -271,15 +280,22 @@
     const fits = (name) => typed.every((word) => words(name).some((part) => part.startsWith(word)));
     const holds = (name) => !fits(name) && name.toLowerCase().includes($("filter").value.trim().toLowerCase());
     const begins = (name) => name.toLowerCase().startsWith($("filter").value.trim().toLowerCase());
-    return [...all.filter(fits).sort((a, b) => begins(b) - begins(a)), ...all.filter(holds)];
+    const is = (name) => name.toLowerCase() === $("filter").value.trim().toLowerCase();
+    return [...all.filter(fits).sort((a, b) => is(b) - is(a) || begins(b) - begins(a)), ...all.filter(holds)];
   }
 
-  // The key of each class on the screen: the digit that it is, where all are digits, else its place: 1 to 9, then 0.
-  function keysOf(classes) {
-    const all = state.classes;
-    if (all.every((name) => /^\d$/.test(name))) return classes;
-    return classes.map((_, i) => (i < 10 ? String((i + 1) % 10) : ""));
+  // The digit of each class: its place, 1 to 9, then 0; the same for every item. Where names have numbers in them, a digit
+  // may be the beginning of one: then it is typed like a letter, but where each name has one digit of its own, which is its key.
+  function keysOf(all) {
+    const numbers = all.map((name) => name.match(/\p{Nd}+/gu) || []);
+    if (!numbers.some((found) => found.length)) return new Map(all.slice(0, 10).map((name, i) => [name, String((i + 1) % 10)]));
+    const own = numbers.map((found) => (found.length === 1 && /^\d$/.test(found[0]) ? found[0] : ""));
+    return new Map(own.every(Boolean) && new Set(own).size === own.length ? all.map((name, i) => [name, own[i]]) : []);
   }
+
+  // While something is being typed digits are typed, too: no answer comes of half a name.
+  const typing = () => document.activeElement === $("filter") || $("filter").value !== "";
+  const digits = () => (typing() ? new Map() : keysOf(state.classes));
 
   function newName() {
     const name = $("filter").value.trim();
@@ -404,8 +420,8 @@
   }
 
   function ending() {
-    if (!state || state.choosing || outbox.length || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
-    const enough = state.n_done >= state.n;
+    const enough = state && state.n_done >= state.n;
+    if (!state || (state.choosing && !enough) || outbox.length || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
     const away = enough ? 0 : state.n_elsewhere;
     const title = enough ? state.n_done.toLocaleString("en") + " labels. Thank you."
       : away ? "The rest is open elsewhere." : "Nothing waits for a label.";
@@ -425,7 +441,7 @@
   }
 
   function renderClasses(item, unsaved) {
-    const fitting = fittingClasses(), classes = fitting.slice(0, MAX_CLASSES), keys = keysOf(classes);
+    const fitting = fittingClasses(), classes = fitting.slice(0, MAX_CLASSES);
     const list = $("classes");
     list.classList.toggle("many", state.classes.length > 12);
     const guess = $("guess");
@@ -436,7 +452,7 @@
     startSet();
     const picked = (name) => sets() && (unsaved ? members(unsaved.label).includes(name) : chosen.has(name));
     list.replaceChildren(...classes.map((name, i) => {
-      const button = element("button", [element("kbd", keys[i], { ariaHidden: "true" }), breakable(name)], { type: "button" });
+      const button = element("button", [element("kbd", "", { ariaHidden: "true" }), breakable(name)], { type: "button" });
       button.classList.toggle("on", i === on && !unsaved || unsaved?.label === name);
       button.classList.toggle("said", !sets() && item.earlier === name);
       if (sets()) {
@@ -445,7 +461,7 @@
         button.setAttribute("aria-pressed", picked(name));
       }
       if (i === on) button.setAttribute("aria-current", "true");
-      if (keys[i]) button.setAttribute("aria-keyshortcuts", keys[i]);
+      button.dataset.name = name;
       button.disabled = Boolean(lost);
       button.addEventListener("click", () => choose(name));
       return element("li", button);
@@ -462,14 +478,33 @@
     $("add-button").textContent = "Add “" + name + "” as a new class";
     $("add-button").classList.toggle("on", Boolean(name) && on === classes.length);
     $("filter").disabled = Boolean(lost);
+    renderKeys();
+  }
+
+  // What the keys do now. Called also when the field gets or loses the focus, so nothing is drawn anew: what is being
+  // clicked would be gone before the click.
+  function renderKeys() {
+    if (!state || !queue.length) return;
+    const keys = digits(), writing = typing();
+    $("classes").classList.toggle("keyless", !keysOf(state.classes).size);
+    for (const button of $("classes").querySelectorAll("button")) {
+      const key = writing ? (button.hasAttribute("aria-current") ? "enter" : "") : keys.get(button.dataset.name) || "";
+      if (button.firstChild.textContent !== key) button.firstChild.textContent = key;
+      if (key) button.setAttribute("aria-keyshortcuts", key);
+      else button.removeAttribute("aria-keyshortcuts");
+    }
     const hints = [];
     const hint = (key, what) => hints.push(hints.length ? " · " : "", ...key.split(" ").map((k) => element("kbd", k)), " " + what);
-    if (state.classes.length) hint(state.classes.length > 9 ? "0–9" : "1–" + state.classes.length, sets() ? "choose, or not" : "choose");
-    hint("a–z", state.classes.length > 9 ? "type to find" : "find or add");
+    const found = [...keys.values()].sort(), all = state.classes.length;
+    const run = found.length > 2 && Number(found.at(-1)) - Number(found[0]) === found.length - 1;
+    if (found.length) hint(found.length === 10 ? "0–9" : run ? found[0] + "–" + found.at(-1) : found.join(" "), sets() ? "choose, or not" : "choose");
+    hint(found.length ? "a–z" : "a–z 0–9", found.length < all || writing ? "type to find" : "find or add");
+    if (found.length) hint("/", "type digits, too");
     hint("↑ ↓", "move");
-    hint("enter", sets() ? (moved || typed ? "choose, or not" : "save") : "accept");
-    hint("space", "skip");
-    hint("backspace", "undo");
+    hint("enter", sets() ? (moved || $("filter").value.trim() ? "choose, or not" : "save") : "accept");
+    if (!$("filter").value) hint("space", "skip");
+    if (writing) hint("esc", keysOf(state.classes).size ? "back to the digits" : "clear");
+    if (!$("filter").value) hint("backspace", "undo");
     $("keys").replaceChildren(...hints);
   }
 
@@ -521,7 +556,7 @@
       } catch (problem) {
         lose(problem);
       }
-      queue = [...takeOdd($("grid-label").value), ...queue];
+      queue = [...takeOdd(gridClass), ...queue];
       highlightGuess();
       render();
       fill();
@@ -530,15 +565,28 @@
 
   async function loadGrid() {
     const left = pictures.filter((item) => !odd.has(item.key)).map((item) => item.key);
+    const wanted = $("grid-label").value, ticket = ++gridAsked;
+    queue = [...takeOdd(gridClass), ...queue];
+    gridClass = wanted;
+    gridMissed = false;
+    render(); // no picture: what shows is never confirmed as what was asked for since
+    $("grid-title").textContent = "Looking for “" + wanted + "”…";
+    $("grid-note").textContent = "";
     try {
       if (left.length) await post("leave", { keys: left });
-      const said = await post("grid", { label: $("grid-label").value });
+      const said = await post("grid", { label: wanted });
+      if (ticket !== gridAsked || mode !== "grid") { // another class was asked for meanwhile
+        const mine = new Set(queue.map((item) => item.key)), others = said.items.map((item) => item.key).filter((key) => !mine.has(key));
+        if (others.length) await post("leave", { keys: others });
+        return;
+      }
       const keys = new Set(said.items.map((item) => item.key));
       queue = queue.filter((item) => !keys.has(item.key));
       take(said);
       pictures = said.items;
       $("grid-note").textContent = pictures.length ? pictures.length + " of the " + said.n_free.toLocaleString("en") + " that the model takes for it, drawn at random. Marked ones are asked one by one afterwards." : "No picture without a label is left of which the model says this.";
     } catch (problem) {
+      gridMissed = true;
       return lose(problem);
     }
     odd = new Set();
@@ -548,7 +596,7 @@
   }
 
   function renderGrid() {
-    const label = $("grid-label").value;
+    const label = gridClass;
     $("grid-title").textContent = pictures.length ? "Are these all “" + label + "”?" : "Nothing left here";
     const kept = document.activeElement?.closest?.(".pictures");
     $("pictures").replaceChildren(...pictures.map((item, i) => {
@@ -583,7 +631,7 @@
   async function confirm() {
     if (lost || !pictures.length || sending) return;
     const items = pictures.filter((item) => !odd.has(item.key));
-    const label = $("grid-label").value;
+    const label = gridClass;
     queue = [...takeOdd(label), ...queue];
     if (items.length) {
       outbox.push({ items, name: "answer", body: { keys: items.map((item) => item.key), label }, label });
@@ -601,28 +649,28 @@
     const target = event.target, filter = $("filter"), typed = filter.value;
     if (target instanceof HTMLSelectElement) return;
     const free = target === document.body || target === filter || target === $("content");
+    const writes = typed && target === filter && event.key !== "Enter" && !event.ctrlKey;
+    if (event.repeat && !writes && (undoes || /^(Enter| |\d)$/.test(event.key))) return event.preventDefault(); // held down, it answers once
     if (mode === "grid") return gridKey(event, undoes);
     if (lost || !state) return;
     if (undoes && (!typed || event.ctrlKey)) return stop(event, undo);
     if (event.key === "Escape") {
-      filter.value = "";
-      filter.blur();
+      untype();
       highlightGuess();
       return render();
     }
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       if (target === $("content")) return;
-      const step = columns($("classes"));
+      const step = typed ? 1 : columns($("classes")); // of what is typed the next one, because ← and → are its own
       return stop(event, () => move(event.key === "ArrowDown" ? (on < 0 ? 1 : on + step < shownClasses().length ? step : 1) : on < step ? -1 : -step));
     }
     if ((event.key === "ArrowRight" || event.key === "ArrowLeft") && !typed && free) return stop(event, () => move(event.key === "ArrowRight" ? 1 : -1));
     if (!free && !/^\d$/.test(event.key)) return; // a button has the focus: Enter and space are its own
     if (event.key === "Enter") return stop(event, accept);
     if (event.key === " " && !typed) return stop(event, skip);
-    if (/^\d$/.test(event.key)) {
-      const classes = shownClasses(), at = keysOf(classes).indexOf(event.key);
-      if (at >= 0) return stop(event, () => choose(classes[at]));
-    }
+    const named = [...digits()].find(([, key]) => key === event.key);
+    if (named) return stop(event, () => choose(named[0]));
+    if (event.key === "/" && target !== filter && queue.length) return stop(event, () => filter.focus());
     if (event.key.length === 1 && target !== filter && queue.length) filter.focus(); // the letter goes there
   });
 
@@ -655,6 +703,8 @@
     highlightGuess();
     render();
   });
+  $("filter").addEventListener("focus", renderKeys);
+  $("filter").addEventListener("blur", renderKeys);
   $("add-button").addEventListener("click", () => choose(newName(), true));
   $("save").addEventListener("click", saveSet);
   $("undo").addEventListener("click", undo);

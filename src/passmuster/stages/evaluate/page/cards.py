@@ -164,6 +164,8 @@ def set_title(name: str) -> str:
     if name.startswith("label=") and " predicted=" in name:
         label, _, said = name.removeprefix("label=").partition(" predicted=")
         return f"{label}, rightly so" if label == said else f"{label} taken for {said}"
+    if name.startswith("novel="):
+        return f"The strange items you named {name.removeprefix('novel=')}"
     if name.startswith("corruption="):
         fault, _, severity = name.removeprefix("corruption=").removesuffix(" broken").partition(" severity=")
         return f"Broken by {plain_name(fault)} at severity {severity}"

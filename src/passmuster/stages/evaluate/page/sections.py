@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from passmuster.core.cost import in_words
@@ -94,66 +93,16 @@ def certainty(report: Report, library: Library) -> str:
 <tbody>{rows}</tbody></table></div></details></section>"""
 
 
-def novelty(report: Report, library: Library) -> str:
-    """How well each detector tells strange from ordinary."""
-    section = report.sections["novelty"]
-    rows = "".join(
-        f'<tr><th scope="row">{library.link(row["items"], escape(row["detector"]), kind="line")}'
-        f"<small>{escape(row['summary'])}</small></th>"
-        + "".join(
-            f'<td class="number"><b>{said(row[kind]["value"])}</b>'
-            f"<small>{said(row[kind]['low'])} to {said(row[kind]['high'])}</small></td>"
-            for kind, said in (("auroc", "{:.3f}".format), ("fpr95", percent), ("fpr95_ordinary_positive", percent))
-        )
-        + "</tr>"
-        for row in section["rows"]
-    )
-    table = (
-        '<div class="scroll"><table class="plain"><thead><tr><th scope="col">Detector</th><th scope="col">AUROC'
-        "<small>higher is better, 0.5 is chance</small></th>"
-        '<th scope="col">Ordinary flagged<small>when 95 % of strange are caught</small></th>'
-        '<th scope="col">Strange accepted<small>when 95 % of ordinary are</small></th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-        if rows
-        else ""
-    )
-    flagged = "".join(
-        f"<p>{library.link(m.items, f'Of the {what}, the guard as shipped calls {percent(m.value)} novel')} "
-        f"({between(m.low, m.high)}).</p>"
-        for where, what in (("set=novel", "strange items"), ("set=test", "ordinary test items"))
-        if (m := report.metric("novelty_flagged", where)) is not None
-    )
-    problems = section.get("problems") or []
-    unread = (
-        f"<p>{section['n_unreadable']:,} items could not be read: {escape('; '.join(problems[:5]))}</p>"
-        if problems
-        else ""
-    )
-    return (
-        "<section><h2>Does it notice what it does not know?</h2>"
-        f'<p class="lead">{escape(section["said"])}</p>{_guard(section)}{flagged}{table}{unread}</section>'
-    )
-
-
-def _guard(section: Mapping[str, Any]) -> str:
-    """Which detector the bundle carries, and why that one."""
-    if not section.get("guard"):
-        return ""
-    chosen = section.get("chosen") or {}
-    why = f" {chosen['why'][0].upper()}{chosen['why'][1:]}." if chosen.get("why") else ""
-    lacks = (
-        " The model gives no embedding: detectors that look at one were given its scores instead."
-        if section.get("lacks_embedding")
-        else ""
-    )
-    return f"<p>The bundle is guarded by <b>{escape(section['guard'])}</b>.{escape(why)}{lacks}</p>"
-
-
 def versions(report: Report, library: Library) -> str:
     """The paired table against the live release, and every decision that changes."""
     section = report.sections.get("versions")
     if not section or not report.incumbent:
         return ""
+    if why := section.get("unopened"):
+        return (
+            '<section><h2>Against the live release</h2><p class="lead">Not compared: the live release does not open '
+            f"({escape(why)}). Gates that compare with it cannot be told.</p></section>"
+        )
     if not section["n"]:
         return (
             '<section><h2>Against the live release</h2><p class="lead">Not compared: the live release learned from '
