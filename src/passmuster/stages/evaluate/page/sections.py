@@ -36,7 +36,8 @@ def classes(report: Report, library: Library) -> str:
         if len(rest) > MORE_ROWS:
             title = f"the next {MORE_ROWS:,} of {len(rest):,} more classes; report.json has them all"
         more = (
-            f'<details><summary>{title}</summary><table class="classes">{head}<tbody>{body}</tbody></table></details>'
+            f'<details><summary>{title}</summary><div class="scroll"><table class="classes">{head}<tbody>{body}</tbody>'
+            "</table></div></details>"
         )
     return (
         '<section><h2>Class by class</h2><p class="lead">The weakest first. Bars show the interval: a wide one means '
