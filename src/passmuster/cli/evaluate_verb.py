@@ -104,6 +104,7 @@ def look_words(look: int, max_looks: int) -> str:
 
 def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     """The report in a few lines: headline, weak spots, novelty, versions, and where the page lies."""
+    from passmuster.metrics.aa_noise import bound_words, inside_words
     from passmuster.metrics.versions import is_weighed, retrain_words
     from passmuster.stages.evaluate.estimated import estimated_lines
     from passmuster.stages.evaluate.marks import mark_lines
@@ -149,8 +150,12 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
         )
         if words := retrain_words(versions):
             yield f"  {words}"
+        if words := inside_words(report, difference.value):
+            yield f"  {words}"
     if report.unopened:
         yield f"against the live release: not compared, it does not open ({report.unopened})"
+    if words := bound_words(report.sections.get("noise")):
+        yield words
     mce = report.metric("mce")
     if mce is not None:
         yield (

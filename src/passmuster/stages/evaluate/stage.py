@@ -24,6 +24,7 @@ from passmuster.modality.decoded import remembering
 from passmuster.runtime.answers import task_of
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.release import open_checked
+from passmuster.stages.evaluate.aa_noise import measure_aa_noise
 from passmuster.stages.evaluate.answers_table import answers_csv
 from passmuster.stages.evaluate.attacked import measure_attacks
 from passmuster.stages.evaluate.behaviour import measure_behaviour
@@ -179,11 +180,14 @@ def evaluate(
             draft.sections["versions"] = live.section()
         measure_test_labels(store, draft, chosen, predictor, evidence, answers, rng, progress=progress)
         measure_parity(store, draft, chosen, predictor)
+        both = (incumbent, compared) if incumbent is not None and compared is not None else None
+        measure_aa_noise(
+            store, draft, (chosen, predictor), both, evidence, answers, scope, progress=progress
+        )  # fmt: skip
         measure_marks(store, draft, chosen, predictor, evidence, progress=progress)
         measure_data(store, draft, evidence, answers)
         describe_training(store, draft, chosen, predictor)
         measure_endpoint(draft, evidence, answers, predictor, store.config.cost)
-        both = (incumbent, compared) if incumbent is not None and compared is not None else None
         measure_serving(store, draft, (chosen, predictor), both, evidence, answers, scope)
         least = float(store.config.policy.gates.get("accuracy.v1", {}).get("min", LEAST_ACCURACY))
         write_summary(draft, evidence, answers, live.bundle.digest if live is not None else "", least)

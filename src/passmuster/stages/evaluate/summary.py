@@ -23,6 +23,7 @@ from passmuster.stages.evaluate.words import (
     open_words,
     percent,
     plain_name,
+    points,
     said,
     times,
     with_interval,
@@ -131,11 +132,19 @@ def good_at(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Met
         lines.append(
             said(
                 f"It is right more often than the live release: {versions['only_candidate']:,} answers got better, "
-                f"{versions['only_incumbent']:,} worse.",
+                f"{versions['only_incumbent']:,} worse{noise_words(draft, difference.value)}.",
                 "changed" if "changed" in draft.item_sets else "",
             )
         )
     return lines
+
+
+def noise_words(draft: Draft, difference: float) -> str:
+    """That a difference may be noise alone, as the end of a sentence."""
+    bound = (draft.sections.get("noise") or {}).get("bound")
+    if bound is None or abs(difference) > bound:
+        return ""
+    return f"; but {points(abs(difference))} lie inside the A/A noise bound of {points(bound)}"
 
 
 def breaks_at(

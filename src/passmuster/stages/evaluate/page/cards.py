@@ -189,6 +189,7 @@ TITLES = {
     "leakage=clean": "Test items without a copy in training",
     "leakage=twins": "Test items with a copy in training",
     "novel": "The strange items you named",
+    "not repeated": "Answers that the same model does not repeat",
     "parity_differs": "Answered differently from the trained model",
     "partly right": "Some of the classes right, not all",
     "given at the promised risk": "Answers sure enough for the promised risk",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from passmuster.core.cost import in_words
-from passmuster.core.records import Report
+from passmuster.core.records import Metric, Report
+from passmuster.metrics.aa_noise import bound_words, inside_words
 from passmuster.metrics.versions import is_weighed, retrain_words
 from passmuster.stages.evaluate.marks import mark_lines
 from passmuster.stages.evaluate.memory import memory_lines
 from passmuster.stages.evaluate.page import charts
 from passmuster.stages.evaluate.page.cards import Library, escape
 from passmuster.stages.evaluate.page.confusion import mistakes
+from passmuster.stages.evaluate.page.noise import noise
 from passmuster.stages.evaluate.words import between, open_words, percent
 
 ROWS_SHOWN = 12
@@ -125,7 +127,7 @@ def versions(report: Report, library: Library) -> str:
             f"chances the difference is {100 * difference.value:+.1f} points, and so it is everywhere else."
         )
     words = retrain_words(section)
-    again = f" {words[:1].upper()}{words[1:]}." if words else ""
+    again = "".join(f" {w[:1].upper()}{w[1:]}." for w in (words, *noise_words(report, difference)) if w)
     rows = "".join(
         f"<tr><td><code>{escape(row['key'][:8])}</code></td><td>{escape(row['label'])}</td>"
         f'<td class="{mark(row, "incumbent")}">{escape(row["incumbent"])}</td>'
@@ -159,6 +161,12 @@ def versions(report: Report, library: Library) -> str:
     )
 
 
+def noise_words(report: Report, difference: Metric | None) -> tuple[str, str]:
+    """What the A/A noise bound is, and that the difference lies inside it, where it does."""
+    inside = "" if difference is None else inside_words(report, difference.value)
+    return bound_words(report.sections.get("noise")), inside
+
+
 def mark(row: dict[str, str], which: str) -> str:
     return "right" if row[which] == row["label"] else "wrong"
 
@@ -180,6 +188,7 @@ def data(report: Report, library: Library) -> str:
         else "<p>The checks found nothing to say of this dataset version.</p>"
     )
     rest = f"{twins(report, library)}{marks(report, library)}{memory(report)}{parity(report, library)}"
+    rest += noise(report, library)
     return f"<section><h2>The data behind it</h2>{table}{rest}</section>"
 
 
