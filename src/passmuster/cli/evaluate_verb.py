@@ -111,7 +111,8 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     from passmuster.stages.evaluate.memory import memory_lines
     from passmuster.stages.evaluate.novelty_words import novelty_lines
     from passmuster.stages.evaluate.serving_words import serving_lines
-    from passmuster.stages.evaluate.words import ONE_CLASS, percent, with_interval
+    from passmuster.stages.evaluate.unknown import ONE_CLASS
+    from passmuster.stages.evaluate.words import percent, with_interval
 
     report = result.report
     headline = report.metric("accuracy")
@@ -126,8 +127,13 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     clean = report.metric("accuracy", "leakage=clean")
     if clean is not None:
         yield f"without test items copied from training: {with_interval(clean)}"
+    for line in report.sections["summary"]["cost"]:
+        yield line["text"]
     for line in report.sections["summary"]["breaks"]:
         yield f"  {line['text']}"
+    if report.sections.get("groups"):
+        yield from (f"  {line['text']}" for line in report.sections["summary"]["whom"])
+    yield from attack_lines(report)
     yield from (line for line, items in mark_lines(report.sections.get("marks")) if not items)
     yield from memory_lines(report.sections.get("memory", {"contamination": [], "looks": 1.0}))
     yield from estimated_lines(report)
@@ -146,6 +152,8 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
             yield f"  {words}"
         if words := inside_words(report, difference.value):
             yield f"  {words}"
+    if report.unopened:
+        yield f"against the live release: not compared, it does not open ({report.unopened})"
     if words := bound_words(report.sections.get("noise")):
         yield words
     mce = report.metric("mce")
@@ -163,3 +171,26 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     if ece is not None:
         yield f"calibration error {percent(ece.value)}"
     yield f"report: {result.path}"
+
+
+def attack_lines(report: Report) -> Iterator[str]:
+    """How many attacked items stay right, at the weakest change and at the strongest; or why none was attacked."""
+    from passmuster.stages.evaluate.page.attacks import size
+    from passmuster.stages.evaluate.words import between, percent
+
+    section = report.sections.get("attacks")
+    if not section:
+        return
+    if not section["n"]:
+        yield f"attacks: not tried, {section['why']}"
+        return
+    clean, *rows = section["rows"]
+    weak, strong = rows[0], rows[-1]
+    stands = ", ".join(
+        f"{percent(row['accuracy']['value'])} ({between(row['accuracy']['low'], row['accuracy']['high'])}) where "
+        f"{size(row['strength'])} {section['unit']} may change"
+        for row in ([weak, strong] if weak is not strong else [weak])
+    )
+    yield (
+        f"attacks on {section['n']:,} items: right on {percent(clean['accuracy']['value'])} before, on at most {stands}"
+    )

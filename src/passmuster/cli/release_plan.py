@@ -38,6 +38,11 @@ def plan_lines(found: ReleasePlan) -> Iterator[str]:
     width = max((len(forecast.gate) for forecast in plan.forecasts), default=0)
     for forecast in plan.forecasts:
         yield f"  {forecast.gate:<{width}}  {forecast.bound:>6.4g}  {forecast.reason}"
+    if found.unopened:
+        yield (
+            f"the live release does not open ({found.unopened}): gates that compare with it cannot be told, and are "
+            "left out; muster status names the way past it"
+        )
     if found.failed:
         yield f"in the last verdict these failed, and labels alone may not change that: {', '.join(found.failed)}"
     if found.n_for_a_look:

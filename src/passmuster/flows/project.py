@@ -421,11 +421,11 @@ class Project:
 
         return approve(self.store, release, channel=channel, override=override, provisional=provisional, share=share)
 
-    def rollback(self, channel: str = "live", *, reason: str, to: str = "") -> Channel:
-        """Point a channel back, for a recorded reason."""
+    def rollback(self, channel: str = "live", *, reason: str, to: str = "", withdraw: bool = False) -> Channel:
+        """Point a channel back, for a recorded reason; with `withdraw`, at nothing."""
         from passmuster.stages.release import rollback
 
-        return rollback(self.store, channel, reason=reason, to=to)
+        return rollback(self.store, channel, reason=reason, to=to, withdraw=withdraw)
 
     def serve(
         self,

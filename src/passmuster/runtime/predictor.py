@@ -12,7 +12,7 @@ from passmuster.core.records import UNREAD, Payload, Prediction
 from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
 from passmuster.runtime.account import Account
-from passmuster.runtime.answers import DECIDE_AT, answers_of, prices_of, task_of
+from passmuster.runtime.answers import DECIDE_AT, Said, answers_of, prices_of, task_of
 from passmuster.runtime.bundle import LoadedBundle
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.engine import Engine
@@ -118,9 +118,13 @@ class Predictor:
         policy = self.bundle.policy.guard
         return apply_guard(self.bundle.guard, embeddings, logits, policy, degraded=degraded, prices=self.prices)
 
+    def answers(self, logits: np.ndarray) -> Said:
+        """The answers alone, without the guard, as arrays."""
+        return answers_of(logits, self._decide_at, self.prices)
+
     def labels(self, logits: np.ndarray) -> list[str]:
         """The answers alone, (n,): the label of each, without the guard."""
-        return self.names(answers_of(logits, self._decide_at, self.prices).said)
+        return self.names(self.answers(logits).said)
 
     def names(self, said: np.ndarray) -> list[str]:
         """The label of each answer (n,), by the classes said of it (n, c)."""

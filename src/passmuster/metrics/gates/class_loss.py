@@ -5,6 +5,8 @@ A margin on the headline lets a fault through that ruins one class of eighty. Th
 
 from __future__ import annotations
 
+import math
+
 from passmuster.core.ranges import OPEN_RATE
 from passmuster.core.records import GateResult, Report
 from passmuster.metrics.aa_noise import noted
@@ -23,10 +25,15 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     counts = {name: numbers for name, numbers in found.items() if numbers[0] > 0}
     level, most = params["alpha"] / max(1, len(counts)), params["max_loss"]
     losses = {name: (worse - better) / n for name, (n, worse, better) in counts.items()}
+    told = {name: (worse, better) for name, (_, worse, better) in counts.items()}
+    # Where labels were drawn with unequal chances; reports from before have the counts alone.
+    for name, (loss, worse, better) in (class_rows(report, "loss", "worth_worse", "worth_better") or {}).items():
+        if name in counts:
+            losses[name], told[name] = loss, (worse, better)
     proven = [
         name
-        for name, (_, worse, better) in counts.items()
-        if losses[name] >= most and sign_test(int(worse), int(better)) <= level
+        for name, (worse, better) in told.items()  # rounded against holding
+        if losses[name] >= most and sign_test(math.floor(worse + 1e-9), math.ceil(better - 1e-9)) <= level
     ]
     if not proven:
         return GateResult(NAME, "passed", f"no class of {len(counts):,} is surely worse by {most:g}", None, most)

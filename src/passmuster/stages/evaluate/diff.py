@@ -24,6 +24,7 @@ from passmuster.metrics.changes import Change, CostOf, Decision, changes, one_fo
 from passmuster.metrics.versions import Comparison, compare
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.predictor import Predictor
+from passmuster.runtime.release import open_checked
 from passmuster.stages.evaluate.census import read_with_census
 from passmuster.stages.evaluate.diff_serving import N_TIMED, serve_both
 from passmuster.stages.evaluate.foretell import answered
@@ -31,7 +32,6 @@ from passmuster.stages.evaluate.gather import cluster_names, learned_from, read_
 from passmuster.stages.evaluate.named_items import read_named
 from passmuster.stages.evaluate.noise import Noise, measure_noise
 from passmuster.stages.evaluate.powered import rest_tells, weigh
-from passmuster.stages.evaluate.stage import open_checked
 from passmuster.store.releases import read_report
 from passmuster.store.seal import TestView, open_test
 from passmuster.store.snapshots import read_placement, read_snapshot
@@ -257,7 +257,7 @@ def weights_of(
     n_unlabelled = sum(item.key not in read for item in view.items)
     weights, rounds, _ = weigh(store, mine, given, n_unlabelled)
     of = dict(zip(mine, weights.tolist(), strict=True))
-    drawn = bool(rounds) and rest_tells(len(mine) + n_unlabelled, store.config.project.task == MULTI)
+    drawn = bool(rounds) and rest_tells(len(mine) + n_unlabelled)
     return np.array([of.get(item.key, 1.0) for item in items]), drawn
 
 

@@ -19,9 +19,9 @@ from passmuster.runtime.account import Account
 from passmuster.runtime.bundle import read_manifest
 from passmuster.runtime.engine import HTTP
 from passmuster.runtime.predictor import Predictor
+from passmuster.runtime.release import open_checked
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.retrains import retrains
-from passmuster.stages.evaluate.stage import open_checked
 from passmuster.store.store import Store
 
 N_SAMPLED = 200  # items drawn from all of them, and as many of those that change at most, that are asked again

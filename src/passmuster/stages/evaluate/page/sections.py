@@ -38,7 +38,8 @@ def classes(report: Report, library: Library) -> str:
         if len(rest) > MORE_ROWS:
             title = f"the next {MORE_ROWS:,} of {len(rest):,} more classes; report.json has them all"
         more = (
-            f'<details><summary>{title}</summary><table class="classes">{head}<tbody>{body}</tbody></table></details>'
+            f'<details><summary>{title}</summary><div class="scroll"><table class="classes">{head}<tbody>{body}</tbody>'
+            "</table></div></details>"
         )
     return (
         '<section><h2>Class by class</h2><p class="lead">The weakest first. Bars show the interval: a wide one means '
@@ -100,6 +101,11 @@ def versions(report: Report, library: Library) -> str:
     section = report.sections.get("versions")
     if not section or not report.incumbent:
         return ""
+    if why := section.get("unopened"):
+        return (
+            '<section><h2>Against the live release</h2><p class="lead">Not compared: the live release does not open '
+            f"({escape(why)}). Gates that compare with it cannot be told.</p></section>"
+        )
     if not section["n"]:
         return (
             '<section><h2>Against the live release</h2><p class="lead">Not compared: the live release learned from '
