@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from browser_case import KEYS, Browser, browser, label_server
-from label_case import said, texts
+from label_case import dark_and_light, said, texts
 from label_sets_case import multi
 
 READY = "document.querySelector('#content .text') && document.querySelectorAll('#classes button').length"
@@ -159,4 +159,68 @@ def test_of_sets_numbers_are_typed_whole_too(new_store, tmp_path: Path) -> None:
         page.press("Enter")
         answered(page, 1)
         assert said(store, "ana") == {first: '["12","2"]'}
+        assert page.complaints == []
+
+
+def tab_to(page: Browser, selector: str, limit: int = 16) -> int:
+    """Press Tab until an element that fits has the focus; how often that was."""
+    for count in range(1, limit + 1):
+        page.press("Tab")
+        if page.run(f"Boolean(document.activeElement.closest({selector!r}))"):
+            return count
+    raise AssertionError(f"{selector} is more than {limit} stops away")
+
+
+def test_the_grid_by_real_keys(new_store, tmp_path: Path) -> None:
+    """Into the grid, to the other class, confirm, back, and an earlier answer changed: no mouse, no script."""
+    store = dark_and_light(new_store("image"), tmp_path)
+    pictures = "document.querySelectorAll('#pictures button').length"
+    title = "document.querySelector('#grid-title').textContent"
+    with browser() as page, label_server(store.folder, "--for", "train", "--n", "30", "--who", "ana") as server:
+        page.open(server.url)
+        page.wait("document.querySelector('#content img') && document.querySelector('#guess button')")
+        page.wait("!document.querySelector('#mode-grid').disabled")
+        tab_to(page, "#mode-grid")
+        page.press("Enter")
+        page.wait(f"{pictures} > 5 && document.activeElement.closest('#pictures')")
+        of_first = page.run("document.querySelector('#grid-label').value")
+        page.press("Tab", modifiers=8)
+        assert page.run("document.activeElement.id") == "grid-label"
+        for key, step in (("ArrowDown", 1), ("ArrowUp", 0), ("ArrowDown", 1)):  # the choice keeps the focus
+            page.press(key)
+            page.wait(
+                f"{title}.includes('Are these') && document.querySelector('#grid-label').selectedIndex === {step}"
+            )
+            page.wait(f"{title}.includes(document.querySelector('#grid-label').value)")
+            assert page.run("document.activeElement.id") == "grid-label"
+        of_second = page.run("document.querySelector('#grid-label').value")
+        assert {of_first, of_second} == {"dark", "light"}
+        tab_to(page, "#pictures", limit=1)
+        page.press("Space", "ArrowRight")
+        n = page.run(pictures)
+        page.press("Enter")
+        answered(page, n - 1)
+        assert set(said(store, "ana").values()) == {of_second}
+
+        page.wait(f"{pictures} > 0 && document.activeElement.closest('#pictures')")  # the next ones
+        page.press("Escape")
+        first = page.text("#name")  # the marked one, at once: an answer is to what shows
+        assert first
+        page.press("1")
+        answered(page, n)
+        page.wait("document.querySelector('#content img')")
+        second = page.text("#name")
+        page.press("1")
+        answered(page, n + 1)
+        tab_to(page, "#recent")
+        page.run("new Promise((done) => setTimeout(done, 4500))")  # a sign of life draws the list anew
+        page.press("ArrowDown")
+        assert page.run("document.activeElement.textContent").endswith(first)
+        page.press("Enter")
+        page.wait(f"document.querySelector('#name').textContent === '{first}'")
+        page.press("2")
+        page.wait(f"document.querySelector('#name').textContent !== '{first}'")
+        page.wait(SAVED)
+        assert said(store, "ana")[first] == "light"
+        assert said(store, "ana")[second] == "dark"
         assert page.complaints == []

@@ -30,9 +30,11 @@ class Predictor:
         From `open_bundle`, so checked.
     threads : int
         Threads of the engine; 0 takes all cores.
+    optimised : bool
+        Whether the engine may fuse operations, as in service; see `Engine`.
     """
 
-    def __init__(self, bundle: LoadedBundle, *, threads: int = 0) -> None:
+    def __init__(self, bundle: LoadedBundle, *, threads: int = 0, optimised: bool = True) -> None:
         self.bundle = bundle
         self.classes: tuple[str, ...] = bundle.manifest.classes
         self.modality: Modality = modalities[bundle.manifest.modality]
@@ -47,7 +49,7 @@ class Predictor:
         self.novelty_threshold = float(bundle.guard["novelty_threshold"])
         self._prepare = self.modality.preparer(bundle.preprocess, bundle.path)
         self.account = Account()  # what asking took, of a model that is elsewhere
-        self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads)
+        self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads, optimised=optimised)
 
     def embed(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (n, d) and logits (n, c), float32, in batches of at most 64.

@@ -9,6 +9,7 @@ import math
 
 from passmuster.core.ranges import OPEN_RATE
 from passmuster.core.records import GateResult, Report
+from passmuster.metrics.aa_noise import noted
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, missing, needs_incumbent
 from passmuster.metrics.gates.holding import ALPHA, and_others, class_rows
 from passmuster.metrics.regressions import sign_test
@@ -40,9 +41,9 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     n, worse, better = counts[name]
     more = and_others(len(proven) - 1)
     seen = f"“{name}”: {worse:.0f} of its {n:.0f} cases got worse and {better:.0f} better{more}"
-    return GateResult(
-        NAME, "failed", f"{seen}; surely worse than the live release", losses[name], most, None, "changed"
-    )
+    noise = noted(report, (worse - better) / max(1.0, float(report.sections["versions"].get("n") or 0)))
+    reason = f"{seen}; surely worse than the live release{noise}"
+    return GateResult(NAME, "failed", reason, losses[name], most, None, "changed")
 
 
 CLASS_LOSS = Gate(

@@ -101,6 +101,7 @@ def noise(found: Diff) -> Iterator[str]:
         f"of {said.rate.n:,} items drawn from all, {round(said.rate.value * said.rate.n):,} are not repeated (at most "
         f"{percent(said.rate.high)})"
     )
+    yield f"no difference between the two below {100 * noise_bound(found):.1f} points can be told from noise"
     for other in said.retrained:
         yield (
             f"the same recipe learnt again ({other.bundle[:8]}) decides {percent(other.differ.value)} of the items "
@@ -112,13 +113,25 @@ def serving(found: Diff) -> Iterator[str]:
     """What it takes to serve each of the two."""
     rows = found.serving.get("rows")
     if rows:
-        yield from beside_lines(rows, told(found), NAMES)
+        yield from beside_lines(rows, told(found), NAMES, noise_of_changes(found))
 
 
 def told(found: Diff) -> Interval | None:
     """By how much one is more often right, where a label tells."""
     table = found.comparison
     return None if table is None or math.isnan(table.difference.value) else table.difference
+
+
+def noise_bound(found: Diff) -> float:
+    """The largest upper end of what is not repeated, asked or learnt again: a share of answers."""
+    return max([found.noise.rate.high, *(other.differ.high for other in found.noise.retrained)])
+
+
+def noise_of_changes(found: Diff) -> float:
+    """`noise_bound`, less what asking the changed items themselves again has ruled out."""
+    positions = [change.position for change in found.changes]
+    ruled_out = found.noise.n_asked(positions) == len(positions) and not found.noise.of(positions)
+    return max([0.0 if ruled_out else found.noise.rate.high, *(other.differ.high for other in found.noise.retrained)])
 
 
 def change_line(change: Change, name: str, *, noisy: bool) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from passmuster.core.cost import money
+from passmuster.metrics.aa_noise import noise_bound
 
 APART = 1.2  # times and prices closer than this factor are alike: they are measured, and wobble
 APART_AT_OTHER_MOMENTS = 2.0  # of seconds that were not taken in turn, as an endpoint's are
@@ -75,8 +76,13 @@ def how_measured(row: Mapping[str, Any]) -> str:
     )
 
 
-def better(rows: Sequence[Mapping[str, Any]], difference: Any, mce: Any) -> tuple[list[str], list[str]]:
-    """In what each of the two is surely better; `difference` and `mce` are metrics of the report, or None."""
+def better(
+    rows: Sequence[Mapping[str, Any]], difference: Any, mce: Any, noise: float = 0.0
+) -> tuple[list[str], list[str]]:
+    """In what each of the two is surely better; `difference` and `mce` are metrics of the report, or None.
+
+    A difference no larger than the A/A `noise` bound is none that could be told from noise, and is called so.
+    """
     found: tuple[list[str], list[str]] = [], []
     ours, live = rows
 
@@ -86,7 +92,8 @@ def better(rows: Sequence[Mapping[str, Any]], difference: Any, mce: Any) -> tupl
                 its.append(words)
 
     if difference is not None:
-        note("more often right", difference.low > 0, difference.high < 0)
+        within = " (by no more than the A/A noise bound)" if abs(difference.value) <= noise else ""
+        note(f"more often right{within}", difference.low > 0, difference.high < 0)
     if mce is not None:
         note("more often right under natural faults", mce.high < 1, mce.low > 1)
     mine, theirs = ours["latency"], live["latency"]
@@ -103,10 +110,14 @@ def better(rows: Sequence[Mapping[str, Any]], difference: Any, mce: Any) -> tupl
 
 
 def which_words(
-    rows: Sequence[Mapping[str, Any]], difference: Any, mce: Any, names: Sequence[str] = (OURS, LIVE)
+    rows: Sequence[Mapping[str, Any]],
+    difference: Any,
+    mce: Any,
+    names: Sequence[str] = (OURS, LIVE),
+    noise: float = 0.0,
 ) -> list[str]:
     """What speaks for each of the two, by their `names`, and whether the test tells which is more often right."""
-    found = better(rows, difference, mce)
+    found = better(rows, difference, mce, noise)
     lines = [f"What speaks for {name}: it is {listed(said)}." for name, said in zip(names, found, strict=True) if said]
     if difference is not None and difference.low <= 0 <= difference.high:
         lines.append("Which of the two is more often right, this test cannot tell.")
@@ -137,14 +148,16 @@ def break_even_words(section: Mapping[str, Any]) -> str:
     return f"A machine like this one, always on, costs {month} a month; paid for each, {n:,.0f} answers cost as much."
 
 
-def beside_lines(rows: Sequence[Mapping[str, Any]], difference: Any, names: Sequence[str]) -> Iterator[str]:
+def beside_lines(
+    rows: Sequence[Mapping[str, Any]], difference: Any, names: Sequence[str], noise: float = 0.0
+) -> Iterator[str]:
     """Seconds, money and place of two bundles, and what speaks for each."""
     a, b = rows
     yield f"an answer: {names[0]} takes {latency_words(a)}; {names[1]} takes {latency_words(b)}"
     yield f"a million answers: {names[0]} {price_words(a)}; {names[1]} {price_words(b)}"
     if a["host"] or b["host"]:
         yield f"items go to: {names[0]}, {place_words(a)}; {names[1]}, {place_words(b)}"
-    yield from which_words(rows, difference, None, names)
+    yield from which_words(rows, difference, None, names, noise)
 
 
 def serving_lines(report: Any) -> Iterator[str]:
@@ -161,5 +174,6 @@ def serving_lines(report: Any) -> Iterator[str]:
         f"beside the live release: an answer takes {latency_words(ours)}, against {latency_words(live[0])}; a million "
         f"cost {price_words(ours)}, against {price_words(live[0])}"
     )
-    for line in which_words(section["rows"], report.metric("accuracy_difference"), report.metric("mce")):
+    told = report.metric("accuracy_difference"), report.metric("mce")
+    for line in which_words(section["rows"], *told, noise=noise_bound(report) or 0.0):
         yield f"  {line}"

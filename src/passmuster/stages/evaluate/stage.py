@@ -24,6 +24,7 @@ from passmuster.modality.decoded import remembering
 from passmuster.runtime.answers import task_of
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.release import open_checked
+from passmuster.stages.evaluate.aa_noise import measure_aa_noise
 from passmuster.stages.evaluate.answers_table import answers_csv
 from passmuster.stages.evaluate.attacked import measure_attacks
 from passmuster.stages.evaluate.behaviour import measure_behaviour
@@ -47,7 +48,7 @@ from passmuster.stages.evaluate.live import Live, find_live
 from passmuster.stages.evaluate.marks import measure_marks
 from passmuster.stages.evaluate.memory import measure_memory
 from passmuster.stages.evaluate.named_items import read_named
-from passmuster.stages.evaluate.novel_items import read_novel
+from passmuster.stages.evaluate.novel_items import Named, read_novel_sets
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
 from passmuster.stages.evaluate.parity import measure_parity
@@ -82,7 +83,7 @@ def evaluate(
     store: Store,
     bundle: str = "",
     *,
-    novel: Path | None = None,
+    novel: Named | None = None,
     unlabelled: Path | None = None,
     corruptions: Sequence[str] | None = None,
     n_attacked: int | None = None,
@@ -92,10 +93,10 @@ def evaluate(
 ) -> EvaluateResult:
     """Measure the bundle whose digest starts with `bundle` (the latest when empty) on the sealed test.
 
-    The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model,
-    `unlabelled` items on which its accuracy is estimated. `corruptions` stands for ``[evaluate] corruptions`` and
-    `n_attacked` for ``[evaluate] n_attacked``; the attacks of the report `attacked_before` are made once more, on the
-    same items with the same seed.
+    The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model, one
+    set or several (``{"near": path, "far": path}``), `unlabelled` items on which its accuracy is estimated.
+    `corruptions` stands for ``[evaluate] corruptions`` and `n_attacked` for ``[evaluate] n_attacked``; the attacks of
+    the report `attacked_before` are made once more, on the same items with the same seed.
     Leaves a `Report` in the catalog and a folder ``.muster/reports/<digest>`` with ``report.json``, ``report.html``
     and ``answers.csv``.
 
@@ -128,9 +129,7 @@ def evaluate(
     incumbent = live.asked if live is not None else None
     if live is not None and live.unopened:
         progress.say(f"the live release does not open ({live.unopened}): nothing is compared with it")
-    named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
-    if named is not None:
-        progress.say(f"{len(named.payloads):,} strange items read, {len(named.problems):,} could not be")
+    named = read_novel_sets(novel, predictor.modality, store.config.data, progress)
     apart = None
     if unlabelled is not None:
         apart = read_named(unlabelled, predictor.modality, store.config.data, task=predictor.task)
@@ -181,12 +180,15 @@ def evaluate(
             draft.sections["versions"] = live.section()
         measure_test_labels(store, draft, chosen, predictor, evidence, answers, rng, progress=progress)
         measure_parity(store, draft, chosen, predictor)
+        both = (incumbent, compared) if incumbent is not None and compared is not None else None
+        measure_aa_noise(
+            store, draft, (chosen, predictor), both, evidence, answers, scope, progress=progress
+        )  # fmt: skip
         measure_marks(store, draft, chosen, predictor, evidence, progress=progress)
         measure_data(store, draft, evidence, answers)
         describe_training(store, draft, chosen, predictor)
         measure_endpoint(draft, evidence, answers, predictor, store.config.cost)
-        live = (incumbent, compared) if incumbent is not None and compared is not None else None
-        measure_serving(store, draft, (chosen, predictor), live, evidence, answers, scope)
+        measure_serving(store, draft, (chosen, predictor), both, evidence, answers, scope)
         least = float(store.config.policy.gates.get("accuracy.v1", {}).get("min", LEAST_ACCURACY))
         write_summary(draft, evidence, answers, live.bundle.digest if live is not None else "", least)
         endpoint_in_words(draft)

@@ -70,7 +70,9 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
             f"These test labels were looked at {evidence.look} times: choosing by looking makes the test easier."
         )
     if draft.sections["novelty"]["setting"] != "named":
-        lines.append("How truly foreign items are met: none were named (muster evaluate --novel PATH).")
+        lines.append(
+            "How truly foreign items are met: none were named (muster evaluate --novel near=PATH --novel far=PATH)."
+        )
     if not any(groups_of(item) for item in evidence.items):
         lines.append("Whether some people are served worse than others: items carry no group, so it was not measured.")
     return lines

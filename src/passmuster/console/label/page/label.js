@@ -20,8 +20,11 @@
 
   // --- talking to the server
 
+  // What this page has, wherever it shows: an answer that is under way is here, and so is a picture of the grid.
+  const here = () => [...queue, ...pictures, ...outbox.flatMap((entry) => entry.items)];
+
   async function post(name, body = {}) {
-    const held = queue.map((item) => item.key), ticket = ++asked;
+    const held = here().map((item) => item.key), ticket = ++asked;
     let answer;
     try {
       answer = await fetch(name, {
@@ -59,12 +62,15 @@
 
   async function fill(first = false) {
     unfilled = filling; // what was answered meanwhile may have made room for more
-    if (filling || lost) return;
+    if (filling || lost || mode === "grid") return;
     filling = true;
+    const grids = gridAsked;
     try {
       const said = await post("next", { recent: first });
-      const known = new Set([...queue, ...outbox.flatMap((entry) => entry.items)].map((item) => item.key));
-      queue.push(...said.items.filter((item) => !known.has(item.key)));
+      const known = new Set(here().map((item) => item.key));
+      // Pictures of a grid that was opened meanwhile may be among them; what is left out here is given again.
+      if (grids === gridAsked && mode === "one") queue.push(...said.items.filter((item) => !known.has(item.key)));
+      else unfilled = true;
       if (first) recent = said.recent;
       take(said);
       found();
@@ -107,8 +113,13 @@
     $("filter").blur();
   }
 
-  function after() {
+  function settle() { // on to another item: what had the focus among the last one's things has nothing to say of this one
     untype();
+    if (document.activeElement?.closest("#choose, #recent")) document.activeElement.blur();
+  }
+
+  function after() {
+    settle();
     note = "";
     highlightGuess();
     render();
@@ -215,7 +226,7 @@
       if (problem.lost) lose(problem);
       else note = problem.what;
     }
-    untype();
+    settle();
     highlightGuess();
     render();
   }
@@ -224,7 +235,7 @@
     if (lost || mode !== "one") return;
     queue = [{ ...turn.items[0], earlier: turn.label }, ...queue.filter((item) => item.key !== turn.items[0].key)];
     chosenFor = "";
-    untype();
+    settle();
     highlightGuess();
     render();
   }
@@ -311,11 +322,18 @@
 
   function move(step) {
     moved = true;
+    const inside = document.activeElement?.closest("#classes");
     const classes = shownClasses();
     const last = classes.length - 1 + (newName() ? 1 : 0);
     on = on < 0 ? (step > 0 ? 0 : last) : Math.min(last, Math.max(0, on + step));
     render();
+    if (inside) (on < classes.length ? $("classes").querySelectorAll("button")[on] : $("add-button"))?.focus();
     document.querySelector(".choose .on")?.scrollIntoView({ block: "nearest" });
+  }
+
+  function moveIn(list, from, step) {
+    const able = [...list.querySelectorAll("button:enabled")];
+    able[able.indexOf(from) + step]?.focus();
   }
 
   function columns(list) {
@@ -342,6 +360,13 @@
   function breakable(name) { // long names break after their own joints
     const parts = name.split(/(?<=[_\/.-])/).flatMap((part) => [part, document.createElement("wbr")]);
     return element("span", parts);
+  }
+
+  // Draw what is in a list anew; the button at the place that had the focus has it afterwards.
+  function redraw(list, made) {
+    const at = [...list.querySelectorAll("button")].indexOf(document.activeElement);
+    list.replaceChildren(...made);
+    if (at >= 0) list.querySelectorAll("button")[at]?.focus({ preventScroll: true });
   }
 
   function picture(item, alt) {
@@ -447,11 +472,11 @@
     const guess = $("guess");
     if (note) guess.textContent = note;
     else if (item.role === "test") guess.textContent = "";
-    else if (item.guess) guess.replaceChildren(...guessed(item, !unsaved && classes[on] === item.guess));
+    else if (item.guess) redraw(guess, guessed(item, !unsaved && classes[on] === item.guess));
     else guess.textContent = state.has_model ? "The model has no guess for this one." : "There is no model yet, so there is no guess.";
     startSet();
     const picked = (name) => sets() && (unsaved ? members(unsaved.label).includes(name) : chosen.has(name));
-    list.replaceChildren(...classes.map((name, i) => {
+    redraw(list, classes.map((name, i) => {
       const button = element("button", [element("kbd", "", { ariaHidden: "true" }), breakable(name)], { type: "button" });
       button.classList.toggle("on", i === on && !unsaved || unsaved?.label === name);
       button.classList.toggle("said", !sets() && item.earlier === name);
@@ -462,6 +487,7 @@
       }
       if (i === on) button.setAttribute("aria-current", "true");
       button.dataset.name = name;
+      button.tabIndex = i === Math.min(Math.max(on, 0), classes.length - 1) ? 0 : -1; // one stop; arrows move from there
       button.disabled = Boolean(lost);
       button.addEventListener("click", () => choose(name));
       return element("li", button);
@@ -496,7 +522,7 @@
     const hints = [];
     const hint = (key, what) => hints.push(hints.length ? " · " : "", ...key.split(" ").map((k) => element("kbd", k)), " " + what);
     const found = [...keys.values()].sort(), all = state.classes.length;
-    const run = found.length > 2 && Number(found.at(-1)) - Number(found[0]) === found.length - 1;
+    const run = found.length > 1 && Number(found.at(-1)) - Number(found[0]) === found.length - 1;
     if (found.length) hint(found.length === 10 ? "0–9" : run ? found[0] + "–" + found.at(-1) : found.join(" "), sets() ? "choose, or not" : "choose");
     hint(found.length ? "a–z" : "a–z 0–9", found.length < all || writing ? "type to find" : "find or add");
     if (found.length) hint("/", "type digits, too");
@@ -528,12 +554,14 @@
     $("counts").replaceChildren(...given.slice(0, MAX_CLASSES).map(([name, train, test]) => element("li", [breakable(name), element("span", figures(train, test))])), ...unlisted);
     $("total").textContent = figures(state.n_labels.train, state.n_labels.test);
     $("no-recent").hidden = recent.length > 0;
-    $("recent").replaceChildren(...[...recent].reverse().map((turn) => {
+    const able = [...recent].reverse().find((turn) => turn.items[0] && turn.n === 1);
+    redraw($("recent"), [...recent].reverse().map((turn) => {
       const item = turn.items[0];
       const title = element("b", (inWords(turn.label) || "skipped") + (turn.n > 1 ? " × " + turn.n : ""));
       const parts = item?.image ? [element("img", [], { src: item.image, alt: "" }), title, element("span", item.id)] : [title, element("span", item ? item.text.slice(0, 120) : "")];
       const button = element("button", parts, { type: "button", className: item?.image ? "" : "text-only", disabled: !item || turn.n > 1 || Boolean(lost) });
       button.addEventListener("click", () => again(turn));
+      button.tabIndex = turn === able ? 0 : -1; // one stop; arrows move from there
       return element("li", button);
     }));
   }
@@ -549,21 +577,22 @@
     if (mode === "grid") {
       const names = Object.entries(state.guessed).sort((a, b) => b[1] - a[1]);
       $("grid-label").replaceChildren(...names.map(([name, n]) => element("option", name + " (" + n.toLocaleString("en") + ")", { value: name })));
-      await loadGrid();
+      await loadGrid(true);
     } else {
+      queue = [...takeOdd(gridClass), ...queue];
+      highlightGuess();
+      render(); // at once: what showed before the grid is not what is asked now
       try {
         if (left.length) take(await post("leave", { keys: left }));
       } catch (problem) {
-        lose(problem);
+        return lose(problem);
       }
-      queue = [...takeOdd(gridClass), ...queue];
-      highlightGuess();
-      render();
       fill();
     }
   }
 
-  async function loadGrid() {
+  // `enter` puts the focus on the first picture, unless it was moved meanwhile; choosing a class leaves it at the choice.
+  async function loadGrid(enter = false) {
     const left = pictures.filter((item) => !odd.has(item.key)).map((item) => item.key);
     const wanted = $("grid-label").value, ticket = ++gridAsked;
     queue = [...takeOdd(gridClass), ...queue];
@@ -580,10 +609,11 @@
         if (others.length) await post("leave", { keys: others });
         return;
       }
-      const keys = new Set(said.items.map((item) => item.key));
+      const denied = new Set(queue.filter((item) => item.denied === wanted).map((item) => item.key)); // marked here before
+      pictures = said.items.filter((item) => !denied.has(item.key));
+      const keys = new Set(pictures.map((item) => item.key));
       queue = queue.filter((item) => !keys.has(item.key));
       take(said);
-      pictures = said.items;
       $("grid-note").textContent = pictures.length ? pictures.length + " of the " + said.n_free.toLocaleString("en") + " that the model takes for it, drawn at random. Marked ones are asked one by one afterwards." : "No picture without a label is left of which the model says this.";
     } catch (problem) {
       gridMissed = true;
@@ -592,21 +622,19 @@
     odd = new Set();
     focusAt = 0;
     render();
-    $("pictures").querySelector("button")?.focus();
+    if (enter && [document.body, $("mode-grid"), $("confirm")].includes(document.activeElement)) $("pictures").querySelector("button")?.focus();
   }
 
   function renderGrid() {
     const label = gridClass;
     $("grid-title").textContent = pictures.length ? "Are these all “" + label + "”?" : "Nothing left here";
-    const kept = document.activeElement?.closest?.(".pictures");
-    $("pictures").replaceChildren(...pictures.map((item, i) => {
+    redraw($("pictures"), pictures.map((item, i) => {
       const button = element("button", picture(item, "picture " + (i + 1) + ", taken for " + label), { type: "button", tabIndex: i === focusAt ? 0 : -1 });
       button.setAttribute("aria-pressed", odd.has(item.key));
       button.disabled = Boolean(lost);
       button.addEventListener("click", () => mark(i));
       return element("li", button);
     }));
-    if (kept) $("pictures").children[focusAt]?.firstChild.focus();
     const n = pictures.length - odd.size;
     $("confirm").replaceChildren(element("kbd", "enter"), n ? " Yes, " + (odd.size ? "the other " : "all ") + n + " are “" + label + "”" : " None of them is");
     $("confirm").disabled = Boolean(lost) || !pictures.length;
@@ -637,7 +665,7 @@
       outbox.push({ items, name: "answer", body: { keys: items.map((item) => item.key), label }, label });
       await send();
     }
-    if (!lost) await loadGrid();
+    if (!lost) await loadGrid(true);
   }
 
   // --- keys
@@ -647,7 +675,7 @@
     const undoes = event.key === "Backspace" || (event.ctrlKey && event.key.toLowerCase() === "z");
     if (event.ctrlKey && !undoes) return;
     const target = event.target, filter = $("filter"), typed = filter.value;
-    if (target instanceof HTMLSelectElement) return;
+    if (target instanceof HTMLSelectElement && event.key !== "Escape") return;
     const free = target === document.body || target === filter || target === $("content");
     const writes = typed && target === filter && event.key !== "Enter" && !event.ctrlKey;
     if (event.repeat && !writes && (undoes || /^(Enter| |\d)$/.test(event.key))) return event.preventDefault(); // held down, it answers once
@@ -661,6 +689,7 @@
     }
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       if (target === $("content")) return;
+      if (target.closest("#recent")) return stop(event, () => moveIn($("recent"), target, event.key === "ArrowDown" ? 1 : -1));
       const step = typed ? 1 : columns($("classes")); // of what is typed the next one, because ← and → are its own
       return stop(event, () => move(event.key === "ArrowDown" ? (on < 0 ? 1 : on + step < shownClasses().length ? step : 1) : on < step ? -1 : -step));
     }
@@ -713,7 +742,7 @@
   $("retry").addEventListener("click", retry);
   $("mode-one").addEventListener("click", () => setMode("one"));
   $("mode-grid").addEventListener("click", () => setMode("grid"));
-  $("grid-label").addEventListener("change", loadGrid);
+  $("grid-label").addEventListener("change", () => loadGrid());
   $("confirm").addEventListener("click", confirm);
   fill(true);
 })();

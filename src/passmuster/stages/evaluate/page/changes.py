@@ -8,7 +8,7 @@ from importlib.resources import files
 from passmuster.core.label_sets import label_in_words
 from passmuster.metrics.changes import KINDS, Change, Decision
 from passmuster.stages.evaluate.diff import Diff
-from passmuster.stages.evaluate.diff_words import NAMES, summary_lines, told
+from passmuster.stages.evaluate.diff_words import NAMES, noise_of_changes, summary_lines, told
 from passmuster.stages.evaluate.page.cards import escape, frame
 from passmuster.stages.evaluate.page.serving import notes, table, within
 from passmuster.stages.evaluate.serving_words import break_even_words, which_words
@@ -77,7 +77,9 @@ def which(found: Diff) -> str:
         right = [f"{percent(row['right']['value'])}{within(row['right'])}" for row in rows]
         first = [(f"Right, on the {found.serving['n']:,} items with a label", right)]
     names = ["The new bundle", "The old one"]
-    lead = " ".join((*which_words(rows, told(found), None, NAMES), break_even_words(found.serving))).strip()
+    lead = " ".join(
+        (*which_words(rows, told(found), None, NAMES, noise_of_changes(found)), break_even_words(found.serving))
+    ).strip()
     return (
         f'<section><h2>Which to serve</h2><p class="lead">{escape(lead)}</p>{table(names, rows, first)}'
         f"{notes(names, rows)}</section>"

@@ -25,6 +25,7 @@ from passmuster.stages.evaluate.page.estimated import estimated
 from passmuster.stages.evaluate.page.faults import faults
 from passmuster.stages.evaluate.page.first import in_words, masthead, more_in_words
 from passmuster.stages.evaluate.page.groups import groups
+from passmuster.stages.evaluate.page.novelty import novelty
 from passmuster.stages.evaluate.page.serving import serving
 from passmuster.stages.evaluate.page.sets import prediction_sets
 from passmuster.stages.evaluate.page.slices import slices
@@ -67,7 +68,7 @@ def render_page(
             estimated(report),
             behaviour(report, extras.broken),
             attacks(report, extras.fallen),
-            sections.novelty(report, library),
+            novelty(report, library),
             sections.data(report, library),
             sections.training(report),
             colophon(report),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from passmuster.core.records import Report
+from passmuster.metrics.aa_noise import noise_bound
 from passmuster.stages.evaluate.page.cards import Library, escape
 from passmuster.stages.evaluate.serving_words import (
     break_even_words,
@@ -32,7 +33,8 @@ def serving(report: Report, library: Library) -> str:
             f"<section><h2>What serving takes</h2>{table(names, rows, [('Right', right)])}"
             f"{notes(names, rows)}</section>"
         )
-    lead = which_words(list(rows), report.metric("accuracy_difference"), report.metric("mce"))
+    told = report.metric("accuracy_difference"), report.metric("mce")
+    lead = which_words(rows, *told, noise=noise_bound(report) or 0.0)
     said = " ".join((*lead, break_even_words(section))).strip()
     first = [(f"Right, on the same {section['n']:,} test items", right)]
     return (
