@@ -189,7 +189,7 @@ class TrainConfig:
     max_cost: Annotated[float, NOT_NEGATIVE] = 0.0  # money of [cost]; 0: no limit
     max_memory: str = ""
     seed: Annotated[int, NOT_NEGATIVE] = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # that networks are pretrained on; auto: a card where there is one
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # that networks are taught on; auto: a card where there is one
     encoders: tuple[str, ...] = ()
     image_encoder_sha256: tuple[str, ...] = ()  # that an image encoder's weights must have one of; empty: any
     image_pooling: Literal["both", "cls", "mean"] = "both"  # class token, mean of the patches, or both side by side
