@@ -211,6 +211,12 @@ class EvaluateConfig:
     n_attacked: Annotated[int, NOT_NEGATIVE] = (
         0  # test items that attacks search against, some minutes for 200; 0: none
     )
+    attack_strengths: tuple[
+        float, ...
+    ] = ()  # sizes of change: levels of 255, or shares of words; empty: as attacks are
+    attack_steps: Annotated[int, NOT_NEGATIVE] = 0  # gradient steps of an attack on images; 0: 50
+    attack_queries: Annotated[int, NOT_NEGATIVE] = 0  # questions about each item; 0: 200 of images, 300 of texts
+    synonyms: str = ""  # a CSV of words of one meaning, for the fault and the attack; docs/how-to/attacks.md
 
 
 @dataclass(frozen=True)

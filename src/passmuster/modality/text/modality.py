@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from passmuster.core.tables import Table
-from passmuster.modality.base import Attack, Marks, Modality, Rung
+from passmuster.modality.base import Marks, Modality, Rung
+from passmuster.modality.harm import Attack
 from passmuster.modality.text.corruptions import USUAL, corruptions, why_left_out
 from passmuster.modality.text.feeding import feed
 from passmuster.modality.text.marks import find_marks, in_words, transplant
 from passmuster.modality.text.operations import operations
+from passmuster.modality.text.own_words import read_own_words
 from passmuster.modality.text.personal_data import find_personal_data
 from passmuster.modality.text.read import decode, encode, from_json, open_json, preview
 from passmuster.modality.text.twins import find_twins
@@ -43,4 +45,5 @@ TEXT = Modality(
     feed=feed,
     attacks=attacks,
     marks=Marks(find_marks, transplant, in_words),
+    own_words=read_own_words,
 )

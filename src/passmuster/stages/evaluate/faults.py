@@ -20,7 +20,7 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
 from passmuster.core.statistics import proportion
 from passmuster.metrics.robustness import Fault, corruption_error, robustness
-from passmuster.modality.base import Corruption
+from passmuster.modality.harm import Corruption
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.choose_faults import Faults
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
@@ -91,7 +91,8 @@ def measure_faults(
     example = next((int(i) for i in chosen if right[i]), int(chosen[0]))
     items = [evidence.items[int(i)] for i in chosen]
     some = list(read_payloads(store, predictor, items[:N_LOOKED_AT]))
-    left_out = {name: predictor.modality.why_fault_left_out(name, some) for name in faults.corruptions}
+    why = predictor.modality.why_fault_left_out
+    left_out = {name: "" if name in faults.by_own_words else why(name, some) for name in faults.corruptions}
     tried = {name: corrupt for name, corrupt in faults.corruptions.items() if not left_out[name]}
     ours, theirs = ({(name, s): np.full(len(chosen), np.nan) for name in tried for s in SEVERITIES} for _ in "ab")
     tally = Tally(ours, theirs)

@@ -21,11 +21,13 @@ from passmuster.core.records import Bundle, Report
 from passmuster.core.settings import settings_of
 from passmuster.core.threads import one_thread
 from passmuster.modality.decoded import remembering
+from passmuster.modality.find import modalities
 from passmuster.runtime.answers import task_of
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.release import open_checked
 from passmuster.stages.evaluate.aa_noise import measure_aa_noise
 from passmuster.stages.evaluate.answers_table import answers_csv
+from passmuster.stages.evaluate.attack_plan import plan_attacks
 from passmuster.stages.evaluate.attacked import measure_attacks
 from passmuster.stages.evaluate.behaviour import measure_behaviour
 from passmuster.stages.evaluate.behaviour_file import Behaviour, read_behaviour
@@ -107,7 +109,7 @@ def evaluate(
     DataError
         ``evaluate.no_test_labels`` and those of `read_novel`, `read_named` and `read_behaviour`.
     UsageError
-        Those of `choose_faults`, before the test is opened.
+        Those of `choose_faults` and `plan_attacks`, before the test is opened.
     NetworkError
         ``endpoint.*``, when an endpoint gives no answer; the look does not count.
     IntegrityError
@@ -121,9 +123,9 @@ def evaluate(
     predictor = scope.open(open_checked(store, chosen))
     predictor.modality = remembering(predictor.modality, MAX_DECODED_BYTES)
     scope = spare(scope, predictor, progress)
-    faults = choose_faults(
-        predictor.modality, store.config.evaluate.corruptions if corruptions is None else corruptions, store.folder
-    )
+    plan = plan_attacks(predictor.modality, store.config.evaluate, store.folder, store.config.policy)
+    asked = store.config.evaluate.corruptions if corruptions is None else corruptions
+    faults = choose_faults(predictor.modality, asked, store.folder, plan.words)
     behaviour = own_tests(store, predictor)
     live = find_live(store, chosen)
     incumbent = live.asked if live is not None else None
@@ -163,7 +165,9 @@ def evaluate(
             incumbent=beside, bank=bank, progress=progress,
         )  # fmt: skip
         measure_estimated(store, draft, chosen, predictor, evidence, answers, bank, apart, progress=progress)
-        fallen = measure_attacks(store, draft, predictor, evidence, answers, beside, scope, rng, progress=progress)
+        fallen = measure_attacks(
+            store, draft, predictor, evidence, answers, beside, scope, rng, plan=plan, progress=progress
+        )
         strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
         broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
         known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
@@ -250,6 +254,7 @@ def foresee(store: Store, bundle: str = "") -> list[str]:
         chosen = read_bundle(db, bundle)
     loaded = open_checked(store, chosen)
     refuse_strange_costs(store, loaded.manifest.classes, task_of(loaded.head))
+    plan_attacks(modalities[loaded.manifest.modality], store.config.evaluate, store.folder, store.config.policy)
     n = count_evidence(store, chosen)
     live = find_live(store, chosen)
     against = ""
