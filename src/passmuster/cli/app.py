@@ -116,7 +116,7 @@ def _globals(
     ] = None,
     max_memory: Annotated[str | None, typer.Option("--max-memory", help="Memory budget, for example 2g.")] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="That networks are pretrained on: auto, cpu or cuda.")
+        str | None, typer.Option("--device", help="That networks are taught on: auto, cpu or cuda.")
     ] = None,
 ) -> None:
     if max_cost is not None and not max_cost > 0:

@@ -32,6 +32,8 @@ def plan_lines(found: ReleasePlan) -> Iterator[str]:
         yield f"  assumed: accuracy {prospect.accuracy:.3f}, {found.assumed_as}"
     if prospect.differ is not None:
         yield f"  measured: the live release answers {prospect.differ:.1%} of the test items differently"
+    if found.incumbent:
+        yield f"  {found.noise or 'the A/A noise bound is not known before the first evaluation'}"
     yield f"  {level_words(plan)}; what is said of it holds with {plan.power:.0%} at that level:"
     width = max((len(forecast.gate) for forecast in plan.forecasts), default=0)
     for forecast in plan.forecasts:

@@ -19,6 +19,7 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Report
 from passmuster.core.statistics import kish_size, rate_size
 from passmuster.flows.release import why_evaluate
+from passmuster.metrics.aa_noise import bound_words
 from passmuster.metrics.costs import cost_matrix
 from passmuster.metrics.gates.base import POWERED, effective_n
 from passmuster.metrics.gates.decide import labels_for_a_look
@@ -50,7 +51,8 @@ class ReleasePlan:
     `assumed_as` says where the assumed accuracy comes from; `n_for_a_look` fresh test labels are needed before a
     release may look again, where it has to and the looks are spent; `n_unlabelled` test items wait for a label.
     `failed` are the gates for which the last verdict was HOLD; `unopened` is what is wrong with a live release that
-    does not open, so that gates that compare are no part of the plan.
+    does not open, so that gates that compare are no part of the plan. `noise` is what the last report says of the A/A
+    noise bound, in words.
     """
 
     bundle: str
@@ -66,6 +68,7 @@ class ReleasePlan:
     n_unlabelled: int = 0
     failed: tuple[str, ...] = ()
     unopened: str = ""
+    noise: str = ""
 
 
 def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = None) -> ReleasePlan:
@@ -151,6 +154,7 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         n_unlabelled=sum(split == "test" for split, _ in placed.values()) - len(labelled),
         failed=() if verdict is None else tuple(gate.gate for gate in verdict[0].gates if gate.state == "failed"),
         unopened=live.unopened if live is not None else "",
+        noise=bound_words(last[1].sections.get("noise")) if last else "",
     )  # fmt: skip
 
 
