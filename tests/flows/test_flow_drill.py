@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import evaluate_case as case
+from import_case import CLASSES, save, topic_model, write_tokenizer
 from passmuster.core.config import Config, EvaluateConfig, Policy
 from passmuster.core.errors import NotFoundError
 from passmuster.flows.drill import drill_gates, faults
@@ -18,7 +19,9 @@ from passmuster.flows.drill.memo import Memo
 from passmuster.flows.drill.run import scope_of
 from passmuster.flows.drill.scratch import scratch_copy
 from passmuster.stages.evaluate import Scope, evaluate
+from passmuster.stages.importing import import_model
 from passmuster.store.store import Store
+from train_case import new_project, write_texts
 
 QUICK = Scope(n_corrupted=1, n_fit=1, n_classes_left_out=0, n_resamples=50, page=False)
 
@@ -149,3 +152,22 @@ def test_files_that_the_configuration_names_are_in_the_copy_and_none_from_outsid
     with scratch_copy(project) as copy:
         assert (copy.folder / "own" / "tests.csv").read_text() == "a"
         assert sorted(path.name for path in copy.folder.iterdir()) == [".muster", "muster.toml", "own"]
+
+
+def test_a_temperature_that_an_imported_model_lost_is_stopped_though_no_answer_changes(tmp_path: Path) -> None:
+    """The run folder of an import has what its bundle said when it was written, as that of a training has."""
+    texts = write_texts(tmp_path / "t.csv", n=400, n_labels=200, n_test=120)
+    store = new_project(tmp_path / "p", texts)
+    words = [f"tokenizer={write_tokenizer(tmp_path / 'tokenizer.json')}", "max_tokens=32"]
+    model = save(topic_model(), tmp_path / "model.onnx")
+    import_model(store, model, labels=",".join(CLASSES), preprocess=words, calibrate=True)
+    evaluate(store, scope=QUICK)
+    with_gates(store, score_parity_v1={"max_shift": 0.02})
+    found = {
+        trial.fault: trial for trial in drill_gates(store, only=["temperature_lost.v1", "written_again.v1"]).trials
+    }
+    assert found["written_again.v1"].state == "unstopped"
+    lost = found["temperature_lost.v1"]
+    assert (lost.state, lost.stopped_by, lost.accuracy_change) == ("stopped", ("score_parity.v1",), 0.0)
+    assert "as training packed it" in lost.reasons[0]
+    store.close()

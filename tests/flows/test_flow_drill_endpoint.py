@@ -35,7 +35,8 @@ per_million_requests = 500
 """
 # What is changed without weights, and without another question.
 OF_ANSWERS = (
-    "class_order.v1", "class_list_shifted.v1", "names_exchanged.v1", "temperature_twice.v1",
+    "class_order.v1", "class_list_shifted.v1", "names_exchanged.v1", "temperature_lost.v1", "temperature_twice.v1",
+    "guard_silent.v1",
     "policy_of_another_project.v1", "leaked_rows.v1", "test_labels_shifted.v1", "byte_of_the_graph.v1",
 )  # fmt: skip
 

@@ -185,9 +185,17 @@ def test_sets_that_were_never_fitted_say_what_fits_them() -> None:
     assert "imported without --calibrate" in judged("guard.v1", imported).reason
 
 
-def test_the_guard_of_a_model_elsewhere_is_not_compared() -> None:
-    elsewhere = replace(GREEN, sections={**GREEN.sections, "endpoint": {}})
-    assert judged("guard_parity.v1", elsewhere).state == "not applicable"
+def test_of_the_guard_of_a_model_elsewhere_the_threshold_alone_is_compared() -> None:
+    """It does not say the same twice; what lies in the bundle does."""
+    moved = changed("parity", guard_shift=9.0)
+    elsewhere = replace(moved, sections={**moved.sections, "endpoint": {}})
+    assert judged("guard_parity.v1", moved).state == "failed"
+    assert judged("guard_parity.v1", elsewhere).state == "passed"
+    lost = changed("parity", guard_shift=9.0, threshold_shift=1_000.0)
+    assert judged("guard_parity.v1", replace(lost, sections={**lost.sections, "endpoint": {}})).state == "failed"
+    parity = {k: v for k, v in moved.sections["parity"].items() if k != "threshold_shift"}
+    unkept = replace(moved, sections={**moved.sections, "endpoint": {}, "parity": parity})
+    assert judged("guard_parity.v1", unkept).state == "not applicable"
 
 
 def test_answers_that_are_all_sure_and_all_right_are_not_too_sure() -> None:

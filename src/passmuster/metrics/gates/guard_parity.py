@@ -14,24 +14,32 @@ NAME = "guard_parity.v1"
 
 
 def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
-    """Reads the median change of a novelty score and that of its threshold, in spreads; facts, so `alpha` is kept."""
+    """Reads the median change of a novelty score and that of its threshold, in spreads; facts, so `alpha` is kept.
+
+    Of a model that is elsewhere, the threshold alone.
+    """
     found = numbers_of(report.sections.get("parity"), "n_guard", "guard_shift", "threshold_shift")
     if found is None or not found[0]:
         return missing(NAME, "what the guard made of the items when it was packed")
     n, scores, threshold = found
     most = params["max_shift"]
-    if scores > most:
+    elsewhere = "endpoint" in report.sections  # it does not say the same twice; its threshold lies in the bundle
+    if scores > most and not elsewhere:
         reason = f"novelty scores are {scores:.3g} of their spread from those that were packed, on {n:,.0f} items"
         return GateResult(NAME, "failed", f"{reason}: was the guard fitted on another model?", scores, most)
     if threshold > most:
         reason = f"the threshold of novelty is {threshold:.3g} of the scores' spread from the one that was packed"
         return GateResult(NAME, "failed", reason, threshold, most)
+    if elsewhere:
+        seen = "the threshold of novelty is the one that was packed; a model elsewhere does not score the same twice"
+        return GateResult(NAME, "passed", seen, threshold, most)
     return GateResult(NAME, "passed", f"novelty scores of {n:,.0f} items are those that were packed", scores, most)
 
 
 def applies(report: Report, params: Parameters) -> str:
-    """Not to a model that is elsewhere: it does not say the same twice, and its guard moves with it."""
-    return "a model that is elsewhere does not say the same twice" if "endpoint" in report.sections else ""
+    """Not to a model that is elsewhere where its import kept no scores of its guard."""
+    kept = numbers_of(report.sections.get("parity"), "threshold_shift")
+    return "" if "endpoint" not in report.sections or kept else "its import kept nothing of its guard"
 
 
 GUARD_PARITY = Gate(

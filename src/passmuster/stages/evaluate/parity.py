@@ -11,9 +11,12 @@ from passmuster.runtime.answers import class_probabilities, softmax
 from passmuster.runtime.guard import LARGEST, novelty_of
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Draft, pick
+from passmuster.stages.evaluate.endpoint import asking_of
 from passmuster.stages.evaluate.gather import read_payloads
 from passmuster.store.items import read_items
 from passmuster.store.store import Store
+
+N_AGAIN = 40  # items that an endpoint is asked of twice, to know how unlike itself it answers
 
 
 def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predictor) -> None:
@@ -48,11 +51,15 @@ def measure_parity(store: Store, draft: Draft, bundle: Bundle, predictor: Predic
     order = [place[item.key] for item in items]
     columns = [trained.index(name) for name in predictor.classes]
     expected = expected[:, columns]
-    packed = {} if served is None else packed_shift(logits, served[order][:, columns], predictor.task)
-    if packed and predictor.bundle.manifest.engine.precision != "float32":  # then an answer depends on its batch
-        mixed = np.random.default_rng(0).permutation(len(items))
-        again = Predictor(predictor.bundle).embed([payloads[int(i)] for i in mixed])[1].astype(np.float64)
-        packed["batch_shift"] = float(shift_of(again, logits[mixed], predictor.task).mean())
+    elsewhere = asking_of(predictor.bundle) is not None
+    shift = steady_shift if elsewhere else packed_shift
+    packed = {} if served is None else shift(logits, served[order][:, columns], predictor.task)
+    # What was quantised, by Muster or where it was made, answers by its batch; what is elsewhere never twice alike.
+    if packed and (predictor.bundle.manifest.engine.precision != "float32" or bundle.origin == "imported"):
+        mixed = np.random.default_rng(0).permutation(len(items))[: N_AGAIN if elsewhere else len(items)]
+        asked = predictor if elsewhere else Predictor(predictor.bundle)  # which remembers nothing, in a drill neither
+        again = asked.embed([payloads[int(i)] for i in mixed])[1].astype(np.float64)
+        packed["batch_shift"] = shift(again, logits[mixed], predictor.task).get("packed_shift", 0.0)
     if guarded is not None:
         novelty = novelty_of(predictor.bundle.guard, embeddings, answered_now)
         packed |= guard_shift(novelty, guarded[0][order], predictor.novelty_threshold, guarded[1])
@@ -73,6 +80,13 @@ def packed_shift(logits: np.ndarray, served: np.ndarray, task: str) -> dict[str,
     if not asked.any():
         return {}
     return {"n_packed": int(asked.sum()), "packed_shift": float(shift_of(logits[asked], served[asked], task).mean())}
+
+
+def steady_shift(logits: np.ndarray, served: np.ndarray, task: str) -> dict[str, float]:
+    """`packed_shift` of those items alone to which the answer is the same: of a model elsewhere, that answers change is
+    told by their agreement, and one that changed would hide what was done to all probabilities."""
+    same = logits.argmax(axis=1) == served.argmax(axis=1)
+    return packed_shift(logits[same], served[same], task)
 
 
 def guard_shift(

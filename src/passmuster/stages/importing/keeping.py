@@ -130,7 +130,10 @@ def keep(
         policy_toml=render_policy(store.config),
     )
     result = replace(result, bundle=digest, path=str(where), run=run)
-    keep_parity(store, run, sample, as_it_came, result.classes, novelty_of(guard, *said), guard["novelty_threshold"])
+    keep_parity(
+        store, run, sample, as_it_came, answered[LOGITS], result.classes, novelty_of(guard, *said),
+        guard["novelty_threshold"],
+    )  # fmt: skip
     if learnt.digests:
         write_atomic(store.runs_folder / run / LEARNT, learnt.data)
     record(store, result)
@@ -138,12 +141,13 @@ def keep(
 
 
 def keep_parity(
-    store: Store, run: str, sample: Sample, logits: np.ndarray, classes: Sequence[str], novelty: np.ndarray,
-    threshold: np.ndarray,
+    store: Store, run: str, sample: Sample, logits: np.ndarray, served: np.ndarray, classes: Sequence[str],
+    novelty: np.ndarray, threshold: np.ndarray,
 ) -> None:  # fmt: skip
-    """Keys and logits of the model as it came, and what its guard makes of them, in the run folder.
+    """Keys and logits of the model as it came, those of the bundle that was written (`served`), and what its guard
+    makes of them, in the run folder.
 
-    Evaluation compares them with what the bundle answers. `novelty` (n,) is of the whole sample.
+    Evaluation compares them with what the bundle answers. Logits (n, c) and `novelty` (n,) are of the whole sample.
     """
     rng = np.random.default_rng([store.config.train.seed, 4])
     chosen = np.sort(rng.permutation(len(sample.items))[:N_PARITY])
@@ -152,7 +156,7 @@ def keep_parity(
     named = np.array(classes, dtype=np.str_)
     np.savez(
         buffer, allow_pickle=False, keys=keys, logits=logits[chosen].astype(np.float32), classes=named,
-        novelty=novelty[chosen], novelty_threshold=threshold,
+        served=served[chosen].astype(np.float32), novelty=novelty[chosen], novelty_threshold=threshold,
     )  # fmt: skip
     write_atomic(store.runs_folder / run / "parity.npz", buffer.getvalue())
 
