@@ -74,6 +74,19 @@ def run_cost(store: Store, name: str = "") -> RunCost:
     return RunCost(run, read_json(store.runs_folder / run / ACCOUNT))
 
 
+def not_trained_here(store: Store, name: str = "") -> str | None:
+    """Which bundle `cost` is asked about that no training here made: its digest, "" for all, None for a training's.
+
+    Of no `name`, all where nothing was trained and something imported.
+    """
+    with store.read() as db:
+        trained = [run["id"] for run in read_runs(db, kind="train")]
+        brought = [bundle.digest for bundle in read_bundles(db) if bundle.origin == "imported"]
+    if not name:
+        return "" if brought and not trained else None
+    return next((digest for digest in brought if digest.startswith(name)), None)
+
+
 def totals(store: Store) -> list[Total]:
     """What the project has cost: trainings (failed and killed ones too), evaluations, labels at their price."""
     with store.read() as db:
@@ -170,7 +183,9 @@ def _find_run(store: Store, name: str, needs: str = ACCOUNT) -> str:
     for run in known:
         if (store.runs_folder / run / needs).is_file():
             return run
-    what = "there is no such training" if name and not known else "no training has left an account of its cost"
+    what = (
+        "there is no such training or bundle" if name and not known else "no training has left an account of its cost"
+    )
     raise NotFoundError("cost.none", what, value=name or None, next="muster train")
 
 

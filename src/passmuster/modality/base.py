@@ -171,6 +171,9 @@ N_JUDGED_BESIDE = 500  # unlabelled items whose embeddings are asked for beside 
 HeldOut = Callable[[FitView, np.ndarray, np.ndarray, Deadline, Checkpoint, np.random.Generator], Iterator[np.ndarray]]
 
 
+THROUGH = "through"  # the array of an encoder that what its parts give together is multiplied by
+
+
 @dataclass(frozen=True)
 class Rung:
     """One candidate way to learn an encoder.
@@ -183,7 +186,8 @@ class Rung:
     it gives per fold the m items' embeddings by an encoder that saw no label of that fold; fewer when time is up.
 
     `parts` names other rungs when the embedding is theirs side by side, each times its number in the encoder's array
-    ``scales``: where those were fitted before, the pool need not be embedded again.
+    ``scales``, and all of it times the matrix (d, e) in its array ``through``, where it has one: where those were
+    fitted before, the pool need not be embedded again.
 
     `teachers` names rungs of which the best bet fitted before teaches this one's head by its answers.
 

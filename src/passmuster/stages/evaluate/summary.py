@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from passmuster.core.records import Metric
-from passmuster.core.statistics import wilson
+from passmuster.core.statistics import proportion
 from passmuster.stages.evaluate.cost_words import cost_lines, cost_sentence
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
 from passmuster.stages.evaluate.groups import on_whom
 from passmuster.stages.evaluate.marks import mark_lines
+from passmuster.stages.evaluate.novel_items import UNNAMED
+from passmuster.stages.evaluate.novelty import worst_flagged
 from passmuster.stages.evaluate.promised_risk import risk_lines
 from passmuster.stages.evaluate.sets import set_lines
 from passmuster.stages.evaluate.slices import weak_spot
@@ -19,6 +23,7 @@ from passmuster.stages.evaluate.words import (
     open_words,
     percent,
     plain_name,
+    points,
     said,
     times,
     with_interval,
@@ -101,10 +106,12 @@ def when_sure(draft: Draft, evidence: Evidence, answers: Answers) -> tuple[list[
         return [], True
     right = (answers.predicted == evidence.y)[sure]
     name = draft.add_set("sure", [k for k, s in zip(evidence.keys, sure) if s])
-    is_borne_out = wilson(float(right.sum()), len(right)).high >= SURE
-    text = f"When it is at least {SURE_TEXT} sure, which it is for {percent(float(sure.mean()))} of items, "
+    often = proportion(right, weights=evidence.weights[sure])
+    is_borne_out = often.high >= SURE
+    share = float(np.average(sure, weights=evidence.weights))
+    text = f"When it is at least {SURE_TEXT} sure, which it is for {percent(share)} of items, "
     only = "" if is_borne_out else "only "
-    counted = f"{percent(float(right.mean()))} of them" if len(right) >= FEW else f"{right.sum():,} of {len(right):,}"
+    counted = f"{percent(often.value)} of them" if len(right) >= FEW else f"{right.sum():,} of {len(right):,}"
     return [said(f"{text}it is right on {only}{counted}.", name)], is_borne_out
 
 
@@ -125,11 +132,19 @@ def good_at(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], Met
         lines.append(
             said(
                 f"It is right more often than the live release: {versions['only_candidate']:,} answers got better, "
-                f"{versions['only_incumbent']:,} worse.",
+                f"{versions['only_incumbent']:,} worse{noise_words(draft, difference.value)}.",
                 "changed" if "changed" in draft.item_sets else "",
             )
         )
     return lines
+
+
+def noise_words(draft: Draft, difference: float) -> str:
+    """That a difference may be noise alone, as the end of a sentence."""
+    bound = (draft.sections.get("noise") or {}).get("bound")
+    if bound is None or abs(difference) > bound:
+        return ""
+    return f"; but {points(abs(difference))} lie inside the A/A noise bound of {points(bound)}"
 
 
 def breaks_at(
@@ -186,12 +201,12 @@ def breaks_at(
         n = int(sure_wrong.sum())
         name = draft.add_set("sure and wrong", [k for k, s in zip(evidence.keys, sure_wrong) if s])
         lines.append(said(f"It was at least {SURE_TEXT} sure and wrong {times(n)}.", name))
-    strange, ordinary = (metrics.get(("novelty_flagged", f"set={name}")) for name in ("novel", "test"))
+    strange, ordinary = worst_flagged(metrics), metrics.get(("novelty_flagged", "set=test"))
     if strange and ordinary and strange.value < LEAST_FLAGGED:
         lines.append(
             said(
-                f"Strange items: the guard calls only {percent(strange.value)} of those that were named novel, and "
-                f"{percent(ordinary.value)} of ordinary ones. The rest would be answered.",
+                f"Strange items{named_set(strange.slice)}: the guard calls only {percent(strange.value)} of those that "
+                f"were named novel, and {percent(ordinary.value)} of ordinary ones. The rest would be answered.",
                 strange.items,
             )
         )
@@ -203,3 +218,13 @@ def breaks_at(
             said(f"{count(flips, 'answer')} that the live release has right would become wrong.", "negative_flips")
         )
     return lines
+
+
+def named_set(where: str) -> str:
+    """Which of several sets of strange items, in words.
+
+    >>> named_set("set=near"), named_set("set=novel")
+    (' of “near”', '')
+    """
+    name = where.removeprefix("set=")
+    return "" if name == UNNAMED else f" of “{name}”"

@@ -33,7 +33,10 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
             f"Classes without a test label ({len(absent)}): {some(absent)}. How well they are found is unknown."
         )
     if thin := [r["class"] for r in rows if 0 < r["n"] < FEW]:
-        lines.append(f"Classes with fewer than {FEW} test labels ({len(thin)}): {some(thin)}. Their numbers are rough.")
+        lines.append(
+            f"Classes with fewer than {FEW} test labels ({len(thin)}): {some(thin)}. Their numbers are rough, and "
+            "so is macro-F1, whose interval holds less often than it says."
+        )
     lines += groups_not_known(draft)
     if len({r["class"] for r in rows if r["n"]}) == 1:
         lines.append(ONE_CLASS)
@@ -60,12 +63,16 @@ def not_known(draft: Draft, evidence: Evidence, metrics: dict[tuple[str, str], M
         lines.append("Errors in the test labels themselves: all come from one hand, and none was checked by a second.")
     if not incumbent:
         lines.append("There is no live release to compare with.")
+    elif why := draft.sections.get("versions", {}).get("unopened"):
+        lines.append(f"Whether it is better or worse than the live release, which does not open: {why}.")
     if evidence.look > 1:
         lines.append(
             f"These test labels were looked at {evidence.look} times: choosing by looking makes the test easier."
         )
     if draft.sections["novelty"]["setting"] != "named":
-        lines.append("How truly foreign items are met: none were named (muster evaluate --novel PATH).")
+        lines.append(
+            "How truly foreign items are met: none were named (muster evaluate --novel near=PATH --novel far=PATH)."
+        )
     if not any(groups_of(item) for item in evidence.items):
         lines.append("Whether some people are served worse than others: items carry no group, so it was not measured.")
     return lines

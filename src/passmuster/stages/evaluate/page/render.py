@@ -25,6 +25,8 @@ from passmuster.stages.evaluate.page.estimated import estimated
 from passmuster.stages.evaluate.page.faults import faults
 from passmuster.stages.evaluate.page.first import in_words, masthead, more_in_words
 from passmuster.stages.evaluate.page.groups import groups
+from passmuster.stages.evaluate.page.novelty import novelty
+from passmuster.stages.evaluate.page.serving import serving
 from passmuster.stages.evaluate.page.sets import prediction_sets
 from passmuster.stages.evaluate.page.slices import slices
 from passmuster.stages.evaluate.words import between, percent
@@ -56,6 +58,7 @@ def render_page(
             costs(report, library),
             numbers(report, library),
             sections.versions(report, library),
+            serving(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
             slices(report, library),
@@ -65,7 +68,7 @@ def render_page(
             estimated(report),
             behaviour(report, extras.broken),
             attacks(report, extras.fallen),
-            sections.novelty(report, library),
+            novelty(report, library),
             sections.data(report, library),
             sections.training(report),
             colophon(report),
@@ -221,12 +224,14 @@ def method_lines(report: Report) -> Iterator[str]:
     powered = (report.sections.get("evidence") or {}).get("worth")
     if powered:
         evidence = report.sections["evidence"]
+        sets = (evidence.get("item_f1") or {}).get("worth")
+        of_items = f" The F1 of items is read in the same way, and worth about {sets:,} labels." if sets else ""
         yield (
             f"Right answers: {evidence['n_labels']:,} labels, asked for where they tell most, and the model’s own "
             f"answers to {evidence['n_unlabelled']:,} test items without a label, corrected by the labels; that is "
             f"worth about {powered:,} labels of items drawn at random (Zrnic and Candès 2024). Parts (answers given, "
             "classes, groups) are read from the weighted labels alone, so that one may look a little better or worse "
-            "than the whole of which it is nearly all."
+            f"than the whole of which it is nearly all.{of_items}"
         )
     if report.task != SINGLE:
         yield (
