@@ -6,10 +6,10 @@ numbers, its answer class by class holds for each case alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any
+from functools import cache, cached_property, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -17,6 +17,40 @@ import pytest
 N_CASES = 1_000
 MOST_CLASSES = 6
 AT_ONCE = 25  # cases whose table of mistakes is made together
+
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+Each = TypeVar("Each")
+_tried = 0
+
+
+def oracle(by: str) -> Callable[[Test], Test]:
+    """Marks a test that holds a table's entry or a report's number against a reference, on `N_CASES` cases at least.
+
+    `by` names the library, or says of what the reference is written out. The contract of oracles reads the mark; that
+    the cases were really tried is seen each time the test runs, by `counted`.
+    """
+
+    def mark(test: Test) -> Test:
+        @wraps(test)
+        def tried(*args: Any, **options: Any) -> None:
+            global _tried
+            _tried = 0
+            test(*args, **options)
+            assert _tried >= N_CASES, f"{test.__name__} tried {_tried} cases, not {N_CASES}, against {by}"
+
+        tried.reference = by  # type: ignore[attr-defined]
+        return tried  # type: ignore[return-value]
+
+    return mark
+
+
+def counted(cases: Iterable[Each]) -> Iterator[Each]:
+    """The cases, of which each that is tried counts for `oracle`."""
+    global _tried
+    for case in cases:
+        _tried += 1
+        yield case
 
 
 @dataclass(frozen=True)

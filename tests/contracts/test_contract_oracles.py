@@ -6,10 +6,16 @@ What is Muster's own invention has no other version to be held against: it is na
 from __future__ import annotations
 
 import ast
+import importlib
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from oracle_case import N_CASES, counted, oracle
 from passmuster.metrics.conformal import set_methods
 from passmuster.metrics.fairness import GAPS
 from passmuster.metrics.gates.find import gates
@@ -45,7 +51,7 @@ NUMBERS = {
     "mce": "oracles/test_oracle_faults.py::test_corruption_error_is_errors_over_errors",
     **dict.fromkeys(("accuracy_difference", "robust_accuracy_change"), TANGO),
     **dict.fromkeys(("expected_cost", "cost_difference", "incumbent_cost", "cost_added", "cost_saved"), COSTS),
-    **dict.fromkeys(("group_accuracy", *GAPS), GROUPS),
+    **dict.fromkeys(GAPS, GROUPS), "group_accuracy": "oracles/test_oracle_fairness.py::test_accuracy_of_each_group",
     **dict.fromkeys(("set_coverage", "set_size"), CONFORMAL),
     **dict.fromkeys(("promised_risk", "promised_share"), RISK),
     **dict.fromkeys(
@@ -53,29 +59,28 @@ NUMBERS = {
          "robust_accuracy", "slice_error", "negative_flip_rate"), RATES,
     ),
 }  # fmt: skip
-SPOILT = {
-    **dict.fromkeys(("gaussian_noise.v2", "shot_noise.v1", "impulse_noise.v1", "speckle_noise.v1"), "noise"),
-    **dict.fromkeys(("elastic_transform.v1", "spatter.v1"), "moved"),
-}
-IMAGES = {name: f"modality/test_image_corrupt_{SPOILT.get(name, 'oracles')}.py::" for name in (*COMMON, *VALIDATION)}
-NOISE = "modality/test_image_corrupt_noise.py::"
-ATTACKS = {
+SECOND = "::test_decides_as_the_second_does"
+GATES = [f"oracles/test_oracle_gates{part}.py{SECOND}" for part in ("", "_holding", "_promised")]
+EVERYDAY, TEXTS = "modality/test_image_corrupt_everyday.py::test_", "modality/test_text_corrupt_oracles.py::"
+ORACLES = {  # of the entries of every other table
+    **dict.fromkeys(detectors, "oracles/test_oracle_novelty.py::test_as_published"),
+    **dict.fromkeys(set_methods, CONFORMAL),
+    **dict.fromkeys((*COMMON, *VALIDATION), "modality/test_image_corrupt_library.py::test_as_the_library"),
+    **dict.fromkeys(("brightness.v1", "contrast.v1"), EVERYDAY + "brightness_and_contrast"),
+    **{f"{name}.v1": EVERYDAY + name for name in ("blur", "rotation", "pixelation", "occlusion")},
+    "gaussian_noise.v1": EVERYDAY + "noise",
+    **dict.fromkeys(
+        ("typos.v1", "ocr.v1", "casing.v1", "spaces.v1", "truncation.v1", "word_drop.v1", "misspellings.v1",
+         "contractions.v1", "names.v1", "gender.v1", "nationality.v1"), TEXTS + "test_as_described",
+    ),
     **dict.fromkeys(
         ("apgd_ce.v1", "apgd_dlr.v1", "square.v1"), "oracles/test_oracle_attacks.py::test_as_many_fall_as_kept"
     ),
-    **dict.fromkeys(
-        ("characters.v1", "synonyms.v1"), "oracles/test_oracle_text_attacks.py::test_as_many_fall_as_by_textattack"
-    ),
-}
-EVERYDAY = {
-    **dict.fromkeys(
-        ("gaussian_noise.v1", "blur.v1", "rotation.v1", "brightness.v1", "contrast.v1", "pixelation.v1", "occlusion.v1",
-         "jpeg_compression.v1"), "modality/test_image_corrupt_everyday.py::",
-    ),
-    **dict.fromkeys(
-        ("typos.v1", "ocr.v1", "casing.v1", "spaces.v1", "truncation.v1", "word_drop.v1", "misspellings.v1",
-         "contractions.v1", "synonyms.v1", "names.v1", "gender.v1", "nationality.v1"),
-        "modality/test_text_corrupt_oracles.py::",
+    "characters.v1": "oracles/test_oracle_text_attacks.py::test_as_many_fall_as_by_textattack",
+}  # fmt: skip
+BOTH = {  # corruptions and attacks of the same name
+    "synonyms.v1": (
+        TEXTS + "test_as_described", "oracles/test_oracle_text_attacks.py::test_as_many_fall_as_by_textattack",
     ),
 }  # fmt: skip
 OWN = {  # of Muster's own making, and without a second version: their properties are tested
@@ -100,50 +105,60 @@ def numbers() -> set[str]:
     return found
 
 
-def names_in(file: str) -> set[str]:
-    return {node.name for node in ast.parse((TESTS / file).read_text()).body if isinstance(node, ast.FunctionDef)}
+def oracle_at(where: str) -> Callable[..., None]:
+    """The test itself, which has to be marked as one that tries `N_CASES` cases against a reference."""
+    file, _, name = where.partition("::")
+    folder = str((TESTS / file).parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    test = getattr(importlib.import_module(Path(file).stem), name)
+    assert test.reference, where
+    return cast("Callable[..., None]", test)
 
 
-def test_every_number_of_a_report_has_an_oracle() -> None:
+def entries_of(test: Callable[..., None]) -> set[str] | None:
+    """The entries that a test goes through as its parameter ``name``; None where it has none."""
+    for mark in getattr(test, "pytestmark", []):
+        if mark.name == "parametrize":
+            said = mark.args[0]
+            for at, name in enumerate(said.split(",") if isinstance(said, str) else said):
+                if name == "name":
+                    return {values if isinstance(values, str) else values[at] for values in mark.args[1]}
+    return None
+
+
+@pytest.mark.parametrize("n", [0, N_CASES - 1, N_CASES])
+def test_a_marked_test_fails_with_fewer_cases(n: int) -> None:
+    @oracle("nothing")
+    def tries() -> None:
+        assert len(list(counted(range(n)))) == n
+
+    with nullcontext() if n == N_CASES else pytest.raises(AssertionError, match=f"tried {n} cases"):
+        tries()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_number_of_a_report_has_an_oracle(number: str) -> None:
     assert numbers() == set(NUMBERS) | OWN["number"]
-    for oracle in NUMBERS.values():
-        file, _, name = oracle.partition("::")
-        assert name in names_in(file), oracle
-
-
-def oracles_in(file: str) -> set[str]:
-    """The keys of a file's table ``ORACLES``."""
-    for node in ast.parse((TESTS / "oracles" / file).read_text()).body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "ORACLES":
-            assert isinstance(node.value, ast.Dict)
-            return {ast.literal_eval(key) for key in node.value.keys if key is not None}
-    raise AssertionError(f"{file} has no table ORACLES")
+    oracle_at(NUMBERS[number])
 
 
 def test_every_gate_has_one() -> None:
-    files = ("test_oracle_gates.py", "test_oracle_gates_holding.py", "test_oracle_gates_promised.py")
-    assert set().union(*map(oracles_in, files)) == set(gates)
+    decided = [entries_of(oracle_at(where)) or set() for where in GATES]
+    assert sum(map(len, decided)) == len(set().union(*decided))
+    assert set().union(*decided) == set(gates)
 
 
-@pytest.mark.parametrize(
-    ("file", "table"), [("test_oracle_novelty.py", detectors), ("test_oracle_conformal.py", set_methods)]
-)
-def test_every_detector_and_prediction_set_has_one(file: str, table) -> None:
-    """Those files take their names from the table, and fail for one that they do not know."""
-    text = (TESTS / "oracles" / file).read_text()
-    assert f'parametrize("name", {"detectors" if table is detectors else "set_methods"}.names())' in text
-    assert len(table)
+@pytest.mark.parametrize("entry", [*ORACLES, *BOTH])
+def test_every_entry_has_one(entry: str) -> None:
+    for where in BOTH.get(entry) or (ORACLES[entry],):
+        tried = entries_of(oracle_at(where))
+        assert tried is None or entry in tried, where
 
 
-def test_every_corruption_and_attack_has_one() -> None:
+def test_no_table_has_another_entry() -> None:
     corruptions = {name for modality in map(modalities.__getitem__, modalities) for name in modality.corruptions}
     attacks = {name for modality in map(modalities.__getitem__, modalities) for name in modality.attacks}
-    assert corruptions == set(IMAGES) | set(EVERYDAY)
-    assert attacks == set(ATTACKS)
+    assert corruptions | attacks | set(detectors) | set(set_methods) == set(ORACLES) | set(BOTH)
+    assert corruptions & attacks == set(BOTH)
     assert set(signals) == OWN["signal"]
-    for name, file in {**IMAGES, **EVERYDAY}.items():
-        text = (TESTS / file.removesuffix("::")).read_text()
-        assert f'"{name}"' in text or name.split(".")[0] in text, name
-    for oracle in ATTACKS.values():
-        file, _, test = oracle.partition("::")
-        assert test in names_in(file)

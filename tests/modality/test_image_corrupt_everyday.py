@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from scipy import fft, stats
 
+from oracle_case import counted, oracle
 from passmuster.modality.image.corruptions import corruptions
 
 N_PICTURES = 1_000
@@ -46,9 +47,10 @@ def whole(x: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(x), 0, 255)
 
 
+@oracle("its definition")
 def test_brightness_and_contrast() -> None:
     shifts, factors = (0.1, 0.2, 0.3, 0.42, 0.55), (0.75, 0.55, 0.4, 0.25, 0.12)
-    for picture in pictures():
+    for picture in counted(pictures()):
         _, x, severity = picture
         found, rng = spoilt("brightness.v1", picture)
         shift = 255 * shifts[severity - 1] * (1 if rng.random() < 0.5 else -1)
@@ -60,9 +62,10 @@ def test_brightness_and_contrast() -> None:
         np.testing.assert_allclose(found[clear], whole(drawn)[clear], rtol=0, atol=1e-6)
 
 
+@oracle("its definition")
 def test_occlusion() -> None:
     shares = (0.2, 0.3, 0.4, 0.5, 0.62)
-    for picture in pictures():
+    for picture in counted(pictures()):
         _, x, severity = picture
         found, rng = spoilt("occlusion.v1", picture)
         hidden = (found != x).any(axis=2)
@@ -87,9 +90,10 @@ def extended_box(n: int, sigma: float) -> np.ndarray:
     return np.linalg.matrix_power(box / box.sum(axis=1, keepdims=True), 3)
 
 
+@oracle("its definition")
 def test_blur() -> None:
     strengths, off = (0.02, 0.035, 0.05, 0.075, 0.11), []
-    for picture in pictures(most=30):
+    for picture in counted(pictures(most=30)):
         _, x, severity = picture
         found, _ = spoilt("blur.v1", picture)
         sigma = strengths[severity - 1] * min(x.shape[:2])
@@ -100,10 +104,11 @@ def test_blur() -> None:
     assert abs(np.mean(off)) < 0.1
 
 
+@oracle("its definition")
 def test_rotation() -> None:
     """Each pixel by the four around the place from which it comes; the turn is about the middle, to the left first."""
     degrees = (8.0, 16.0, 25.0, 35.0, 50.0)
-    for picture in pictures(most=14, least=2):
+    for picture in counted(pictures(most=14, least=2)):
         _, x, severity = picture
         found, rng = spoilt("rotation.v1", picture)
         angle = math.radians(degrees[severity - 1] * (1 if rng.random() < 0.5 else -1))
@@ -138,9 +143,10 @@ def shrunk(n: int, small: int) -> np.ndarray:
     return found / found.sum(axis=1, keepdims=True)
 
 
+@oracle("its definition")
 def test_pixelation() -> None:
     keeps = (0.75, 0.55, 0.42, 0.32, 0.22)
-    for picture in pictures(most=14):
+    for picture in counted(pictures(most=14)):
         _, x, severity = picture
         found, _ = spoilt("pixelation.v1", picture)
         ends = [(n, max(1, round(n * keeps[severity - 1]))) for n in x.shape[:2]]
@@ -149,6 +155,17 @@ def test_pixelation() -> None:
         expected = np.einsum("ij,jkc,lk->ilc", down, x.astype(float), across)
         rows, columns = (np.abs(at - np.rint(at)) > 1e-9 for at in places)  # on an edge the last bit decides
         assert np.abs(found - expected)[rows][:, columns].max(initial=0) <= 1.01, picture[0]
+
+
+@oracle("numpy")
+def test_noise() -> None:
+    for picture in counted(pictures()):
+        _, x, severity = picture
+        found, rng = spoilt("gaussian_noise.v1", picture)
+        sigma = 255 * (0.04, 0.08, 0.13, 0.2, 0.3)[severity - 1]
+        drawn = x + sigma * rng.standard_normal(x.shape, dtype=np.float32).astype(float)
+        clear = np.abs(drawn - np.floor(drawn) - 0.5) > 1e-4  # a half is rounded by single precision
+        np.testing.assert_allclose(found[clear], whole(drawn)[clear], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
@@ -197,10 +214,11 @@ def doubled(plane: np.ndarray) -> np.ndarray:
     return plane
 
 
+@oracle("scipy")
 def test_jpeg() -> None:
     """Where a cosine lies on the edge between two steps, the encoder's whole numbers decide: some blocks differ."""
     rng, near = np.random.default_rng(1), np.zeros((2, 5, 2))
-    for number in range(N_PICTURES):
+    for number in counted(range(N_PICTURES)):
         channels, severity = (1, 3)[number % 2], 1 + number // 2 % 5
         rough = rng.uniform(0, 255, (2, 2, channels)).repeat(8, axis=0).repeat(8, axis=1)
         x = whole(rough + rng.normal(0, rng.choice([0, 10, 40]), rough.shape))

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from oracle_case import counted, oracle
 from passmuster.modality.text import english
 from passmuster.modality.text.corruptions import _OCR, corruptions
 
@@ -192,10 +193,11 @@ WORDS: dict[str, tuple[Other, bool, bool]] = {
 }
 
 
+@oracle("its description")
 @pytest.mark.parametrize("name", corruptions.names())
 def test_as_described(name: str) -> None:
     changed = 0
-    for number, text, severity in texts():
+    for number, text, severity in counted(texts()):
         rng = np.random.default_rng(number)
         if name in LETTERS:
             expected = LETTERS[name](text, RATES[name][severity - 1], rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracle_case import MOST_CLASSES, agree, cases, pool, roc_curves, tables
+from oracle_case import MOST_CLASSES, agree, cases, counted, oracle, pool, roc_curves, tables
 from passmuster.metrics.calibration import classwise_error, ece, reliability
 from passmuster.metrics.costs import WITHHELD, cheapest, cost_matrix, item_costs, mean_cost
 from passmuster.metrics.selective import augrc
@@ -22,9 +22,10 @@ def undetected_errors(weights: np.ndarray) -> list[float]:
     return found
 
 
+@oracle("scikit-learn")
 def test_undetected_errors_by_the_area_under_the_roc_curve() -> None:
     expected = np.array(undetected_errors(pool().weights))
-    agree([augrc(case.sure, case.wrong, **case.options()).value for case in cases()], expected)
+    agree([augrc(case.sure, case.wrong, **case.options()).value for case in counted(cases())], expected)
 
 
 def test_a_weight_of_two_is_an_item_met_twice() -> None:
@@ -50,9 +51,10 @@ def equal_width(confidence: list[float], n_bins: int = 15) -> list[int]:
     return [next(b for b in range(n_bins) if own <= (b + 1) / n_bins + 1e-12) for own in confidence]
 
 
+@oracle("its definition")
 def test_calibration_error() -> None:
     found, expected = [], []
-    for case in cases():
+    for case in counted(cases()):
         sure, right = case.sure.tolist(), (~case.wrong).astype(float).tolist()
         where = equal_width(sure)
         found.append(ece(case.p, case.labels, **case.options()).value)
@@ -82,9 +84,10 @@ def equal_mass(confidence: list[float], weights: list[float]) -> list[int]:
     return [where[own] for own in confidence]
 
 
+@oracle("its definition")
 def test_calibration_error_of_equal_mass() -> None:
     found, expected = [], []
-    for case in cases():
+    for case in counted(cases()):
         sure, weights = case.sure.tolist(), case.weights.tolist()
         found.append(ece(case.p, case.labels, equal_mass=True, **case.options()).value)
         expected.append(slow_ece(sure, (~case.wrong).tolist(), weights, equal_mass(sure, weights)))
@@ -103,10 +106,11 @@ def test_equal_mass_without_ties_cuts_the_sorted_items_into_equal_parts() -> Non
         assert ece(p, labels, rng=rng, equal_mass=True, n_resamples=0).value == pytest.approx(expected, abs=1e-9)
 
 
+@oracle("its definition")
 def test_classwise_calibration_error() -> None:
     """Each class against the rest, as a binary task whose confidence is the class's own probability."""
     found, expected = [], []
-    for case in cases():
+    for case in counted(cases()):
         truth, total = np.eye(case.n_classes)[case.labels], 0.0
         for k in range(case.n_classes):
             own = case.p[:, k].tolist()
@@ -116,12 +120,13 @@ def test_classwise_calibration_error() -> None:
     agree(found, np.array(expected))
 
 
+@oracle("scikit-learn")
 def test_mean_cost_by_the_table_of_mistakes() -> None:
     """scikit-learn counts which class is taken for which; what that costs is the sum of the counts times the prices."""
     rng = np.random.default_rng(0)
     prices = np.round(rng.random((len(cases()), MOST_CLASSES, MOST_CLASSES)) * 10, 1)
     said, found = [], []
-    for case, matrix in zip(cases(), prices, strict=True):
+    for case, matrix in zip(counted(cases()), prices, strict=True):
         of_case = matrix[: case.n_classes, : case.n_classes]
         said.append(cheapest(of_case, case.p))
         found.append(mean_cost(item_costs(of_case, case.labels, said[-1]), float(matrix.max()), weights=case.weights))

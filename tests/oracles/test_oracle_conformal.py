@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from oracle_case import agree
+from oracle_case import agree, counted, oracle
 from passmuster.metrics.conformal import (
     EVERY_CLASS,
     FREE_RANKS,
@@ -33,10 +33,11 @@ def slow_score(name: str, p: list[float], u: float, c: int) -> float:
     return score + (PENALTY * max(0, len(before) + 1 - FREE_RANKS) if name == "raps.v1" else 0)
 
 
+@oracle("its definition")
 @every_method
 def test_scores_and_thresholds_by_hand(name: str) -> None:
     """A thousand random cases: few items, ties, a class that is never true, one class alone."""
-    for seed in range(1_000):
+    for seed in counted(range(1_000)):
         rng = np.random.default_rng(seed)
         n, c = int(rng.integers(1, 25)), int(rng.integers(1, 6))
         p = rng.dirichlet(np.full(c, rng.choice([0.2, 1.0, 20.0])), n)

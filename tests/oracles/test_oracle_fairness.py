@@ -13,6 +13,7 @@ from scipy import stats
 from test_oracle_proportions import Case as Weighed
 from test_oracle_proportions import by_hand
 
+from oracle_case import counted, oracle
 from passmuster.core.statistics import wilson
 from passmuster.metrics.fairness import (
     ACCURACY,
@@ -58,7 +59,7 @@ def made() -> list[Case]:
     return found
 
 
-def counted(cases: list[Case], *, weighted: bool) -> dict[str, np.ndarray]:
+def counts_of(cases: list[Case], *, weighted: bool) -> dict[str, np.ndarray]:
     """scikit-learn's mistakes of each case, group and class; each has numbers of its own, so that one call counts all.
 
     By name of the gap the numerator and the denominator of its rate, (cases, groups, classes) each.
@@ -153,15 +154,16 @@ def test_ends_of_gaps() -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
+@oracle("scikit-learn")
 def test_gaps_as_defined() -> None:
     cases = made()
     with np.errstate(invalid="ignore"):  # by kind, then case, class and group
         rates = {
-            kind: (hits / of).swapaxes(1, 2).tolist() for kind, (hits, of) in counted(cases, weighted=True).items()
+            kind: (hits / of).swapaxes(1, 2).tolist() for kind, (hits, of) in counts_of(cases, weighted=True).items()
         }
-    sizes = {kind: of.swapaxes(1, 2).tolist() for kind, (_, of) in counted(cases, weighted=False).items()}
+    sizes = {kind: of.swapaxes(1, 2).tolist() for kind, (_, of) in counts_of(cases, weighted=False).items()}
     found, expected = [], []
-    for i, case in enumerate(cases):
+    for i, case in enumerate(counted(cases)):
         every, there = np.arange(case.n_classes), sorted(set(case.group.tolist()))
         options = {"weights": case.weights} if i % 4 == 1 else {}
         gaps = group_gaps(
@@ -183,12 +185,13 @@ def test_gaps_as_defined() -> None:
     assert 0.1 < np.isnan(found).mean() < 0.9
 
 
+@oracle("scikit-learn")
 def test_accuracy_of_each_group() -> None:
     cases = made()
     with np.errstate(invalid="ignore"):
-        hits, of = counted(cases, weighted=True)[ACCURACY][..., 0]
+        hits, of = counts_of(cases, weighted=True)[ACCURACY][..., 0]
         rates = hits / of
-    for case, expected in zip(cases, rates, strict=True):
+    for case, expected in counted(zip(cases, rates, strict=True)):
         alone = np.arange(len(case.y))
         found = group_accuracy(case.y == case.said, NAMES[case.group], weights=case.weights, clusters=alone)
         assert list(found) == [NAMES[g] for g in range(3) if g in case.group]

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from test_oracle_gates import score
 
+from oracle_case import counted, oracle
 from passmuster.core.bootstrap import bootstrap_sums
 from passmuster.core.paired import paired_difference
 from passmuster.core.statistics import wilson
@@ -31,19 +32,20 @@ def answers(rng: np.random.Generator) -> tuple[dict[tuple[str, int], np.ndarray]
     chance = rng.choice([0.0, 0.5, 1.0], p=[0.2, 0.6, 0.2], size=2)
     first, second = {}, {}
     for fault in faults:
-        counted = rng.random(n) < 0.8
-        counted[rng.integers(n)] = True
-        first[fault], second[fault] = (np.where(counted, rng.random(n) < p, math.nan) for p in chance)
+        there = rng.random(n) < 0.8
+        there[rng.integers(n)] = True
+        first[fault], second[fault] = (np.where(there, rng.random(n) < p, math.nan) for p in chance)
     return first, second
 
 
 def share(rows: np.ndarray, value: float) -> float:
-    counted = [v for v in rows.tolist() if not math.isnan(v)]
-    return sum(v == value for v in counted) / len(counted)
+    there = [v for v in rows.tolist() if not math.isnan(v)]
+    return sum(v == value for v in there) / len(there)
 
 
+@oracle("its definition")
 def test_accuracy_under_faults_is_the_mean_over_all() -> None:
-    for seed in range(N_CASES):
+    for seed in counted(range(N_CASES)):
         rng = np.random.default_rng(seed)
         of, _ = answers(rng)
         n = len(next(iter(of.values())))
@@ -56,14 +58,15 @@ def test_accuracy_under_faults_is_the_mean_over_all() -> None:
         of_worst = {severity: v for (name, severity), v in each.items() if name == found.worst}
         assert found.worst_severity == min(of_worst, key=lambda s: (round(of_worst[s], 9), s))
         for fault, rows in of.items():
-            counted = ~np.isnan(rows)
-            assert found.accuracy[fault] == wilson(each[fault] * counted.sum(), int(counted.sum()))
-            assert found.clean_of[fault] == pytest.approx(clean[counted].mean())
+            there = ~np.isnan(rows)
+            assert found.accuracy[fault] == wilson(each[fault] * there.sum(), int(there.sum()))
+            assert found.clean_of[fault] == pytest.approx(clean[there].mean())
         assert found.clean == wilson(clean.sum(), n)
 
 
+@oracle("its definition")
 def test_corruption_error_is_errors_over_errors() -> None:
-    for seed in range(N_CASES):
+    for seed in counted(range(N_CASES)):
         rng = np.random.default_rng(seed)
         ours, theirs = answers(rng)
         wanted = {}
@@ -77,17 +80,16 @@ def test_corruption_error_is_errors_over_errors() -> None:
         assert found.mean.value == pytest.approx(np.mean(list(wanted.values())), abs=1e-6)
 
 
+@oracle("scipy")
 def test_at_the_ends_of_tangos_interval_the_score_is_the_normal_quantile() -> None:
     """By the slow score, which climbs the likelihood; no disagreement and nothing but disagreement among the cases."""
-    z = stats.norm.ppf(0.975)
-    seen = set()
-    for seed in range(N_CASES):
-        rng = np.random.default_rng(seed)
-        n = int(rng.choice([1, 2, 3, 5, 8, 13, 40]))
+    z, rng = stats.norm.ppf(0.975), np.random.default_rng(0)
+    drawn: dict[tuple[int, int, int], None] = {}
+    while len(drawn) < N_CASES:
+        n = int(rng.choice([1, 2, 3, 5, 8, 13, rng.integers(20, 60)]))
         better, worse, _ = (int(k) for k in rng.multinomial(n, rng.choice([[0.1, 0.2, 0.7], [0, 0, 1], [0.5, 0.5, 0]])))
-        if (n, better, worse) in seen:
-            continue
-        seen.add((n, better, worse))
+        drawn[n, better, worse] = None
+    for n, better, worse in counted(drawn):
         found = paired_difference(better, worse, n)
         assert found.value == pytest.approx((better - worse) / n)
         for end, sign in ((found.low, 1), (found.high, -1)):

@@ -18,6 +18,7 @@ from scipy import special, stats
 from scipy.optimize import minimize_scalar
 
 import release_case as case
+from oracle_case import counted, oracle
 from passmuster.core.paired import _GRID, GAMMA
 from passmuster.core.records import Metric, Report
 from passmuster.metrics.gates.base import read_parameters
@@ -305,6 +306,7 @@ ORACLES: dict[str, Oracle] = {
 }
 
 
+@oracle("scipy")
 @pytest.mark.parametrize("name", ORACLES)
 def test_decides_as_the_second_does(name: str) -> None:
     decides_alike(name, ORACLES[name])
@@ -312,7 +314,7 @@ def test_decides_as_the_second_does(name: str) -> None:
 
 def decides_alike(name: str, oracle: Oracle) -> None:
     gate, seen = gates[name], dict.fromkeys(("passed", "failed", "insufficient"), 0)
-    for seed in range(N_CASES):
+    for seed in counted(range(N_CASES)):
         rng = np.random.default_rng(seed)
         alpha = float(rng.choice([0.05, 0.01, 0.0025]))
         found, named, wanted = oracle(rng, alpha)

@@ -9,6 +9,8 @@ import pytest
 from scipy import stats
 from test_oracle_gates import LIVE, Oracle, Trial, Wanted, counts, decides_alike, proven_below, rate, report, versions
 
+from oracle_case import oracle
+
 
 def leakage(rng: np.random.Generator, alpha: float) -> Trial:
     pairs = [(str(rng.integers(9)), str(rng.integers(4))) for _ in range(int(rng.integers(0, 8)))]
@@ -184,6 +186,7 @@ ORACLES: dict[str, Oracle] = {
 }
 
 
+@oracle("scipy")
 @pytest.mark.parametrize("name", ORACLES)
 def test_decides_as_the_second_does(name: str) -> None:
     decides_alike(name, ORACLES[name])

@@ -7,6 +7,8 @@ import pytest
 from scipy import stats
 from test_oracle_gates import LIVE, Oracle, Trial, Wanted, counts, decides_alike, rate, report
 
+from oracle_case import oracle
+
 
 def judged(k: int, n: int, bound: float, alpha: float) -> str:
     """A rate of `k` of `n` that is to be at least `bound`."""
@@ -106,6 +108,7 @@ ORACLES: dict[str, Oracle] = {
 }
 
 
+@oracle("scipy")
 @pytest.mark.parametrize("name", ORACLES)
 def test_decides_as_the_second_does(name: str) -> None:
     decides_alike(name, ORACLES[name])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from oracle_case import N_CASES, agree
+from oracle_case import N_CASES, agree, counted, oracle
 from passmuster.metrics.accuracy import accuracy
 from passmuster.metrics.calibration import SMALLEST
 from passmuster.metrics.label_sets import (
@@ -100,9 +100,10 @@ def f1_by_counts(average: str, weights: np.ndarray) -> np.ndarray:
     return np.array([np.mean(row[~np.isnan(row)]) if not np.isnan(row).all() else 1.0 for row in shares])
 
 
+@oracle("scikit-learn")
 @pytest.mark.parametrize("average", ["micro", "macro"])
 def test_f1(average: Literal["micro", "macro"]) -> None:
-    found = [f1(case.targets, case.said, average, weights=case.weights, **ONE).value for case in cases()]
+    found = [f1(case.targets, case.said, average, weights=case.weights, **ONE).value for case in counted(cases())]
     agree(found, f1_by_counts(average, every("weights")))
 
 
@@ -112,15 +113,17 @@ def wrong_decisions(weights: np.ndarray) -> np.ndarray:
     return np.asarray((false + missed).sum(axis=1) / decisions)
 
 
+@oracle("scikit-learn")
 def test_hamming_loss() -> None:
-    found = [hamming_loss(case.targets, case.said, weights=case.weights, **ONE).value for case in cases()]
+    found = [hamming_loss(case.targets, case.said, weights=case.weights, **ONE).value for case in counted(cases())]
     agree(found, wrong_decisions(every("weights")))
 
 
+@oracle("scikit-learn")
 def test_f1_of_items() -> None:
     turned = diagonal("targets").T.tocsr(), diagonal("said").T.tocsr()
     expected = reference.f1_score(*turned, average=None, zero_division=1.0)
-    agree([item_f1(case.targets, case.said, weights=case.weights).value for case in cases()], mean(expected))
+    agree([item_f1(case.targets, case.said, weights=case.weights).value for case in counted(cases())], mean(expected))
 
 
 def test_exact_sets_are_subset_accuracy() -> None:
@@ -153,9 +156,10 @@ def n_classes_of_items() -> np.ndarray:
     return np.array([case.p.shape[1] for case in cases()])[of_item()]
 
 
+@oracle("scikit-learn")
 def test_ranking_precision() -> None:
     """Case by case, and all cases of as many classes in one by scikit-learn, which says nothing of a single class."""
-    found = [ranking_precision(case.targets, case.p, weights=case.weights, **ONE).value for case in cases()]
+    found = [ranking_precision(case.targets, case.p, weights=case.weights, **ONE).value for case in counted(cases())]
     agree(found, mean(ranking_of_items()))
     truth, p, w = every("targets").astype(bool), every("p"), every("weights")
     n_classes, mass = n_classes_of_items(), np.bincount(of_item(), w)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from oracle_case import MOST_CLASSES, N_CASES, agree, cases, pool, roc_curves, tables
+from oracle_case import MOST_CLASSES, N_CASES, agree, cases, counted, oracle, pool, roc_curves, tables
 from passmuster.core.errors import DataError
 from passmuster.core.paired import mcnemar_exact
 from passmuster.core.statistics import benjamini_hochberg, clopper_pearson, wilson
@@ -33,10 +33,11 @@ def of_each_class(weights: np.ndarray | None = None) -> np.ndarray:
     return np.stack(found[:3]).reshape(3, N_CASES, MOST_CLASSES)
 
 
+@oracle("scikit-learn")
 def test_accuracy_and_confusion() -> None:
     weighted, counts = (tables(pool().said, weighted=weighted) for weighted in (True, False))
     right = np.trace(weighted, axis1=1, axis2=2) / weighted.sum(axis=(1, 2))
-    agree([accuracy(case.labels, case.said, weights=case.weights).value for case in cases()], right)
+    agree([accuracy(case.labels, case.said, weights=case.weights).value for case in counted(cases())], right)
     for case, table in zip(cases(), counts, strict=True):
         c = case.n_classes
         assert (confusion(case.labels, case.said, c) == table[:c, :c]).all()
@@ -47,17 +48,19 @@ def test_accuracy_and_confusion() -> None:
         assert most_confused(cells, 3) == wanted
 
 
+@oracle("scikit-learn")
 def test_macro_accuracy_and_f1() -> None:
     _, recall, f1 = of_each_class()
-    how = [(case.labels, case.said, case.n_classes, case.options()) for case in cases()]
+    how = [(case.labels, case.said, case.n_classes, case.options()) for case in counted(cases())]
     agree([macro_accuracy(*what, **options).value for *what, options in how], np.nanmean(recall, axis=1))
     agree([macro_f1(*what, **options).value for *what, options in how], np.nanmean(f1, axis=1))
 
 
+@oracle("scikit-learn")
 def test_precision_and_recall() -> None:
     expected = of_each_class()
     found = np.full(expected.shape, np.nan)
-    for i, case in enumerate(cases()):
+    for i, case in enumerate(counted(cases())):
         for k, of in enumerate(per_class(case.labels, case.said, case.n_classes, weights=case.weights)):
             found[:, i, k] = of.precision.value, of.recall.value, of.f1
     agree(found, expected)
@@ -80,10 +83,11 @@ def squares_of_items() -> np.ndarray:
     return np.asarray(reference.pairwise.paired_euclidean_distances(truth, items.p) ** 2)
 
 
+@oracle("scikit-learn")
 def test_log_loss_and_brier() -> None:
     """Case by case, and all in one by scikit-learn's log loss."""
     items = pool()
-    losses = [nll(case.p, case.labels, **case.options()).value for case in cases()]
+    losses = [nll(case.p, case.labels, **case.options()).value for case in counted(cases())]
     agree(losses, items.mean(losses_of_items()))
     mass = np.bincount(items.case, items.weights)
     whole = reference.log_loss(items.labels, items.p, labels=range(MOST_CLASSES), sample_weight=items.weights)
@@ -105,8 +109,9 @@ def slow_risks(sure: list[float], wrong: list[float], weights: list[float]) -> t
     return steps, risks
 
 
+@oracle("its definition")
 def test_area_under_risk_coverage() -> None:
-    for i, case in enumerate(cases()):
+    for i, case in enumerate(counted(cases())):
         lists = [values.astype(float).tolist() for values in (case.sure, case.wrong, case.weights)]
         steps, risks = slow_risks(*lists)
         found = aurc(case.sure, case.wrong, **case.options()).value
@@ -141,6 +146,7 @@ def separations() -> list[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
+@oracle("scikit-learn")
 def test_auroc_and_false_positives_by_the_roc_curve() -> None:
     """With items below a threshold accepted, a point of scikit-learn's curve says both conventions of the rate."""
     every = separations()
@@ -151,7 +157,7 @@ def test_auroc_and_false_positives_by_the_roc_curve() -> None:
         flagged, caught = false / false[-1], true / true[-1]
         caught_all_but_5, accepts = np.argmax(caught >= 0.95 - 1e-9), np.flatnonzero(flagged <= 0.05 + 1e-9)[-1]
         expected.append([np.trapezoid(caught, flagged), flagged[caught_all_but_5], 1 - caught[accepts]])
-    agree([(auroc(*pair).value, *fpr95(*pair)) for pair in every], np.array(expected))
+    agree([(auroc(*pair).value, *fpr95(*pair)) for pair in counted(every)], np.array(expected))
 
 
 def test_intervals_of_auroc_by_their_definitions() -> None:
@@ -191,13 +197,14 @@ def test_auroc_interval_covers() -> None:
     assert np.mean([i.low <= truth <= i.high for i in found]) >= 0.91
 
 
+@oracle("scipy")
 def test_intervals_of_rates_and_mcnemar() -> None:
     """None right and all right among them; the exact ends by scipy's beta quantiles, the rest by its binomial test."""
     rng = np.random.default_rng(2)
     n = rng.integers(1, 300, N_CASES)
     k = np.where(rng.random(N_CASES) < 0.1, n * rng.integers(0, 2, N_CASES), rng.integers(0, n + 1))
     tests = [stats.binomtest(a, b, 0.5) for a, b in zip(k.tolist(), n.tolist(), strict=True)]
-    score = [wilson(a, b) for a, b in zip(k.tolist(), n.tolist(), strict=True)]
+    score = [wilson(a, b) for a, b in counted(zip(k.tolist(), n.tolist(), strict=True))]
     exact = [clopper_pearson(a, b) for a, b in zip(k.tolist(), n.tolist(), strict=True)]
     agree([(i.low, i.high) for i in score], np.array([tuple(t.proportion_ci(method="wilson")) for t in tests]))
     low, high = stats.beta.ppf(0.025, k, n - k + 1), stats.beta.ppf(0.975, k + 1, n - k)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from oracle_case import counted, oracle
 from passmuster.metrics.novelty import detectors, neighbours
 from passmuster.metrics.novelty.gaussian import shrunk_covariance
 
@@ -165,9 +166,10 @@ SLOW = {
 }
 
 
+@oracle("the published formula")
 @pytest.mark.parametrize("name", detectors.names())
 def test_as_published(name: str) -> None:
-    for number, case in enumerate(cases()):
+    for number, case in enumerate(counted(cases())):
         x, logits, new, new_logits = case
         found = detectors[name].score(detectors[name].fit(x, logits), new, new_logits)
         np.testing.assert_allclose(found, SLOW[name](case), rtol=1e-6, atol=1e-6, err_msg=f"case {number}")

@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from oracle_case import counted, oracle
 from passmuster.metrics import risk_control
 from passmuster.metrics.risk_control import NOTHING, allowed, begin_at, choose_threshold, grid_of, upper
 
 N_CASES = 1_000
 
 
+@oracle("scipy")
 def test_how_many_may_be_wrong_by_scipy() -> None:
     """A thousand random cases against scipy's binomial, and the bound against its beta (Clopper and Pearson's end)."""
     rng = np.random.default_rng(0)
     n = rng.integers(1, 400, N_CASES)
     risk, tail = rng.uniform(0.005, 0.6, N_CASES), rng.choice([0.01, 0.05, 0.1], N_CASES)
-    k = np.array([allowed(*case) for case in zip(n.tolist(), risk.tolist(), tail.tolist(), strict=True)])
+    k = np.array([allowed(*case) for case in counted(zip(n.tolist(), risk.tolist(), tail.tolist(), strict=True))])
     some = k >= 0
     assert 0.1 < some.mean() < 1
     assert (k < n).all()

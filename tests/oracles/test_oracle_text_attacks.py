@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oracle_case import counted, oracle
 from passmuster.core.records import Payload
-from passmuster.modality.base import Target
+from passmuster.modality.harm import Target
 from passmuster.modality.text.attacks import CHARACTERS, N_QUERIES, SYNONYMS, lead, search
 from text_attack_case import N_QUERIES as THEIRS
 from text_attack_case import STRENGTHS, ask_textattack, edits_of, expected, share_changed, texts, victim
@@ -33,7 +34,7 @@ def target() -> Target:
 
 def turned(found: list[Payload], labels: np.ndarray, strength: float) -> float:
     """The share that is answered wrongly; no text may have more words changed than allowed."""
-    for before, after in zip(texts()[0], found, strict=False):
+    for before, after in counted(zip(texts()[0], found, strict=False)):
         n = len(before.split())
         assert share_changed(before, str(after)) <= max(1, int(strength * n)) / n
     wrong = target().ask(found).argmax(axis=1) != labels
@@ -47,6 +48,7 @@ def fallen(name: str, strength: float) -> float:
     return turned(list(found), labels, strength)
 
 
+@oracle("TextAttack")
 @pytest.mark.parametrize(("name", "strength"), [("characters.v1", 0.1), ("synonyms.v1", 0.1), ("synonyms.v1", 0.4)])
 def test_as_many_fall_as_by_textattack(name: str, strength: float) -> None:
     assert THEIRS == N_QUERIES

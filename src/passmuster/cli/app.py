@@ -119,7 +119,7 @@ def _globals(
         str | None, typer.Option("--max-memory", help="Memory budget of train, for example 2g.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="That networks are pretrained on: auto, cpu or cuda.")
+        str | None, typer.Option("--device", help="That networks are taught on: auto, cpu or cuda.")
     ] = None,
 ) -> None:
     if max_cost is not None and not max_cost > 0:

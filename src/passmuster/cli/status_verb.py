@@ -44,7 +44,9 @@ def lines_of(found: ProjectStatus) -> Iterator[str]:
         mode = "" if channel.mode == "normal" else f", {channel.mode}"
         share = f", {100 * channel.share:.3g} % of requests" if name == "canary" else ""
         came = f", {found.came[name]}" if found.came[name] else ""
-        yield f"{name}: {channel.release}{mode}{share}{came}{judged_again(found, channel)}"
+        yield f"{name}: {channel.release}{mode}{share}{came}{judged_again(found, channel)}{broken(found, channel)}"
+    if found.withdrawn:
+        yield f"live: nothing ({found.withdrawn})"
     yield from (f"  {note}" for note in found.notes)
     if found.open_incidents:
         n = len(found.open_incidents)
@@ -57,6 +59,12 @@ def judged_again(found: ProjectStatus, channel: Channel) -> str:
     if row.release == channel.release:
         return ""
     return f" (the same bundle was judged again since: {row.release}, {row.verdict})"
+
+
+def broken(found: ProjectStatus, channel: Channel) -> str:
+    """That what a channel points at does not open, and why; "" where it does."""
+    why = next(row for row in found.candidates if row.bundle == channel.bundle).unopened
+    return f"; IT DOES NOT OPEN: {why}" if why else ""
 
 
 def data_line(found: ProjectStatus) -> str:
@@ -94,7 +102,8 @@ def bundle_line(row: Candidate, width: int) -> str:
     told = f"{row.verdict} {row.release}".strip() or "not judged"
     answers = f", {' and '.join(row.channels)}" if row.channels else ""
     since = f"; {row.n_labels_since:,} labels for learning came since" if row.n_labels_since else ""
-    more = [row.outdated, "the policy was edited since" if row.edited else "", row.put_back]
+    whole = f"does not open: {row.unopened}" if row.unopened and not row.channels else ""
+    more = [whole, row.outdated, "the policy was edited since" if row.edited else "", row.put_back]
     old = "".join(f"; {words}" for words in more if words)
     return f"{row.bundle[:16]}  {at:<16}  {made(row):<{width}}  {share:<24}  {told}{answers}{since}{old}"
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from passmuster.flows.audit import AuditResult
     from passmuster.flows.clean import Leftover
     from passmuster.flows.cost import Lifetime, RunCost
+    from passmuster.flows.cost_beside import Beside
     from passmuster.flows.diff import DiffResult
     from passmuster.flows.drill import DrillResult
     from passmuster.flows.opened import Opened
@@ -306,24 +307,35 @@ class Project:
 
         return lifetime(self.store, run, volume=volume, months=months)
 
+    def beside(self, bundle: str = "", *, volume: str = "") -> Beside:
+        """What every bundle takes to serve, or one of them: right, seconds of an answer, money, where items go.
+
+        Imported models and endpoints are among them. No test label is read, and no endpoint is asked.
+        """
+        from passmuster.flows.cost_beside import beside
+
+        return beside(self.store, bundle, volume=volume)
+
     def evaluate(
         self,
         bundle: str = "",
         *,
-        novel: str | Path | None = None,
+        novel: str | Path | Sequence[str | Path] | Mapping[str, str | Path] | None = None,
         unlabelled: str | Path | None = None,
         corruptions: Sequence[str] | None = None,
         n_attacked: int | None = None,
     ) -> EvaluateResult:
         """Measure a bundle (the latest when empty) on the sealed test; the opening is recorded, and counts.
 
-        `corruptions` stands for ``[evaluate] corruptions``: names, ``"all"``, ``"faults.py:function"``.
+        `novel` are items strange to the model: a path, or sets by name, ``{"near": "a.csv", "far": "b.csv"}``, each
+        measured by itself. `corruptions` stands for ``[evaluate] corruptions``: names, ``"all"``,
+        ``"faults.py:function"``.
         """
         from passmuster.stages.evaluate import evaluate
 
-        strange, apart = (None if path is None else Path(path) for path in (novel, unlabelled))
+        apart = None if unlabelled is None else Path(unlabelled)
         return evaluate(
-            self.store, bundle, novel=strange, unlabelled=apart, corruptions=corruptions, n_attacked=n_attacked,
+            self.store, bundle, novel=novel, unlabelled=apart, corruptions=corruptions, n_attacked=n_attacked,
             progress=self.progress,
         )  # fmt: skip
 
@@ -409,11 +421,11 @@ class Project:
 
         return approve(self.store, release, channel=channel, override=override, provisional=provisional, share=share)
 
-    def rollback(self, channel: str = "live", *, reason: str, to: str = "") -> Channel:
-        """Point a channel back, for a recorded reason."""
+    def rollback(self, channel: str = "live", *, reason: str, to: str = "", withdraw: bool = False) -> Channel:
+        """Point a channel back, for a recorded reason; with `withdraw`, at nothing."""
         from passmuster.stages.release import rollback
 
-        return rollback(self.store, channel, reason=reason, to=to)
+        return rollback(self.store, channel, reason=reason, to=to, withdraw=withdraw)
 
     def serve(
         self,

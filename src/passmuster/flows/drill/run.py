@@ -33,7 +33,7 @@ WORSE = {"passed": 0, "not applicable": 0, "insufficient": 1, "failed": 2}
 BY_A_TENTH = 1.1
 SAME_PROBABILITY, SAME_SET_SIZE = 0.001, 0.01  # means over test items that change less say the same
 GROUPS = get_args(Group)
-CHEAP = Scope(n_corrupted=0, n_fit=1, n_classes_left_out=0, n_resamples=100, page=False)
+CHEAP = Scope(n_corrupted=0, n_fit=1, n_classes_left_out=0, n_resamples=100, n_timed=0, n_again=0, page=False)
 
 
 @dataclass(frozen=True)

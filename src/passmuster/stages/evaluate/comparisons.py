@@ -24,16 +24,8 @@ from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, pi
 from passmuster.stages.evaluate.gather import ask, learned_from
 from passmuster.stages.evaluate.memory import Contamination
 from passmuster.stages.evaluate.powered import Reading
-from passmuster.store.releases import read_bundle, read_channels
 from passmuster.store.snapshots import read_findings, read_placement
 from passmuster.store.store import Store
-
-
-def find_incumbent(store: Store, bundle: Bundle) -> Bundle | None:
-    """The bundle behind the live channel, unless there is none or it is this one."""
-    with store.read() as db:
-        live = read_channels(db).get("live")
-        return read_bundle(db, live.bundle) if live and live.bundle != bundle.digest else None
 
 
 def measure_versions(

@@ -290,6 +290,7 @@ def rung_row(climbed: Climbed) -> dict[str, Any]:
         "log_loss": best.log_loss,
         "log_loss_se": best.log_loss_se,
         "accuracy": best.accuracy,
+        **({"item_f1": best.item_f1} if isinstance(best, LabelSetsCrossValidated) else {}),
         "n_judged": len(best.items),
         "heads": [
             {"head": r.kind, "log_loss": r.log_loss, "accuracy": r.accuracy, "c": r.c, "temperature": r.temperature,

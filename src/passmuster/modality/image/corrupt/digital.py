@@ -24,7 +24,7 @@ def brightness(x: np.ndarray, more: float, rng: np.random.Generator) -> np.ndarr
 @published(cifar=(0.75, 0.5, 0.4, 0.3, 0.15), tiny=(0.4, 0.3, 0.2, 0.1, 0.05), imagenet=(0.4, 0.3, 0.2, 0.1, 0.05))
 def contrast(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
     """Washed out: each channel is drawn towards its mean."""
-    mean = x.mean(axis=(0, 1), keepdims=True)
+    mean = x.mean(axis=(0, 1), keepdims=True, dtype=np.float64).astype(np.float32)  # single precision drifts as it adds
     return np.asarray((x - mean) * np.float32(factor) + mean)
 
 

@@ -59,7 +59,7 @@ def motion(x: np.ndarray, radius: int, sigma: float, degrees: float) -> np.ndarr
     wide = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
     out = np.zeros_like(x)
     for weight, i, j in zip(weights, dy.tolist(), dx.tolist()):
-        if weight > 1e-6:
+        if weight > 1e-8:
             out += weight * wide[reach + i : reach + i + height, reach + j : reach + j + width]
     return out
 
