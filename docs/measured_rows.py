@@ -146,6 +146,43 @@ ROWS = (
         in_readme=True,
     ),
     Row(
+        "decide_sets",
+        "sets of classes, composed texts: test labels until SHIP or HOLD about items' mean F1, and about whole sets,"
+        " mean of four settings",
+        "[mean_of_sets.item_f1.active.label_ratio|.2f~] and [mean_of_sets.accuracy.active.label_ratio|.2f~] as many",
+        "random, same looks: 1; random, read with the rest [mean_of_sets.item_f1.uniform_powered.label_ratio|.2f] and"
+        " [mean_of_sets.accuracy.uniform_powered.label_ratio|.2f]",
+    ),
+    Row(
+        "decide_sets",
+        "the same: decided at the bound, where each decision is an error: SHIP, HOLD about F1; about whole sets",
+        "[at_bound.item_f1.active.ship_rate|.1%~], [at_bound.item_f1.active.hold_rate|.1%];"
+        " [at_bound.accuracy.active.ship_rate|.1%~], [at_bound.accuracy.active.hold_rate|.1%]",
+        "random: [at_bound.item_f1.random.ship_rate|.1%], [at_bound.item_f1.random.hold_rate|.1%];"
+        " [at_bound.accuracy.random.ship_rate|.1%], [at_bound.accuracy.random.hold_rate|.1%]",
+        (
+            ("at_bound.item_f1.active.ship_rate", "<=", 0.05),
+            ("at_bound.item_f1.active.hold_rate", "<=", 0.05),
+            ("at_bound.accuracy.active.ship_rate", "<=", 0.05),
+            ("at_bound.accuracy.active.hold_rate", "<=", 0.05),
+        ),
+        "5 % each",
+    ),
+    Row(
+        "decide_sets",
+        "the same: 95 % intervals that held the truth: F1 of items, whole sets, each class's recall",
+        "[all_sets.item_f1.active.coverage_95|.1%], [all_sets.accuracy.active.coverage_95|.1%],"
+        " [all_sets.recall.active.coverage_95|.1%]",
+        "random: [all_sets.item_f1.random.coverage_95|.1%], [all_sets.accuracy.random.coverage_95|.1%],"
+        " [all_sets.recall.random.coverage_95|.1%]",
+        tuple(
+            (f"all_sets.{figure}.active.coverage_95", sign, limit)
+            for figure in ("item_f1", "accuracy", "recall")
+            for sign, limit in ((">=", 0.93), ("<=", 0.97))
+        ),
+        "93 to 97 %",
+    ),
+    Row(
         "verdict",
         "simulated releases of an equal model, 1,000 a setting: held wrongly, worst setting",
         "[worst_cell.iid.false_hold_rate|.1%~]; in clusters [worst_cell.clustered.false_hold_rate|.1%~]",
