@@ -4,7 +4,10 @@ The sets of `fewlabel_text.py`, 8 labels per class, the same draws, samples and 
 at random and once for all draws, where embedding it is dear. Every draw keeps what each rung was judged at and what it
 answers on the test; claims are gains over `stacked.v1`, paired over draws.
 
-    python bench/adapted.py [--quick] [--only banking77] [--draws 3] [--test 2000] [--cache FOLDER] [--json FILE]
+With `--kept`, rows of the frozen rungs are those that `fewlabel_text.py` has kept of the same draws, which are of the
+same samples, folds and heads, where the test is not cut; a run says so.
+
+    python bench/adapted.py [--quick] [--only banking77] [--draws 3] [--test 2000] [--kept] [--cache FOLDER]
 
 Runs are kept in the result file; the same command goes on where it stopped.
 """
@@ -39,6 +42,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=N_DRAWS, help="draws of labels")
     parser.add_argument("--test", type=int, default=0, help="at most so many texts of a test (default: all)")
     parser.add_argument("--cache", type=Path, default=None, help="where embeddings are kept between runs")
+    parser.add_argument("--kept", action="store_true", help="frozen rungs as fewlabel_text.json has them")
     arguments = parser.parse_args()
     report = harness.Report("adapted", arguments)
     report.runs += kept_runs(arguments)
@@ -64,18 +68,20 @@ def measure(name: str, arguments: argparse.Namespace, report: harness.Report, ca
     if not draws:
         return
     texts = read(name, arguments)
-    if arguments.test and len(texts.test) > arguments.test:
+    is_cut = bool(arguments.test) and len(texts.test) > arguments.test
+    if is_cut:
         texts, cache = cut(texts, arguments.test), cache / f"test_{arguments.test}"
     embedded: dict[str, Embedded] = {}
     for rung in LADDER:
         embedded[rung] = text_ladder.embed(name, rung, texts, cache, embedded)
     for draw in draws:
         chosen = draw_labels(texts.labels, PER_CLASS, arguments.seed + draw)
-        rows, layer_s = judge_all(embedded, texts, chosen, draw)
+        frozen = frozen_rows(name, draw) if arguments.kept and not is_cut else {}
+        rows, layer_s = judge_all(embedded, texts, chosen, draw, frozen)
         beside = {FROZEN: rows.pop(FROZEN)}
         report.run(
             set=name, per_class=PER_CLASS, draw=draw, method="encoder", n_test=len(texts.test), layer_cpu_s=layer_s,
-            rungs=rows, beside=beside,
+            rungs=rows, beside=beside, frozen="fewlabel_text.json" if frozen else "here",
         )  # fmt: skip
         print(f"{name}, draw {draw}: {rows | beside}", file=sys.stderr)
         report.claims.clear()
@@ -89,10 +95,22 @@ def cut(texts: Texts, n: int) -> Texts:
     return Texts(texts.pool, texts.labels, [texts.test[i] for i in kept], texts.test_labels[kept])
 
 
+def frozen_rows(name: str, draw: int) -> dict[str, Any]:
+    """The frozen rungs' rows of a draw, as `fewlabel_text.py` has kept them; none where it has not run."""
+    kept = json.loads((harness.RESULTS / "fewlabel_text.json").read_text(encoding="utf-8"))
+    for run in kept["runs"]:
+        if (run["set"], run["per_class"], run["draw"], run["method"]) == (name, PER_CLASS, draw, "encoder"):
+            return {rung: run["rungs"][rung] for rung in (FIRST, FROZEN)}
+    return {}
+
+
 def judge_all(
-    embedded: dict[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int
+    embedded: dict[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int, frozen: dict[str, Any]
 ) -> tuple[dict[str, Any], float]:
-    """Per rung: the best head by cross-validation and what it answers on the test; and seconds to learn the layer."""
+    """Per rung: the best head by cross-validation and what it answers on the test; and seconds to learn the layer.
+
+    Those in `frozen` are taken as they are.
+    """
     from passmuster.learn.folds import repeated_folds
 
     classes = np.unique(texts.labels)
@@ -105,6 +123,9 @@ def judge_all(
     rungs = {FIRST: embedded[FIRST], FROZEN: embedded[FROZEN], ADAPTED: adapted}
     rows: dict[str, Any] = {}
     for name, rung in rungs.items():
+        if name in frozen:
+            rows[name] = frozen[name]
+            continue
         there = rung.seen(chosen, draw)
         tried = text_ladder.judge(rung, there, chosen, y, len(classes), folds)
         head = text_ladder.last_head(rung, there, chosen, y, len(classes), tried)

@@ -107,6 +107,32 @@ ROWS = (
         "0.79",
     ),
     Row(
+        "choose_label_sets",
+        "labels for learning where items carry sets of classes, chosen instead of drawn at random, mean of five sets,"
+        " to the same F1 of items",
+        "[all.chosen.item_f1.labels_ratio|.2f] as many ([all.chosen.item_f1.labels_ratio|low:.2f] to"
+        " [all.chosen.item_f1.labels_ratio|high:.2f] by set); to the same macro-F1"
+        " [all.chosen.macro_f1.labels_ratio|.2f], micro-F1 [all.chosen.micro_f1.labels_ratio|.2f], share of whole sets"
+        " [all.chosen.whole.labels_ratio|.2f] ([all.chosen.whole.labels_ratio|low:.2f] to"
+        " [all.chosen.whole.labels_ratio|high:.2f])",
+        "random: 1; typical and new alone, all at once: [all.typical.item_f1.labels_ratio|.2f]",
+    ),
+    Row(
+        "choose_label_sets",
+        "what the next dozen brings to sets of classes: gains inside the 80 % interval",
+        "F1 of items [all.forecast.item_f1.inside_80|.0%], whole sets [all.forecast.whole.inside_80|.0%]; off by"
+        " [all.forecast.item_f1.mean_error_points|.1f] and [all.forecast.whole.mean_error_points|.1f] points",
+        "no change: off by [all.forecast.item_f1.mean_error_points|peer.value:.1f] and"
+        " [all.forecast.whole.mean_error_points|peer.value:.1f]",
+        (
+            ("all.forecast.item_f1.inside_80", ">=", 0.7),
+            ("all.forecast.item_f1.inside_80", "<=", 0.9),
+            ("all.forecast.whole.inside_80", ">=", 0.7),
+            ("all.forecast.whole.inside_80", "<=", 0.9),
+        ),
+        "70 to 90 %",
+    ),
+    Row(
         "decide",
         "test labels until SHIP or HOLD, chosen and read with the unlabelled rest, mean of five sets",
         "[mean_of_sets.active.label_ratio|.2f~] as many; 95 % intervals covered [all_sets.active.coverage_95|.1%]",

@@ -11,7 +11,7 @@ import pytest
 import passmuster
 import passmuster.__main__
 from passmuster.cli import session as module
-from passmuster.cli.app import main
+from passmuster.cli.app import VERBS, main
 from passmuster.cli.session import Lines, Session
 
 
@@ -83,3 +83,19 @@ def test_ctrl_c_while_the_command_is_loaded_ends_quietly(monkeypatch: pytest.Mon
     with pytest.raises(SystemExit) as ended:
         passmuster.__main__.main()
     assert ended.value.code == 130
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "train"])
+def test_a_limit_is_refused_by_a_verb_that_would_not_keep_it(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for flag, value in (("--time", "1s"), ("--max-cost", "0.001"), ("--max-memory", "50m")):
+        monkeypatch.setattr(sys, "argv", ["muster", "-C", str(tmp_path), verb, flag, value])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        told = capsys.readouterr().err
+        assert f"{flag} {value}" in told
+        assert "muster train" in told
+        assert f"Next: muster {verb} without {flag}" in told
+    assert not list(tmp_path.iterdir())

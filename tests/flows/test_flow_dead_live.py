@@ -22,6 +22,8 @@ from passmuster.flows.release_plan import plan_release
 from passmuster.flows.status import project_status
 from passmuster.flows.verify import verify
 from passmuster.metrics.gates import decide
+from passmuster.runtime.bundle import LoadedBundle
+from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.live import find_live
 from passmuster.stages.release import approve, rollback
 from passmuster.stages.serve.fleet import Fleet
@@ -211,16 +213,13 @@ def test_a_verdict_without_comparison_does_not_outlive_the_absence(digits: Digit
     assert release(digits.store, shipped.verdict.bundle).evaluated == "the live release opens again"
 
 
-def test_a_model_that_cannot_be_started_is_not_compared_with_either(
-    digits: Digits, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_cannot_be_started_is_not_compared_with_either(digits: Digits) -> None:
     new = add_model(digits, run="run-2")
 
-    def refuse(bundle: object) -> None:
+    def refuse(bundle: LoadedBundle) -> Predictor:
         raise IntegrityError("graph.unreadable", "the engine cannot load the graph: opset 99")
 
-    monkeypatch.setattr("passmuster.stages.evaluate.live.Predictor", refuse)
-    found = find_live(digits.store, new)
+    found = find_live(digits.store, new, refuse)
     assert found is not None
     assert (found.asked, found.unopened) == (None, "the engine cannot load the graph: opset 99")
 

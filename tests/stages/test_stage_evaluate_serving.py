@@ -217,6 +217,16 @@ def test_one_is_called_better_only_where_that_is_sure(change: dict, ours: list, 
 
 def test_what_the_test_cannot_tell_is_said() -> None:
     class Open:
-        low, high = -0.01, 0.02
+        value, low, high = 0.005, -0.01, 0.02
 
     assert which_words([ROW, ROW], Open, None) == ["Which of the two is more often right, this test cannot tell."]
+
+
+def test_a_gain_inside_the_noise_bound_is_called_so() -> None:
+    class Gain:
+        value, low, high = 0.01, 0.002, 0.02
+
+    assert better([ROW, ROW], Gain, None, noise=0.005) == (["more often right"], [])
+    assert better([ROW, ROW], Gain, None, noise=0.013) == (
+        ["more often right (by no more than the A/A noise bound)"], []
+    )  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from passmuster.store.store import Store
 
 T = TypeVar("T")
+LIMIT_FLAGS = {"train.time": "--time", "train.max_cost": "--max-cost", "train.max_memory": "--max-memory"}
 
 
 @dataclass

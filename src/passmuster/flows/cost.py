@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from passmuster.core.budget import count_cores, count_gpus
+from passmuster.core.budget import count_cores
 from passmuster.core.config import CostConfig
 from passmuster.core.cost import check_prices, parse_volume, price_per_s
 from passmuster.core.errors import NotFoundError, UsageError
@@ -171,7 +171,8 @@ def _rate(key: str, *parts: Mapping[str, Any]) -> float:
 
 
 def _per_s(prices: CostConfig) -> float:
-    return price_per_s(prices, count_cores(), count_gpus())
+    """What a second of serving costs; no engine serves on a card."""
+    return price_per_s(prices, count_cores(), 0)
 
 
 def _find_run(store: Store, name: str, needs: str = ACCOUNT) -> str:

@@ -531,11 +531,14 @@ class Project:
         given = None if advisories is None else Path(advisories)
         return audit(self.store, advisories=given, again=again, progress=self.progress)
 
-    def drill(self, bundle: str = "", *, only: Sequence[str] = ()) -> DrillResult:
-        """Plant faults in copies of a bundle (the live one when empty): which gate of the policy stops which."""
+    def drill(self, bundle: str = "", *, only: Sequence[str] = (), most_questions: int = 2_000) -> DrillResult:
+        """Plant faults in copies of a bundle (the live one when empty): which gate of the policy stops which.
+
+        A model behind an address is asked `most_questions` at most.
+        """
         from passmuster.flows.drill import drill_gates
 
-        return drill_gates(self.store, bundle, only=only, progress=self.progress)
+        return drill_gates(self.store, bundle, only=only, most_questions=most_questions, progress=self.progress)
 
     def verify(self, *paths: str | Path) -> Verification:
         """Whether ledger, data versions, bundles and signatures are what they were; or those of copies."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Predictor:
         return np.concatenate([p[0] for p in parts])[place], np.concatenate([p[1] for p in parts])[place]
 
     def _run(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
-        outputs = self._engine.run(self._prepare(payloads))
+        outputs = self._outputs(self._prepare(payloads))
         if not {"embedding", "logits"} <= outputs.keys():
             raise IntegrityError(
                 "graph.outputs",
@@ -86,6 +86,10 @@ class Predictor:
                 where=self.bundle.path,
             )
         return embeddings.astype(np.float32, copy=False), logits.astype(np.float32, copy=False)
+
+    def _outputs(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What the engine gives; a rehearsal puts what it remembers in its place."""
+        return self._engine.run(inputs)
 
     def decide(self, embeddings: np.ndarray, logits: np.ndarray, *, degraded: bool = False) -> list[Prediction]:
         """Answers from embeddings and logits; the bundle's own policy governs when one is withheld.

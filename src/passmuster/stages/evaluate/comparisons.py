@@ -15,12 +15,11 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Finding
 from passmuster.metrics.accuracy import accuracy
 from passmuster.metrics.versions import compare
-from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.census import take_census
 from passmuster.stages.evaluate.closely import Compared
 from passmuster.stages.evaluate.costs import compare_costs
-from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, pick
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pick
 from passmuster.stages.evaluate.gather import ask, learned_from
 from passmuster.stages.evaluate.memory import Contamination
 from passmuster.stages.evaluate.powered import Reading
@@ -32,14 +31,13 @@ def measure_versions(
     store: Store,
     draft: Draft,
     candidate: tuple[Bundle, Predictor],
-    incumbent: Bundle,
+    live: tuple[Bundle, Predictor],
     evidence: Evidence,
     answers: Answers,
     reading: Reading,
     *,
     known: Sequence[Contamination] = (),
     progress: Progress,
-    scope: Scope = Scope(),
 ) -> Compared | None:
     """Exact McNemar, negative flips and every changed decision, on test items that neither of the two learned from.
 
@@ -48,6 +46,7 @@ def measure_versions(
     The unlabelled rest says where the two answer differently (`passmuster.stages.evaluate.census`), and where the
     labels were drawn, the counts that gates judge by are those of as many random labels as would tell as much.
     """
+    incumbent, predictor = live
     mine: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "candidate"))
     theirs: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "incumbent"))
     seen = learned_from(store, incumbent) | (theirs - mine)
@@ -61,7 +60,6 @@ def measure_versions(
     draft.sections["versions"] = section
     if not items:
         return None
-    predictor = scope.open(open_bundle(store.bundle_folder(incumbent.path)))
     parts = ask(store, predictor, items, predictor.classes, progress=progress, what="asking the live release")
     old = [p.label for p in parts.predictions]
     new = [p.label for p in pick(answers.predictions, fresh)]

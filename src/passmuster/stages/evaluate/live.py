@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from passmuster.core.records import Bundle
+from passmuster.runtime.bundle import LoadedBundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.release import UNOPENED, open_checked, why_unopened
 from passmuster.store.releases import read_bundle, read_channels
 from passmuster.store.store import Store
+
+Start = Callable[[LoadedBundle], Predictor]  # a bundle that was opened, to what answers for it
 
 
 @dataclass(frozen=True)
@@ -30,16 +34,16 @@ class Live:
         return {"incumbent": self.bundle.digest, "n": 0, "n_seen_by_incumbent": 0, "unopened": self.unopened}
 
 
-def find_live(store: Store, bundle: Bundle) -> Live | None:
+def find_live(store: Store, bundle: Bundle, start: Start = Predictor) -> Live | None:
     """What is live, opened as far as it opens; None where nothing is, or this bundle itself."""
     incumbent = find_incumbent(store, bundle)
-    return None if incumbent is None else opened(store, incumbent)
+    return None if incumbent is None else opened(store, incumbent, start)
 
 
-def opened(store: Store, incumbent: Bundle) -> Live:
+def opened(store: Store, incumbent: Bundle, start: Start = Predictor) -> Live:
     """A bundle, its bytes checked and its model started, as far as that goes."""
     try:
-        return Live(incumbent, Predictor(open_checked(store, incumbent)))
+        return Live(incumbent, start(open_checked(store, incumbent)))
     except UNOPENED as error:
         return Live(incumbent, None, why_unopened(error))
 

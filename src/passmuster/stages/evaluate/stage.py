@@ -127,7 +127,7 @@ def evaluate(
     asked = store.config.evaluate.corruptions if corruptions is None else corruptions
     faults = choose_faults(predictor.modality, asked, store.folder, plan.words)
     behaviour = own_tests(store, predictor)
-    live = find_live(store, chosen)
+    live = find_live(store, chosen, scope.open)
     incumbent = live.asked if live is not None else None
     if live is not None and live.unopened:
         progress.say(f"the live release does not open ({live.unopened}): nothing is compared with it")
@@ -172,13 +172,13 @@ def evaluate(
         broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
         known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
         compared = None
-        if incumbent is not None:
+        if live is not None and live.predictor is not None:
             compared = measure_versions(
-                store, draft, (chosen, predictor), incumbent, evidence, answers, reading, known=known,
-                progress=progress, scope=scope,
+                store, draft, (chosen, predictor), (live.bundle, live.predictor), evidence, answers, reading,
+                known=known, progress=progress,
             )  # fmt: skip
             if compared is not None:
-                measure_retrain(store, draft, chosen, incumbent, evidence, answers)
+                measure_retrain(store, draft, chosen, live.bundle, evidence, answers)
                 measure_closely(store, draft, predictor, evidence, answers, compared, rng)
         elif live is not None:
             draft.sections["versions"] = live.section()
