@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from passmuster import __version__
-from passmuster.cli.session import LIMIT_FLAGS, Session
+from passmuster.cli.session import LIMIT_FLAGS, Session, tell
 from passmuster.core.errors import MusterError, UsageError
 
 EVERY_DAY, MORE, CARE = "Every day", "More", "Care"
@@ -188,7 +188,7 @@ def main() -> None:
         if as_json:
             _tell_error(error.as_dict())
         else:
-            print(f"muster: {error}", file=sys.stderr)
+            tell(f"muster: {error}", on_stderr=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         _tell_interrupted(as_json)
@@ -215,4 +215,4 @@ def _tell_interrupted(as_json: bool) -> None:
 
 
 def _tell_error(error: dict[str, Any]) -> None:
-    print(json.dumps({"schema": 1, "ok": False, "error": error}))
+    tell(json.dumps({"schema": 1, "ok": False, "error": error}))
