@@ -5,7 +5,7 @@ training side as the pool; chosen and random labels come from the same pool and 
 the head that `muster train` fits to sets: one-against-rest, penalty and calibration by cross-validation, a class said
 from `train.decide_at` on. Random is uniform over the pool. Chosen labels come a dozen at a time (two dozen where there
 are 77 classes), the model refitted in between, from nothing: as `muster label` chooses them. Beside it stand labels
-chosen as if there were never a model, by what is typical and new alone, as sets were chosen before.
+chosen all at once by what is typical and new alone, without a model.
 
 Micro-F1, macro-F1 (of every class that the set has; one that was never labelled counts 0), the mean F1 of items, and
 the share of whole sets right. The ratio is the number of chosen labels over the number of random labels that reach the
@@ -53,9 +53,9 @@ DECIDE_AT = TrainConfig().decide_at
 FIGURES = ("micro_f1", "macro_f1", "item_f1", "whole")
 FORETOLD = {"item_f1": PRIOR_OF_ITEM_F1, "whole": PRIOR_OF_WHOLE_SETS}
 FEW = (24, 48, 96, 192)
-FEW_RANDOM = (24, 48, 96, 144, 192, 288, 432)
+FEW_RANDOM = (12, 24, 48, 96, 144, 192, 288, 432)
 MANY = (96, 192, 384)
-MANY_RANDOM = (96, 192, 288, 384, 576, 768, 1_152)
+MANY_RANDOM = (48, 96, 192, 288, 384, 576, 768, 1_152)
 
 
 @dataclass(frozen=True)

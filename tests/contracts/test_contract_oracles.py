@@ -26,24 +26,26 @@ from passmuster.signals.find import signals
 
 TESTS = Path(__file__).parents[1]
 EVALUATE = TESTS.parent / "src" / "passmuster" / "stages" / "evaluate"
+LIBRARIES = "oracles/test_oracle_references.py::"
+ECE = LIBRARIES + "test_calibration_error_by_netcal_and_torchmetrics"
 RATES = "oracles/test_oracle_metrics.py::test_intervals_of_rates_and_mcnemar"
 CERTAINTY, METRICS, SETS = (f"oracles/test_oracle_{name}.py::" for name in ("certainty", "metrics", "label_sets"))
 CONFORMAL = "oracles/test_oracle_conformal.py::test_scores_and_thresholds_by_hand"
 RISK = "oracles/test_oracle_risk_control.py::test_how_many_may_be_wrong_by_scipy"
 TANGO = "oracles/test_oracle_faults.py::test_at_the_ends_of_tangos_interval_the_score_is_the_normal_quantile"
 COSTS = CERTAINTY + "test_mean_cost_by_the_table_of_mistakes"
-GROUPS = "oracles/test_oracle_fairness.py::test_gaps_as_defined"
+GROUPS = LIBRARIES + "test_gaps_by_fairlearn"
 NUMBERS = {
     "accuracy": METRICS + "test_accuracy_and_confusion", "macro_f1": METRICS + "test_macro_accuracy_and_f1",
     "macro_accuracy": METRICS + "test_macro_accuracy_and_f1", "recall": METRICS + "test_precision_and_recall",
     "precision": METRICS + "test_precision_and_recall", "item_f1": SETS + "test_f1_of_items",
     "micro_f1": SETS + "test_f1", "hamming_loss": SETS + "test_hamming_loss",
-    "ranking_precision": SETS + "test_ranking_precision", "ece": CERTAINTY + "test_calibration_error",
+    "ranking_precision": SETS + "test_ranking_precision", "ece": ECE,
     "ece_equal_mass": CERTAINTY + "test_calibration_error_of_equal_mass",
-    "ece_classwise": CERTAINTY + "test_classwise_calibration_error", "nll": METRICS + "test_log_loss_and_brier",
+    "ece_classwise": ECE, "nll": METRICS + "test_log_loss_and_brier",
     "brier": METRICS + "test_log_loss_and_brier",
-    "aurc": METRICS + "test_area_under_risk_coverage",
-    "augrc": CERTAINTY + "test_undetected_errors_by_the_area_under_the_roc_curve",
+    "aurc": LIBRARIES + "test_areas_of_abstention_by_torch_uncertainty",
+    "augrc": LIBRARIES + "test_areas_of_abstention_by_torch_uncertainty",
     "novelty_auroc": METRICS + "test_auroc_and_false_positives_by_the_roc_curve",
     "novelty_fpr95": METRICS + "test_auroc_and_false_positives_by_the_roc_curve",
     "novelty_fpr95_ordinary_positive": METRICS + "test_auroc_and_false_positives_by_the_roc_curve",
@@ -63,8 +65,9 @@ SECOND = "::test_decides_as_the_second_does"
 GATES = [f"oracles/test_oracle_gates{part}.py{SECOND}" for part in ("", "_holding", "_promised")]
 EVERYDAY, TEXTS = "modality/test_image_corrupt_everyday.py::test_", "modality/test_text_corrupt_oracles.py::"
 ORACLES = {  # of the entries of every other table
-    **dict.fromkeys(detectors, "oracles/test_oracle_novelty.py::test_as_published"),
-    **dict.fromkeys(set_methods, CONFORMAL),
+    **dict.fromkeys(detectors, LIBRARIES + "test_scores_by_pytorch_ood"),
+    "centroid.v1": "oracles/test_oracle_novelty.py::test_as_published",  # which no library has
+    **dict.fromkeys(set_methods, LIBRARIES + "test_thresholds_by_mapie"),
     **dict.fromkeys((*COMMON, *VALIDATION), "modality/test_image_corrupt_library.py::test_as_the_library"),
     **dict.fromkeys(("brightness.v1", "contrast.v1"), EVERYDAY + "brightness_and_contrast"),
     **{f"{name}.v1": EVERYDAY + name for name in ("blur", "rotation", "pixelation", "occlusion")},

@@ -17,7 +17,7 @@ def show_plan(session: Session, n: int) -> None:
     from passmuster.flows.label_plan import plan_labels
 
     plan = plan_labels(session.store(), n, progress=session.progress)
-    session.done(plan, plan_lines(plan), next=f"muster label --n {n}")
+    session.done(plan, plan_lines(plan), next=plan.mend or f"muster label --n {n}")
 
 
 def show_checks(session: Session) -> None:
@@ -36,6 +36,8 @@ def show_checks(session: Session) -> None:
 
 def plan_lines(plan: LabelPlan) -> list[str]:
     """A plan in plain words."""
+    if plan.mend:
+        return [f"none of {plan.n:,} labels would change the verdict: {plan.why[0]}", f"what does: {plan.mend}"]
     lines = [f"of {plan.n:,} labels: {plan.n_train:,} to learn from, {plan.n_test:,} as evidence", *plan.why]
     if plan.forecast and plan.n_train:
         lines.append(f"{plan.n_train:,} more labels to learn from: {gain_in_words(plan.forecast, plan.measure.words)}")

@@ -12,6 +12,7 @@ from passmuster.cli.session import session_of
 if TYPE_CHECKING:
     from passmuster.core.records import Channel
     from passmuster.flows.status import Candidate, ProjectStatus
+    from passmuster.metrics.gates.thresholds import Threshold
 
 
 def status(
@@ -48,9 +49,20 @@ def lines_of(found: ProjectStatus) -> Iterator[str]:
     if found.withdrawn:
         yield f"live: nothing ({found.withdrawn})"
     yield from (f"  {note}" for note in found.notes)
+    yield from (threshold_line(one) for one in found.thresholds if one.has_moved)
     if found.open_incidents:
         n = len(found.open_incidents)
         yield f"{n:,} incident{'s are' if n > 1 else ' is'} open: {', '.join(found.open_incidents[:3])}"
+
+
+def threshold_line(one: Threshold) -> str:
+    """A number of the policy that was another once: every value with the last release that it judged."""
+    parts: list[str] = []
+    for i, asked in enumerate(one.asked):
+        if i + 1 == len(one.asked) or one.asked[i + 1].value != asked.value:
+            parts.append(f"{asked.value:g} ({asked.at[:10]}, {asked.release} {asked.state})")
+    now = "not asked for any more" if one.now is None else f"{one.now:g} now"
+    return f"{one.gate} {one.number}: {', '.join(parts)}, {now}"
 
 
 def judged_again(found: ProjectStatus, channel: Channel) -> str:

@@ -55,6 +55,9 @@ class DataConfig:
     terms: str = ""
 
 
+MIN_REFERENCE_ITEMS = 20  # held out for the guard; with fewer, part of the pool stands in
+
+
 @dataclass(frozen=True)
 class GuardPolicy:
     """When an answer is withheld. Thresholds come from held-out unlabelled items at these rates."""

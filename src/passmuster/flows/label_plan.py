@@ -23,6 +23,7 @@ from passmuster.core.errors import NotFoundError, UsageError
 from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, GateResult, Report, Snapshot, Verdict
+from passmuster.flows.next_steps import mended_by
 from passmuster.flows.pool_embeddings import Pool, look_at_pool
 from passmuster.learn.choose_sets import expected_item_f1, probability_of_whole
 from passmuster.learn.forecast import (
@@ -77,7 +78,8 @@ class LabelPlan:
     """How to spend `n` labels, why, and what they are likely to bring.
 
     `forecast` is of `measure` by the labels for learning (`forecast_dozen`: by the next twelve), None while there are
-    too few labels to judge by. `verdict` is None before there is one.
+    too few labels to judge by. `verdict` is None before there is one. `mend` says what to do instead of labelling
+    where the model is held for what no label changes, "" elsewhere.
     """
 
     n: int
@@ -89,6 +91,7 @@ class LabelPlan:
     forecast_dozen: Forecast | None
     verdict: VerdictOutlook | None
     measure: Measure = ACCURACY
+    mend: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,9 @@ def plan_for(store: Store, pool: Pool, n: int) -> LabelPlan:
             for more in (n - n_test, DOZEN)
         )  # fmt: skip
     verdict = _outlook(store, standing, n_test or DOZEN)
-    return LabelPlan(n, n - n_test, n_test, why, len(pool.labelled), forecast, dozen, verdict, measure)
+    return LabelPlan(
+        n, n - n_test, n_test, why, len(pool.labelled), forecast, dozen, verdict, measure, mended_by(standing.verdict)
+    )
 
 
 def measure_of(store: Store, snapshot: Snapshot) -> Measure:
@@ -209,7 +214,8 @@ def _wanted(standing: _Standing, n: int) -> tuple[int, str]:
         return round(n * OPEN_SHARE), "the model was not judged yet: muster release says what it waits for"
     if verdict.outcome == "HOLD":
         failed = ", ".join(gate.gate for gate in verdict.gates if gate.state == "failed")
-        return 0, f"{failed or 'the policy'} holds the model, and more evidence would not change that"
+        what = "no label changes" if mended_by(verdict) else "more evidence would not change"
+        return 0, f"{failed or 'the policy'} holds the model, and {what} that"
     if verdict.outcome == "SHIP":
         return 0, "the last verdict is SHIP: more evidence is not needed, a better model may be"
     if verdict.n_more_labels is None:

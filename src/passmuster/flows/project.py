@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from passmuster.flows.drill import DrillResult
     from passmuster.flows.opened import Opened
     from passmuster.flows.release import ReleaseResult
+    from passmuster.flows.release_plan import ReleasePlan
     from passmuster.flows.status import ProjectStatus
     from passmuster.flows.verify import Verification
     from passmuster.runtime.predictor import Predictor
@@ -361,6 +362,20 @@ class Project:
 
         return release(self.store, bundle, progress=self.progress)
 
+    def release_plan(self, bundle: str = "") -> ReleasePlan:
+        """Before any look: what each gate can tell of a bundle, and how many labels would decide; reads no label.
+
+        ``found.plan.n_together`` labels would probably bring SHIP; None where no number is known to.
+
+        Raises
+        ------
+        NotFoundError
+            ``bundle.none``, ``snapshot.none``.
+        """
+        from passmuster.flows.release_plan import plan_release
+
+        return plan_release(self.store, bundle, progress=self.progress)
+
     def predictor(self, channel: str = "live") -> Predictor:
         """What answers on `channel`: bytes and signature checked, and kept open until the channel points elsewhere.
 
@@ -495,13 +510,19 @@ class Project:
         return clean(self.store) if remove else find_leftovers(self.store)
 
     def diff(
-        self, new: str = "", old: str = "", *, items: str | Path | None = None, labels: bool = False
-    ) -> DiffResult:
-        """Every decision that changes from bundle `old` (the live one when empty) to `new` (the latest when empty)."""
+        self, new: str = "", old: str = "", *, items: str | Path | None = None, labels: bool = False,
+        mapped: Mapping[str, str] | None = None,
+    ) -> DiffResult:  # fmt: skip
+        """Every decision that changes from bundle `old` (the live one when empty) to `new` (the latest when empty).
+
+        `mapped` gives a class of the old bundle the name that it has in the new one; ``{"complaint": "complaints"}``.
+        """
         from passmuster.flows.diff import compare_bundles
 
         given = None if items is None else Path(items)
-        return compare_bundles(self.store, new, old, items=given, labels=labels, progress=self.progress)
+        return compare_bundles(
+            self.store, new, old, items=given, labels=labels, mapped=mapped, progress=self.progress
+        )  # fmt: skip
 
     def audit(self, *, advisories: str | Path | None = None, again: bool = False) -> AuditResult:
         """The live release as of today: bytes, approval, gates, and packages against a local file of OSV records."""

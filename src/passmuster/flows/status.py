@@ -17,6 +17,7 @@ from passmuster.core.records import Bundle, Channel, Label, Metric, Release, Sna
 from passmuster.flows.dead_live import waits_for_live, way_past
 from passmuster.flows.next_steps import first_verdict, more_evidence, n_left_out, step_after
 from passmuster.flows.release import why_evaluate
+from passmuster.metrics.gates.thresholds import Threshold, decided, history
 from passmuster.runtime.release import not_as_kept
 from passmuster.stages.release.deposed import deposition
 from passmuster.stages.release.sign import gates_digest
@@ -89,6 +90,7 @@ class ProjectStatus:
     under_way: bool
     next: str
     withdrawn: str = ""  # how the live channel came to point at nothing, where it once pointed at something
+    thresholds: tuple[Threshold, ...] = ()  # every number that a release was judged by, with its values so far
 
 
 def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
@@ -128,6 +130,7 @@ def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
         came = {name: how_it_came(db, channel) for name, channel in channels.items()}
         incidents = tuple(incident.id for incident in read_incidents(db) if not incident.closed)
         notes = tuple(approval_lines(db, policy.approval_days))
+        asked = tuple(history(decided(ledger.read(db, kind="release.sign")), policy))
     training = next((str(run["id"]) for run in runs if run["status"] == "running"), "")
     under_way = bool(training) and is_held(store.root / "train.lock.db")
     stopped, n_unlabelled = bool(training) and not under_way, len(in_test) - n_labels["test"]
@@ -137,7 +140,7 @@ def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
     )
     return ProjectStatus(
         project.name, project.modality, snapshot, n_labels, n_looks, policy.max_looks, n_findings, candidates,
-        len(bundles), channels, came, incidents, notes, training, under_way, following, withdrawn,
+        len(bundles), channels, came, incidents, notes, training, under_way, following, withdrawn, asked,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 SMALLEST, LARGEST = 0.02, 20.0
+CLOSE = 1e-7  # how far the logarithm may be from the best
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, n_items: int | None = None) -> float:
@@ -36,7 +37,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, n_items: int | None 
         others = (every - right) / (logits.shape[1] - 1)
         return float(((1 - wrong) * right + wrong * others).mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(SMALLEST), np.log(LARGEST)), method="bounded")
+    found = minimize_scalar(
+        loss, bounds=(np.log(SMALLEST), np.log(LARGEST)), method="bounded", options={"xatol": CLOSE}
+    )
     return float(np.exp(found.x))
 
 

@@ -1,9 +1,8 @@
 """How far a model hesitates about a set of classes: how far from right it expects its answer to be.
 
 With few labels for each class the model's doubt says little, and covering the pool is worth more; later the items that
-it is furthest from are. So doubt counts once at first and squared in the end. Rare classes are served by it: an item
-that may carry a class of few labels is one whose set is not said in full. Weighing items by the rarity of their classes
-beside it, and other ways that were tried, gained nothing: docs/log.md.
+it is furthest from are. So doubt counts once at first and squared in the end. Weighing items by the rarity of the
+classes that they may carry, and other ways that were tried, gained nothing beside it: docs/log.md.
 """
 
 from __future__ import annotations

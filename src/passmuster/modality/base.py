@@ -71,6 +71,7 @@ class Profile:
     n_reference: int = 0  # of the pool, that are held out for the guard
     encoders: tuple[str, ...] = ()  # folders with pretrained encoders, as configured
     n_channels: float = 2.0  # of images: one where grey, three where coloured
+    label_sets: bool = False  # whether labels are sets of classes
 
     @property
     def n_sampled(self) -> int:

@@ -161,6 +161,8 @@ def describe_training(store: Store, draft: Draft, bundle: Bundle, predictor: Pre
     """Which rung won, and what each brought and cost, as the run folder says; or where an imported model is from."""
     manifest = predictor.bundle.manifest
     section: dict[str, Any] = {"run": bundle.run, "rung": manifest.rung, "head": manifest.head, "origin": bundle.origin}
+    if calibration := predictor.bundle.head.get("calibration"):
+        section["calibration"] = calibration
     if bundle.origin == "imported":
         section["imported"] = {
             name: predictor.bundle.head.get(name) for name in ("source", "n_calibration", "lacks", "learnt")

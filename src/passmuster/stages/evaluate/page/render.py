@@ -29,6 +29,7 @@ from passmuster.stages.evaluate.page.novelty import novelty
 from passmuster.stages.evaluate.page.serving import serving
 from passmuster.stages.evaluate.page.sets import prediction_sets
 from passmuster.stages.evaluate.page.slices import slices
+from passmuster.stages.evaluate.page.training import training
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
@@ -70,7 +71,7 @@ def render_page(
             attacks(report, extras.fallen),
             novelty(report, library),
             sections.data(report, library),
-            sections.training(report),
+            training(report),
             colophon(report),
         )
         if part
