@@ -92,20 +92,29 @@ class Pool:
     wrong: np.ndarray
     labels: np.ndarray
     predictor: ErrorPredictor
+    figures = ("accuracy",)
+    prior = PRIOR
+    careful = False
+
+    def losses(self, figure: str) -> np.ndarray:
+        return self.wrong
+
+    def features(self, at: np.ndarray, figure: str) -> np.ndarray:
+        return self.predictor.features(at, self.labels[at])
 
 
 class Labelling:
-    """One run of labelling: draws rounds from a pool as an arm does, and reads what they tell as a `Metric`."""
+    """One run of labelling: draws rounds from a pool as an arm does, and reads what they tell as a `Metric`.
 
-    def __init__(self, pool: Pool, arm: str, rng: np.random.Generator) -> None:
-        self.pool, self.arm, self.rng = pool, arm, rng
-        self.prior = CONFIDENCE_ONLY if arm == "active_confidence" else PRIOR
+    `pool` is a `Pool`, or what has the same figures, losses, features and prior; `figure` is what is decided about.
+    """
+
+    def __init__(self, pool: Any, arm: str, rng: np.random.Generator, figure: str = "accuracy") -> None:
+        self.pool, self.arm, self.rng, self.figure = pool, arm, rng, figure
+        self.prior = CONFIDENCE_ONLY if arm == "active_confidence" else pool.prior
         self.at = np.zeros(0, dtype=np.int64)
         self.drawn: list[tuple[int, np.ndarray]] = []  # population, probabilities
         self.order = rng.permutation(N_POOL)
-        if self.powered:
-            nothing = np.zeros(0, dtype=np.int64)
-            self.risk = fitted_risk(pool.predictor.features(nothing, nothing), nothing, pool.wrong[:0], self.prior)
 
     @property
     def powered(self) -> bool:
@@ -119,31 +128,44 @@ class Labelling:
         unlabelled = np.ones(N_POOL, dtype=bool)
         unlabelled[self.at] = False
         left = np.flatnonzero(unlabelled)
-        wanted = np.ones(len(left)) if self.arm == "uniform_powered" else sizes(self.risk[left])
+        wanted = np.ones(len(left)) if self.arm == "uniform_powered" else self.wanted(left)
         chances = inclusion_probabilities(wanted, n)
         new = draw(chances, self.rng)
         self.drawn.append((len(left), chances[new]))
         self.at = np.concatenate([self.at, left[new]])
 
-    def metric(self) -> Metric:
-        wrong = self.pool.wrong[self.at]
-        n = len(wrong)
-        if not self.powered or n == N_POOL:
-            found = wilson(float(n - wrong.sum()), n)
-            return Metric("accuracy", found.value, found.low, found.high, n, method="wilson")
-        rounds, begin = [], 0
+    def wanted(self, left: np.ndarray) -> np.ndarray:
+        """How much each of the items `left` should be drawn, mean 1; for every figure alike."""
+        told = [
+            fitted_risk(self.pool.features(self.at, figure), self.at, self.pool.losses(figure)[self.at], self.prior)
+            for figure in self.pool.figures
+        ]
+        return np.asarray(np.mean([sizes(risk[left]) for risk in told], axis=0))
+
+    def rounds(self) -> list[Round]:
+        """The draws so far, as the labelled items see them."""
+        n, begin, found = len(self.at), 0, []
         for population, chances in self.drawn:
             inside = np.zeros(n, dtype=bool)
             inside[begin : begin + len(chances)] = True
             every = np.ones(n)
             every[inside] = chances
-            rounds.append(Round(population, inside, every, np.arange(n) < begin))
+            found.append(Round(population, inside, every, np.arange(n) < begin))
             begin += len(chances)
-        features = self.pool.predictor.features(self.at, self.pool.labels[self.at])
-        read = powered_rate(wrong, self.at, features, self.prior, rounds)
-        self.risk = fitted_risk(features, self.at, wrong, self.prior)
+        return found
+
+    def metric(self, figure: str = "") -> Metric:
+        """What the labels tell of a figure, by default of the one that is decided about."""
+        figure = figure or self.figure
+        lost = self.pool.losses(figure)[self.at]
+        n = len(lost)
+        if not self.powered or n == N_POOL:
+            found = wilson(float(n - lost.sum()), n)
+            return Metric(figure, found.value, found.low, found.high, n, method="wilson")
+        read = powered_rate(lost, self.at, self.pool.features(self.at, figure), self.prior, self.rounds(),
+                            careful=self.pool.careful)  # fmt: skip
         e = read.interval
-        return Metric("accuracy", 1 - e.value, 1 - e.high, 1 - e.low, n, method=e.method)
+        return Metric(figure, 1 - e.value, 1 - e.high, 1 - e.low, n, method=e.method)
 
 
 def decide(labelling: Labelling, bound: float) -> tuple[str, int, int]:

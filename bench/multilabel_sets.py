@@ -30,11 +30,26 @@ class Composed:
     test: np.ndarray
 
 
-def compose(data: Path, name: str, *, n_train: int, n_test: int, seed: int) -> Composed:
-    """`n_train` and `n_test` items, drawn with `seed`."""
+def compose(
+    data: Path, name: str, *, n_train: int, n_test: int, seed: int, skew: float = 0.0, halves: bool = False
+) -> Composed:
+    """`n_train` and `n_test` items, drawn with `seed`.
+
+    Classes are as frequent as each other, or the one of rank r as ``r ** -skew``, in an order drawn with `seed`. With
+    `halves` the test is composed of a half of the training split's requests and the rest of the other half, to tune on.
+    """
     texts, classes, test = _requests(data, name)
+    if halves:
+        texts, classes = texts[~test], classes[~test]
+        test = np.random.default_rng(123).random(len(texts)) < 0.5
     rng = np.random.default_rng([seed, SETS.index(name)])
-    parts = [_side(texts[side], classes[side], n, SIZES[name], rng) for side, n in ((~test, n_train), (test, n_test))]
+    shares = None
+    if skew:
+        ranks = 1.0 + rng.permutation(len(set(classes) - {""}))
+        shares = ranks**-skew / (ranks**-skew).sum()
+    parts = [
+        _side(texts[side], classes[side], n, SIZES[name], rng, shares) for side, n in ((~test, n_train), (test, n_test))
+    ]
     return Composed(
         [text for part in parts for text, _ in part],
         [names for part in parts for _, names in part],
@@ -43,7 +58,12 @@ def compose(data: Path, name: str, *, n_train: int, n_test: int, seed: int) -> C
 
 
 def _side(
-    texts: np.ndarray, classes: np.ndarray, n: int, sizes: tuple[float, ...], rng: np.random.Generator
+    texts: np.ndarray,
+    classes: np.ndarray,
+    n: int,
+    sizes: tuple[float, ...],
+    rng: np.random.Generator,
+    shares: np.ndarray | None = None,
 ) -> list[tuple[str, tuple[str, ...]]]:
     foreign = np.flatnonzero(classes == "")
     names = np.array(sorted(set(classes) - {""}))
@@ -53,7 +73,10 @@ def _side(
         if not size:
             made.append((str(texts[rng.choice(foreign)]), ()))
             continue
-        chosen = rng.permutation(names)[:size]
+        if shares is None:
+            chosen = rng.permutation(names)[:size]
+        else:
+            chosen = rng.choice(names, size, replace=False, p=shares)
         requests = [str(texts[rng.choice(members[name])]).rstrip(" .?!") for name in chosen]
         text = requests[0]
         for request in requests[1:]:

@@ -94,7 +94,8 @@ def one_test(model: Answers, kind: str, n: int, rng: np.random.Generator) -> tup
     )
     if not left.any() or not told.any():
         return False, False, 100.0 * above
-    found = nonresponse([str(c) for c in said[drawn]], sure[drawn], left, np.zeros(len(drawn), dtype=np.int64), weights)
+    names = [(str(c),) for c in said[drawn]]
+    found = nonresponse(names, sure[drawn], left, np.zeros(len(drawn), dtype=np.int64), weights)
     by_order = found.passed_share >= SHARE and found.n_passed >= FEWEST_PASSED
     by_answers = found.share >= SHARE and found.p <= LEVEL
     return by_order or by_answers, by_answers, 100.0 * above

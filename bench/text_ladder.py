@@ -4,7 +4,8 @@ Encoders that see no label are fitted, and the texts embedded with them, once pe
 labels then fits and chooses heads. The seconds of fitting are charged to every draw in full, and those of embedding for
 as many texts as training would embed. `tuned.v1` is taught in each draw, once per fold and once by all labels; as in
 training, its last lessons and its embedding of the pool are charged where it is chosen, its judging always.
-`stacked.v1` is put together from its two views' embeddings, as in training. `distilled.v1` learns from the best bet of
+`stacked.v1` is put together from its two views' embeddings, and the layer of `adapted.v1` learnt over those of each
+draw's sample, as in training. `distilled.v1` learns from the best bet of
 the others (of runs of before, the smallest held-out loss); where that is `tuned.v1`, its last lessons are charged too.
 """
 
@@ -25,7 +26,7 @@ import numpy as np
 from text_sets import Texts
 
 LADDER = ("static.v1", "pretrained.v1", "stacked.v1")  # rungs whose encoders see no label
-TAUGHT, STUDENT = "tuned.v1", "distilled.v1"
+ADAPTED, TAUGHT, STUDENT = "adapted.v1", "tuned.v1", "distilled.v1"
 BATCH = 64
 # Charged to every draw for what a training process does besides: imports took 1.1 s. Comparing engines, guard and
 # bundle are not measured here.
@@ -138,6 +139,16 @@ def stack(views: Sequence[Embedded]) -> Embedded:
     return Embedded("stacked.v1", pool, test, 0.0, 0.0)  # the seconds are its views', which are charged themselves
 
 
+def adapt(stacked: Embedded, seen: np.ndarray, draw: int) -> Embedded:
+    """What `adapted.v1` computes: its layer is learnt from the texts of the pool at `seen`, as training embeds them."""
+    from passmuster.learn.places import learn_places
+    from passmuster.modality.text.rungs.adapted import N_LEARNT
+
+    some = np.sort(np.random.default_rng([draw, 4]).choice(seen, min(N_LEARNT, len(seen)), replace=False))
+    through = learn_places(stacked.pool[some])
+    return Embedded(ADAPTED, stacked.pool @ through, stacked.test @ through, 0.0, 0.0)
+
+
 def climb(
     rungs: Mapping[str, Embedded], texts: Texts, chosen: np.ndarray, draw: int, priors: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -154,6 +165,8 @@ def climb(
     y = np.searchsorted(classes, texts.labels[chosen])
     folds = repeated_folds(y, np.random.default_rng([draw, 0]))
     seen = {name: rung.seen(chosen, draw) for name, rung in rungs.items()}
+    rungs = {**rungs, ADAPTED: adapt(rungs["stacked.v1"], seen["stacked.v1"], draw)}
+    seen[ADAPTED] = seen["stacked.v1"]
     judged = {name: judge(rung, seen[name], chosen, y, len(classes), folds) for name, rung in rungs.items()}
     with tempfile.TemporaryDirectory() as folder:
         lesson = Lesson(texts, chosen, y, len(classes), folds, draw, Path(folder), rungs)

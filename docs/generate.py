@@ -230,13 +230,17 @@ quote now offers (`bench/pretrain.py`, about a minute of one processor core each
 def _text_rows() -> list[str]:
     """One row per rung, set and number of labels, of the test: means over draws."""
     rows: dict[tuple[str, str, int, str], list[tuple[float, float]]] = {}
-    for run in (*_results("fewlabel_text"), *_results("pretrain")):
-        if run["method"] == "encoder":
-            first, *others = run["rungs"]
-            for rung in others:
-                a, b = run["rungs"][first], run["rungs"][rung]
-                gain = a["log_loss"] - b["log_loss"], b["accuracy"] - a["accuracy"]
-                rows.setdefault((rung, run["set"], run["per_class"], first), []).append(gain)
+    for run in (*_results("fewlabel_text"), *_results("pretrain"), *_results("adapted")):
+        if run["method"] != "encoder":
+            continue
+        first, *others = run["rungs"]
+        frozen = [(name, row) for name, row in run.get("beside", {}).items() if run.get("frozen")]
+        pairs = [(rung, first, run["rungs"][first]) for rung in others]
+        pairs += [("adapted.v1", name, row) for name, row in frozen]
+        for rung, over, a in pairs:
+            b = run["rungs"][rung]
+            gain = a["log_loss"] - b["log_loss"], b["accuracy"] - a["accuracy"]
+            rows.setdefault((rung, run["set"], run["per_class"], over), []).append(gain)
     found = []
     for (rung, name, per_class, before), gains in sorted(rows.items()):
         loss, right = (sum(values) / len(gains) for values in zip(*gains, strict=True))

@@ -107,6 +107,32 @@ ROWS = (
         "0.79",
     ),
     Row(
+        "choose_label_sets",
+        "labels for learning where items carry sets of classes, chosen instead of drawn at random, mean of five sets,"
+        " to the same F1 of items",
+        "[all.chosen.item_f1.labels_ratio|.2f] as many ([all.chosen.item_f1.labels_ratio|low:.2f] to"
+        " [all.chosen.item_f1.labels_ratio|high:.2f] by set); to the same macro-F1"
+        " [all.chosen.macro_f1.labels_ratio|.2f], micro-F1 [all.chosen.micro_f1.labels_ratio|.2f], share of whole sets"
+        " [all.chosen.whole.labels_ratio|.2f] ([all.chosen.whole.labels_ratio|low:.2f] to"
+        " [all.chosen.whole.labels_ratio|high:.2f])",
+        "random: 1; typical and new alone, all at once: [all.typical.item_f1.labels_ratio|.2f]",
+    ),
+    Row(
+        "choose_label_sets",
+        "what the next dozen brings to sets of classes: gains inside the 80 % interval",
+        "F1 of items [all.forecast.item_f1.inside_80|.0%], whole sets [all.forecast.whole.inside_80|.0%]; off by"
+        " [all.forecast.item_f1.mean_error_points|.1f] and [all.forecast.whole.mean_error_points|.1f] points",
+        "no change: off by [all.forecast.item_f1.mean_error_points|peer.value:.1f] and"
+        " [all.forecast.whole.mean_error_points|peer.value:.1f]",
+        (
+            ("all.forecast.item_f1.inside_80", ">=", 0.7),
+            ("all.forecast.item_f1.inside_80", "<=", 0.9),
+            ("all.forecast.whole.inside_80", ">=", 0.7),
+            ("all.forecast.whole.inside_80", "<=", 0.9),
+        ),
+        "70 to 90 %",
+    ),
+    Row(
         "decide",
         "test labels until SHIP or HOLD, chosen and read with the unlabelled rest, mean of five sets",
         "[mean_of_sets.active.label_ratio|.2f~] as many; 95 % intervals covered [all_sets.active.coverage_95|.1%]",
@@ -118,6 +144,43 @@ ROWS = (
         ),
         "half; 93 to 97 %",
         in_readme=True,
+    ),
+    Row(
+        "decide_sets",
+        "sets of classes, composed texts: test labels until SHIP or HOLD about items' mean F1, and about whole sets,"
+        " mean of four settings",
+        "[mean_of_sets.item_f1.active.label_ratio|.2f~] and [mean_of_sets.accuracy.active.label_ratio|.2f~] as many",
+        "random, same looks: 1; random, read with the rest [mean_of_sets.item_f1.uniform_powered.label_ratio|.2f] and"
+        " [mean_of_sets.accuracy.uniform_powered.label_ratio|.2f]",
+    ),
+    Row(
+        "decide_sets",
+        "the same: decided at the bound, where each decision is an error: SHIP, HOLD about F1; about whole sets",
+        "[at_bound.item_f1.active.ship_rate|.1%~], [at_bound.item_f1.active.hold_rate|.1%];"
+        " [at_bound.accuracy.active.ship_rate|.1%~], [at_bound.accuracy.active.hold_rate|.1%]",
+        "random: [at_bound.item_f1.random.ship_rate|.1%], [at_bound.item_f1.random.hold_rate|.1%];"
+        " [at_bound.accuracy.random.ship_rate|.1%], [at_bound.accuracy.random.hold_rate|.1%]",
+        (
+            ("at_bound.item_f1.active.ship_rate", "<=", 0.05),
+            ("at_bound.item_f1.active.hold_rate", "<=", 0.05),
+            ("at_bound.accuracy.active.ship_rate", "<=", 0.05),
+            ("at_bound.accuracy.active.hold_rate", "<=", 0.05),
+        ),
+        "5 % each",
+    ),
+    Row(
+        "decide_sets",
+        "the same: 95 % intervals that held the truth: F1 of items, whole sets, each class's recall",
+        "[all_sets.item_f1.active.coverage_95|.1%], [all_sets.accuracy.active.coverage_95|.1%],"
+        " [all_sets.recall.active.coverage_95|.1%]",
+        "random: [all_sets.item_f1.random.coverage_95|.1%], [all_sets.accuracy.random.coverage_95|.1%],"
+        " [all_sets.recall.random.coverage_95|.1%]",
+        tuple(
+            (f"all_sets.{figure}.active.coverage_95", sign, limit)
+            for figure in ("item_f1", "accuracy", "recall")
+            for sign, limit in ((">=", 0.93), ("<=", 0.97))
+        ),
+        "93 to 97 %",
     ),
     Row(
         "verdict",

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 WAIT_S = 60.0
+A4 = (8.27, 11.69)  # inches
+PAPER = 717  # pixels of CSS between the margins of 0.4 inches that a browser leaves on A4
 KEYS = {  # name -> (key, code, Windows key code, text)
     "Enter": ("Enter", "Enter", 13, "\r"),
     "Backspace": ("Backspace", "Backspace", 8, ""),
@@ -32,6 +36,31 @@ KEYS = {  # name -> (key, code, Windows key code, text)
     "ArrowLeft": ("ArrowLeft", "ArrowLeft", 37, ""),
     "Space": (" ", "Space", 32, " "),
 }
+
+
+@dataclass(frozen=True)
+class Pdf:
+    """What a printed document's outline says: how many pages, and each heading with the page that it is on, from 1."""
+
+    n_pages: int
+    headings: tuple[tuple[str, int], ...]
+
+
+def read_pdf(data: bytes) -> Pdf:
+    """Pages and outline, which Chromium writes uncompressed; the text itself is in fonts of its own, and not read."""
+    assert data.startswith(b"%PDF-")
+    pages = [int(number) for number in re.findall(rb"(\d+) 0 obj\n<</Type /Page\n", data)]  # written in their order
+    found = re.findall(rb"/Title (\((?:[^()\\]|\\.)*\)|<[0-9A-Fa-f]+>)\n/Dest \[(\d+) 0 R", data, flags=re.DOTALL)
+    return Pdf(len(pages), tuple((pdf_text(title), 1 + pages.index(int(page))) for title, page in found))
+
+
+def pdf_text(title: bytes) -> str:
+    """A string of a PDF: in hex with a byte-order mark, or in brackets."""
+    if title.startswith(b"<"):
+        return bytes.fromhex(title[1:-1].decode()).decode("utf-16")
+    plain = re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), title[1:-1])
+    plain = re.sub(rb"\\(.)", rb"\1", plain)
+    return plain.decode("utf-16") if plain.startswith(b"\xfe\xff") else plain.decode("latin-1")
 
 
 class Browser:
@@ -113,6 +142,30 @@ class Browser:
 
     def click(self, selector: str) -> None:
         self.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+    def click_at(self, selector: str) -> None:
+        """Scroll the first element that fits into view, and press the mouse where its first line is."""
+        place = self.run(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); "
+            "e.scrollIntoView({block: 'center'}); const r = e.getClientRects()[0]; "
+            "return [r.left + r.width / 2, r.top + r.height / 2]; })()"
+        )
+        self.click_place(*place)
+
+    def click_place(self, x: float, y: float) -> None:
+        """Press the mouse at a place of the window, in pixels."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def printed(self, on: bool) -> None:
+        """Style the page as on paper."""
+        self.call("Emulation.setEmulatedMedia", media="print" if on else "")
+
+    def pdf(self) -> Pdf:
+        """The page as it prints on A4, with an outline of its headings."""
+        asked = {"paperWidth": A4[0], "paperHeight": A4[1], "printBackground": True}
+        made = self.call("Page.printToPDF", **asked, generateDocumentOutline=True, generateTaggedPDF=True)
+        return read_pdf(base64.b64decode(made["data"]))
 
     def size(self, width: int, height: int, *, scale: float = 1.0, mobile: bool = False) -> None:
         self.call(

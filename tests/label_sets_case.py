@@ -24,18 +24,23 @@ def multi(new_store: Callable[..., Store], **train: object) -> Store:
     return new_store("text", Config(project=MULTI, train=settings))
 
 
-def write_sets(path: Path, n: int = 260, n_labels: int = 60, n_test: int = 60) -> Path:
-    """A CSV of texts with words of no, one or two topics; `n_labels` training texts and every test text labelled."""
+def write_sets(
+    path: Path, n: int = 260, n_labels: int = 60, n_test: int = 60, *, test_labels: bool = True, n_words: int = 5
+) -> Path:
+    """A CSV of texts with words of no, one or two topics, `n_words` of each; `n_labels` training texts are labelled.
+
+    And every test text, unless `test_labels` says otherwise.
+    """
     rng = random.Random(0)
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["id", "text", "label", "split"])
         for i in range(n + n_test):
             names = rng.sample(list(TOPICS), rng.choice((0, 1, 1, 2)))
-            words = [word for name in names for word in rng.choices(TOPICS[name].split(), k=5)]
+            words = [word for name in names for word in rng.choices(TOPICS[name].split(), k=n_words)]
             words += rng.choices(OTHER.split(), k=3)
             cell = ";".join(names) if names else "[]"
-            shown = i >= n or i < n_labels
+            shown = test_labels if i >= n else i < n_labels
             split = "train" if i < n else "test"
             rows.writerow([f"t{i}", " ".join(words) + f" {i * 7919}", cell if shown else "", split])
     return path

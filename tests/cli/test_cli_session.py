@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import passmuster
 import passmuster.__main__
 from passmuster.cli import session as module
-from passmuster.cli.app import main
+from passmuster.cli.app import VERBS, main
 from passmuster.cli.session import Lines, Session
 
 
@@ -83,3 +84,55 @@ def test_ctrl_c_while_the_command_is_loaded_ends_quietly(monkeypatch: pytest.Mon
     with pytest.raises(SystemExit) as ended:
         passmuster.__main__.main()
     assert ended.value.code == 130
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "train"])
+def test_a_limit_is_refused_by_a_verb_that_would_not_keep_it(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for flag, value in (("--time", "1s"), ("--max-cost", "0.001"), ("--max-memory", "50m")):
+        monkeypatch.setattr(sys, "argv", ["muster", "-C", str(tmp_path), verb, flag, value])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        told = capsys.readouterr().err
+        assert f"{flag} {value}" in told
+        assert "muster train" in told
+        assert f"Next: muster {verb} without {flag}" in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ends", ["done", "failed"])
+def test_what_nobody_reads_any_more_is_done_to_the_end(tmp_path: Path, ends: str) -> None:
+    """``muster … 2>&1 | head``: the reader goes after the first line, of progress or of the answer."""
+    script = tmp_path / "verb.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from passmuster.cli import app\n"
+        "from passmuster.cli.session import Session\n"
+        "from passmuster.core.errors import HeldError\n"
+        "def verb(arguments):\n"
+        "    session = Session(verb='release')\n"
+        "    session.progress.say('test opened')\n"
+        "    sys.stdin.readline()  # until the reader has gone\n"
+        "    for i in session.progress.track(range(3), 'asking'):\n"
+        "        session.progress.say(f'asked {i}')\n"
+        "    Path(sys.argv[1]).write_text('signed')\n"
+        f"    if {ends == 'failed'}:\n"
+        "        session.failed({}, ['HOLD'] * 9, HeldError('release.held', 'held', next='mend'))\n"
+        "    session.done({}, ['SHIP'] * 9, 'muster approve')\n"
+        "app.app, sys.argv[2:] = verb, []\n"
+        "app.main()\n"
+    )
+    done = tmp_path / "done.txt"
+    command = [sys.executable, str(script), str(done)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"test opened\n"
+    process.stdout.close()
+    process.stdin.write(b"go on\n")
+    process.stdin.close()
+    assert process.wait(60) == (4 if ends == "failed" else 0)
+    assert done.read_text() == "signed"

@@ -111,7 +111,7 @@ def test_many_classes_are_found_by_typing(new_store, tmp_path: Path) -> None:
         page.press(*"c")
         assert names(page)[:3] == ["topic card", "topic cash", "topic change"]
         first = current(page)
-        page.press("2")  # the second of what is left
+        page.press("ArrowDown", "Enter")  # the second of what is left
         page.wait(f"document.querySelector('#name').textContent !== '{first}'")
         page.wait(SAVED)
         assert said(store, "ana") == {first: "topic cash"}

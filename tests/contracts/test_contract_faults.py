@@ -37,6 +37,7 @@ NOT_OF_DIGITS = {
         ("lower_case_lost.v1", "cut_short.v1", "tokenizer_of_another_model.v1", "vocabulary_stale.v1",
          "special_tokens_lost.v1", "word_weights_lost.v1", "padding_read.v1"), "of texts only",
     ),
+    **dict.fromkeys(("names_exchanged.v1", "prompt_of_another_task.v1"), "this model is here"),
     "manifest_rewritten.v1": "not signed",
     "verdict_rewritten.v1": "no such row",
 }  # fmt: skip

@@ -194,3 +194,56 @@ def test_fitting_useless_features_hides_little_of_the_variance() -> None:
         stated.append(rate * (1 - rate) / found.worth)
         off.append(rate - 0.3)
     assert 0.88 < np.mean(stated) / np.mean(np.square(off)) < 1.1
+
+
+def test_a_careful_reading_is_wider_with_few_labels_and_much_the_same_with_many() -> None:
+    rng = np.random.default_rng(4)
+    truth = (rng.random(4_000) < 0.3).astype(float)
+    constant, prior = np.ones((4_000, 1)), Prior((0.0,), (0.25,))
+    ratios = []
+    for n in (20, 80, 1_000):
+        at = rng.permutation(4_000)[:n]
+        plain, careful = (
+            powered_rate(truth[at], at, constant, prior, [at_random(n, 4_000)], careful=way) for way in (False, True)
+        )
+        assert (plain.interval.method, careful.interval.method) == ("prediction-powered.v3", "prediction-powered.v4")
+        assert plain.interval.value == careful.interval.value
+        ratios.append(careful.worth / plain.worth)
+    assert ratios == sorted(ratios)
+    assert ratios[0] < 0.92
+    assert ratios[2] > 0.99
+
+
+def test_values_between_vary_less_than_coins_and_a_careful_reading_knows() -> None:
+    """Halves and ones: a third of the variance of a coin of their mean, so three labels in one, without any feature."""
+    rng, n = np.random.default_rng(5), 400
+    values = rng.choice([0.5, 1.0], 20_000)  # mean .75: a coin's variance is .1875, this one's .0625
+    constant, prior = np.ones((20_000, 1)), Prior((0.0,), (0.25,))
+    worth, held = [], 0
+    for _ in range(200):
+        at = rng.permutation(20_000)[:n]
+        found = powered_rate(values[at], at, constant, prior, [at_random(n, 20_000)], careful=True)
+        worth.append(found.worth)
+        held += found.interval.low <= values.mean() <= found.interval.high
+    assert 2.4 * n < np.mean(worth) <= 3.0 * n  # the pool's own part counts as coins
+    assert held >= 0.92 * 200
+    few = rng.permutation(20_000)[:20]
+    first = powered_rate(values[few], few, constant, prior, [at_random(20, 20_000)], careful=True)
+    assert 20 < first.worth < 50, "twenty labels hardly tell how much values vary"
+
+
+def test_a_careful_reading_of_clusters_counts_them_and_not_their_items() -> None:
+    """Ten people of ten items each, who stand and fall together, tell how much they vary as ten items do."""
+    rng = np.random.default_rng(6)
+    people = np.repeat(np.arange(200), 10)
+    truth = (rng.random(200) < 0.4).astype(float)[people]
+    constant, prior = np.ones((2_000, 1)), Prior((0.0,), (0.25,))
+    at = np.flatnonzero(people < 10)
+    how = {"clusters": people}
+    plain, careful = (
+        powered_rate(truth[at], at, constant, prior, [at_random(100, 2_000)], careful=way, **how)
+        for way in (False, True)
+    )
+    alone = powered_rate(truth[at], at, constant, prior, [at_random(100, 2_000)], careful=True)
+    assert careful.worth < 0.8 * plain.worth
+    assert careful.worth < 0.3 * alone.worth

@@ -22,13 +22,14 @@ from passmuster.flows.evidence import choose_evidence
 from passmuster.flows.labelling import suggest
 from passmuster.flows.next_steps import more_evidence
 from passmuster.metrics.disagreements import census_of_disagreements
+from passmuster.metrics.error_prediction import ErrorPredictor
 from passmuster.metrics.gates import decide
 from passmuster.metrics.gates.base import effective_n
 from passmuster.runtime.predictor import Predictor
+from passmuster.runtime.release import open_checked
 from passmuster.stages.evaluate import Scope, census, evaluate
 from passmuster.stages.evaluate.answers_table import answers_csv
 from passmuster.stages.evaluate.foretell import foretell
-from passmuster.stages.evaluate.stage import open_checked
 from passmuster.stages.evaluate.test_labels import drawn_once
 from passmuster.store.draws import TestDraw, read_draws
 from passmuster.store.items import add_labels
@@ -291,16 +292,17 @@ def test_what_is_served_decides_what_is_asked_about(store: Store) -> None:
     store.config = replace(store.config, policy=replace(store.config.policy, costs=dear))
     new = add_model(digits, n_fit=60)
     items = digits.items["test"]
-    said, foreteller = foretell(store, new, Predictor(open_checked(store, new)), items, progress=Silent())
+    found = foretell(store, new, Predictor(open_checked(store, new)), items, progress=Silent())
     served = Predictor(open_checked(store, new)).predict(list(images_of(digits)))
-    assert [str(int(i)) for i in said] == [p.label for p in served]
+    assert list(found.said) == [p.label for p in served]
     likeliest = Predictor(open_checked(store, live)).predict(list(images_of(digits)))
     differ = {i.key for i, a, b in zip(items, served, likeliest, strict=True) if a.label != b.label}
     assert len(differ) > 5
     chances = {i.key: 1 / weight for i, weight in choose_evidence(store, n=60, rng=np.random.default_rng(0))}
     shown = [chance for key, chance in chances.items() if key in differ]
     assert np.mean(shown) > 1.5 * np.mean([chance for key, chance in chances.items() if key not in differ])
-    doubt = foreteller.fixed[:, 1]  # of the answer that is given, which is not always the likeliest
+    assert isinstance(found.predictor, ErrorPredictor)
+    doubt = found.predictor.fixed[:, 1]  # of the answer that is given, which is not always the likeliest
     assert doubt[[i.key in differ for i in items]].min() > doubt[[i.key not in differ for i in items]].mean()
 
 

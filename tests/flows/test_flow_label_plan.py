@@ -10,7 +10,7 @@ import pytest
 from passmuster.cli.label_plan import check_line, plan_lines
 from passmuster.core.clock import now
 from passmuster.core.records import GateResult, Label, Metric, Report, Verdict
-from passmuster.flows.label_checks import CROSS_VALIDATED, TESTED, check_forecast
+from passmuster.flows.label_checks import check_forecast
 from passmuster.flows.label_plan import plan_labels
 from passmuster.flows.labelling import suggest
 from passmuster.stages.evaluate import evaluate
@@ -112,6 +112,21 @@ def test_the_verdict_says_where_labels_are_worth_most(
     assert why in plan.why[0]
 
 
+def held_by(*gates: str) -> tuple[GateResult, ...]:
+    return tuple(replace(accuracy_gate("failed", 0.6, None), gate=gate) for gate in gates)
+
+
+@pytest.mark.parametrize("gates", [("leakage.v1",), ("parity.v1", "guard_parity.v1"), ("trigger.v1", "test_labels.v1")])
+def test_where_no_label_changes_the_verdict_none_is_advised(half_tested: Store, gates: tuple[str, ...]) -> None:
+    judged(half_tested, "HOLD", *held_by(*gates), n_more=None)
+    told = plan_lines(plan_labels(half_tested, 20))
+    assert told[0].startswith("none of 20 labels would change the verdict")
+    assert all(gate in told[0] for gate in gates)
+    assert not any("to learn from" in line for line in told)
+    judged(half_tested, "HOLD", *held_by(*gates, "accuracy.v1"), n_more=None)  # a better model would change that one
+    assert "20 to learn from" in plan_lines(plan_labels(half_tested, 20))[0]
+
+
 def test_no_more_evidence_than_there_are_items(half_tested: Store) -> None:
     judged(half_tested, "INSUFFICIENT", accuracy_gate("insufficient", 0.9, 900), n_more=900)
     plan = plan_labels(half_tested, 50)
@@ -160,11 +175,11 @@ def test_a_forecast_is_held_against_what_came(store: Store) -> None:
     label_next(store, 12)
     second = train(store, budget_s=60)
     (check,) = check_forecast(store)
-    assert (check.n_labels, check.n_added, check.by) == (12, 12, CROSS_VALIDATED)
+    assert (check.n_labels, check.n_added, check.by) == (12, 12, "cross-validated accuracy")
     for result in (first, second):
         evaluate(store, result.bundle)
     (check,) = check_forecast(store)
-    assert check.by == TESTED
+    assert check.by == "test accuracy"
     assert abs(check.seen) <= 1
     assert check.inside == (
         abs(check.seen - check.gain) <= ((check.high - check.gain) ** 2 + check.seen_half**2) ** 0.5

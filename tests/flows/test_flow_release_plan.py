@@ -14,6 +14,7 @@ from passmuster.cli.release_plan import plan_lines, plan_next
 from passmuster.core.errors import UsageError
 from passmuster.core.records import GateResult, Metric
 from passmuster.flows import release_plan
+from passmuster.flows.project import Project
 from passmuster.flows.release import why_evaluate
 from passmuster.flows.release_plan import plan_release, worth_before
 from passmuster.stages.evaluate import evaluate
@@ -68,6 +69,24 @@ def test_what_was_measured_is_assumed_and_what_failed_is_said(digits: Digits) ->
     lines = list(plan_lines(found))
     assert f"  assumed: accuracy {accuracy.value:.3f}, as measured on {accuracy.n} labels in the last report" in lines
     assert "in the last verdict these failed, and labels alone may not change that: class_loss.v1" in lines
+
+
+def test_python_plans_a_release_and_maps_classes_of_a_diff(digits: Digits) -> None:
+    """`muster release --plan` and `muster diff --map` as methods; neither is a look."""
+    old, new = add_model(digits, n_fit=60, without="7"), add_model(digits, run="run-2")
+    go_live(digits.store, old)
+    project = Project(digits.store)
+    assert project.release_plan().bundle == new.digest
+    assert project.release_plan(old.digest).bundle == old.digest
+    assert project.diff(mapped={"3": "7"}).diff.mapped == {"3": "7"}
+    with pytest.raises(UsageError):
+        project.diff(mapped={"3": "no class"})
+    assert counted_looks(digits.store) == 0
+
+
+def counted_looks(store: Store) -> int:
+    with store.read() as db:
+        return sum(row.counted for row in db.execute(select(seal_openings)))
 
 
 def test_spent_looks_come_before_every_other_need(digits: Digits) -> None:

@@ -174,6 +174,19 @@ def test_a_policy_that_was_edited_since_is_said(digits: Digits) -> None:
     assert any("the policy was edited since" in line for line in lines_of(found))
 
 
+def test_past_thresholds_are_listed_and_those_that_moved_are_told(digits: Digits) -> None:
+    store, bundle = digits.store, add_model(digits)
+    name = judged(store, bundle.digest, bundle.path, "HOLD")
+    kept = {"shared": {}, "numbers": {"accuracy.v1": {"min": 0.99}}, "states": {"accuracy.v1": "failed"}}
+    with store.act("release.sign") as act:
+        act.payload.update(release=name, thresholds=kept)
+    found = project_status(store)
+    assert [(one.gate, one.asked[0].value, one.now) for one in found.thresholds] == [("accuracy.v1", 0.99, 0.8)]
+    (line,) = (line for line in lines_of(found) if "min: " in line)
+    assert line.startswith("accuracy.v1 min: 0.99 (")
+    assert line.endswith("failed), 0.8 now")
+
+
 def test_the_one_that_answers_is_listed_however_old_it_is(digits: Digits) -> None:
     older = add_model(digits, n_fit=60)
     go_live(digits.store, older)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from passmuster.core.errors import UsageError
-from passmuster.learn.forecast import PRIOR, CurvePrior, expected_error, forecast_gain, gain_of
+from passmuster.learn.forecast import PRIOR, PRIOR_OF_ITEM_F1, CurvePrior, Z, expected_error, forecast_gain, gain_of
 from passmuster.learn.quick_head import quick_probabilities
 
 
@@ -83,3 +83,18 @@ def test_a_head_from_one_label_of_each_class_answers_without_being_judged() -> N
     x = np.eye(3, dtype=np.float32)
     told = quick_probabilities(x, np.arange(3), np.arange(3), 3, np.random.default_rng(0))
     assert told.argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_noise_does_not_shrink_with_the_labels_and_needs_some() -> None:
+    told = gain_of(1_000_000, 12, 0.2, 0.3, 0.25, 0.25, noise=0.01)
+    assert told.high - told.gain == pytest.approx(Z * 0.01, rel=0.01)
+    assert told.noise == 0.01
+    none = gain_of(40, 0, 0.2, 0.3, 0.25, 0.25, noise=0.01)
+    assert none.low == none.high == 0.0
+
+
+def test_a_head_with_few_labels_for_each_class_is_not_taken_at_its_word() -> None:
+    few, many = (forecast_gain(n, 12, 0.3, n_classes=10, prior=PRIOR_OF_ITEM_F1) for n in (40, 400))
+    assert few.error == pytest.approx(0.3 * 2.718281828**0.3)
+    assert 0.3 < many.error < few.error
+    assert forecast_gain(40, 12, 0.95, n_classes=10, prior=PRIOR_OF_ITEM_F1).error == 1.0

@@ -9,6 +9,7 @@ from passmuster.core.errors import DataError
 from passmuster.learn.folds import label_set_folds, repeated_label_set_folds
 from passmuster.learn.label_set_heads import cross_validate_label_sets, fit_shared_platt, judged_classes
 from passmuster.learn.one_vs_rest import binary_losses, fit_one_vs_rest, sigmoid
+from passmuster.metrics.label_sets import item_f1_scores
 
 
 def world(n: int = 120, d: int = 6, k: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -64,6 +65,15 @@ def test_classes_that_cannot_be_judged_are_left_out_of_the_loss() -> None:
     assert np.isfinite(found.losses).all()
     assert found.logits.shape == (5, 60, 4)
     assert 0.4 < found.accuracy <= 1.0
+
+
+def test_the_f1_of_held_out_items_is_the_one_that_reports_have() -> None:
+    x, targets = world(80)
+    found = cross_validate_label_sets(x, targets, repeated_label_set_folds(targets, np.random.default_rng(0)), 0.35)
+    said = sigmoid(found.logits / found.temperature + found.shift) >= 0.35
+    assert found.item_f1 == pytest.approx(np.mean([item_f1_scores(targets, each).mean() for each in said]))
+    assert found.accuracy < found.item_f1 < 1.0, "half-right sets count for something"
+    assert (targets.sum(axis=1) == 0).any(), "items of no class are among them"
 
 
 def test_nothing_to_judge_is_an_error() -> None:

@@ -70,6 +70,21 @@ def test_the_table_is_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert SEEN["text", rung] == pytest.approx(seen, abs=5e-4), f"stale: {rung} is {seen}"
 
 
+def test_the_adapted_encoders_rows_are_its_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once all sets have run: a rung seen on fewer would leave all others with the sets in common."""
+    monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])
+    import fewlabel_text
+
+    result = BENCH / "results" / "adapted.json"
+    if not result.is_file():
+        pytest.skip("the benchmark's result is not there: nothing to compare the table with")
+    measured = fewlabel_text.rung_gains(json.loads(result.read_text(encoding="utf-8"))["runs"])["adapted.v1"]
+    if set(measured) == set(fewlabel_text.SETS):
+        assert SEEN["text", "adapted.v1"] == pytest.approx(measured, abs=5e-4), f"stale: {measured}"
+    else:
+        assert ("text", "adapted.v1") not in SEEN, f"not of every set: {sorted(measured)}"
+
+
 def test_training_that_lost_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     """`transformer.v1` quotes more than any training that was measured to lose to static vectors."""
     monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])

@@ -52,7 +52,7 @@ def test_a_lot_seldom_looks_like_a_choice() -> None:
     n_sure, place, draws = 0, np.tile(np.arange(150), 2), np.repeat([0, 1], 150)
     for _ in range(1_000):
         left = place >= np.repeat(RNG.integers(30, 120, 2), 150)
-        said = [str(k) for k in RNG.integers(0, 12, 300)]
+        said = [(str(k),) for k in RNG.integers(0, 12, 300)]
         n_sure += nonresponse(said, RNG.random(300), left, draws, np.ones(300)).p <= 0.05
     assert n_sure <= 1_000 * 0.05 + 3 * np.sqrt(1_000 * 0.05)
 
@@ -62,12 +62,21 @@ def test_passing_over_what_is_hard_is_seen_across_draws() -> None:
     draws = np.repeat([0, 1], 30)
     left = np.zeros(60, dtype=bool)
     left[:10] = left[30:40] = True
-    found = nonresponse(["a"] * 60, sure, left, draws, np.repeat([1.0, 3.0], 30))
+    found = nonresponse([("a",)] * 60, sure, left, draws, np.repeat([1.0, 3.0], 30))
     assert (found.mark, found.n_marked_left, found.n_marked_told) == (DOUBTED, 20, 10)
     assert found.share == pytest.approx(1 / 3)
     assert found.p < 1e-6
 
 
+def test_a_class_of_several_that_is_passed_over_is_named() -> None:
+    """Items carry sets: those said to be of “b”, alone or beside “a”, are left out; none of them is doubted more."""
+    said = [("a", "b"), ("b",), ("a",), ()] * 15
+    left = np.array(["b" in names and i % 8 < 6 for i, names in enumerate(said)])
+    found = nonresponse(said, np.full(60, 0.7), left, np.zeros(60, int), np.ones(60))
+    assert (found.mark, found.n_marked_left, found.n_marked_told) == ("b", int(left.sum()), 30 - int(left.sum()))
+    assert found.p < 1e-3
+
+
 def test_nothing_left_out_is_no_surplus() -> None:
-    found = nonresponse(["a", "b"], np.array([0.5, 0.9]), np.zeros(2, bool), np.zeros(2, int), np.ones(2))
+    found = nonresponse([("a",), ("b",)], np.array([0.5, 0.9]), np.zeros(2, bool), np.zeros(2, int), np.ones(2))
     assert (found.n_left, found.share, found.p) == (0, 0.0, 1.0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from passmuster.cli.status_verb import threshold_line
 from passmuster.core.config import Policy
-from passmuster.metrics.gates.thresholds import Decided, loosened, thresholds
+from passmuster.metrics.gates.thresholds import Decided, Threshold, history, loosened, thresholds
 
 WAS = {"accuracy.v1": {"min": 0.9}, "non_inferiority.v1": {"margin": 0.02}}
 
@@ -47,3 +50,23 @@ def test_more_error_is_looser_too() -> None:
 def test_what_is_kept_has_every_number() -> None:
     kept = thresholds(Policy(gates={"parity.v1": {"min_agreement": 0.99}}), ())
     assert kept["numbers"] == {"parity.v1": {"min_agreement": 0.99, "min_items": 20.0}}
+
+
+def test_the_history_has_every_value_and_says_which_have_moved() -> None:
+    first = judged(accuracy="failed", versions="passed")
+    again = replace(first, at="2026-03-02T10:00:00", release="r0004-abcd")
+    looser = replace(
+        again, at="2026-04-01T10:00:00", release="r0005-abcd", numbers={**WAS, "accuracy.v1": {"min": 0.8}}
+    )
+    found = {(one.gate, one.number): one for one in history([first, again, looser], policy(0.85, 0.02))}
+    moved = found["accuracy.v1", "min"]
+    assert [asked.value for asked in moved.asked] == [0.9, 0.9, 0.8]
+    assert (moved.now, moved.has_moved) == (0.85, True)
+    assert threshold_line(moved) == (
+        "accuracy.v1 min: 0.9 (2026-03-02, r0004-abcd failed), 0.8 (2026-04-01, r0005-abcd failed), 0.85 now"
+    )
+    assert not found["non_inferiority.v1", "margin"].has_moved
+    (dropped,) = (one for one in history([first], Policy(gates={})) if one.gate == "accuracy.v1")
+    assert isinstance(dropped, Threshold)
+    assert dropped.has_moved
+    assert threshold_line(dropped).endswith("not asked for any more")

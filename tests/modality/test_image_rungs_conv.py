@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -229,3 +230,29 @@ def test_a_graph_that_would_take_too_long_is_cut() -> None:
     unit = np.eye(64, dtype=np.float32)
     assert neighbourhood.affordable(unit, 1e9) == 64
     assert neighbourhood.affordable(unit, 1e-9) < 64
+
+
+def test_a_step_lies_where_the_network_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device "meta", which stands for a card: what lay on the processor would not fit."""
+    asked: list[tuple[str, bool]] = []
+
+    def no_autocast(device: str, *, bf16: bool) -> contextlib.nullcontext[None]:
+        asked.append((device, bf16))
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(network, "autocast", no_autocast)
+    monkeypatch.setattr(torch.Tensor, "__float__", lambda self: 0.5)  # "meta" holds no values
+    net = network.make_network(1, 6, 4).to("meta")
+    seen: list[str] = []
+
+    def view(block: torch.Tensor) -> torch.Tensor:
+        seen.append(block.device.type)
+        return block
+
+    teacher = network.Teacher(
+        net, network.make_optimiser(net), view, lambda rows: np.zeros((len(rows), 6), np.float32), bf16=True
+    )
+    pixels, places = torch.zeros(5, 1, 16, 16, dtype=torch.uint8), torch.ones(5, 4)
+    network.teach(teacher, pixels, places, 0.5)
+    assert asked == [("meta", True)]
+    assert seen == ["cpu"]  # views are made on the processor

@@ -12,8 +12,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from passmuster.core.records import Payload
-from passmuster.modality.base import Target
 from passmuster.modality.find import modalities
+from passmuster.modality.harm import Target
 from passmuster.modality.image.gradient_attacks import APGD_CE, APGD_DLR, apgd, checks, cross_entropy, dlr
 from passmuster.modality.image.square_attack import SQUARE, margin, side, square
 from passmuster.modality.image.torch_twin import OPERATORS, TorchTwin, TwinError

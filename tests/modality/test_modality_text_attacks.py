@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passmuster.core.records import Payload
-from passmuster.modality.base import Target
+from passmuster.modality.harm import Target
 from passmuster.modality.text.attacks import (
     CHARACTERS,
     N_QUERIES,

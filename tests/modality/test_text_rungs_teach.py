@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,24 @@ def test_batches_hold_several_texts_of_a_class_and_every_class_has_its_turn(n_cl
         if each > 1:
             assert np.bincount(labels[batch]).max() >= 2
     assert len(np.unique(labels[np.concatenate(taken)])) == n_classes
+
+
+def test_all_of_a_lesson_lies_where_the_encoders_weights_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device "meta", where shapes are computed and nothing else: what lay on the processor would not fit.
+
+    It stands for a card, which there is none of here. What depends on values is taken as given.
+    """
+    asked: list[str] = []
+
+    def no_autocast(device: str) -> contextlib.nullcontext[None]:
+        asked.append(device)
+        return contextlib.nullcontext()
+
+    bert, texts = case()
+    monkeypatch.setattr(teach, "autocast", no_autocast)
+    monkeypatch.setattr(torch.Tensor, "all", lambda self: False)
+    monkeypatch.setattr(torch.Tensor, "any", lambda self: True)
+    taught, _ = teach.teach(bert.to("meta"), texts, LABELS, Deadline.after(60), 0)
+    assert {weight.device.type for weight in taught.weights.values()} == {"meta"}
+    assert asked
+    assert set(asked) == {"meta"}

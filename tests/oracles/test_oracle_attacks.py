@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from attack_case import ATTACKS, CASES, N_QUERIES, N_STEPS, answers, ask_torchattacks, expected, problem
 from oracle_case import counted, oracle
-from passmuster.modality.base import Target
 from passmuster.modality.find import modalities
+from passmuster.modality.harm import Target
 from passmuster.modality.image import gradient_attacks, square_attack
 from passmuster.runtime.engine import Engine
 

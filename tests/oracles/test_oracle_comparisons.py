@@ -32,6 +32,7 @@ from passmuster.metrics.slices import more_wrong
 from passmuster.metrics.versions import compare
 
 tango = cache(paired_difference)
+WORSE, BETTER = (False, True), (True, False)  # whether new and old are right
 
 
 def seeded() -> Iterator[tuple[int, np.random.Generator]]:
@@ -44,12 +45,22 @@ def test_counts_of_every_class() -> None:
         n, k = int(rng.integers(0, 12)), int(rng.integers(1, 4))
         members = rng.random((n, k)) < rng.choice([0.0, 0.5, 1.0])
         new, old = rng.random((2, n, k if number % 2 else 1)) < 0.6
-        for c, found in enumerate(class_losses(new, old, members, tuple("abc"[:k]))):
+        weights = rng.choice([1.0, 2.0, 7.0], n) if number % 3 else np.ones(n)
+        for c, found in enumerate(class_losses(new, old, members, tuple("abc"[:k]), weights=weights)):
             own = [
                 (bool(a[min(c, len(a) - 1)]), bool(b[min(c, len(b) - 1)])) for a, b, m in zip(new, old, members) if m[c]
             ]
             counts = len(own), own.count((False, True)), own.count((True, False))
             assert (found.name, found.n, found.worse, found.better) == ("abc"[c], *counts)
+            each = [float(w) for w, m in zip(weights, members) if m[c]]
+            lost, won = (sum(w for w, pair in zip(each, own) if pair == kind) for kind in (WORSE, BETTER))
+            changed = [w for w, pair in zip(each, own) if pair in (WORSE, BETTER)]
+            kish = sum(changed) ** 2 / sum(w * w for w in changed) if changed else 0.0
+            worth = [kish * part / sum(changed) if changed else 0.0 for part in (lost, won)]
+            assert (found.worth_worse, found.worth_better) == pytest.approx(worth)
+            assert found.loss == pytest.approx((lost - won) / sum(each) if each else 0.0)
+            if not number % 3:
+                assert (found.worth_worse, found.worth_better) == pytest.approx(counts[1:])
 
 
 def test_a_mean_that_rose_by_students_test() -> None:
@@ -66,6 +77,21 @@ def test_a_mean_that_rose_by_students_test() -> None:
             p = float(stats.ttest_rel(new, old, alternative="greater").pvalue)
         expected.append((n, np.mean(new - old) if n else 0.0, p))
     agree(found, np.array(expected))
+
+
+def test_a_weighted_mean_that_rose() -> None:
+    """Item by item; items that count alike are Student's test, whatever the scale of their weights."""
+    for number, rng in seeded():
+        n = int(rng.integers(2, 20))
+        new, old = rng.normal(0.5, 1, n), rng.normal(0, 1, n)
+        weights = rng.choice([1.0, 2.0, 7.0], n) if number % 4 else np.full(n, 3.0)
+        one, total = mean_rise(new, old, weights), sum(weights.tolist())
+        mean = sum(w * (a - b) for w, a, b in zip(weights, new, old)) / total
+        variance = sum((w * (a - b - mean)) ** 2 for w, a, b in zip(weights, new, old)) / total**2 * n / (n - 1)
+        freedom = max(1.0, total**2 / sum(w * w for w in weights) - 1)
+        assert (one.rise, one.p) == pytest.approx((mean, stats.t.sf(mean / math.sqrt(variance), freedom)))
+        if not number % 4:
+            assert one.p == pytest.approx(mean_rise(new, old).p)
 
 
 def test_losses_of_the_truth() -> None:
@@ -138,11 +164,16 @@ def test_probabilities_of_every_class() -> None:
                 size * sum(w * v for w, v in zip(weights, column)) / sum(weights)
                 for column in (members[:, c], new[:, c], old[:, c])
             )
-            assert (one.name, one.n, one.rise) == ("abc"[c], len(rises), pytest.approx(sum(rises) / max(1, len(rises))))
+            own = weights[members[:, c]]
+            mean = sum(w * r for w, r in zip(own, rises)) / sum(own) if rises else 0.0
+            assert (one.name, one.n, one.rise) == ("abc"[c], len(rises), pytest.approx(mean))
             assert (one.seen, one.expected, one.expected_live) == pytest.approx((seen, expected, live))
-            assert (one.p_rise, one.p_expected) == pytest.approx(
-                (rank_test(np.array(rises)), chance_of(seen, size, expected / size))
-            )
+            assert one.p_expected == pytest.approx(chance_of(seen, size, expected / size))
+            if len(set(own.tolist())) < 2:
+                assert one.p_rise == pytest.approx(rank_test(np.array(rises)))
+            else:  # ranks have no weights
+                p = mean_rise(np.array(rises), np.zeros(len(rises)), own).p
+                assert one.p_rise == (p if len(rises) >= FEWEST else 1.0)
 
 
 def test_more_wrong_in_a_slice() -> None:

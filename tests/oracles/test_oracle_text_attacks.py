@@ -17,7 +17,7 @@ import pytest
 
 from oracle_case import counted, oracle
 from passmuster.core.records import Payload
-from passmuster.modality.base import Target
+from passmuster.modality.harm import Target
 from passmuster.modality.text.attacks import CHARACTERS, N_QUERIES, SYNONYMS, lead, search
 from text_attack_case import N_QUERIES as THEIRS
 from text_attack_case import STRENGTHS, ask_textattack, edits_of, expected, share_changed, texts, victim

@@ -64,6 +64,24 @@ def test_the_same_bundle_again_is_kept(tmp_path: Path) -> None:
     assert (path / "manifest.json").stat().st_ino == before
 
 
+@pytest.mark.parametrize("name", [*PAYLOAD_FILES, "words.txt", "manifest.json"])
+@pytest.mark.parametrize("harm", ["gone", "changed"])
+def test_the_same_bundle_again_mends_what_is_broken_and_nothing_else(tmp_path: Path, name: str, harm: str) -> None:
+    digest, path = minimal(tmp_path)
+    (path / "report.json").write_text("{}")
+    kept = (path / "manifest.json").read_bytes()
+    if harm == "gone":
+        (path / name).unlink()
+    else:
+        (path / name).write_bytes(b"other")
+    assert minimal(tmp_path, run="run-2")[0] == digest
+    assert open_bundle(path).digest == digest
+    assert (path / "report.json").read_text() == "{}"
+    if name != "manifest.json":
+        assert (path / "manifest.json").read_bytes() == kept, "another run is no other bundle"
+    assert not [p for p in path.rglob("*") if p.name.startswith(".")]
+
+
 @pytest.mark.parametrize("name", [*PAYLOAD_FILES, "words.txt"])
 def test_a_changed_byte_is_found_and_named(tmp_path: Path, name: str) -> None:
     _, path = minimal(tmp_path)

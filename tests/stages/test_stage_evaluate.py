@@ -22,7 +22,7 @@ from passmuster.metrics.novelty import detectors
 from passmuster.modality.find import modalities
 from passmuster.stages.evaluate import EvaluateResult, Scope, evaluate, foresee
 from passmuster.stages.evaluate.draft import Draft
-from passmuster.stages.evaluate.words import when_sure
+from passmuster.stages.evaluate.summary import when_sure
 from passmuster.store.items import add_labels, read_labels
 from passmuster.store.ledger import read as read_events
 from passmuster.store.releases import read_report
@@ -247,9 +247,20 @@ def test_of_a_few_sure_answers_the_number_is_said_and_no_share() -> None:
     for n_sure, words in ((3, "it is right on 3 of 3."), (30, "it is right on 100\u00a0% of them.")):
         sure = np.where(np.arange(40) < n_sure, 0.95, 0.5)
         answers = cast(Any, SimpleNamespace(confidence=sure, predicted=np.zeros(40)))
-        evidence = cast(Any, SimpleNamespace(y=np.zeros(40), keys=tuple(map(str, range(40)))))
+        evidence = cast(Any, SimpleNamespace(y=np.zeros(40), keys=tuple(map(str, range(40))), weights=np.ones(40)))
         (line,), _ = when_sure(Draft(), evidence, answers)
         assert line["text"].endswith(words)
+
+
+def test_shares_of_sure_answers_count_drawn_labels_by_their_weights() -> None:
+    """Thirty of sixty labels are sure, a third of those wrong; but they stand for a quarter, and the wrong for less."""
+    sure, wrong = np.where(np.arange(60) < 30, 0.95, 0.5), np.arange(60) < 10
+    weights = np.where(np.arange(60) < 30, np.where(wrong, 0.5, 1.0), 75 / 30)
+    answers = cast(Any, SimpleNamespace(confidence=sure, predicted=np.zeros(60)))
+    evidence = cast(Any, SimpleNamespace(y=wrong.astype(float), keys=tuple(map(str, range(60))), weights=weights))
+    (line,), _ = when_sure(Draft(), evidence, answers)
+    assert "which it is for 25.0\u00a0% of items" in line["text"]
+    assert line["text"].endswith("80.0\u00a0% of them.")
 
 
 def test_a_label_that_the_model_does_not_know_counts_as_wrong(digits: Digits) -> None:

@@ -57,7 +57,7 @@ def test_a_live_endpoint_is_not_attacked_beside_another_model() -> None:
     asked, ours = (SimpleNamespace(classes=classes) for classes in (("a", "b", NO_ANSWER), ("a", "b")))
     live = cast(Any, SimpleNamespace(predictor=asked, fresh=None))
     nothing = cast(Any, None)
-    why = beside(nothing, {}, live, cast(Any, ours), nothing, nothing, (), nothing, 0, nothing)
+    why = beside(nothing, {}, live, cast(Any, ours), (), nothing, nothing, (), nothing, 0, nothing)
     assert why == "the live release is an endpoint, which is attacked only where it is evaluated itself"
 
 

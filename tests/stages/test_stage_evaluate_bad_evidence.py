@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,12 +9,11 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from evaluate_case import Digits, add_model, go_live, make_digits
+from evaluate_case import Digits, add_model, make_digits
 from passmuster.core.config import Policy
 from passmuster.core.errors import DataError, HeldError, IntegrityError, MusterError, UsageError
 from passmuster.core.records import Payload
 from passmuster.flows.release import release
-from passmuster.flows.release_plan import plan_release
 from passmuster.metrics.gates import decide
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate import evaluate, groups
@@ -37,26 +35,6 @@ def digits(new_store: Callable[..., Store]) -> Digits:
 def n_looks(store: Store) -> float:
     with store.read() as db:
         return sum(row.counted for row in db.execute(select(seal_openings)))
-
-
-@pytest.mark.parametrize("harm", ["gone", "graph", "other"])
-@pytest.mark.parametrize("act", [evaluate, plan_release])
-def test_a_live_release_that_does_not_load_costs_no_look(digits: Digits, harm: str, act: Callable[..., object]) -> None:
-    store = digits.store
-    old, new = add_model(digits, n_fit=60), add_model(digits, run="run-2")
-    go_live(store, old)
-    folder = store.bundle_folder(old.path)
-    if harm == "other":
-        shutil.rmtree(folder)
-        shutil.copytree(store.bundle_folder(new.path), folder)
-    else:
-        shutil.rmtree(folder if harm == "gone" else folder / "graphs")
-    with pytest.raises(IntegrityError, match="the live release cannot be asked") as caught:
-        act(store, new.digest)
-    assert caught.value.code == "evaluate.live"
-    assert caught.value.where is not None
-    assert "muster rollback" in str(caught.value.next)
-    assert n_looks(store) == 0
 
 
 def test_a_gate_of_an_unknown_metric_costs_no_look(digits: Digits) -> None:

@@ -17,6 +17,7 @@ from passmuster.stages.evaluate.page import charts
 from passmuster.stages.evaluate.page.confusion import matrix
 from passmuster.stages.evaluate.page.faults import fault_row
 from passmuster.stages.evaluate.page.sections import bar
+from passmuster.stages.evaluate.page.training import scaled
 
 BINS = [
     {"confidence": 0.3 + 0.2 * i, "accuracy": {"value": 0.25 + 0.2 * i, "low": 0.1 * i, "high": 0.9, "n": 10 + i}}
@@ -179,3 +180,10 @@ def test_faults_are_shaded_by_how_far_right_answers_fall() -> None:
     assert "1.25" in drawn
     better = [{**row, "accuracy": {**cast(Any, row["accuracy"]), "value": 1.0}} for row in rows]
     assert re.findall(r"--share:(-?\d+)%", fault_row({"rows": better}, LIBRARY, "blur.v1", {})) == ["0"] * 5
+
+
+def test_a_calibration_by_class_is_said_with_what_it_brought() -> None:
+    found = scaled({"kind": "vector", "held_out_gain": 0.0123, "held_out_gain_se": 0.004})
+    assert "vector scaling" in found
+    assert "fell by 0.012 ± 0.004 nats" in found
+    assert scaled({"kind": "temperature"}) == scaled(None) == ""

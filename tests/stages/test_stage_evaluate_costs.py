@@ -83,23 +83,34 @@ def test_the_live_release_is_compared_on_the_same_items(priced: tuple[Digits, Ev
 
 def test_costs_come_first_on_the_page_and_in_the_words(priced: tuple[Digits, EvaluateResult]) -> None:
     result = priced[1]
-    first = result.report.sections["summary"]["good"][0]["text"]
-    assert first.startswith("An answer costs")
-    assert "EUR" in first
-    assert "Always saying" in first
-    assert "live" in first
+    (cost,) = result.report.sections["summary"]["cost"]
+    assert cost["text"].startswith("An answer costs")
+    assert "EUR" in cost["text"]
+    assert "of all costs are of “" in cost["text"]
+    assert "Always saying" in cost["text"]
+    assert "the live release costs" in cost["text"]
+    assert any("would surely cost more" in line["text"] for line in result.report.sections["summary"]["good"])
     text = result.path.read_text(encoding="utf-8")
-    assert text.index("What an answer costs</h2>") < text.index("What it is good at</h2>")
+    assert text.index("What it costs when wrong:</b> An answer costs") < text.index("What it is good at</h2>")
+    assert (
+        text.index("What is not known</h2>") < text.index("What an answer costs</h2>") < text.index("The numbers</h2>")
+    )
     assert "8 taken for <b>" in text or "1 taken for <b>" in text
+    assert not any("What mistakes cost" in line for line in result.report.sections["unknown"])
 
 
-def test_without_costs_nothing_is_said_of_them(tmp_path: Path) -> None:
+def test_without_costs_it_is_said_that_they_are_not_known_and_where_to_say_them(tmp_path: Path) -> None:
     digits = digits_with(tmp_path / "project", CostsPolicy())
     add_model(digits)
     result = evaluate(digits.store, scope=SMALL)
     assert "costs" not in result.report.sections
     assert result.report.metric("expected_cost") is None
-    assert "What an answer costs" not in result.path.read_text(encoding="utf-8")
+    assert result.report.sections["summary"]["cost"] == []
+    assert "What mistakes cost: nobody has said it" in result.report.sections["unknown"][1]
+    assert "[policy.costs]" in result.report.sections["unknown"][1]
+    page = result.path.read_text(encoding="utf-8")
+    assert "What an answer costs" not in page
+    assert page.index("What mistakes cost: nobody") < page.index("The numbers</h2>")
 
 
 def test_a_class_that_nobody_has_is_refused_before_the_seal_is_opened(tmp_path: Path) -> None:
@@ -127,6 +138,7 @@ def test_a_withheld_answer_has_its_price(tmp_path: Path) -> None:
     assert report.sections["costs"]["constant"] == "withheld"
     mistakes = report.sections["costs"]["mistakes"]
     assert {row["predicted"] for row in mistakes} == {""}
+    assert "withheld. Never answering would cost 0.25" in report.sections["summary"]["cost"][0]["text"]
     assert all(row["each"] == 0.25 for row in mistakes)
 
 

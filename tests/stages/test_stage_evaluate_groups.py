@@ -14,7 +14,7 @@ from passmuster.core.records import Metric
 from passmuster.metrics.fairness import GAPS
 from passmuster.metrics.gates import gates
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence
-from passmuster.stages.evaluate.groups import group_names, groups_not_known, measure_groups, weakest_group
+from passmuster.stages.evaluate.groups import group_names, groups_not_known, measure_groups, on_whom
 
 CONFIG = Config(data=DataConfig(group_columns=("region",)))
 
@@ -66,13 +66,34 @@ def test_metrics_and_section() -> None:
 def test_words() -> None:
     draft = made()
     whole = Metric("accuracy", 0.76, 0.7, 0.81, 210)
-    found = weakest_group(draft, whole)
-    assert found is not None
-    assert found[0].startswith("Weakest group: region “south”, right on 55.0")
-    assert weakest_group(draft, replace(whole, value=0.5)) is None
+    ((text, items),) = on_whom(draft, whole)
+    assert text.startswith("By region: right least often for “south”, 55.0")
+    assert "most often for “north”, 95.0" in text
+    assert "The gap is not chance: " in text
+    assert text.endswith("1 group has too few items to tell.")
+    assert items == "region=south"
     lines = groups_not_known(draft)
     assert lines[0].startswith("Groups of region with fewer than 10 labelled test items: “east” (3)")
     assert lines[1] == "7 test items say nothing in the column region."
+
+
+def test_on_whom_says_what_may_be_chance_and_what_was_not_measured() -> None:
+    y = np.tile([0, 1], 20)
+    draft, whole = Draft(), Metric("accuracy", 0.1, 0.0, 0.2, 40)
+    measure_groups(CONFIG, draft, evidence(["north"] * 20 + ["south"] * 20, y), answers(1 - y))
+    assert "The gap may be chance." in on_whom(draft, whole)[0][0]
+    better = replace(whole, value=0.9)
+    assert "but the first is surely served worse than the whole" in on_whom(draft, better)[0][0]
+    alone = Draft()
+    measure_groups(CONFIG, alone, evidence(["north"] * 36 + ["south"] * 4, y), answers(1 - y))
+    text, items = on_whom(alone, better)[0]
+    assert text.startswith("By region: right for “north” on 0")
+    assert "surely less than the whole. 1 group has too few" in text
+    assert items == "region=north"
+    tiny = Draft()
+    measure_groups(CONFIG, tiny, evidence(["a", "b", "c", "d"] * 2, y[:8]), answers(y[:8]))
+    assert on_whom(tiny, whole)[0][0] == "By region: no group has the 10 labelled test items that it takes to tell."
+    assert on_whom(Draft(), whole)[0][0].startswith("Not measured: items carry no group")
 
 
 def test_without_declared_columns_nothing_is_written() -> None:

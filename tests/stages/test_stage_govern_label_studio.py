@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from passmuster.core.config import Config, DataConfig, ProjectConfig
 from passmuster.core.errors import DataError
 from passmuster.flows.verify import verify
 from passmuster.stages.govern import add, add_labels
@@ -96,9 +97,9 @@ def test_the_full_export(store: Store, tmp_path: Path) -> None:
     }
     assert told.n_read == 8 == sum(told.n_new.values()) + told.n_same + told.n_empty
     assert (dict(told.n_new), told.n_changed, told.n_empty) == ({"train": 4}, 1, 4)
-    assert told.notes == (
+    assert told.notes[0] == (
         "Label Studio JSON: 7 tasks, 7 annotations, of which 2 cancelled; tasks without an annotation: 1; predictions, "
-        "which are not labels: 2",
+        "which are not labels: 2"
     )
     assert "label_disagreement" in [finding.kind for finding in told.findings]
     again = add_labels(store, path)  # the same file once more says nothing new, though ana spoke before ben
@@ -197,6 +198,111 @@ def test_what_cannot_be_read_stops_it_whole(store: Store, tmp_path: Path, conten
     assert caught.value.code == code
     assert caught.value.next
     assert facts(store) == {}
+
+
+def other_kind(kind: str, value: Any) -> list[dict[str, Any]]:
+    return [{"value": {kind: value}, "id": "x", "from_name": kind, "to_name": "text", "type": kind}]
+
+
+def test_what_is_no_choice_is_told_by_its_kind(store: Store, tmp_path: Path) -> None:
+    rated = choice("positive") + other_kind("rating", 4)
+    tasks = [
+        task(1, {"text": TEXTS[0]}, annotation(rated)),
+        task(2, {"text": TEXTS[1]}, annotation(other_kind("taxonomy", [["Junk", "spam"]]) + other_kind("rating", 2))),
+    ]
+    told = add_labels(store, write(tmp_path / "e.json", tasks))
+    assert facts(store) == {"1": [("annotator 1", "positive")]}
+    assert told.notes[0].endswith("; results that are no choices, and are not read: rating 2, taxonomy 1")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [task(i + 1, {"text": TEXTS[i]}, annotation(other_kind("taxonomy", [["Junk"]]))) for i in range(2)],
+        [flat(i + 1, TEXTS[i], None, taxonomy=[{"taxonomy": [["Junk"]]}]) for i in range(2)],
+        [flat(i + 1, TEXTS[i], None, sentiment=json.dumps({"taxonomy": [["Junk"]]})) for i in range(2)],
+    ],
+)
+def test_an_export_without_a_choice_is_refused_by_what_it_holds(store: Store, tmp_path: Path, content: Any) -> None:
+    with pytest.raises(DataError) as caught:
+        add_labels(store, write(tmp_path / "e.json", content))
+    assert (caught.value.code, caught.value.value) == ("label_studio.kinds", "taxonomy 2")
+    assert facts(store) == {}
+
+
+def test_another_kind_of_answer_is_not_the_answer_none(new_store, tmp_path: Path) -> None:
+    multi = new_store("text", Config(project=ProjectConfig(task="multi-label")))
+    (tmp_path / "t.csv").write_text("id,text,split\n" + "".join(f"{i},{i} letters,train\n" for i in range(3)))
+    add(multi, tmp_path / "t.csv")
+    rows = [flat(1, "0 letters", {"choices": ["a", "b"]}), flat(2, "1 letters", {"taxonomy": [["c"]]})]
+    told = add_labels(multi, write(tmp_path / "e.json", rows))
+    assert facts(multi) == {"0": [("ana@example.org", '["a","b"]')]}
+    assert (told.n_empty, told.notes[0].split("; ")[-1]) == (
+        1,
+        "results that are no choices, and are not read: taxonomy 1",
+    )
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_tasks_without_annotations_and_tasks_in_a_wrapper(store: Store, tmp_path: Path, wrapped: bool) -> None:
+    bare = task(2, {"text": TEXTS[1]})
+    del bare["annotations"]
+    tasks = [task(1, {"text": TEXTS[0]}, annotation(choice("positive"))), bare]
+    told = add_labels(store, write(tmp_path / "e.json", {"tasks": tasks} if wrapped else tasks))
+    assert facts(store) == {"1": [("annotator 1", "positive")]}
+    assert "tasks without an annotation: 1" in told.notes[0]
+
+
+def test_json_min_without_numbers_of_annotations(store: Store, tmp_path: Path) -> None:
+    entry = flat(1, TEXTS[4], "positive")
+    del entry["annotation_id"]
+    add_labels(store, write(tmp_path / "min.json", [entry]))
+    assert facts(store) == {"5": [("ana@example.org", "positive")]}
+
+
+def test_an_export_brings_its_texts(new_store, tmp_path: Path) -> None:
+    """Into an empty project: texts and labels at once; then the same file once more, with who said what."""
+    made = new_store("text", Config(data=DataConfig(test_share=0.0, reference_share=0.0)))
+    later = "2024-03-02T10:00:00.000000Z"
+    export = [
+        task(1, {"text": "one"}, annotation(choice("a"), 1), annotation(choice("b"), 1, later)),  # corrected
+        task(2, {"text": "two", "id": "own"}, annotation(choice("b"), 2), annotation(choice("b"), 1)),
+        task(3, {"text": "three"}),
+        task(4, {"text": "one"}, annotation(choice("a"), 2)),  # the same text once more, a task of its own
+        task(5, {"text": 7}, annotation(choice("a"), 2)),
+    ]
+    path = write(tmp_path / "export.json", export)
+    done = add(made, path, copies=True)
+    assert (done.n_read, done.n_kept, done.n_quarantined, dict(done.n_new_labels)) == (5, 4, 1, {"train": 3})
+    assert done.notes[0].startswith("Label Studio JSON: 5 tasks, 6 annotations")
+    with made.read() as db:
+        kept = {item.id: made.blobs.get(item.blob) for item in read_items(db) if item.status == "kept"}
+    assert sorted(kept.values()) == [b"one", b"one", b"three", b"two"]
+    assert kept["own"] == b"two"
+    assert sorted(label for said in facts(made).values() for _, label in said) == ["a", "b", "b"]
+    later_export = write(tmp_path / "export-of-tomorrow.json", [*export, task(6, {"text": "six"})])
+    assert (add(made, path).n_known, add(made, later_export).n_kept) == (5, 1)
+    assert verify(made).whole
+
+
+def test_people_who_disagree_are_kept_by_the_other_command(new_store, tmp_path: Path) -> None:
+    made = new_store("text")
+    export = [task(1, {"text": "one"}, annotation(choice("a"), 1), annotation(choice("b"), 2))]
+    path = write(tmp_path / "export.json", export)
+    with pytest.raises(DataError, match="two things") as caught:
+        add(made, path)
+    assert "muster label FILE" in str(caught.value.next)
+    add(made, path, unlabeled=True)
+    add_labels(made, path)
+    assert [who for said in facts(made).values() for who, _ in said] == ["annotator 1", "annotator 2"]
+
+
+def test_pictures_are_no_part_of_an_export(new_store, tmp_path: Path) -> None:
+    path = write(tmp_path / "export.json", [task(1, {"image": "s3://b/a.png"}, annotation(choice("a")))])
+    with pytest.raises(DataError) as caught:
+        add(new_store("image"), path)
+    assert caught.value.code == "data.modality"
+    assert f"muster label {path}" in str(caught.value.next)
 
 
 def test_no_json_at_all(store: Store, tmp_path: Path) -> None:

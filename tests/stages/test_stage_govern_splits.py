@@ -57,5 +57,53 @@ def test_the_shares_are_those_of_the_configuration() -> None:
 
 
 def test_a_set_that_is_all_labelled_still_has_a_reference() -> None:
-    split = place([None] * 100, [""] * 100, np.arange(100), ["ab"[i % 2] for i in range(100)], DataConfig(), rng())
-    assert (split.count("test"), split.count("reference"), split.count("train")) == (20, 12, 68)
+    """Of each class its share, rounded down: labels are rarer than items."""
+    labels = ["a"] * 300 + ["b"] * 50 + ["c"] * 7
+    split = place([None] * 357, [""] * 357, np.arange(357), labels, DataConfig(), rng())
+    held = [label for s, label in zip(split, labels, strict=True) if s == "reference"]
+    assert (held.count("a"), held.count("b"), held.count("c")) == (36, 6, 0)  # 15 % of 240, 40 and 6 left by the test
+
+
+def test_few_labels_are_all_learnt_from() -> None:
+    """Fewer than twenty reference items are no use to a guard, so no label is given for them."""
+    labels = [f"class {i % 20}" for i in range(80)]
+    split = place([None] * 80, ["train"] * 80, np.arange(80), labels, DataConfig(), rng())
+    assert split == ["train"] * 80
+
+
+def test_no_class_gives_its_last_labels_to_the_guard() -> None:
+    labels = [f"class {i // 2}" for i in range(9_000)] + ["common"] * 2_000
+    config = DataConfig(test_share=0.0)
+    split = place([None] * 11_000, [""] * 11_000, np.arange(11_000), labels, config, rng())
+    held = [label for s, label in zip(split, labels, strict=True) if s == "reference"]
+    assert held == ["common"] * 300
+
+
+def test_what_has_no_label_is_held_out_first() -> None:
+    """Nor does the draw for the test, which takes what has no label, leave what has one at the head of the order."""
+    labels: list[str | None] = [None if i % 3 == 0 else "ab"[i % 2] for i in range(6_000)]
+    split = place([None] * 6_000, [""] * 6_000, np.arange(6_000), labels, DataConfig(), rng())
+    held = [label for s, label in zip(split, labels, strict=True) if s == "reference"]
+    n_bare = sum(s == "train" and label is None for s, label in zip(split, labels, strict=True))
+    assert held == [None] * 720  # 15 % of what the test left
+    assert n_bare == 880  # to be asked for, still
+
+
+def test_the_guard_takes_no_label_where_few_have_one() -> None:
+    labels: list[str | None] = [None if i % 2 else "ab"[i % 4 // 2] for i in range(2_000)]
+    config = DataConfig(max_sealed_items=0)
+    split = place([None] * 2_000, [""] * 2_000, np.arange(2_000), labels, config, rng())
+    held = [label for s, label in zip(split, labels, strict=True) if s == "reference"]
+    assert held == [None] * 150
+
+
+@given(cases())
+@settings(max_examples=150, deadline=None)
+def test_every_class_keeps_labels_to_learn_from(case: tuple[list[int], list[str | None], list[str]]) -> None:
+    group, labels, _ = case
+    n = len(group)
+    for share in (0.15, 0.9):
+        split = place([None] * n, ["train"] * n, np.array(group), labels, DataConfig(reference_share=share), rng())
+        for name in {label for label in labels if label}:
+            learnt = sum(s == "train" and label == name for s, label in zip(split, labels, strict=True))
+            assert learnt >= min(labels.count(name), 4)

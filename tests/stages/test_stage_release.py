@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -494,11 +495,12 @@ def test_a_canary_that_goes_live_leaves_the_canary(new_store) -> None:
 
 
 CHANNELS = importlib.import_module("passmuster.stages.release.channels")
+WAY_BACK = importlib.import_module("passmuster.stages.release.way_back")
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[[], object]) -> None:
+def meanwhile(monkeypatch: pytest.MonkeyPatch, room: ModuleType, name: str, other: Callable[[], object]) -> None:
     """Let `other` happen once, after the command has looked at the channels and before it moves one."""
-    real, done = getattr(CHANNELS, name), []
+    real, done = getattr(room, name), []
 
     def first_other(*words: object) -> object:
         if not done:
@@ -506,7 +508,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[[], ob
             other()
         return real(*words)
 
-    monkeypatch.setattr(CHANNELS, name, first_other)
+    monkeypatch.setattr(room, name, first_other)
 
 
 def test_of_two_who_approve_at_once_the_second_is_told(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -515,7 +517,7 @@ def test_of_two_who_approve_at_once_the_second_is_told(new_store, monkeypatch: p
     approve(store, first.id)
     kwargs = {"incumbent": first.bundle, "versions": (30, 0)}
     second, third = (released(store, name, **kwargs) for name in (b"two", b"three"))
-    meanwhile(monkeypatch, "chosen_share", lambda: approve(store, second.id))
+    meanwhile(monkeypatch, CHANNELS, "chosen_share", lambda: approve(store, second.id))
     with pytest.raises(HeldError) as caught:
         approve(store, third.id)
     assert caught.value.code == "approve.stale"
@@ -526,7 +528,7 @@ def test_of_two_who_approve_at_once_the_second_is_told(new_store, monkeypatch: p
 def test_of_two_who_roll_back_at_once_the_second_is_told(new_store, monkeypatch: pytest.MonkeyPatch) -> None:
     store = new_store()
     _, second = two_live(store)
-    meanwhile(monkeypatch, "require_whole", lambda: approve(store, second.id))
+    meanwhile(monkeypatch, WAY_BACK, "require_whole", lambda: approve(store, second.id))
     with pytest.raises(HeldError) as caught:
         rollback(store, reason="it slipped")
     assert caught.value.code == "rollback.moved"
@@ -756,8 +758,7 @@ def test_a_provisional_release_whose_time_is_over_is_not_gone_back_to(
     unsure = released(store, b"one", n=40, n_right=36)
     approve(store, unsure.id, provisional=True)
     approve(store, released(store, b"two", incumbent=unsure.bundle, versions=(30, 0)).id)
-    channels = importlib.import_module("passmuster.stages.release.channels")
-    monkeypatch.setattr(channels, "age_s", lambda at: 1.0)  # its last hour is over
+    monkeypatch.setattr(WAY_BACK, "age_s", lambda at: 1.0)  # its last hour is over
     with pytest.raises(HeldError) as caught:
         rollback(store, reason="it slipped")
     assert caught.value.code == "rollback.expired"

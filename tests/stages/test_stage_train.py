@@ -321,7 +321,8 @@ def test_rungs_that_are_fitted_both_are_compared_on_the_same_labels(
 def test_pricing_learns_nothing(tmp_path: Path) -> None:
     store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=60))
     rows = price(store)
-    rungs = ["static.v1", "pretrained.v1", "stacked.v1", "tuned.v1", "distilled.v1", "transformer.v1"]
+    rungs = ["static.v1", "pretrained.v1", "stacked.v1", "adapted.v1", "tuned.v1", "distilled.v1"]
+    rungs.append("transformer.v1")
     assert [row["rung"] for row in rows] == rungs
     assert rows[0]["refused"] == ""
     assert not store.runs_folder.exists()

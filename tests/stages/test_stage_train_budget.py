@@ -34,8 +34,7 @@ def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prices by the core come out the same on every machine."""
     monkeypatch.setattr("passmuster.stages.train.limits.count_cores", lambda: 2)
     monkeypatch.setattr("passmuster.core.meter.count_cores", lambda: 2)
-    monkeypatch.setattr("passmuster.stages.train.limits.count_gpus", lambda: 0)
-    monkeypatch.setattr("passmuster.core.meter.count_gpus", lambda: 0)
+    monkeypatch.setattr("passmuster.stages.train.limits.training_device", lambda: "cpu")
 
 
 def project(tmp_path: Path, name: str = "p", n: int = 90, **settings: object):

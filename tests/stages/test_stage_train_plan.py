@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,15 +11,18 @@ import pytest
 from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
 from passmuster.core.errors import BudgetError
+from passmuster.core.records import Price
 from passmuster.modality.base import Profile, Rung
 from passmuster.modality.image.rungs.conv import CONV
 from passmuster.modality.image.rungs.gradients import GRADIENTS
 from passmuster.modality.image.rungs.patches import PATCHES
 from passmuster.modality.text.rungs import static
+from passmuster.modality.text.rungs.distilled import DISTILLED
 from passmuster.modality.text.rungs.static import STATIC
+from passmuster.modality.text.rungs.tuned import TUNED
 from passmuster.stages.train.embedding import BATCH, BATCH_CHARS, FEWEST, batches_of
 from passmuster.stages.train.limits import Limits
-from passmuster.stages.train.plan import Quote, _refuse, heads_bytes, run_bytes
+from passmuster.stages.train.plan import Quote, _quote, _refuse, heads_bytes, run_bytes
 from passmuster.stages.train.task import shared_words
 
 MACHINE = Machine(2, 2**34, 200.0)
@@ -45,6 +49,17 @@ def test_the_cheapest_rung_is_the_one_that_needs_least_whatever_the_time() -> No
         with pytest.raises(BudgetError, match=r"dear\.v1") as caught:
             _refuse([plain, dear], TrainConfig(time=f"{seconds:g}s"), BANKING, MACHINE, Deadline.after(seconds), limits)
         assert caught.value.code == "budget.time"
+
+
+@pytest.mark.parametrize("rung", [TUNED, DISTILLED], ids=lambda rung: rung.name)
+def test_a_rung_that_cannot_learn_sets_has_no_price_for_them(rung: Rung) -> None:
+    there = replace(
+        rung, unavailable=lambda config: "", quote=lambda machine, profile: Price(1.0, MIB, "x", heads_s=1.0)
+    )
+    ask = partial(_quote, there, TrainConfig(), MACHINE, deadline=Deadline.after(600.0), limits=Limits(600.0))
+    assert ask(BANKING).refused == ""
+    quote = ask(replace(BANKING, label_sets=True))
+    assert (quote.seconds, quote.refused) == (0.0, "not available: it is not taught by sets of classes yet")
 
 
 def test_quotes_grow_with_the_pool_and_with_the_words() -> None:

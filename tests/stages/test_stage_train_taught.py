@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +16,10 @@ import pytest
 from passmuster.core.errors import ResourceError, UsageError
 from passmuster.core.records import Price
 from passmuster.learn.heads import CrossValidated
-from passmuster.modality.base import Encoder, EncoderGraph, FitView
+from passmuster.modality.base import THROUGH, Encoder, EncoderGraph, FitView
 from passmuster.modality.text.modality import TEXT
 from passmuster.modality.text.rungs import distilled, stacked, static
+from passmuster.modality.text.rungs.known_encoders import find_encoders
 from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.train import embedding, train
@@ -88,6 +92,63 @@ def test_a_rung_made_of_others_is_not_embedded_again(tmp_path: Path, monkeypatch
     np.testing.assert_allclose(large, 3.0 * small, rtol=1e-6)
 
 
+def test_a_rung_made_of_others_goes_through_its_matrix_as_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put together from the parts' embeddings, they are what the bundle's graph answers."""
+    turn = np.random.default_rng(0).normal(size=(640, 7)).astype(np.float32)
+
+    def turned(view: FitView, *_: object) -> Encoder:
+        before = view.fitted["static.v1"]
+        width = stacked.embed(static.export(before), ["good"]).shape[1]
+        return Encoder(
+            "pretrained.v1", {**before.arrays, "scales": np.ones(1, np.float32), THROUGH: turn[:width]}, before.settings
+        )
+
+    def served(encoder: Encoder) -> EncoderGraph:
+        graph = static.export(encoder)
+        return replace(graph, onnx=stacked._joined([graph.onnx], encoder.arrays["scales"], encoder.arrays[THROUGH]))
+
+    rung = replace(CHEAP, parts=("static.v1",), fit=turned, export=served)
+    monkeypatch.setitem(TEXT.rungs._entries, "pretrained.v1", rung)
+    rungs = ("static.v1", "pretrained.v1")
+    store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120), rungs=rungs, serve="pretrained.v1")
+    predictor = Predictor(open_bundle(Path(train(store).path)))
+    with store.read() as db:
+        (item, *_) = read_split(db, read_snapshot(db), "train")
+    caches = [store.embeddings(folder.name) for folder in (store.folder / ".muster" / "embeddings").iterdir()]
+    (kept,) = [rows for cache in caches if len(rows := cache.cached([item.blob])[1][0]) == 7]
+    text = TEXT.decode(store.blobs.get(item.blob), store.config.data)
+    np.testing.assert_allclose(kept, predictor.embed([text])[0][0], rtol=1e-4, atol=1e-4)
+
+
+KILLED_WHILE_ADAPTING = """
+import os, signal, sys
+from pathlib import Path
+from passmuster.modality.text.rungs import adapted
+from passmuster.stages.train import train
+from passmuster.store.store import Store
+adapted.learn_places = lambda rows: os.kill(os.getpid(), signal.SIGKILL)
+train(Store.open(Path(sys.argv[1])), seed=3)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9: not tried here")
+def test_a_ladder_killed_while_it_adapts_ends_at_the_same_bundle(tmp_path: Path) -> None:
+    if not find_encoders(()).found:
+        pytest.skip("no known encoder on this machine: nothing to adapt")
+    texts = write_texts(tmp_path / "t.csv", n=60, n_test=10)
+    rungs = ("static.v1", "pretrained.v1", "adapted.v1")
+    store = new_project(tmp_path / "p", texts, rungs=rungs, pretrained=True, serve="adapted.v1", time="10m")
+    whole = train(store, seed=3)
+    words = [sys.executable, "-c", KILLED_WHILE_ADAPTING, str(store.folder)]
+    killed = subprocess.run(words, stderr=subprocess.PIPE, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-500:]
+    resumed = train(store, seed=3)
+    assert resumed.resumed
+    assert (resumed.bundle, resumed.rung) == (whole.bundle, "adapted.v1")
+
+
 def test_where_embedding_is_dear_the_labelled_and_a_sample_are_embedded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +194,9 @@ def test_a_student_learns_from_another_rung_and_can_be_the_one_that_is_served(tm
 def test_a_student_without_a_teacher_is_left_out_and_told_when_it_was_asked_for(tmp_path: Path) -> None:
     store = new_project(tmp_path / "p", write_texts(tmp_path / "t.csv", n=120), rungs=("static.v1", "distilled.v1"))
     rows = {row["rung"]: row for row in train(store).rungs}
-    assert rows["distilled.v1"]["left_out"].startswith("left out: none of pretrained.v1, stacked.v1, tuned.v1 is there")
+    assert rows["distilled.v1"]["left_out"].startswith(
+        "left out: none of pretrained.v1, stacked.v1, adapted.v1, tuned.v1"
+    )
     store = new_project(
         tmp_path / "q", tmp_path / "t.csv", rungs=("static.v1", "distilled.v1"), serve="distilled.v1"
     )  # fmt: skip

@@ -66,7 +66,8 @@ def add(
         each = ", ".join(f"{n:,} for {'training' if r == 'train' else 'the test'}" for r, n in told)
         lines.append(f"{'labels that would come' if session.dry_run else 'new labels'}: {each}")
     if result.snapshot:
-        stands = snapshot_lines(result.snapshot, result.n_labels, is_new=result.is_new or session.dry_run)
+        is_new = result.is_new or session.dry_run
+        stands = snapshot_lines(result.snapshot, result.n_labels, is_new=is_new, n_unlearnt=result.n_unlearnt)
         lines += ["as it stands:"] if session.dry_run else []
         lines += [*stands, *finding_lines(result.findings)]
     data = to_plain(result)

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from passmuster import __version__
-from passmuster.cli.session import Session
+from passmuster.cli.session import LIMIT_FLAGS, Session, tell
 from passmuster.core.errors import MusterError, UsageError
 
 EVERY_DAY, MORE, CARE = "Every day", "More", "Care"
@@ -51,6 +51,7 @@ VERBS = {
 
 # Global options may stand before or after the verb: those with a value, and those without.
 _WITH_VALUE = ("-C", "--seed", "--time", "--max-cost", "--max-memory", "--device")
+KEEP_LIMITS = ("train",)  # the verbs that do; another that took a limit would break it without a word
 _FLAGS = ("--json", "-q", "--quiet", "-v", "--verbose", "--yes", "--no-input", "--dry-run")
 _WrongUse: Any = typer.BadParameter.__bases__[0]  # of every error of the parser; typer gives it no public name
 
@@ -110,21 +111,36 @@ def _globals(
     no_input: Annotated[bool, typer.Option("--no-input", help="Never ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
-    time: Annotated[str | None, typer.Option("--time", help="Time budget, for example 60s or 10m.")] = None,
+    time: Annotated[str | None, typer.Option("--time", help="Time budget of train, for example 60s or 10m.")] = None,
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Money budget, by the prices in muster.toml, for example 0.05.")
+        float | None, typer.Option("--max-cost", help="Money budget of train, by the prices in muster.toml, like 0.05.")
     ] = None,
-    max_memory: Annotated[str | None, typer.Option("--max-memory", help="Memory budget, for example 2g.")] = None,
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", help="Memory budget of train, for example 2g.")
+    ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="That networks are pretrained on: auto, cpu or cuda.")
+        str | None, typer.Option("--device", help="That networks are taught on: auto, cpu or cuda.")
     ] = None,
 ) -> None:
     if max_cost is not None and not max_cost > 0:
         raise UsageError("budget.money", "not an amount of money", value=max_cost, next="write it like --max-cost 0.05")
     limits = {"train.time": time, "train.max_cost": max_cost, "train.max_memory": max_memory}
+    _refuse_limits(context.invoked_subcommand or "", {key: value for key, value in limits.items() if value is not None})
     given = {"train.seed": seed, "train.device": device, **limits}
     overrides = {key: value for key, value in given.items() if value is not None}
     context.obj = Session(folder, as_json, quiet, verbose, yes, no_input, dry_run, overrides)
+
+
+def _refuse_limits(verb: str, given: dict[str, Any]) -> None:
+    """A limit is a promise: where it would not be kept it is not taken."""
+    if given and verb not in KEEP_LIMITS:
+        flags = [LIMIT_FLAGS[key] for key in given]
+        raise UsageError(
+            "budget.verb", f"muster {verb} keeps no limit of time, money or memory",
+            value=" ".join(f"{LIMIT_FLAGS[key]} {value}" for key, value in given.items()),
+            limit=f"kept by: {', '.join(f'muster {name}' for name in KEEP_LIMITS)}",
+            next=f"muster {verb} without {' and '.join(flags)}",
+        )  # fmt: skip
 
 
 for _verb in VERBS:
@@ -172,7 +188,7 @@ def main() -> None:
         if as_json:
             _tell_error(error.as_dict())
         else:
-            print(f"muster: {error}", file=sys.stderr)
+            tell(f"muster: {error}", on_stderr=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         _tell_interrupted(as_json)
@@ -199,4 +215,4 @@ def _tell_interrupted(as_json: bool) -> None:
 
 
 def _tell_error(error: dict[str, Any]) -> None:
-    print(json.dumps({"schema": 1, "ok": False, "error": error}))
+    tell(json.dumps({"schema": 1, "ok": False, "error": error}))

@@ -73,7 +73,10 @@ def open_points(found: AuditResult) -> MusterError:
     names = ", ".join(check.name for check in found.checks if check.state in ("failed", "insufficient"))
     if not found.whole:
         return IntegrityError(
-            "audit.bundle", "the live bundle is not what was signed", value=names, next="muster verify"
+            "audit.bundle",
+            "the live bundle is not what was signed",
+            value=names,
+            next="muster verify names all that is wrong, muster status the way on",
         )
     ended = [check for check in found.checks if check.name.startswith("approval") and check.state == "failed"]
     if len(ended) == names.count(",") + 1:

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 def cost(
     context: typer.Context,
     run: Annotated[
-        str, typer.Argument(help="A training's folder, id or bundle (first digits); the latest if none.")
+        str, typer.Argument(help="A training's folder or id, or a bundle (first digits); the latest if none.")
     ] = "",
     everything: Annotated[bool, typer.Option("--all", help="What the project has cost so far.")] = False,
     volume: Annotated[str, typer.Option(help="Predictions expected, for example 1m/month or 2000/day.")] = "",
     months: Annotated[float, typer.Option(help="For how many months.")] = 0.0,
     chart: Annotated[Path | None, typer.Option(help="Draw accuracy against price: .svg, .png or .html.")] = None,
 ) -> None:
-    """Say what a training cost, and what every candidate would cost over its life, with a recommendation."""
+    """Say what a training cost, what every candidate would cost over its life, and what each bundle takes to serve."""
+    from passmuster.cli.cost_beside import beside_lines
     from passmuster.core.config import CostConfig
     from passmuster.flows import cost as flow
+    from passmuster.flows.cost_beside import beside
 
     session = session_of(context)
     store = session.store()
@@ -38,14 +40,32 @@ def cost(
         totals = flow.totals(store)
         session.done({"totals": totals, "prices": store.config.cost}, total_lines(totals, examples), next_)
         return
+    brought = flow.not_trained_here(store, run)
+    if brought is not None:
+        among = beside(store, brought, volume=volume)
+        data: dict[str, Any] = {
+            "run": "",
+            "account": None,
+            "lifetime": None,
+            "beside": among,
+            "prices": store.config.cost,
+        }
+        session.done(data, [*beside_lines(among), *example_lines(examples)], next_)
+        return
     found = flow.run_cost(store, run)
     life = flow.lifetime(store, found.run, volume=volume, months=months) if _has_rungs(store, found) else None
     if chart is not None and life is not None:
         from passmuster.cli.cost_chart import draw
 
         draw(life, chart)
-    data = {"run": found.run, "account": found.account, "lifetime": life, "prices": store.config.cost}
-    session.done(data, [*run_lines(found), *(life_lines(life) if life else ()), *example_lines(examples)], next_)
+    among = beside(store, volume=volume)
+    data = {
+        "run": found.run, "account": found.account, "lifetime": life, "beside": among, "prices": store.config.cost,
+    }  # fmt: skip
+    lines = [*run_lines(found), *(life_lines(life) if life else ())]
+    if any(row.serving for row in among.rows) and not run:
+        lines += ["", *beside_lines(among)]
+    session.done(data, [*lines, *example_lines(examples)], next_)
 
 
 def _has_rungs(store: Store, found: RunCost) -> bool:

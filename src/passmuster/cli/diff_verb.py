@@ -126,6 +126,7 @@ def summary(found: DiffResult) -> dict[str, Any]:
             "n_changed_unstable": diff.noise.of(positions),
             "retrained": diff.noise.retrained,
         },
+        "serving": diff.serving,
         "only_before": diff.only_before,
         "only_after": diff.only_after,
         "mapped": diff.mapped,

@@ -26,6 +26,9 @@ def drill(
     what: Annotated[What, typer.Argument(help="gates: which gate of the policy stops which fault.")],
     bundle: Annotated[str, typer.Argument(help="First digits of a bundle's digest; the live one when left out.")] = "",
     only: Annotated[list[str] | None, typer.Option("--only", help="A fault by name; may be repeated.")] = None,
+    questions: Annotated[
+        int | None, typer.Option("--questions", min=1, help="Most questions to a model behind an address; 2,000.")
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Say which faults there are, and plant none.")] = False,
 ) -> None:
     """Plant faults in copies of the live model and its data, and see which gate or check stops each.
@@ -41,17 +44,21 @@ def drill(
         session.done({"faults": rows}, lines, "muster drill gates")
         return
     from passmuster.flows.drill import drill_gates
+    from passmuster.flows.drill.bought import MOST_QUESTIONS
 
     store = session.store()
     if session.dry_run:
         lines = ["would open the test, which does not count, and plant faults in a copy; nothing is kept"]
         session.done({"would": lines}, lines, "muster drill gates")
         return
-    result = drill_gates(store, bundle, only=only or (), seed=store.config.train.seed, progress=session.progress)
+    result = drill_gates(
+        store, bundle, only=only or (), seed=store.config.train.seed, most_questions=questions or MOST_QUESTIONS,
+        progress=session.progress,
+    )  # fmt: skip
     data = {**vars(result), "n_unstopped": len(result.unstopped), "n_false_stops": len(result.false_stops)}
     n_wrong = len(result.unstopped) + len(result.false_stops)
     if not n_wrong:
-        session.done(data, lines_of(result), "")
+        session.done(data, lines_of(result, store.config.cost.currency), "")
         return
     advice = sorted({gate for trial in result.unstopped for gate in (trial.would_stop or {})})
     error = HeldError(
@@ -59,10 +66,10 @@ def drill(
         value=", ".join(t.fault for t in (*result.unstopped, *result.false_stops)),
         next=f"add {advice[0]} to [policy.gates] in muster.toml" if advice else None,
     )  # fmt: skip
-    session.failed(data, lines_of(result), error)
+    session.failed(data, lines_of(result, store.config.cost.currency), error)
 
 
-def lines_of(result: DrillResult) -> Iterator[str]:
+def lines_of(result: DrillResult, currency: str) -> Iterator[str]:
     """A row per fault, then what was not stopped and what would have."""
     yield f"bundle {result.bundle[:16]}, {result.n_test:,} labelled test items; its healthy copy: {result.healthy}"
     for gate in result.healthy_gates:
@@ -77,6 +84,9 @@ def lines_of(result: DrillResult) -> Iterator[str]:
     yield f"{len(planted) - len(result.unstopped)} of {len(planted)} faults stopped"
     if blind := [t for t in result.trials if t.state == "changes nothing"]:
         yield f"{len(blind)} more change nothing that this model says, and count neither way"
+    if result.n_questions:
+        price = f", about {result.price:.2g} {currency}" if result.price else ""
+        yield f"{result.n_questions:,} questions were put to the model's address{price}"
     if harmless:
         yield f"{len(result.false_stops)} of {len(harmless)} copies without a fault stopped"
     for trial in result.unstopped:

@@ -26,8 +26,12 @@ def evaluate(
     context: typer.Context,
     bundle: BundleNamed = "",
     novel: Annotated[
-        Path | None,
-        typer.Option("--novel", help="Items strange to the model: a folder, or a table of texts or of paths."),
+        list[str] | None,
+        typer.Option(
+            "--novel",
+            help="Items strange to the model: a folder, or a table of texts or of paths; NAME=PATH, again and again, "
+            "for near and far sets.",
+        ),
     ] = None,
     unlabelled: Annotated[
         Path | None,
@@ -59,7 +63,7 @@ def evaluate(
     own = [name for name in store.config.evaluate.corruptions if ":" in name]
     asked = ["all", *own] if all_faults else None
     result = run(
-        store, bundle, novel=novel, unlabelled=unlabelled, corruptions=asked, n_attacked=attack,
+        store, bundle, novel=novel or None, unlabelled=unlabelled, corruptions=asked, n_attacked=attack,
         progress=session.progress,
     )  # fmt: skip
     report = result.report
@@ -100,11 +104,15 @@ def look_words(look: int, max_looks: int) -> str:
 
 def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     """The report in a few lines: headline, weak spots, novelty, versions, and where the page lies."""
+    from passmuster.metrics.aa_noise import bound_words, inside_words
     from passmuster.metrics.versions import is_weighed, retrain_words
     from passmuster.stages.evaluate.estimated import estimated_lines
     from passmuster.stages.evaluate.marks import mark_lines
     from passmuster.stages.evaluate.memory import memory_lines
-    from passmuster.stages.evaluate.words import ONE_CLASS, percent, with_interval
+    from passmuster.stages.evaluate.novelty_words import novelty_lines
+    from passmuster.stages.evaluate.serving_words import serving_lines
+    from passmuster.stages.evaluate.unknown import ONE_CLASS
+    from passmuster.stages.evaluate.words import percent, with_interval
 
     report = result.report
     headline = report.metric("accuracy")
@@ -119,12 +127,17 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     clean = report.metric("accuracy", "leakage=clean")
     if clean is not None:
         yield f"without test items copied from training: {with_interval(clean)}"
+    for line in report.sections["summary"]["cost"]:
+        yield line["text"]
     for line in report.sections["summary"]["breaks"]:
         yield f"  {line['text']}"
+    if report.sections.get("groups"):
+        yield from (f"  {line['text']}" for line in report.sections["summary"]["whom"])
+    yield from attack_lines(report)
     yield from (line for line, items in mark_lines(report.sections.get("marks")) if not items)
     yield from memory_lines(report.sections.get("memory", {"contamination": [], "looks": 1.0}))
     yield from estimated_lines(report)
-    yield from novelty_lines(report)
+    yield from novelty_lines(report.sections["novelty"])
     versions = report.sections.get("versions")
     difference = report.metric("accuracy_difference")
     if versions and difference is not None:
@@ -137,12 +150,19 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
         )
         if words := retrain_words(versions):
             yield f"  {words}"
+        if words := inside_words(report, difference.value):
+            yield f"  {words}"
+    if report.unopened:
+        yield f"against the live release: not compared, it does not open ({report.unopened})"
+    if words := bound_words(report.sections.get("noise")):
+        yield words
     mce = report.metric("mce")
     if mce is not None:
         yield (
             f"under natural faults: {mce.value:.2f} times the errors of the live release "
             f"({mce.low:.2f} to {mce.high:.2f})"
         )
+    yield from serving_lines(report)
     if tests := report.sections.get("behaviour"):
         worst = tests["tests"][0]
         most = f", worst {worst['test']} ({worst['n_failed']:,} of {worst['rate']['n']:,})"
@@ -153,17 +173,24 @@ def lines_of(result: EvaluateResult, max_looks: int) -> Iterator[str]:
     yield f"report: {result.path}"
 
 
-def novelty_lines(report: Report) -> Iterator[str]:
-    """AUROC and both false-positive rates of the guard's detector, and of the best if that is another."""
-    from passmuster.stages.evaluate.words import percent
+def attack_lines(report: Report) -> Iterator[str]:
+    """How many attacked items stay right, at the weakest change and at the strongest; or why none was attacked."""
+    from passmuster.stages.evaluate.page.attacks import size
+    from passmuster.stages.evaluate.words import between, percent
 
-    section = report.sections["novelty"]
-    rows = sorted(section["rows"], key=lambda row: -row["auroc"]["value"])
-    own = [row for row in rows if row["detector"] == section.get("guard")]
-    for row in own + [row for row in rows[:1] if row not in own]:
-        which = "" if row in own else ", the best here"
-        yield (
-            f"novelty, {row['detector']}{which} ({section['setting']}): AUROC {row['auroc']['value']:.3f}, "
-            f"FPR95 {percent(row['fpr95']['value'])} (ordinary as positive: "
-            f"{percent(row['fpr95_ordinary_positive']['value'])})"
-        )
+    section = report.sections.get("attacks")
+    if not section:
+        return
+    if not section["n"]:
+        yield f"attacks: not tried, {section['why']}"
+        return
+    clean, *rows = section["rows"]
+    weak, strong = rows[0], rows[-1]
+    stands = ", ".join(
+        f"{percent(row['accuracy']['value'])} ({between(row['accuracy']['low'], row['accuracy']['high'])}) where "
+        f"{size(row['strength'])} {section['unit']} may change"
+        for row in ([weak, strong] if weak is not strong else [weak])
+    )
+    yield (
+        f"attacks on {section['n']:,} items: right on {percent(clean['accuracy']['value'])} before, on at most {stands}"
+    )

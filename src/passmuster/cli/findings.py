@@ -9,6 +9,10 @@ from passmuster.core.records import Finding, Snapshot
 
 SPLIT_WORDS = {"train": "in the training pool", "reference": "held out for the guard", "test": "sealed for the test"}
 
+LABEL_WORDS = {
+    "train": "for training", "reference": "of items held out for the guard (not learnt from)", "test": "for the test"
+}  # fmt: skip
+
 
 def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     """One line for each finding, with its remedy; the blocking ones first."""
@@ -30,12 +34,14 @@ def findings_as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def snapshot_lines(snapshot: Snapshot, n_labels: Mapping[str, int], *, is_new: bool) -> Iterator[str]:
-    """What the data-set version holds, and how many items have a label now, by role."""
+def snapshot_lines(
+    snapshot: Snapshot, n_labels: Mapping[str, int], *, is_new: bool, n_unlearnt: int = 0
+) -> Iterator[str]:
+    """What the data-set version holds, and how many items have a label now: to learn from, held out, for the test."""
     parts = ", ".join(f"{n:,} {SPLIT_WORDS[split]}" for split, n in in_order(snapshot.n_items).items())
     yield f"dataset version {snapshot.digest[:12]}{'' if is_new else ' (unchanged)'}: {parts}"
-    labels = " and ".join(f"{n:,} for {'training' if r == 'train' else 'the test'}" for r, n in
-                          in_order(n_labels).items())  # fmt: skip
+    told = in_order({**n_labels, "train": n_labels.get("train", 0) - n_unlearnt, "reference": n_unlearnt})
+    labels = " and ".join(f"{n:,} {LABEL_WORDS[split]}" for split, n in told.items())
     shown = ", ".join(snapshot.classes[:12]) + (
         f" and {len(snapshot.classes) - 12:,} more" if snapshot.classes[12:] else ""
     )

@@ -17,7 +17,7 @@ def show_plan(session: Session, n: int) -> None:
     from passmuster.flows.label_plan import plan_labels
 
     plan = plan_labels(session.store(), n, progress=session.progress)
-    session.done(plan, plan_lines(plan), next=f"muster label --n {n}")
+    session.done(plan, plan_lines(plan), next=plan.mend or f"muster label --n {n}")
 
 
 def show_checks(session: Session) -> None:
@@ -36,11 +36,13 @@ def show_checks(session: Session) -> None:
 
 def plan_lines(plan: LabelPlan) -> list[str]:
     """A plan in plain words."""
+    if plan.mend:
+        return [f"none of {plan.n:,} labels would change the verdict: {plan.why[0]}", f"what does: {plan.mend}"]
     lines = [f"of {plan.n:,} labels: {plan.n_train:,} to learn from, {plan.n_test:,} as evidence", *plan.why]
     if plan.forecast and plan.n_train:
-        lines.append(f"{plan.n_train:,} more labels to learn from: {gain_in_words(plan.forecast)}")
+        lines.append(f"{plan.n_train:,} more labels to learn from: {gain_in_words(plan.forecast, plan.measure.words)}")
     if plan.forecast_dozen and plan.n_train != plan.forecast_dozen.n_more:
-        lines.append(f"the next dozen: {gain_in_words(plan.forecast_dozen)}")
+        lines.append(f"the next dozen: {gain_in_words(plan.forecast_dozen, plan.measure.words)}")
     if plan.verdict:
         chance = plan.verdict.chance
         more = f"{plan.verdict.n_more:,} more test labels"
@@ -49,8 +51,8 @@ def plan_lines(plan: LabelPlan) -> list[str]:
     return lines
 
 
-def gain_in_words(forecast: Forecast) -> str:
-    """A gain in points with its interval.
+def gain_in_words(forecast: Forecast, measure: str = "accuracy") -> str:
+    """A gain of a measure in points with its interval.
 
     >>> from passmuster.learn.forecast import forecast_gain
     >>> gain_in_words(forecast_gain(40, 12, 0.2, n_classes=4))
@@ -58,7 +60,7 @@ def gain_in_words(forecast: Forecast) -> str:
     """
     low, high = 100 * forecast.low, 100 * forecast.high
     return (
-        f"accuracy from about {100 * (1 - forecast.error):.1f} % by {100 * forecast.gain:+.1f} points "
+        f"{measure} from about {100 * (1 - forecast.error):.1f} % by {100 * forecast.gain:+.1f} points "
         f"({low:+.1f} to {high:+.1f} with a chance of {forecast.level:.0%})"
     )
 

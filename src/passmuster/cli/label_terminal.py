@@ -7,6 +7,7 @@ Where items carry sets of classes: numbers or names with commas between them, an
 from __future__ import annotations
 
 import difflib
+import re
 import shutil
 import sys
 import textwrap
@@ -97,7 +98,7 @@ def ask_one(session: LabelSession, asked: Suggestion) -> bool:
             label = new_class(session) if word == "n" else asked.guess if not word else find_label(session, word)
             if not label:
                 if not word:
-                    say(f"type the number of a class, or one of: {COMMANDS}")
+                    say(f"type the number or the first letters of a class, or one of: {COMMANDS}")
                 continue
             others = session.answer([asked.key], label).others
         except MusterError as error:
@@ -157,13 +158,18 @@ def find_class(session: LabelSession, word: str) -> str:
 
 
 def numbers(classes: list[str]) -> dict[str, str]:
-    """What is typed for each class: its place from 1, or its name where all names are numbers.
+    """What is typed for each class: its place from 1, or the number in its name where each has one of its own.
 
-    >>> numbers(["ham", "spam"]), numbers(["0", "7"])
-    ({'1': 'ham', '2': 'spam'}, {'0': '0', '7': '7'})
+    Where only some names begin with a digit, a place could be taken for a name: then names are typed.
+
+    >>> numbers(["ham", "spam"]), numbers(["grade 9", "grade 10"]), numbers(["2", "10", "other"])
+    ({'1': 'ham', '2': 'spam'}, {'9': 'grade 9', '10': 'grade 10'}, {})
     """
-    if classes and all(name.isdecimal() for name in classes):
-        return {name: name for name in classes}
+    own = {found[0]: name for name in classes if len(found := re.findall(r"\d+", name)) == 1}
+    if len(own) == len(classes):
+        return own
+    if any(name[:1].isdecimal() for name in classes):
+        return {}
     return {str(i): name for i, name in enumerate(classes, start=1)}
 
 
@@ -172,7 +178,8 @@ def list_classes(session: LabelSession) -> None:
     if not session.classes:
         say("there is no class yet: n makes one")
         return
-    cells = [f"{key:>3} {visible(name)}" for key, name in numbers(session.classes).items()]
+    keys = {name: key for key, name in numbers(session.classes).items()}
+    cells = [f"{keys.get(name, ''):>3} {visible(name)}" for name in session.classes]
     width = max(map(len, cells)) + 2
     per_line = max(1, (shutil.get_terminal_size().columns - 2) // width)
     n_lines = -(-len(cells) // per_line)

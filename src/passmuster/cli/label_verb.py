@@ -108,7 +108,7 @@ def _read(session: Session, file: Path, role: Purpose | None, who: str) -> None:
         counts = " and ".join(f"{n:,} for {role}" for role, n in result.n_labels.items())
         lines.append(f"the project would have labels: {counts or 'none'}; findings come with the reading itself")
     elif result.snapshot:
-        lines += snapshot_lines(result.snapshot, result.n_labels, is_new=result.is_new)
+        lines += snapshot_lines(result.snapshot, result.n_labels, is_new=result.is_new, n_unlearnt=result.n_unlearnt)
     if n_new and not session.dry_run:
         lines += finding_lines(result.findings)
     data = to_plain(result)

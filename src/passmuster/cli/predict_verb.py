@@ -101,6 +101,7 @@ def find_bundle(store: Store, bundle: str, channel: str) -> LoadedBundle:
     """
     from passmuster.runtime.bundle import open_bundle
     from passmuster.runtime.release import open_release
+    from passmuster.store.approvals import points_at_nothing
     from passmuster.store.releases import read_bundle, read_channels, read_release
 
     if bundle and Path(bundle).is_dir():
@@ -110,10 +111,10 @@ def find_bundle(store: Store, bundle: str, channel: str) -> LoadedBundle:
             return open_bundle(store.bundle_folder(read_bundle(db, bundle).path))
         channels = read_channels(db)
         if channel not in channels:
+            error = points_at_nothing(db, channel)
             raise NotFoundError(
-                "channel.none", "this channel points at no release", value=channel,
-                next="muster approve, or muster predict --bundle DIGEST",
-            )  # fmt: skip
+                error.code, error.what, value=error.value, next=f"{error.next}, or muster predict --bundle DIGEST"
+            )
         release = read_release(db, channels[channel].release)
     return open_release(store, release)
 

@@ -32,10 +32,17 @@ def plan_lines(found: ReleasePlan) -> Iterator[str]:
         yield f"  assumed: accuracy {prospect.accuracy:.3f}, {found.assumed_as}"
     if prospect.differ is not None:
         yield f"  measured: the live release answers {prospect.differ:.1%} of the test items differently"
+    if found.incumbent:
+        yield f"  {found.noise or 'the A/A noise bound is not known before the first evaluation'}"
     yield f"  {level_words(plan)}; what is said of it holds with {plan.power:.0%} at that level:"
     width = max((len(forecast.gate) for forecast in plan.forecasts), default=0)
     for forecast in plan.forecasts:
         yield f"  {forecast.gate:<{width}}  {forecast.bound:>6.4g}  {forecast.reason}"
+    if found.unopened:
+        yield (
+            f"the live release does not open ({found.unopened}): gates that compare with it cannot be told, and are "
+            "left out; muster status names the way past it"
+        )
     if found.failed:
         yield f"in the last verdict these failed, and labels alone may not change that: {', '.join(found.failed)}"
     if found.n_for_a_look:

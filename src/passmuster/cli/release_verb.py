@@ -120,6 +120,9 @@ def held(result: ReleaseResult, live: bool) -> HeldError:
     gates = ", ".join(gate.gate for gate in verdict.gates if gate.state in states) or "no gate applied"
     canary = ' --channel canary --override "REASON"' if verdict.outcome == "HOLD" else " --provisional"
     beside = f"muster approve {name}{canary}"
+    if verdict.outcome == "INSUFFICIENT" and result.past_live:
+        way = f"{result.past_live}, then muster release {verdict.bundle[:16]}; or restore the live bundle from a backup"
+        return HeldError("release.insufficient", "the live release does not open", value=gates, next=way)
     if verdict.outcome == "INSUFFICIENT":
         labels = more_evidence(verdict.n_more_labels, result.n_unlabelled, n_left_out(verdict))
         way = f"{labels}, then muster release; or {beside}"
@@ -131,5 +134,5 @@ def held(result: ReleaseResult, live: bool) -> HeldError:
         mend = "measure what was not measured, as the reasons say, or take those gates out of the policy"
     else:
         mend = after_a_hold(result.origin)
-    way = f"{first}{mend}{f'; or {beside}' if live else ''}"
+    way = f"{first}{mend}{f'; or {beside}' if live and not result.past_live else ''}"
     return HeldError("release.held", "a gate holds the release", value=gates, next=way)

@@ -31,10 +31,9 @@ def serve(
     store = session.store()
     if session.dry_run:
         from passmuster.stages.serve.fleet import pointed_at
-        from passmuster.store.releases import read_channels
 
         with store.read() as db:
-            release = pointed_at(read_channels(db), channel).release
+            release = pointed_at(db, channel).release
         session.done({"would": f"serve {channel}"}, [f"would serve {release} ({channel})"], "muster serve")
         return
     level = logging.ERROR if session.quiet else logging.INFO

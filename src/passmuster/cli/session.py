@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from passmuster.store.store import Store
 
 T = TypeVar("T")
+LIMIT_FLAGS = {"train.time": "--time", "train.max_cost": "--max-cost", "train.max_memory": "--max-memory"}
 
 
 @dataclass
@@ -57,22 +59,34 @@ class Session:
     def done(self, data: Any, lines: Iterable[str], next: str) -> None:
         """Say what was done: `lines` and ``Next: …`` for people, or `data` as versioned JSON; both on stdout."""
         if self.as_json:
-            print(json.dumps({"schema": 1, "ok": True, "verb": self.verb, "data": to_plain(data), "next": next}))
+            tell(json.dumps({"schema": 1, "ok": True, "verb": self.verb, "data": to_plain(data), "next": next}))
             return
         for line in lines:
-            print(line)
+            tell(line)
         if next:
-            print(f"Next: {next}")
+            tell(f"Next: {next}")
 
     def failed(self, data: Any, lines: Iterable[str], error: MusterError) -> NoReturn:
         """Say what was found, then end with the error: for what was done whole and came out badly."""
         if self.as_json:
             answer = {"schema": 1, "ok": False, "verb": self.verb, "data": to_plain(data), "error": error.as_dict()}
-            print(json.dumps(answer))
+            tell(json.dumps(answer))
             raise SystemExit(error.exit_code)
         for line in lines:
-            print(line, flush=True)
+            tell(line)
         raise error
+
+
+def tell(line: str, *, on_stderr: bool = False) -> None:
+    """Print a line at once. Where nobody reads any more (``muster release 2>&1 | head``) the work goes on in silence: a
+    look at the test that was spent has to come to its verdict."""
+    stream = sys.stderr if on_stderr else sys.stdout
+    try:
+        print(line, file=stream, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # what is still in the buffer, too: it would fail once more at the end
+        os.close(nowhere)
 
 
 QUIET_S = 30.0  # a log hears of work that takes longer, so often
@@ -90,7 +104,7 @@ class Lines:
             yield item
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        tell(line, on_stderr=True)
 
 
 class Bars:
@@ -106,7 +120,7 @@ class Bars:
             yield from bars.track(items, total=total, description=what)
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        tell(line, on_stderr=True)
 
 
 def session_of(context: typer.Context) -> Session:

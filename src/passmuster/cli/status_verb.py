@@ -12,6 +12,7 @@ from passmuster.cli.session import session_of
 if TYPE_CHECKING:
     from passmuster.core.records import Channel
     from passmuster.flows.status import Candidate, ProjectStatus
+    from passmuster.metrics.gates.thresholds import Threshold
 
 
 def status(
@@ -44,11 +45,24 @@ def lines_of(found: ProjectStatus) -> Iterator[str]:
         mode = "" if channel.mode == "normal" else f", {channel.mode}"
         share = f", {100 * channel.share:.3g} % of requests" if name == "canary" else ""
         came = f", {found.came[name]}" if found.came[name] else ""
-        yield f"{name}: {channel.release}{mode}{share}{came}{judged_again(found, channel)}"
+        yield f"{name}: {channel.release}{mode}{share}{came}{judged_again(found, channel)}{broken(found, channel)}"
+    if found.withdrawn:
+        yield f"live: nothing ({found.withdrawn})"
     yield from (f"  {note}" for note in found.notes)
+    yield from (threshold_line(one) for one in found.thresholds if one.has_moved)
     if found.open_incidents:
         n = len(found.open_incidents)
         yield f"{n:,} incident{'s are' if n > 1 else ' is'} open: {', '.join(found.open_incidents[:3])}"
+
+
+def threshold_line(one: Threshold) -> str:
+    """A number of the policy that was another once: every value with the last release that it judged."""
+    parts: list[str] = []
+    for i, asked in enumerate(one.asked):
+        if i + 1 == len(one.asked) or one.asked[i + 1].value != asked.value:
+            parts.append(f"{asked.value:g} ({asked.at[:10]}, {asked.release} {asked.state})")
+    now = "not asked for any more" if one.now is None else f"{one.now:g} now"
+    return f"{one.gate} {one.number}: {', '.join(parts)}, {now}"
 
 
 def judged_again(found: ProjectStatus, channel: Channel) -> str:
@@ -57,6 +71,12 @@ def judged_again(found: ProjectStatus, channel: Channel) -> str:
     if row.release == channel.release:
         return ""
     return f" (the same bundle was judged again since: {row.release}, {row.verdict})"
+
+
+def broken(found: ProjectStatus, channel: Channel) -> str:
+    """That what a channel points at does not open, and why; "" where it does."""
+    why = next(row for row in found.candidates if row.bundle == channel.bundle).unopened
+    return f"; IT DOES NOT OPEN: {why}" if why else ""
 
 
 def data_line(found: ProjectStatus) -> str:
@@ -94,7 +114,8 @@ def bundle_line(row: Candidate, width: int) -> str:
     told = f"{row.verdict} {row.release}".strip() or "not judged"
     answers = f", {' and '.join(row.channels)}" if row.channels else ""
     since = f"; {row.n_labels_since:,} labels for learning came since" if row.n_labels_since else ""
-    more = [row.outdated, "the policy was edited since" if row.edited else "", row.put_back]
+    whole = f"does not open: {row.unopened}" if row.unopened and not row.channels else ""
+    more = [whole, row.outdated, "the policy was edited since" if row.edited else "", row.put_back]
     old = "".join(f"; {words}" for words in more if words)
     return f"{row.bundle[:16]}  {at:<16}  {made(row):<{width}}  {share:<24}  {told}{answers}{since}{old}"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from passmuster.cli.session import Session, session_of
+from passmuster.cli.session import LIMIT_FLAGS, Session, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +63,7 @@ def next_of_training(store: Store) -> str:
 
 def limits_given(session: Session) -> str:
     """Limits that came with the command, as they are written on a command line: what was priced is what is begun."""
-    flags = {"train.time": "--time", "train.max_cost": "--max-cost", "train.max_memory": "--max-memory"}
-    given = [(flag, session.overrides[key]) for key, flag in flags.items() if key in session.overrides]
+    given = [(flag, session.overrides[key]) for key, flag in LIMIT_FLAGS.items() if key in session.overrides]
     return "".join(f" {flag} {value}" for flag, value in given)
 
 

@@ -55,7 +55,7 @@ def verify(
         n = len(found.problems)
         error = IntegrityError(
             "verify.problems", f"{n} problem{'s' if n > 1 else ''} found", where=found.problems[0],
-            next="restore from a backup what is named above",
+            next="restore from a backup what is named above; without one, muster status names the way on",
         )  # fmt: skip
         session.failed(found, lines, error)
 

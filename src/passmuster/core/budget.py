@@ -95,7 +95,7 @@ def count_cores() -> int:
 
 
 def count_gpus(devices: Path = Path("/dev")) -> int:
-    """NVIDIA cards that this process may see; they are paid for whether they are busy or not."""
+    """NVIDIA cards that this process may see."""
     cards = len(list(devices.glob("nvidia[0-9]*")))
     allowed = os.environ.get(VISIBLE_CARDS)
     if allowed is None:

@@ -55,6 +55,9 @@ class DataConfig:
     terms: str = ""
 
 
+MIN_REFERENCE_ITEMS = 20  # held out for the guard; with fewer, part of the pool stands in
+
+
 @dataclass(frozen=True)
 class GuardPolicy:
     """When an answer is withheld. Thresholds come from held-out unlabelled items at these rates."""
@@ -189,7 +192,7 @@ class TrainConfig:
     max_cost: Annotated[float, NOT_NEGATIVE] = 0.0  # money of [cost]; 0: no limit
     max_memory: str = ""
     seed: Annotated[int, NOT_NEGATIVE] = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # that networks are pretrained on; auto: a card where there is one
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # that networks are taught on; auto: a card where there is one
     encoders: tuple[str, ...] = ()
     image_encoder_sha256: tuple[str, ...] = ()  # that an image encoder's weights must have one of; empty: any
     image_pooling: Literal["both", "cls", "mean"] = "both"  # class token, mean of the patches, or both side by side
@@ -211,6 +214,12 @@ class EvaluateConfig:
     n_attacked: Annotated[int, NOT_NEGATIVE] = (
         0  # test items that attacks search against, some minutes for 200; 0: none
     )
+    attack_strengths: tuple[
+        float, ...
+    ] = ()  # sizes of change: levels of 255, or shares of words; empty: as attacks are
+    attack_steps: Annotated[int, NOT_NEGATIVE] = 0  # gradient steps of an attack on images; 0: 50
+    attack_queries: Annotated[int, NOT_NEGATIVE] = 0  # questions about each item; 0: 200 of images, 300 of texts
+    synonyms: str = ""  # a CSV of words of one meaning, for the fault and the attack; docs/how-to/attacks.md
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def in_words(cost: Mapping[str, Any]) -> str:
 
 
 def machine_per_hour(prices: CostConfig, n_cores: int, n_gpus: int) -> float:
-    """Price of holding the machine for an hour, busy or not: every core of it, or its own price, and its GPUs."""
+    """Price of holding the machine for an hour: every core, busy or not, or its own price, and cards that were used."""
     cores = prices.per_machine_hour or prices.per_core_hour * n_cores
     return cores + prices.per_gpu_hour * n_gpus
 

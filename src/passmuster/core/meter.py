@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from passmuster.core.budget import count_cores, count_gpus
+from passmuster.core.budget import count_cores
 from passmuster.core.energy import EnergyCounters
 
 LOOK_EVERY_S = 0.05
@@ -59,6 +59,15 @@ class Usage:
             max(self.n_cores, other.n_cores),
             max(self.n_gpus, other.n_gpus),
         )
+
+
+_card_uses = 0  # of this process
+
+
+def note_card() -> None:
+    """Work on a card begins in this process. Of every meter under way, from here on it is paid for."""
+    global _card_uses
+    _card_uses += 1
 
 
 class MemoryOverError(BaseException):
@@ -107,6 +116,7 @@ class Meter:
         self._high_before, self._high_marked = high_water_bytes(), high_water_bytes()
         self._peak, self._since_mark = resident_bytes(), resident_bytes()
         self._energy_j = self._energy.read_j() if self._energy else None
+        self._card_uses_before = _card_uses
         self._thread_id = 0
         self._over = False
         self._guard = threading.Lock()
@@ -140,7 +150,7 @@ class Meter:
             peak_memory_bytes=peak,
             energy_j=self._energy_j,
             n_cores=count_cores(),
-            n_gpus=count_gpus(),
+            n_gpus=int(_card_uses > self._card_uses_before),  # training takes one card, whatever there are
         )
 
     def report_to(self, beat: Callable[[Usage], None] | None) -> None:

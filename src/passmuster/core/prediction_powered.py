@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from passmuster.core.distributions import normal_isf, student_isf
 from passmuster.core.errors import DataError
-from passmuster.core.statistics import Interval, wilson
+from passmuster.core.statistics import STRICT, Interval, wilson
 
 METHOD = "prediction-powered.v3"  # versions: docs/why/008-how-test-labels-are-read.md
+CAREFUL = "prediction-powered.v4"
 MODEL_LABELS = (
     30.0  # the predicted variance counts like this many labels beside the variance seen (few labels see little)
 )
@@ -116,8 +118,9 @@ def powered_rate(
     *,
     clusters: np.ndarray | None = None,
     level: float = 0.95,
+    careful: bool = False,
 ) -> Powered:
-    """The rate of 1 among the world's items, from labels at some `positions` of a pool.
+    """The mean of 0 and 1, or of values between, among the world's items, from labels at some `positions` of a pool.
 
     The predictions are a logistic regression on `features`, fitted to the labels by penalised likelihood, each label
     counting alike: what that gets wrong the weights set right, and in the fit they would only be noise. With few labels
@@ -128,12 +131,18 @@ def powered_rate(
 
     Parameters
     ----------
-    values : (n,) labels, 0 or 1
+    values : (n,) 0 or 1; or with `careful` anything between
     positions : (n,) of the labelled items in the pool
     features : (N, p), the first column all 1
     prior : of the coefficients
     rounds : how the labels were drawn
     clusters : (N,) items that stand and fall together share a name; None: each its own
+    careful : the variance that was seen counts for more, because few labels do not tell it surely: times ``(t / z)^2``
+        at the one-sided level `core.statistics.STRICT`, with the degrees of freedom that the squares leave. And values
+        between 0 and 1 are not taken to vary as coins of that mean would, but by as much as they are seen to
+        (the dispersion of McCullagh and Nelder 1989, section 4.5, held near 1 by `MODEL_LABELS` labels). Over a whole
+        pool they still count as coins, so that the interval of few is never narrower than labelling all would be by
+        more than that
 
     >>> rng = np.random.default_rng(0)
     >>> chance = rng.random(1_000)
@@ -155,8 +164,12 @@ def powered_rate(
     rate = min(max(rate, 0.5 / (n_pool + 1)), 1 - 0.5 / (n_pool + 1))
     names = np.arange(n_pool) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     scale = np.sqrt(factors)
-    seen = _squares(scale * error / np.sqrt(1 - leverage), names[at])
+    parts = scale * error / np.sqrt(1 - leverage)
+    seen = _squares(parts, names[at])
     foretold = float((factors * near * (1 - near)).sum())
+    if careful:
+        seen *= _unsure(parts, names[at])
+        foretold *= _dispersion(y, near, leverage)
     if factors.any():
         foretold *= _squares(scale, names[at]) / float(factors.sum())
     trust = MODEL_LABELS / (MODEL_LABELS + n)
@@ -164,7 +177,8 @@ def powered_rate(
     variance = (1 - trust) * seen + trust * foretold + of_pool
     worth = rate * (1 - rate) / variance
     found = wilson(rate * worth, worth, level=level)
-    interval = Interval(rate, min(found.low, rate), max(found.high, rate), n, METHOD, level)
+    method = CAREFUL if careful else METHOD
+    interval = Interval(rate, min(found.low, rate), max(found.high, rate), n, method, level)
     return Powered(interval, predictions, weights, worth)
 
 
@@ -200,6 +214,25 @@ def logit(p: np.ndarray, *, least: float = 1e-6) -> np.ndarray:
     """
     q = np.clip(np.asarray(p, dtype=np.float64), least, 1 - least)
     return np.asarray(np.log(q / (1 - q)))
+
+
+def _unsure(parts: np.ndarray, names: np.ndarray) -> float:
+    """By how much a variance grows because so few squares tell it; `parts` (n,) of clusters add up first."""
+    squares = np.bincount(names, weights=parts)[np.unique(names)] ** 2
+    n, total = len(squares), float(squares.sum())
+    unsure = float((squares**2).sum()) - total**2 / n
+    freedom = min(n - 1.0, 2 * total**2 / unsure) if unsure > 0 else n - 1.0
+    return (student_isf(STRICT, max(1.0, freedom)) / normal_isf(STRICT)) ** 2
+
+
+def _dispersion(values: np.ndarray, foretold: np.ndarray, leverage: np.ndarray) -> float:
+    """The variance of values around what was foretold of them, of that of coins; of zeros and ones it is 1."""
+    if np.isin(values, (0.0, 1.0)).all():
+        return 1.0
+    coins = foretold * (1 - foretold)
+    prior = MODEL_LABELS * float(coins.mean())
+    seen = float(((values - foretold) ** 2 / (1 - leverage)).sum())
+    return min(1.0, (prior + seen) / (prior + float(coins.sum())))
 
 
 def _squares(parts: np.ndarray, names: np.ndarray) -> float:

@@ -151,6 +151,12 @@ class Report:
         """The metric of that name and slice, or None."""
         return next((m for m in self.metrics if m.name == name and m.slice == slice), None)
 
+    @property
+    def unopened(self) -> str:
+        """What was wrong with the live release where it did not open, so that nothing was compared with it; else ""."""
+        versions: Any = self.sections.get("versions")
+        return str(versions.get("unopened") or "") if self.incumbent and isinstance(versions, Mapping) else ""
+
 
 @dataclass(frozen=True)
 class GateResult:

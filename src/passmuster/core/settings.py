@@ -9,7 +9,12 @@ from typing import Any
 from passmuster.core.codec import to_plain
 from passmuster.core.config import Config
 
-WHERE = {"costs": "what mistakes cost ([policy.costs])", "group_columns": "the groups (data.group_columns)"}
+WHERE = {
+    "costs": "what mistakes cost ([policy.costs])",
+    "group_columns": "the groups (data.group_columns)",
+    "attacks": "how attacks are made ([evaluate] attack_strengths, attack_steps, attack_queries, synonyms)",
+}
+JUDGED_BY = {"attacks": "adversarial.v1"}  # what matters only where the policy has this gate
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -19,7 +24,9 @@ def settings_of(config: Config) -> dict[str, Any]:
     []
     """
     costs = {name: value for name, value in to_plain(config.policy.costs).items() if name != "unit"}  # a mere word
-    kept = {"costs": costs, "group_columns": sorted(config.data.group_columns)}
+    evaluate = config.evaluate
+    attacks = [list(evaluate.attack_strengths), evaluate.attack_steps, evaluate.attack_queries, evaluate.synonyms]
+    kept = {"costs": costs, "group_columns": sorted(config.data.group_columns), "attacks": attacks}
     found: dict[str, Any] = json.loads(json.dumps(kept))
     return found
 
@@ -31,4 +38,5 @@ def changed_settings(kept: Mapping[str, Any], config: Config) -> str:
     'the groups (data.group_columns)'
     """
     now = settings_of(config)
-    return " and ".join(WHERE[name] for name in WHERE if name in kept and kept[name] != now[name])
+    changed = [name for name in WHERE if name in kept and kept[name] != now[name]]
+    return " and ".join(WHERE[name] for name in changed if JUDGED_BY.get(name) in (None, *config.policy.gates))

@@ -20,7 +20,7 @@ from passmuster.flows.audit_attacks import State, attacked_report, attacks_held
 from passmuster.flows.release import why_evaluate
 from passmuster.stages.release.signature import Signed, check_signed
 from passmuster.store import keys
-from passmuster.store.approvals import WARN_DAYS, how_it_came, provisional_words, read_approvals
+from passmuster.store.approvals import WARN_DAYS, how_it_came, how_it_went, provisional_words, read_approvals
 from passmuster.store.releases import read_bundle, read_channels, read_release, read_releases, read_report
 from passmuster.store.store import Store
 
@@ -79,7 +79,11 @@ def audit(
     with store.read() as db:
         live = read_channels(db).get("live")
         if live is None:
-            raise NotFoundError("audit.no_live", "nothing is live, so there is nothing to audit", next="muster approve")
+            gone = how_it_went(db, "live")
+            raise NotFoundError(
+                "audit.no_live", f"nothing is live, so there is nothing to audit{f': {gone}' if gone else ''}",
+                next="muster status names what can be approved" if gone else "muster approve",
+            )  # fmt: skip
         release = read_release(db, live.release)
         approvals = read_approvals(db, store.config.policy.approval_days)
         trials = [channel for channel in read_channels(db).values() if channel.mode == "provisional"]
@@ -147,7 +151,7 @@ def unearned_checks(db: Connection) -> list[Check]:
 
 def goes_back(db: Connection) -> bool:
     """Whether `muster rollback` has where to go."""
-    from passmuster.stages.release.channels import way_back
+    from passmuster.stages.release.way_back import way_back
 
     try:
         way_back(db, "live", "")

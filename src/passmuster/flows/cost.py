@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from passmuster.core.budget import count_cores, count_gpus
+from passmuster.core.budget import count_cores
 from passmuster.core.config import CostConfig
 from passmuster.core.cost import check_prices, parse_volume, price_per_s
 from passmuster.core.errors import NotFoundError, UsageError
@@ -72,6 +72,19 @@ def run_cost(store: Store, name: str = "") -> RunCost:
     """
     run = _find_run(store, name)
     return RunCost(run, read_json(store.runs_folder / run / ACCOUNT))
+
+
+def not_trained_here(store: Store, name: str = "") -> str | None:
+    """Which bundle `cost` is asked about that no training here made: its digest, "" for all, None for a training's.
+
+    Of no `name`, all where nothing was trained and something imported.
+    """
+    with store.read() as db:
+        trained = [run["id"] for run in read_runs(db, kind="train")]
+        brought = [bundle.digest for bundle in read_bundles(db) if bundle.origin == "imported"]
+    if not name:
+        return "" if brought and not trained else None
+    return next((digest for digest in brought if digest.startswith(name)), None)
 
 
 def totals(store: Store) -> list[Total]:
@@ -158,7 +171,8 @@ def _rate(key: str, *parts: Mapping[str, Any]) -> float:
 
 
 def _per_s(prices: CostConfig) -> float:
-    return price_per_s(prices, count_cores(), count_gpus())
+    """What a second of serving costs; no engine serves on a card."""
+    return price_per_s(prices, count_cores(), 0)
 
 
 def _find_run(store: Store, name: str, needs: str = ACCOUNT) -> str:
@@ -170,7 +184,9 @@ def _find_run(store: Store, name: str, needs: str = ACCOUNT) -> str:
     for run in known:
         if (store.runs_folder / run / needs).is_file():
             return run
-    what = "there is no such training" if name and not known else "no training has left an account of its cost"
+    what = (
+        "there is no such training or bundle" if name and not known else "no training has left an account of its cost"
+    )
     raise NotFoundError("cost.none", what, value=name or None, next="muster train")
 
 

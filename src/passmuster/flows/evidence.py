@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from passmuster.core.errors import DataError, NotFoundError, UsageError
-from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item
 from passmuster.core.sampling import draw, inclusion_probabilities, sizes
@@ -23,6 +23,9 @@ from passmuster.store.releases import read_bundle, read_channels
 from passmuster.store.seal import TestView, open_test
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
+
+if TYPE_CHECKING:
+    from passmuster.stages.evaluate.foretell import Foretold
 
 DIFFERENCE_SHARE = 0.5  # of the draw that goes to comparing with the live release, when there is one
 
@@ -65,8 +68,7 @@ def choose_evidence(
         raise UsageError("label.n", "not a number of items", value=n, limit="1 or more")
     with store.read() as db:
         snapshot = read_snapshot(db)
-        # What foretells the errors of a single label was not tried on sets: there, every item is equally likely.
-        candidates = Candidates(None, None) if snapshot.task == MULTI else find_candidates(store)
+        candidates = find_candidates(store)
     if not snapshot.n_items.get("test"):
         raise NotFoundError("label.no_test", "no items are sealed for the test", next="muster add PATH")
     view = open_test(store, snapshot, "choose-test-labels")
@@ -150,31 +152,28 @@ def _wanted(
 ) -> np.ndarray:
     """How much each of `left` should be drawn, mean 1: for the accuracy of the latest bundle, and against the live."""
     assert candidates.latest is not None
-    answers, risk = _risk(store, view, labelled, left, candidates.latest, progress)
-    wanted = sizes(risk)
+    told = [view.labels[item.key].label for item in labelled]
+    new = _asked(store, labelled, left, candidates.latest, progress)
+    rest = slice(len(labelled), None)
+    risk = new.risk(told)[rest]
+    # Of sets, what half-right ones lose is foretold apart: draws serve both figures alike.
+    wanted = np.mean([sizes(new.risk(told, figure)[rest]) for figure in new.figures], axis=0)
     if candidates.live is None:
-        return wanted
-    live_answers, live_risk = _risk(store, view, labelled, left, candidates.live, progress)
-    differ = np.array([a != b for a, b in zip(answers, live_answers, strict=True)])
+        return np.asarray(wanted)
+    live = _asked(store, labelled, left, candidates.live, progress)
+    differ = np.array([a != b for a, b in zip(new.said[rest], live.said[rest], strict=True)])
     if not differ.any():
-        return wanted
+        return np.asarray(wanted)
     # Where they differ, the difference is +1, -1, or 0 when both err: its mean square is the chance that one is right.
-    square = np.where(differ, np.clip(2 - risk - live_risk, 0.0, 1.0), 0.0)
+    square = np.where(differ, np.clip(2 - risk - live.risk(told)[rest], 0.0, 1.0), 0.0)
     spread = np.sqrt(square) / np.sqrt(square).mean()
     return np.asarray((1 - DIFFERENCE_SHARE) * wanted + DIFFERENCE_SHARE * spread)
 
 
-def _risk(
-    store: Store, view: TestView, labelled: list[Item], left: list[Item], bundle: Bundle, progress: Progress
-) -> tuple[list[str], np.ndarray]:
-    """What a bundle answers to `left`, and the chance (left,) that it errs, taught by the test labels so far."""
+def _asked(store: Store, labelled: list[Item], left: list[Item], bundle: Bundle, progress: Progress) -> Foretold:
+    """What a bundle answers to `labelled` and `left`, and what foretells its errors."""
     from passmuster.runtime.predictor import Predictor
+    from passmuster.runtime.release import open_checked
     from passmuster.stages.evaluate.foretell import foretell
-    from passmuster.stages.evaluate.stage import open_checked
 
-    predictor = Predictor(open_checked(store, bundle))
-    said, foreteller = foretell(store, bundle, predictor, [*labelled, *left], progress=progress)
-    number = {name: i for i, name in enumerate(predictor.classes)}
-    known = np.array([number.get(view.labels[item.key].label, -1) for item in labelled], dtype=np.int64)
-    risk = foreteller.risk(np.arange(len(labelled)), known)
-    return [predictor.classes[int(i)] for i in said[len(labelled) :]], risk[len(labelled) :]
+    return foretell(store, bundle, Predictor(open_checked(store, bundle)), [*labelled, *left], progress=progress)

@@ -25,6 +25,8 @@ from passmuster.store.seal import training_view
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
+LIKELY = 0.5
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -107,8 +109,22 @@ class EmbeddedPool:
         weight, bias = fit_one_vs_rest(self.scaled[inside], targets, c=self.c)
         logits = (self.scaled @ weight + bias) / self.temperature
         found = answers_of(logits, np.full(len(classes), self.decide_at))
-        labels = [join_classes(classes[j] for j in np.flatnonzero(row)) for row in found.said]
-        return {k: Guess(label, float(p)) for k, label, p in zip(self.keys, labels, found.sure, strict=True)}
+        return {
+            key: Guess(join_classes(classes[j] for j in np.flatnonzero(said)), float(p))
+            for key, said, p in zip(self.keys, found.said, found.sure, strict=True)
+            if worth_a_guess(said, float(p))
+        }
+
+
+def worth_a_guess(said: np.ndarray, sure: float) -> bool:
+    """Whether a set (k,) is guessed: one of no class only where that is likelier than not.
+
+    A model that has learnt little says nothing of most items, and "none of the classes" is an answer of its own.
+
+    >>> worth_a_guess(np.array([True, False]), 0.3), worth_a_guess(np.array([False, False]), 0.3)
+    (True, False)
+    """
+    return bool(said.any()) or sure >= LIKELY
 
 
 def _logistic_of(head: Mapping[str, Any]) -> tuple[float, float]:

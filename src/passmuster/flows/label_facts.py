@@ -5,6 +5,7 @@ Not locked: whoever shares one between threads holds a lock of their own around 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,6 +20,16 @@ from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
 KEPT_TURNS = 10_000  # that can be undone
+
+
+def as_counted(name: str) -> tuple[list[tuple[bool, int, str]], str]:
+    """How names of classes are ordered for people: numbers in them as numbers.
+
+    >>> sorted(["grade 10", "grade 9", "12", "2", "Ham", "ham"], key=as_counted)
+    ['2', '12', 'grade 9', 'grade 10', 'Ham', 'ham']
+    """
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", name.casefold())
+    return [(not number, int(number or 0), words) for number, words in parts], name
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,7 @@ class Facts:
     labels : item key to label and role, as they stood when last read
     aside : keys that this person left aside, or that are gone
     done : keys labelled in this session and not taken back
-    classes : every class there is, by name; new ones at the end
+    classes : every class there is, by name and the numbers in it; new ones at the end
     """
 
     def __init__(self, store: Store, who: str, *, again: bool) -> None:
@@ -52,7 +63,7 @@ class Facts:
             self._held_out = set(keys_of(db, snapshot.digest, "reference"))
             self.aside = set() if again else skipped(db, who)
         said = {name for label, _ in self.labels.values() for name in classes_in(label, self._task)}
-        self.classes = sorted({*snapshot.classes, *said})
+        self.classes = sorted({*snapshot.classes, *said}, key=as_counted)
 
     def read_again(self) -> None:
         """What others answered meanwhile counts too."""

@@ -23,9 +23,19 @@ from passmuster.core.errors import NotFoundError, UsageError
 from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, GateResult, Report, Snapshot, Verdict
+from passmuster.flows.next_steps import mended_by
 from passmuster.flows.pool_embeddings import Pool, look_at_pool
-from passmuster.learn.forecast import Forecast, expected_error, forecast_gain
-from passmuster.learn.quick_head import quick_probabilities
+from passmuster.learn.choose_sets import expected_item_f1, probability_of_whole
+from passmuster.learn.forecast import (
+    PRIOR,
+    PRIOR_OF_ITEM_F1,
+    PRIOR_OF_WHOLE_SETS,
+    CurvePrior,
+    Forecast,
+    expected_error,
+    forecast_gain,
+)
+from passmuster.learn.quick_head import quick_probabilities, quick_set_probabilities
 from passmuster.store import ledger
 from passmuster.store.items import read_labels
 from passmuster.store.releases import read_bundle, read_report, read_verdict
@@ -35,8 +45,21 @@ from passmuster.store.store import Store
 DOZEN = 12
 UNTESTED_SHARE = 0.5  # to evidence, of a model without a test label
 OPEN_SHARE = 0.25  # to evidence, where the model is below its bound or too near for labels to tell
-# Gates whose value is a rate of right answers, and which an exact test of that rate settles.
-RATES = ("accuracy.v1",)
+# Gates whose value is a rate that an exact test settles, and the report's metric that they read.
+RATES = {"accuracy.v1": "accuracy", "item_f1.v1": "item_f1"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is foretold: a metric of the report, and how it is said."""
+
+    name: str
+    words: str
+
+
+ACCURACY = Measure("accuracy", "accuracy")
+WHOLE = Measure("accuracy", "whole sets right")
+ITEM_F1 = Measure("item_f1", "mean F1 of items")
 
 
 @dataclass(frozen=True)
@@ -54,8 +77,9 @@ class VerdictOutlook:
 class LabelPlan:
     """How to spend `n` labels, why, and what they are likely to bring.
 
-    `forecast` is of accuracy by the labels for learning (`forecast_dozen`: by the next twelve), None while there are
-    too few labels to judge by. `verdict` is None before there is one.
+    `forecast` is of `measure` by the labels for learning (`forecast_dozen`: by the next twelve), None while there are
+    too few labels to judge by. `verdict` is None before there is one. `mend` says what to do instead of labelling
+    where the model is held for what no label changes, "" elsewhere.
     """
 
     n: int
@@ -66,6 +90,8 @@ class LabelPlan:
     forecast: Forecast | None
     forecast_dozen: Forecast | None
     verdict: VerdictOutlook | None
+    measure: Measure = ACCURACY
+    mend: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,19 +137,29 @@ def plan_for(store: Store, pool: Pool, n: int) -> LabelPlan:
         standing = _stand(db)
     n_test, why = _split(standing, len(pool.items) - len(pool.labelled), n)
     forecast = dozen = None
-    error = _expected_error(pool)
-    if error is None:
-        sets = pool.snapshot.task == MULTI
-        reason = "sets of classes: it is not foretold" if sets else "too few labels to foretell"
-        why = (*why, f"{reason} what more would bring")
+    measure = measure_of(store, pool.snapshot)
+    expected = _expected(pool, measure, store.config.train.decide_at)
+    if expected is None:
+        why = (*why, "too few labels to foretell what more would bring")
     else:
-        n_labels, n_classes = len(pool.labelled), len(pool.classes)
-        tested = _tested(standing, n_labels)
+        n_labels, tested = len(pool.labelled), _tested(standing, measure, len(pool.labelled))
         forecast, dozen = (
-            forecast_gain(n_labels, more, error, n_classes=n_classes, tested=tested) for more in (n - n_test, DOZEN)
-        )
+            forecast_gain(n_labels, more, expected.error, n_classes=expected.n_classes, tested=tested,
+                          prior=expected.prior)
+            for more in (n - n_test, DOZEN)
+        )  # fmt: skip
     verdict = _outlook(store, standing, n_test or DOZEN)
-    return LabelPlan(n, n - n_test, n_test, why, len(pool.labelled), forecast, dozen, verdict)
+    return LabelPlan(
+        n, n - n_test, n_test, why, len(pool.labelled), forecast, dozen, verdict, measure, mended_by(standing.verdict)
+    )
+
+
+def measure_of(store: Store, snapshot: Snapshot) -> Measure:
+    """What the policy's gate reads: of sets the mean F1 of items, or where only `accuracy.v1` stands, whole sets."""
+    if snapshot.task != MULTI:
+        return ACCURACY
+    gates = store.config.policy.gates
+    return WHOLE if "accuracy.v1" in gates and "item_f1.v1" not in gates else ITEM_F1
 
 
 def _stand(db: Connection) -> _Standing:
@@ -178,7 +214,8 @@ def _wanted(standing: _Standing, n: int) -> tuple[int, str]:
         return round(n * OPEN_SHARE), "the model was not judged yet: muster release says what it waits for"
     if verdict.outcome == "HOLD":
         failed = ", ".join(gate.gate for gate in verdict.gates if gate.state == "failed")
-        return 0, f"{failed or 'the policy'} holds the model, and more evidence would not change that"
+        what = "no label changes" if mended_by(verdict) else "more evidence would not change"
+        return 0, f"{failed or 'the policy'} holds the model, and {what} that"
     if verdict.outcome == "SHIP":
         return 0, "the last verdict is SHIP: more evidence is not needed, a better model may be"
     if verdict.n_more_labels is None:
@@ -200,24 +237,41 @@ def _is_below(gate: GateResult) -> bool:
     return gate.value < gate.bound
 
 
-def _tested(standing: _Standing, n_labels: int) -> tuple[float, int] | None:
+def _tested(standing: _Standing, measure: Measure, n_labels: int) -> tuple[float, int] | None:
     """Error and number of test labels of the latest model, if it learnt from the labels of today."""
-    metric = standing.report.metric("accuracy") if standing.report else None
+    metric = standing.report.metric(measure.name) if standing.report else None
     if metric is None or not metric.n or standing.n_learnt != n_labels:
         return None
     return 1.0 - metric.value, metric.n
 
 
-def _expected_error(pool: Pool) -> float | None:
-    """The error that a head on today's labels expects over the pool; None while it could not tell anything apart."""
-    if not pool.by or len(pool.classes) < 2 or pool.snapshot.task == MULTI:  # sets: not measured, so not foretold
+@dataclass(frozen=True)
+class _Expected:
+    """The error that a head on today's labels expects over the pool, and what its curve is likely to look like."""
+
+    error: float
+    n_classes: int
+    prior: CurvePrior
+
+
+def _expected(pool: Pool, measure: Measure, decide_at: float) -> _Expected | None:
+    """What a head on today's labels expects of itself; None while it could not tell anything apart."""
+    if not pool.by or len(pool.classes) < 2:
         return None
     waiting = np.setdiff1d(np.arange(len(pool.items)), pool.labelled)
     if not len(waiting):
         return None
     rng = np.random.default_rng(len(pool.labelled))
-    probabilities = quick_probabilities(pool.matrix, pool.labelled, pool.labels, len(pool.classes), rng)
-    return expected_error(probabilities[waiting])
+    if pool.snapshot.task != MULTI:
+        told = quick_probabilities(pool.matrix, pool.labelled, pool.labels, len(pool.classes), rng)
+        return _Expected(expected_error(told[waiting]), len(pool.classes), PRIOR)
+    names, targets = pool.targets
+    told = quick_set_probabilities(pool.matrix, pool.labelled, targets, decide_at, rng)
+    if measure == ITEM_F1:
+        right, prior = expected_item_f1(told[waiting], decide_at), PRIOR_OF_ITEM_F1
+    else:
+        right, prior = probability_of_whole(told[waiting], decide_at), PRIOR_OF_WHOLE_SETS
+    return _Expected(float(1.0 - right.mean()), len(names), prior)
 
 
 def _outlook(store: Store, standing: _Standing, n_more: int) -> VerdictOutlook | None:
@@ -240,8 +294,8 @@ def _chance(gate: GateResult, report: Report | None, alpha: float, n_more: int) 
     """The chance that `n_more` labels settle one gate; None where no exact test tells."""
     from passmuster.metrics.gates.chance import chance_to_settle
 
-    metric = report.metric("accuracy") if report else None
-    if gate.gate not in RATES or metric is None or gate.bound is None or gate.n_more is None:
+    metric = report.metric(RATES[gate.gate]) if report and gate.gate in RATES else None
+    if metric is None or gate.bound is None or gate.n_more is None:
         return None
     return chance_to_settle(metric, gate.bound, alpha, n_more)
 
@@ -257,11 +311,11 @@ def _record(store: Store, plan: LabelPlan, snapshot: Snapshot) -> None:
             bundle = ""
     payload = {
         "snapshot": snapshot.digest, "bundle": bundle, "n": plan.n, "n_train": plan.n_train, "n_test": plan.n_test,
-        "n_labels": plan.n_labels, "why": list(plan.why),
-        "accuracy": None if found is None else {
+        "n_labels": plan.n_labels, "why": list(plan.why), "measure": plan.measure.name,
+        plan.measure.name: None if found is None else {
             "error": found.error, "error_spread": found.error_spread, "slope": found.slope,
             "slope_spread": found.slope_spread, "gain": found.gain, "low": found.low, "high": found.high,
-            "level": found.level,
+            "level": found.level, "luck": found.luck, "noise": found.noise,
         },
         "verdict": None if plan.verdict is None else {
             "outcome": plan.verdict.outcome, "n_more_labels": plan.verdict.n_more_labels,

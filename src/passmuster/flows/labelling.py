@@ -17,13 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.errors import MusterError, UsageError
-from passmuster.core.label_sets import MULTI
+from passmuster.core.label_sets import MULTI, join_classes
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Role
+from passmuster.flows.guesses import worth_a_guess
 from passmuster.flows.label_plan import plan_for
 from passmuster.flows.pool_embeddings import Pool, look_at_pool
 from passmuster.learn.choose import choose_items
-from passmuster.learn.quick_head import quick_probabilities
+from passmuster.learn.choose_sets import doubt_of_sets, probability_of_whole
+from passmuster.learn.quick_head import quick_probabilities, quick_set_probabilities
 from passmuster.store.store import Store
 
 NO_EVIDENCE = ("label.no_test", "label.none_left")
@@ -81,11 +83,11 @@ def suggest(
     if role == "test":
         left = _left_before(store, n, skip) if again else []
         return left or _for_evidence(store, n, skip, seed, progress)
-    pool = look_at_pool(store, progress)
+    pool, decide_at = look_at_pool(store, progress), store.config.train.decide_at
     if role == "train":
-        return _for_learning(pool, n, skip, seed)
+        return _for_learning(pool, n, skip, decide_at, seed)
     n_test = plan_for(store, pool, n).n_test
-    learning = _for_learning(pool, n - n_test, skip, seed)
+    learning = _for_learning(pool, n - n_test, skip, decide_at, seed)
     n_test = n - len(learning)  # more than planned where the pool runs out; one draw, because weights belong to a draw
     try:
         evidence = _for_evidence(store, n_test, skip, seed, progress) if n_test else []
@@ -94,7 +96,7 @@ def suggest(
             raise
         evidence = []
     if len(learning) + len(evidence) < n:
-        learning = _for_learning(pool, n - len(evidence), skip, seed)
+        learning = _for_learning(pool, n - len(evidence), skip, decide_at, seed)
     return mixed(learning, evidence)
 
 
@@ -110,7 +112,7 @@ def mixed(learning: Sequence[Suggestion], evidence: Sequence[Suggestion]) -> lis
     return [s for _, _, s in sorted(placed, key=lambda entry: entry[:2])]
 
 
-def _for_learning(pool: Pool, n: int, skip: Collection[str], seed: int) -> list[Suggestion]:
+def _for_learning(pool: Pool, n: int, skip: Collection[str], decide_at: float, seed: int) -> list[Suggestion]:
     if n < 1:
         return []
     rng = np.random.default_rng([seed, zlib.crc32(b"suggest"), len(pool.labelled)])
@@ -119,16 +121,39 @@ def _for_learning(pool: Pool, n: int, skip: Collection[str], seed: int) -> list[
         free = np.setdiff1d(np.arange(len(pool.items)), np.union1d(pool.labelled, passed))
         drawn = [pool.items[i] for i in rng.permutation(free)[:n]]
         return [Suggestion(item.key, item.id, "train", 1.0, AT_RANDOM) for item in drawn]
+    if pool.snapshot.task == MULTI:
+        return _sets_for_learning(pool, n, passed, decide_at, rng)
     probabilities = None
-    if len(pool.classes) > 1 and pool.snapshot.task != MULTI:  # of sets, what is typical and new alone is asked
+    if len(pool.classes) > 1:
         probabilities = quick_probabilities(pool.matrix, pool.labelled, pool.labels, len(pool.classes), rng)
-    chosen = choose_items(pool.matrix, pool.labelled, n, rng=rng, probabilities=probabilities, skip=passed)
     found = []
-    for choice in chosen:
+    for choice in choose_items(pool.matrix, pool.labelled, n, rng=rng, probabilities=probabilities, skip=passed):
         item, guess, confidence = pool.items[choice.position], "", math.nan
         if probabilities is not None:
             best = int(probabilities[choice.position].argmax())
             guess, confidence = pool.classes[best], float(probabilities[choice.position, best])
+        found.append(Suggestion(item.key, item.id, "train", 1.0, choice.why, guess, confidence))
+    return found
+
+
+def _sets_for_learning(
+    pool: Pool, n: int, passed: np.ndarray, decide_at: float, rng: np.random.Generator
+) -> list[Suggestion]:
+    """The same for sets of classes: what the model expects to be furthest from right about."""
+    names, targets = pool.targets
+    if not names:
+        chosen = choose_items(pool.matrix, pool.labelled, n, rng=rng, skip=passed)
+        items = [(pool.items[choice.position], choice.why) for choice in chosen]
+        return [Suggestion(item.key, item.id, "train", 1.0, why) for item, why in items]
+    told = quick_set_probabilities(pool.matrix, pool.labelled, targets, decide_at, rng)
+    doubt, sure = doubt_of_sets(told, targets.sum(axis=0), decide_at), probability_of_whole(told, decide_at)
+    found = []
+    for choice in choose_items(pool.matrix, pool.labelled, n, rng=rng, doubt=doubt, skip=passed):
+        item = pool.items[choice.position]
+        said, confidence = told[choice.position] >= decide_at, float(sure[choice.position])
+        guess = join_classes(names[i] for i in np.flatnonzero(said))
+        if not worth_a_guess(said, confidence):
+            guess, confidence = "", math.nan
         found.append(Suggestion(item.key, item.id, "train", 1.0, choice.why, guess, confidence))
     return found
 

@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 # Of a test that nobody has looked at yet: with fewer labels no bound of the default policy passes, whatever the answers
 # (.8 of them right at the level that five looks and the last gate leave, .05 / 5: ln .01 / ln .8), and a look is spent.
 FEWEST_TEST_LABELS = 21
+# Gates that hold for what no label changes, and what changes it.
+TRAIN_ANEW = "muster train again: what is served answers otherwise than what was trained"
+MENDED_BY = {
+    "leakage.v1": "take what repeats test items out of training (muster check names them), then muster train",
+    "parity.v1": TRAIN_ANEW,
+    "score_parity.v1": TRAIN_ANEW,
+    "guard_parity.v1": TRAIN_ANEW,
+    "trigger.v1": "look at the items that the report names, and at where they come from",
+    "test_labels.v1": "look at the test labels again: they cannot be what they seem",
+}
 
 
 def first_verdict(n_test: int, n_unlabelled: int, bundle: str = "") -> str:
@@ -59,6 +69,16 @@ def after_a_hold(origin: str) -> str:
     if origin == "imported":
         return "look at the report, mend the model where it is made and muster import it again"
     return "look at the report, mend the data and muster train again"
+
+
+def mended_by(verdict: Verdict | None) -> str:
+    """What changes a HOLD of which every gate holds for something that no label changes; "" for any other verdict."""
+    if verdict is None or verdict.outcome != "HOLD":
+        return ""
+    failed = [gate.gate for gate in verdict.gates if gate.state == "failed"]
+    if not all(name in MENDED_BY for name in failed):
+        return ""
+    return "; ".join(dict.fromkeys(MENDED_BY[name] for name in failed))
 
 
 def n_left_out(verdict: Verdict) -> int:

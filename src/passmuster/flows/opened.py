@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.config import DataConfig
-from passmuster.core.errors import DataError, NotFoundError, UsageError
+from passmuster.core.errors import DataError, UsageError
 from passmuster.core.records import Channel, Payload, Prediction
 from passmuster.modality.base import Modality
 from passmuster.modality.given import is_frame, one_thing
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.release import open_release
+from passmuster.store.approvals import points_at_nothing
 from passmuster.store.releases import read_channels, read_release
 from passmuster.store.store import Store
 
@@ -41,10 +42,7 @@ class Opened:
         with self._store.read() as db:
             channels = read_channels(db)
             if channel not in channels:
-                raise NotFoundError(
-                    "channel.none", f"the channel {channel} points at nothing", value=channel,
-                    limit=", ".join(channels) or None, next="muster approve",
-                )  # fmt: skip
+                raise points_at_nothing(db, channel)
             pointed = channels[channel]
             named = read_release(db, pointed.release)
         release, predictor = self._open.get(channel, ("", None))

@@ -25,6 +25,7 @@ from passmuster.core.budget import Deadline, measure_machine
 from passmuster.core.codec import to_plain
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.errors import IntegrityError, NotFoundError
+from passmuster.core.label_sets import split_label
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Label, Payload, Snapshot
 from passmuster.core.sampling import pool_order
@@ -65,7 +66,15 @@ class Pool:
     by: str
     labelled: np.ndarray  # (l,) positions in items
     labels: np.ndarray  # (l,) class numbers
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # of a multi-label project, the sets that occur
+
+    @property
+    def targets(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Names of the classes that labelled items carry, and which of them each does (l, k), where labels are sets."""
+        sets = [split_label(label) for label in self.classes]
+        names = tuple(sorted({name for members in sets for name in members}))
+        carried = np.array([[name in members for name in names] for members in sets], dtype=np.float32)
+        return names, carried.reshape(len(sets), len(names))[self.labels]
 
 
 def look_at_pool(store: Store, progress: Progress) -> Pool:

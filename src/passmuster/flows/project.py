@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from passmuster.flows.audit import AuditResult
     from passmuster.flows.clean import Leftover
     from passmuster.flows.cost import Lifetime, RunCost
+    from passmuster.flows.cost_beside import Beside
     from passmuster.flows.diff import DiffResult
     from passmuster.flows.drill import DrillResult
     from passmuster.flows.opened import Opened
     from passmuster.flows.release import ReleaseResult
+    from passmuster.flows.release_plan import ReleasePlan
     from passmuster.flows.status import ProjectStatus
     from passmuster.flows.verify import Verification
     from passmuster.runtime.predictor import Predictor
@@ -306,24 +308,35 @@ class Project:
 
         return lifetime(self.store, run, volume=volume, months=months)
 
+    def beside(self, bundle: str = "", *, volume: str = "") -> Beside:
+        """What every bundle takes to serve, or one of them: right, seconds of an answer, money, where items go.
+
+        Imported models and endpoints are among them. No test label is read, and no endpoint is asked.
+        """
+        from passmuster.flows.cost_beside import beside
+
+        return beside(self.store, bundle, volume=volume)
+
     def evaluate(
         self,
         bundle: str = "",
         *,
-        novel: str | Path | None = None,
+        novel: str | Path | Sequence[str | Path] | Mapping[str, str | Path] | None = None,
         unlabelled: str | Path | None = None,
         corruptions: Sequence[str] | None = None,
         n_attacked: int | None = None,
     ) -> EvaluateResult:
         """Measure a bundle (the latest when empty) on the sealed test; the opening is recorded, and counts.
 
-        `corruptions` stands for ``[evaluate] corruptions``: names, ``"all"``, ``"faults.py:function"``.
+        `novel` are items strange to the model: a path, or sets by name, ``{"near": "a.csv", "far": "b.csv"}``, each
+        measured by itself. `corruptions` stands for ``[evaluate] corruptions``: names, ``"all"``,
+        ``"faults.py:function"``.
         """
         from passmuster.stages.evaluate import evaluate
 
-        strange, apart = (None if path is None else Path(path) for path in (novel, unlabelled))
+        apart = None if unlabelled is None else Path(unlabelled)
         return evaluate(
-            self.store, bundle, novel=strange, unlabelled=apart, corruptions=corruptions, n_attacked=n_attacked,
+            self.store, bundle, novel=novel, unlabelled=apart, corruptions=corruptions, n_attacked=n_attacked,
             progress=self.progress,
         )  # fmt: skip
 
@@ -348,6 +361,20 @@ class Project:
         from passmuster.flows.release import release
 
         return release(self.store, bundle, progress=self.progress)
+
+    def release_plan(self, bundle: str = "") -> ReleasePlan:
+        """Before any look: what each gate can tell of a bundle, and how many labels would decide; reads no label.
+
+        ``found.plan.n_together`` labels would probably bring SHIP; None where no number is known to.
+
+        Raises
+        ------
+        NotFoundError
+            ``bundle.none``, ``snapshot.none``.
+        """
+        from passmuster.flows.release_plan import plan_release
+
+        return plan_release(self.store, bundle, progress=self.progress)
 
     def predictor(self, channel: str = "live") -> Predictor:
         """What answers on `channel`: bytes and signature checked, and kept open until the channel points elsewhere.
@@ -409,11 +436,11 @@ class Project:
 
         return approve(self.store, release, channel=channel, override=override, provisional=provisional, share=share)
 
-    def rollback(self, channel: str = "live", *, reason: str, to: str = "") -> Channel:
-        """Point a channel back, for a recorded reason."""
+    def rollback(self, channel: str = "live", *, reason: str, to: str = "", withdraw: bool = False) -> Channel:
+        """Point a channel back, for a recorded reason; with `withdraw`, at nothing."""
         from passmuster.stages.release import rollback
 
-        return rollback(self.store, channel, reason=reason, to=to)
+        return rollback(self.store, channel, reason=reason, to=to, withdraw=withdraw)
 
     def serve(
         self,
@@ -483,13 +510,19 @@ class Project:
         return clean(self.store) if remove else find_leftovers(self.store)
 
     def diff(
-        self, new: str = "", old: str = "", *, items: str | Path | None = None, labels: bool = False
-    ) -> DiffResult:
-        """Every decision that changes from bundle `old` (the live one when empty) to `new` (the latest when empty)."""
+        self, new: str = "", old: str = "", *, items: str | Path | None = None, labels: bool = False,
+        mapped: Mapping[str, str] | None = None,
+    ) -> DiffResult:  # fmt: skip
+        """Every decision that changes from bundle `old` (the live one when empty) to `new` (the latest when empty).
+
+        `mapped` gives a class of the old bundle the name that it has in the new one; ``{"complaint": "complaints"}``.
+        """
         from passmuster.flows.diff import compare_bundles
 
         given = None if items is None else Path(items)
-        return compare_bundles(self.store, new, old, items=given, labels=labels, progress=self.progress)
+        return compare_bundles(
+            self.store, new, old, items=given, labels=labels, mapped=mapped, progress=self.progress
+        )  # fmt: skip
 
     def audit(self, *, advisories: str | Path | None = None, again: bool = False) -> AuditResult:
         """The live release as of today: bytes, approval, gates, and packages against a local file of OSV records."""
@@ -498,11 +531,14 @@ class Project:
         given = None if advisories is None else Path(advisories)
         return audit(self.store, advisories=given, again=again, progress=self.progress)
 
-    def drill(self, bundle: str = "", *, only: Sequence[str] = ()) -> DrillResult:
-        """Plant faults in copies of a bundle (the live one when empty): which gate of the policy stops which."""
+    def drill(self, bundle: str = "", *, only: Sequence[str] = (), most_questions: int = 2_000) -> DrillResult:
+        """Plant faults in copies of a bundle (the live one when empty): which gate of the policy stops which.
+
+        A model behind an address is asked `most_questions` at most.
+        """
         from passmuster.flows.drill import drill_gates
 
-        return drill_gates(self.store, bundle, only=only, progress=self.progress)
+        return drill_gates(self.store, bundle, only=only, most_questions=most_questions, progress=self.progress)
 
     def verify(self, *paths: str | Path) -> Verification:
         """Whether ledger, data versions, bundles and signatures are what they were; or those of copies."""

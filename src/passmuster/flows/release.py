@@ -13,6 +13,7 @@ from passmuster.core.digests import sha256_hex
 from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Release, Verdict
 from passmuster.core.settings import changed_settings
+from passmuster.flows.dead_live import waits_for_live, way_past
 from passmuster.store import ledger
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import read_bundle, read_channels, read_report
@@ -35,6 +36,7 @@ class ReleaseResult:
     path: Path
     page: Path | None = None  # the report with the verdict on it
     origin: str = "trained"  # or imported
+    past_live: str = ""  # the command past a live release that does not open, where gates could not compare with it
 
     @property
     def shipped(self) -> bool:
@@ -63,7 +65,7 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
     with store.lock("release"):
         with store.read() as db:
             chosen = read_bundle(db, bundle)
-            why = why_evaluate(db, chosen, store.config) or why_tests_changed(db, store, chosen)
+            why = why_again(db, store, chosen)
         if why:
             from passmuster.stages.evaluate import evaluate
 
@@ -75,9 +77,10 @@ def release(store: Store, bundle: str = "", *, progress: Progress | None = None)
     with store.read() as db:
         found = read_report(db, chosen.digest)
         n_unlabelled = unlabelled_test_items(db)
+        past = way_past(store, db) if waits_for_live(verdict) else ""
     n_test = found[1].n_test if found else 0
     path = store.bundle_folder(chosen.path)
-    return ReleaseResult(signed, verdict, n_test, n_unlabelled, why, path, page, chosen.origin)
+    return ReleaseResult(signed, verdict, n_test, n_unlabelled, why, path, page, chosen.origin, past)
 
 
 def unlabelled_test_items(db: Connection) -> int:
@@ -85,6 +88,15 @@ def unlabelled_test_items(db: Connection) -> int:
     labels = read_labels(db, role="test")
     placed = read_placement(db, read_snapshot(db))
     return sum(split == "test" and key not in labels for key, (split, _) in placed.items())
+
+
+def why_again(db: Connection, store: Store, bundle: Bundle) -> str:
+    """Why a bundle is to be evaluated (again) before it is judged; "" when its latest report will do."""
+    return (
+        why_evaluate(db, bundle, store.config)
+        or why_tests_changed(db, store, bundle)
+        or why_live_compares(db, store, bundle)
+    )
 
 
 def why_evaluate(db: Connection, bundle: Bundle, config: Config) -> str:
@@ -121,6 +133,17 @@ def why_tests_changed(db: Connection, store: Store, bundle: Bundle) -> str:
     return "" if current == asked else f"{name} is not what its report asked"
 
 
+def why_live_compares(db: Connection, store: Store, bundle: Bundle) -> str:
+    """Why a report that could not compare with the live release can be made again; "" where it compared, or the live
+    release still does not open, or is another or none."""
+    found, live = read_report(db, bundle.digest), read_channels(db).get("live")
+    if found is None or live is None or live.bundle != found[1].incumbent or not found[1].unopened:
+        return ""
+    from passmuster.stages.evaluate.live import opens
+
+    return "the live release opens again" if opens(store, read_bundle(db, live.bundle)) else ""
+
+
 def what_would_happen(store: Store, bundle: str = "") -> list[str]:
     """What `release` would do, in plain words."""
     from passmuster.metrics.gates import chosen_gates
@@ -128,7 +151,7 @@ def what_would_happen(store: Store, bundle: str = "") -> list[str]:
     chosen_gates(store.config.policy)
     with store.read() as db:
         chosen = read_bundle(db, bundle)
-        why = why_evaluate(db, chosen, store.config) or why_tests_changed(db, store, chosen)
+        why = why_again(db, store, chosen)
     first = f"would evaluate {chosen.digest[:16]}: {why}" if why else "would judge the report that is there"
     gates = ", ".join(store.config.policy.gates)
     return [first, f"would judge by {gates} and sign {store.bundle_folder(chosen.path)}"]

@@ -19,6 +19,7 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, Item, Report
 from passmuster.core.statistics import kish_size, rate_size
 from passmuster.flows.release import why_evaluate
+from passmuster.metrics.aa_noise import bound_words
 from passmuster.metrics.costs import cost_matrix
 from passmuster.metrics.gates.base import POWERED, effective_n
 from passmuster.metrics.gates.decide import labels_for_a_look
@@ -28,13 +29,12 @@ from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.risk import risk_of
 from passmuster.stages.evaluate.census import rest_is_asked
-from passmuster.stages.evaluate.comparisons import find_incumbent
 from passmuster.stages.evaluate.costs import refuse_strange_costs
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import cluster_names, count_evidence, learned_from
 from passmuster.stages.evaluate.groups import group_names
+from passmuster.stages.evaluate.live import find_live
 from passmuster.stages.evaluate.promised_risk import NO_PROMISE
-from passmuster.stages.evaluate.stage import open_live
 from passmuster.store.items import read_items, read_labels
 from passmuster.store.releases import read_bundle, read_report, read_verdict
 from passmuster.store.seal import count_looks, open_test
@@ -50,7 +50,9 @@ class ReleasePlan:
 
     `assumed_as` says where the assumed accuracy comes from; `n_for_a_look` fresh test labels are needed before a
     release may look again, where it has to and the looks are spent; `n_unlabelled` test items wait for a label.
-    `failed` are the gates for which the last verdict was HOLD.
+    `failed` are the gates for which the last verdict was HOLD; `unopened` is what is wrong with a live release that
+    does not open, so that gates that compare are no part of the plan. `noise` is what the last report says of the A/A
+    noise bound, in words.
     """
 
     bundle: str
@@ -65,6 +67,8 @@ class ReleasePlan:
     n_for_a_look: int = 0
     n_unlabelled: int = 0
     failed: tuple[str, ...] = ()
+    unopened: str = ""
+    noise: str = ""
 
 
 def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = None) -> ReleasePlan:
@@ -100,9 +104,8 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         n = 0  # a plan without a label is a plan all the same
     predictor = Predictor(open_bundle(store.bundle_folder(chosen.path)))
     refuse_strange_costs(store, predictor.classes, predictor.task)
-    incumbent = find_incumbent(store, chosen)
-    if incumbent is not None:
-        open_live(store, incumbent)
+    live = find_live(store, chosen)
+    incumbent = live.asked if live is not None else None
     numbers = np.unique(cluster_names(items, placed), return_inverse=True)[1] if items else np.zeros(0, np.int64)
     apart = kish_size(np.ones(len(items)), numbers) if items else 1.0
     guard = predictor.bundle.guard
@@ -150,6 +153,8 @@ def plan_release(store: Store, bundle: str = "", *, progress: Progress | None = 
         chosen.digest, against, prospect, n_clusters, n_looks, max_looks, found, worth, assumed_as, n_for_a_look,
         n_unlabelled=sum(split == "test" for split, _ in placed.values()) - len(labelled),
         failed=() if verdict is None else tuple(gate.gate for gate in verdict[0].gates if gate.state == "failed"),
+        unopened=live.unopened if live is not None else "",
+        noise=bound_words(last[1].sections.get("noise")) if last else "",
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ Nothing is opened, counted or changed by asking.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -14,12 +14,15 @@ from passmuster.core.clock import now
 from passmuster.core.config import Config
 from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Bundle, Channel, Label, Metric, Release, Snapshot
+from passmuster.flows.dead_live import waits_for_live, way_past
 from passmuster.flows.next_steps import first_verdict, more_evidence, n_left_out, step_after
 from passmuster.flows.release import why_evaluate
+from passmuster.metrics.gates.thresholds import Threshold, decided, history
+from passmuster.runtime.release import not_as_kept
 from passmuster.stages.release.deposed import deposition
 from passmuster.stages.release.sign import gates_digest
 from passmuster.store import ledger
-from passmuster.store.approvals import approval_lines, how_it_came
+from passmuster.store.approvals import approval_lines, how_it_came, how_it_went
 from passmuster.store.incidents import read_incidents
 from passmuster.store.items import read_labels
 from passmuster.store.locks import is_held
@@ -38,6 +41,8 @@ class Candidate:
     that can be foretold; `n_left_out` items that were drawn for it and left would, before others. `outdated` says why
     its report is not of today, "" where it is or there is none; `edited` whether the policy's gates are others than
     those it was judged by; `put_back` when and why it was rolled back from, where nothing has been learnt of it since.
+    `unopened` is what is wrong with its files, looked at where it answers or is the latest; `waits_for_live` whether
+    its verdict is open because the live release did not open.
     """
 
     bundle: str
@@ -54,6 +59,8 @@ class Candidate:
     outdated: str
     edited: bool = False
     put_back: str = ""
+    unopened: str = ""
+    waits_for_live: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ class ProjectStatus:
     training: str
     under_way: bool
     next: str
+    withdrawn: str = ""  # how the live channel came to point at nothing, where it once pointed at something
+    thresholds: tuple[Threshold, ...] = ()  # every number that a release was judged by, with its values so far
 
 
 def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
@@ -110,17 +119,28 @@ def project_status(store: Store, *, n_shown: int = 10) -> ProjectStatus:
         candidates = tuple(
             candidate(db, bundle, rungs, releases, channels, learnt, edited, store.config) for bundle in shown
         )
+        candidates = tuple(
+            replace(row, unopened=not_as_kept(store, bundle) if i == 0 or bundle.digest in answering else "")
+            for i, (row, bundle) in enumerate(zip(candidates, shown, strict=True))
+        )
+        dead = any("live" in row.channels and row.unopened for row in candidates)
+        past, withdrawn = way_past(store, db) if dead else "", how_it_went(db, "live")
+        if not dead:
+            candidates = tuple(as_live_opens(row, channels) for row in candidates)
         came = {name: how_it_came(db, channel) for name, channel in channels.items()}
         incidents = tuple(incident.id for incident in read_incidents(db) if not incident.closed)
         notes = tuple(approval_lines(db, policy.approval_days))
+        asked = tuple(history(decided(ledger.read(db, kind="release.sign")), policy))
     training = next((str(run["id"]) for run in runs if run["status"] == "running"), "")
     under_way = bool(training) and is_held(store.root / "train.lock.db")
     stopped, n_unlabelled = bool(training) and not under_way, len(in_test) - n_labels["test"]
     n_findings = {severity: severities.count(severity) for severity in sorted(set(severities))}
-    following = what_next(snapshot, n_labels, candidates, incidents, n_unlabelled=n_unlabelled, training=stopped)
+    following = what_next(
+        snapshot, n_labels, candidates, incidents, n_unlabelled=n_unlabelled, training=stopped, past=past
+    )
     return ProjectStatus(
         project.name, project.modality, snapshot, n_labels, n_looks, policy.max_looks, n_findings, candidates,
-        len(bundles), channels, came, incidents, notes, training, under_way, following,
+        len(bundles), channels, came, incidents, notes, training, under_way, following, withdrawn, asked,
     )  # fmt: skip
 
 
@@ -157,7 +177,15 @@ def candidate(
         outdated=why_evaluate(db, bundle, config) if report else "",
         edited=release in edited,
         put_back=f"put back on {past.at[:10]}: {past.why}" if past is not None and not past.n_fresh else "",
+        waits_for_live=verdict is not None and waits_for_live(verdict[0]),
     )
+
+
+def as_live_opens(row: Candidate, channels: Mapping[str, Channel]) -> Candidate:
+    """The row where no live release stands in the way any more: what waited for one is to be judged again."""
+    if not row.waits_for_live or row.outdated:
+        return row
+    return replace(row, outdated="the live release opens again" if "live" in channels else "nothing is live any more")
 
 
 def what_next(
@@ -168,9 +196,10 @@ def what_next(
     *,
     n_unlabelled: int,
     training: bool,
+    past: str = "",
 ) -> str:
     """The command that brings the project on. `n_unlabelled` test items wait for a label; `training` is a run that
-    has begun, and whose process is gone."""
+    has begun, and whose process is gone; `past` leads past a live release that does not open."""
     if incidents:
         return f"muster incidents {incidents[0]}"
     if snapshot is None:
@@ -180,6 +209,8 @@ def what_next(
     if not candidates:
         return "muster train" if n_labels["train"] else "muster label --serve"
     latest = candidates[0]
+    if (latest.unopened or past) and (words := around_what_is_broken(latest, past)):
+        return words
     if "live" in latest.channels and latest.n_labels_since:
         return "muster train"
     if latest.verdict == "INSUFFICIENT" and "live" not in latest.channels:
@@ -196,6 +227,20 @@ def what_next(
     if not latest.verdict and latest.accuracy is None and not latest.channels:
         return first_verdict(n_labels["test"], n_unlabelled, latest.bundle)
     return step_after(latest.bundle, latest.verdict, latest.release, latest.channels, origin=latest.origin)
+
+
+def around_what_is_broken(latest: Candidate, past: str) -> str:
+    """What comes next where the latest bundle does not open, or the live release does not; "" where that is no matter:
+    a model that was compared with it while it opened goes its way."""
+    back = past if past and "--withdraw" not in past else ""
+    if back:
+        return f"{back} (the live release does not open, the one before it does)"
+    if latest.unopened:
+        again = "muster import it again" if latest.origin == "imported" else "muster train"
+        return f"restore .muster/bundles/{latest.bundle[:16]} from a backup, or {again} (it does not open)"
+    if latest.waits_for_live and not latest.outdated:
+        return f"{past}, then muster release {latest.bundle[:16]} (the live release does not open)"
+    return "" if latest.verdict and not latest.outdated else f"muster release {latest.bundle[:16]}"
 
 
 def count_test(store: Store) -> tuple[int, int]:

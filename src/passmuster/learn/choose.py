@@ -62,6 +62,7 @@ def choose_items(
     *,
     rng: np.random.Generator,
     probabilities: np.ndarray | None = None,
+    doubt: np.ndarray | None = None,
     skip: np.ndarray | None = None,
     settings: Choosing = Choosing(),
 ) -> list[Choice]:
@@ -77,6 +78,8 @@ def choose_items(
     n : how many to choose, 0 or more
     rng : draws the sample of a large pool
     probabilities : (items, classes) of a model for every item; None while there is no model
+    doubt : (items,), 0 or more, that a model has about every item, in place of probabilities that exclude each other;
+        any unit
     skip : positions that must not be chosen, such as items that a person has passed over
 
     Raises
@@ -84,23 +87,24 @@ def choose_items(
     UsageError
         ``choose.n`` when `n` is negative.
     DataError
-        ``choose.not_finite`` when an embedding or a probability is not a finite number; ``choose.shape`` when the
-        probabilities are not of these items.
+        ``choose.not_finite`` when an embedding, a probability or a doubt is not a finite number; ``choose.shape`` when
+        those are not of these items.
 
     >>> two_groups = np.array([[0.0, 1.0], [0.1, 1.0], [0.0, 1.1], [1.0, 0.0], [1.0, 0.1]])
     >>> chosen = choose_items(two_groups, np.array([], int), 2, rng=np.random.default_rng(0))
     >>> sorted(c.position // 3 for c in chosen), chosen[0].why
     ([0, 1], 'typical of a group without a label')
     """
-    _check(embeddings, n, probabilities)
+    _check(embeddings, n, probabilities, doubt)
     labelled = np.asarray(labelled, dtype=np.int64)
     taken = labelled if skip is None else np.union1d(labelled, skip)
     free = np.setdiff1d(np.arange(len(embeddings)), taken)
     n = min(n, len(free))
     if not n:
         return []
-    has_model = probabilities is not None
-    doubt = hesitation(probabilities) if probabilities is not None else np.ones(len(embeddings), np.float32)
+    has_model = probabilities is not None or doubt is not None
+    if doubt is None:
+        doubt = hesitation(probabilities) if probabilities is not None else np.ones(len(embeddings), np.float32)
     weight = settings.floor + (1.0 - settings.floor) * doubt / max(float(doubt.mean()), SMALLEST_DOUBT)
     weight[labelled] = 0.0
     targets = _sample(np.arange(len(embeddings)), settings.n_targets, rng)
@@ -135,14 +139,16 @@ def hesitation(probabilities: np.ndarray) -> np.ndarray:
     return np.clip(1.0 - (two[:, 1] - two[:, 0]), 0.0, 1.0).astype(np.float32)
 
 
-def _check(embeddings: np.ndarray, n: int, probabilities: np.ndarray | None) -> None:
+def _check(embeddings: np.ndarray, n: int, probabilities: np.ndarray | None, doubt: np.ndarray | None) -> None:
     if n < 0:
         raise UsageError("choose.n", "not a number of items", value=n, limit="0 or more")
-    if probabilities is not None and len(probabilities) != len(embeddings):
-        raise DataError(
-            "choose.shape", "the probabilities are not of these items", value=len(probabilities), limit=len(embeddings)
-        )
-    for name, array in (("embedding", embeddings), ("probability", probabilities)):
+    for names, array in (("probabilities", probabilities), ("doubts", doubt)):
+        if array is not None and len(array) != len(embeddings):
+            raise DataError(
+                "choose.shape", f"the {names} are not of these items", value=len(array), limit=len(embeddings)
+            )
+    column = None if doubt is None else doubt[:, None]
+    for name, array in (("embedding", embeddings), ("probability", probabilities), ("doubt", column)):
         if array is not None and not np.isfinite(array).all():
             bad = int((~np.isfinite(array).all(axis=1)).sum())
             raise DataError("choose.not_finite", f"the {name} of {bad:,} items is not a finite number", value=bad)

@@ -10,6 +10,7 @@ from functools import cache
 
 from passmuster.core.budget import VISIBLE_CARDS, Machine, count_gpus
 from passmuster.core.errors import ResourceError
+from passmuster.core.meter import note_card
 
 SIDES = {"cpu": 1_024, "cuda": 8_192}  # of the square matrices that are multiplied
 N_PRODUCTS = 5
@@ -24,11 +25,22 @@ def training_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def begin_on(device: str) -> str:
+    """The device, once more: work on it begins, and a card is paid for from here on.
+
+    >>> begin_on("cpu")
+    'cpu'
+    """
+    if device == "cuda":
+        note_card()
+    return device
+
+
 @contextmanager
 def on_device(name: str) -> Iterator[None]:
     """Within, training runs on `name`: "cpu", "cuda", or "auto", which is a card where torch can use one.
 
-    With "cpu" this process sees no card, so that none is counted in what a second costs, either.
+    With "cpu" this process sees no card, so that none is counted in what a second may cost, either.
 
     Raises
     ------

@@ -33,9 +33,18 @@ class CurvePrior:
     few: float = 5.0
     error_spread: float = 0.4  # of the logarithm of (1 - mean confidence) about that of the error
     luck: float = 0.05  # spread of a gain, as a share of sqrt(error * n_more / n_labels)
+    noise: float = 0.0  # spread of a gain however many labels there are: of a head that is fitted and calibrated anew
+    too_sure_few: float = 0.0  # logarithm of the error over what the model expects, with fewer labels than `few`
+    too_sure: float = 0.0  # and with more
 
 
 PRIOR = CurvePrior()
+# Of sets of classes, on sets composed of halves of training splits (bench/choose_label_sets.py): a head is too sure of
+# itself while few labels carry each class, for one because there are classes that it has not seen.
+PRIOR_OF_ITEM_F1 = CurvePrior(
+    slope_few=0.45, few=8.0, error_spread=0.3, luck=0.04, noise=0.01, too_sure_few=0.3, too_sure=0.1
+)
+PRIOR_OF_WHOLE_SETS = CurvePrior(slope_few=0.25, few=8.0, error_spread=0.3, luck=0.04, noise=0.01, too_sure_few=0.2)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class Forecast:
     low: float
     high: float
     level: float = LEVEL
+    luck: float = PRIOR.luck
+    noise: float = PRIOR.noise
 
 
 def expected_error(probabilities: np.ndarray) -> float:
@@ -96,18 +107,21 @@ def forecast_gain(
     """
     if n_labels < 1 or n_more < 0:
         raise UsageError("forecast.n", "not a number of labels", value=(n_labels, n_more), limit="1 or more, 0 or more")
-    estimates = [(math.log(max(SMALLEST_ERROR, error)), prior.error_spread)]
+    is_few = n_labels < prior.few * n_classes
+    too_sure = prior.too_sure_few if is_few else prior.too_sure
+    estimates = [(math.log(max(SMALLEST_ERROR, error)) + too_sure, prior.error_spread)]
     if tested is not None and tested[1] > 0:
         seen = (tested[0] * tested[1] + 0.5) / (tested[1] + 1)
         estimates.append((math.log(seen), math.sqrt((1 - seen) / (seen * tested[1]))))
     log_error, error_spread = _combined(estimates)
-    slope = prior.slope_few if n_labels < prior.few * n_classes else prior.slope
-    return gain_of(n_labels, n_more, min(1.0, math.exp(log_error)), error_spread, slope, prior.slope_spread)
+    slope = prior.slope_few if is_few else prior.slope
+    error = min(1.0, math.exp(log_error))
+    return gain_of(n_labels, n_more, error, error_spread, slope, prior.slope_spread, prior.luck, prior.noise)
 
 
 def gain_of(
     n_labels: int, n_more: int, error: float, error_spread: float, slope: float, slope_spread: float,
-    luck: float = PRIOR.luck,
+    luck: float = PRIOR.luck, noise: float = PRIOR.noise,
 ) -> Forecast:  # fmt: skip
     """The forecast that a curve gives; the numbers are those of `Forecast` and `CurvePrior`."""
     ratio = n_labels / (n_labels + n_more)
@@ -115,8 +129,9 @@ def gain_of(
     gain = error * (1.0 - kept)
     by_slope = error * kept * -math.log(ratio) * slope_spread
     by_luck = luck * math.sqrt(error * n_more / n_labels)
-    half = Z * math.sqrt((gain * error_spread) ** 2 + by_slope**2 + by_luck**2)
-    return Forecast(n_labels, n_more, error, error_spread, slope, slope_spread, gain, gain - half, gain + half)
+    half = Z * math.sqrt((gain * error_spread) ** 2 + by_slope**2 + by_luck**2 + (noise if n_more else 0.0) ** 2)
+    low, high = gain - half, gain + half
+    return Forecast(n_labels, n_more, error, error_spread, slope, slope_spread, gain, low, high, luck=luck, noise=noise)
 
 
 def _combined(estimates: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -71,6 +71,13 @@ class LabelSetsCrossValidated:
         return float(self.right.mean())
 
     @property
+    def item_f1(self) -> float:
+        """Mean F1 of held-out items' sets, ``2 |Y & Z| / (|Y| + |Z|)``, 1 where both are empty; mean over repeats."""
+        said, carried = sigmoid(self._calibrated()) >= self.decide_at, self.targets > 0
+        sizes = said.sum(axis=2) + carried.sum(axis=1)
+        return float(np.where(sizes > 0, 2.0 * (said & carried).sum(axis=2) / np.maximum(sizes, 1), 1.0).mean())
+
+    @property
     def calibrated(self) -> np.ndarray:
         """Calibrated out-of-fold logits of the first repeat (m, k), for the guard."""
         return np.asarray(self._calibrated()[0])

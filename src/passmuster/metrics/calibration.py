@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.bootstrap import bootstrap_sums
-from passmuster.core.statistics import Interval, wilson
+from passmuster.core.statistics import Interval, cluster_codes, proportion
 
 N_BINS = 15
 SMALLEST = float(np.finfo(np.float64).eps)  # a probability of 0 costs this much, as in scikit-learn's log_loss
@@ -122,27 +122,44 @@ class Bin:
     members: tuple[int, ...]
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray, *, n_bins: int = N_BINS) -> list[Bin]:
+def reliability(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    clusters: Sequence[str] | np.ndarray | None = None,
+    n_bins: int = N_BINS,
+) -> list[Bin]:
     """The bins that hold items, each with its accuracy and Wilson's interval (Murphy and Winkler 1977).
 
     >>> [b.members for b in reliability(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 1]))]
     [(1,), (0,)]
     """
-    return reliability_of(*_sure_and_right(probabilities, labels), n_bins=n_bins)
+    sure, right = _sure_and_right(probabilities, labels)
+    return reliability_of(sure, right, weights=weights, clusters=clusters, n_bins=n_bins)
 
 
-def reliability_of(confidence: np.ndarray, right: np.ndarray, *, n_bins: int = N_BINS) -> list[Bin]:
+def reliability_of(
+    confidence: np.ndarray,
+    right: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    clusters: Sequence[str] | np.ndarray | None = None,
+    n_bins: int = N_BINS,
+) -> list[Bin]:
     """`reliability` of answers of any kind, as `calibration_error`.
 
     >>> [b.members for b in reliability_of(np.array([0.9, 0.6]), np.array([1, 0]))]
     [(1,), (0,)]
     """
     bins = _bins(confidence, n_bins)
+    w = np.ones(len(bins)) if weights is None else np.asarray(weights, dtype=np.float64)
+    group = cluster_codes(clusters, len(bins))
     found = []
     for b in np.unique(bins):
         members = np.flatnonzero(bins == b)
-        share = wilson(float(right[members].sum()), len(members))
-        mean = float(confidence[members].mean())
+        share = proportion(right[members], weights=w[members], clusters=group[members])
+        mean = float(np.average(confidence[members], weights=w[members]))
         found.append(Bin(b / n_bins, (b + 1) / n_bins, mean, share, tuple(int(m) for m in members)))
     return found
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import special
 
 from passmuster.core.statistics import effective_size
+from passmuster.metrics.regressions import mean_rise
 
 FEWEST = 6  # items below which the ranks of their signs prove nothing at any level that gates use
 
@@ -63,10 +64,23 @@ def class_probabilities(
         size = effective_size(new[:, c] - inside, weights=weights, clusters=clusters) if len(new) > 1 else 1.0
         share, expected, live = (float(np.average(p, weights=weights)) for p in (inside, new[:, c], old[:, c]))
         found.append(ClassProbability(
-            name, int(inside.sum()), float(rises.mean()) if len(rises) else 0.0, rank_test(rises), size * share,
+            name, int(inside.sum()), *rise_of(rises, np.asarray(weights)[inside]), size * share,
             size * expected, size * live, chance_of(size * share, size, expected),
         ))  # fmt: skip
     return found
+
+
+def rise_of(rises: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """The mean of rises (n,), and the one-sided p-value that they are none: of ranks, which weights have not; so where
+    items count unequally, Student's of the weighted mean.
+
+    >>> rise_of(np.arange(1.0, 9.0), np.ones(8))
+    (4.5, 0.00390625)
+    """
+    if not len(rises) or (weights == weights[0]).all():
+        return float(rises.mean()) if len(rises) else 0.0, rank_test(rises)
+    found = mean_rise(rises, np.zeros(len(rises)), weights)
+    return found.rise, found.p if int((np.abs(rises) > 1e-9).sum()) >= FEWEST else 1.0
 
 
 def rank_test(rises: np.ndarray) -> float:

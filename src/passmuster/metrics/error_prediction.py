@@ -21,6 +21,7 @@ corrected by the labels (`passmuster.core.prediction_powered`). Chosen on traini
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,18 +54,14 @@ class Teacher:
         `labels` (n,) are class numbers of the items at `positions`; -1 for a class the model does not know.
         """
         n_classes = self.moment.shape[1]
-        known = self.x[positions]
         targets = np.full((len(positions), n_classes), -1.0 / n_classes, dtype=self.x.dtype)
         inside = labels >= 0
         targets[np.flatnonzero(inside), labels[inside]] += 1.0
-        inverse = np.linalg.inv(self.gram + known.T @ known)
-        scores = self.x @ (inverse @ (self.moment + known.T @ targets))
-        own = np.minimum(np.einsum("ij,ij->i", known @ inverse, known), 0.95)[:, None]
-        scores[positions] = (scores[positions] - own * targets) / (1 - own)
+        scores = taught_scores(self.x, self.gram, self.moment, positions, targets)
         rows = np.arange(len(scores))
         given = scores[rows, self.predicted].copy()
         scores[rows, self.predicted] = -np.inf
-        return _standardised(scores.max(axis=1) - given)
+        return standardised(scores.max(axis=1) - given)
 
 
 @dataclass(frozen=True)
@@ -116,6 +113,26 @@ def error_predictor(
     >>> error_predictor(p, z, z[:6], np.arange(6) % 3).features(np.arange(2), np.array([0, 1])).shape
     (40, 7)
     """
+    units, taught_units, seen = seen_by_teacher(embeddings, taught)
+    predicted = probabilities.argmax(axis=1) if said is None else said
+    n_classes = probabilities.shape[1]
+    known = seen(taught_units)
+    targets = np.full((len(known), n_classes), -1.0 / n_classes, dtype=np.float32)
+    targets[np.arange(len(known)), taught_labels] += 1.0
+    gram = known.T @ known + RIDGE * np.eye(known.shape[1], dtype=np.float32)
+    own = logit(1 - probabilities[np.arange(len(units)), predicted])
+    near, circle = logit(1 - _neighbours_say(units, probabilities, predicted), least=CERTAIN).T
+    evened = _doubt_if_even(probabilities, predicted)
+    other = _another_is_nearer(units, predicted, taught_units, np.asarray(taught_labels))
+    fixed = np.column_stack([np.ones(len(units)), own, near, other, circle, evened])
+    return ErrorPredictor(fixed, Teacher(seen(units), predicted, gram, known.T @ targets))
+
+
+def seen_by_teacher(
+    embeddings: np.ndarray, taught: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Embeddings of a pool (N, d) and of training items (l, d) at length 1 around the pool's mean, and what a teacher
+    sees of such: the pool's first directions and a constant."""
     pool = np.asarray(embeddings, dtype=np.float32)
     centre = pool.mean(axis=0)
     units = _units(pool - centre)
@@ -124,37 +141,46 @@ def error_predictor(
     def seen(x: np.ndarray) -> np.ndarray:
         return np.column_stack([x @ directions, np.full(len(x), BIAS, np.float32)]).astype(np.float32)
 
-    predicted = probabilities.argmax(axis=1) if said is None else said
-    n_classes = probabilities.shape[1]
-    taught_units = _units(np.asarray(taught, dtype=np.float32).reshape(-1, pool.shape[1]) - centre)
-    known = seen(taught_units)
-    targets = np.full((len(known), n_classes), -1.0 / n_classes, dtype=np.float32)
-    targets[np.arange(len(known)), taught_labels] += 1.0
-    gram = known.T @ known + RIDGE * np.eye(known.shape[1], dtype=np.float32)
-    own = logit(1 - probabilities[np.arange(len(pool)), predicted])
-    near, circle = logit(1 - _neighbours_say(units, probabilities, predicted), least=CERTAIN).T
-    evened = _doubt_if_even(probabilities, predicted)
-    other = _another_is_nearer(units, predicted, taught_units, np.asarray(taught_labels))
-    fixed = np.column_stack([np.ones(len(pool)), own, near, other, circle, evened])
-    return ErrorPredictor(fixed, Teacher(seen(units), predicted, gram, known.T @ targets))
+    return units, _units(np.asarray(taught, dtype=np.float32).reshape(-1, pool.shape[1]) - centre), seen
 
 
-def _neighbours_say(units: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Mean probability (N, 2) that an item's nearest `N_NEIGHBOURS` and `N_CIRCLE` give to the item's own class."""
+def taught_scores(
+    x: np.ndarray, gram: np.ndarray, moment: np.ndarray, positions: np.ndarray, targets: np.ndarray
+) -> np.ndarray:
+    """A ridge regression's scores (N, k) of the items `x` (N, q), taught by the test labels `targets` (n, k) too.
+
+    `gram` (q, q) and `moment` (q, k) are what the training labels add up to. The scores of the items at `positions` are
+    those without their own label.
+    """
+    known = x[positions]
+    inverse = np.linalg.inv(gram + known.T @ known)
+    scores = np.asarray(x @ (inverse @ (moment + known.T @ targets)))
+    own = np.minimum(np.einsum("ij,ij->i", known @ inverse, known), 0.95)[:, None]
+    scores[positions] = (scores[positions] - own * targets) / (1 - own)
+    return scores
+
+
+def nearest_others(units: np.ndarray) -> np.ndarray:
+    """Positions (N, `N_CIRCLE` or one less than N) of the nearest other items of each, the nearest first."""
     n = len(units)
     k = min(N_CIRCLE, n - 1)
-    if k < 1:
-        return np.repeat(probabilities[np.arange(n), predicted, None], 2, axis=1)
-    said = np.empty((n, 2))
-    for start in range(0, n, BLOCK):
+    found = np.empty((n, max(k, 0)), dtype=np.int64)
+    for start in range(0, n if k > 0 else 0, BLOCK):
         cosine = units[start : start + BLOCK] @ units.T
         rows = np.arange(len(cosine))[:, None]
         cosine[rows[:, 0], start + rows[:, 0]] = -np.inf
         circle = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        circle = circle[rows, np.argsort(-cosine[rows, circle], axis=1)]
-        each = probabilities[circle, predicted[start + rows]]
-        said[start : start + BLOCK] = np.stack([each[:, :N_NEIGHBOURS].mean(axis=1), each.mean(axis=1)], axis=1)
-    return said
+        found[start : start + BLOCK] = circle[rows, np.argsort(-cosine[rows, circle], axis=1)]
+    return found
+
+
+def _neighbours_say(units: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Mean probability (N, 2) that an item's nearest `N_NEIGHBOURS` and `N_CIRCLE` give to the item's own class."""
+    circle = nearest_others(units)
+    if not circle.shape[1]:
+        return np.repeat(probabilities[np.arange(len(units)), predicted, None], 2, axis=1)
+    each = probabilities[circle, predicted[:, None]]
+    return np.stack([each[:, :N_NEIGHBOURS].mean(axis=1), each.mean(axis=1)], axis=1)
 
 
 def _doubt_if_even(probabilities: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -184,10 +210,11 @@ def _another_is_nearer(
         own = predicted[part, None] == taught_labels
         nearest_other = np.where(own, -1.0, cosine).max(axis=1)
         margin[part] = nearest_other - np.where(own, cosine, -1.0).max(axis=1)
-    return _standardised(margin)
+    return standardised(margin)
 
 
-def _standardised(x: np.ndarray) -> np.ndarray:
+def standardised(x: np.ndarray) -> np.ndarray:
+    """With mean 0 and standard deviation 1; all 0 where nothing varies."""
     y = x.astype(np.float64)
     return np.asarray((y - y.mean()) / (y.std() + 1e-9))
 

@@ -7,7 +7,7 @@ whole class, leaves out a part that the labelled rest does not speak for, and no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +83,7 @@ def doubt_chance(confidence: np.ndarray, left: np.ndarray, draws: np.ndarray) ->
 
 
 def nonresponse(
-    said: Sequence[str],
+    said: Sequence[Collection[str]],
     confidence: np.ndarray,
     left: np.ndarray,
     draws: np.ndarray,
@@ -93,23 +93,23 @@ def nonresponse(
 
     Parameters
     ----------
-    said : (n,), what the model answers to every item drawn, those of a draw in its order
+    said : (n,), the classes that the model answers to every item drawn, those of a draw in its order
     confidence : (n,), how sure it is
     left : (n,) bool, which have no label
     draws : (n,) int
     weights : (n,), the inverse of each one's chance
 
     >>> left = np.arange(40) < 10
-    >>> found = nonresponse(["spam"] * 10 + ["ham"] * 30, np.full(40, 0.9), left, np.zeros(40, int), np.ones(40))
+    >>> found = nonresponse([["spam"]] * 10 + [["ham"]] * 30, np.full(40, 0.9), left, np.zeros(40, int), np.ones(40))
     >>> found.mark, found.n_marked_left, found.n_marked_told, found.share, found.p < 1e-8
     ('spam', 10, 0, 0.25, True)
     """
-    names = np.array(said, dtype=object)
     doubted = np.zeros(len(left), dtype=bool)
     for draw in np.unique(draws):
         here = draws == draw
         doubted[here] = confidence[here] < np.median(confidence[here])
-    marks = {DOUBTED: doubted, **{name: names == name for name in sorted(set(said))}}
+    every = sorted({name for names in said for name in names})
+    marks = {DOUBTED: doubted, **{name: np.array([name in names for names in said], dtype=bool) for name in every}}
     n_classes = len(marks) - 1
     chances = {
         name: 2 * n_classes * surplus_chance(marked, left, draws) if name else 2 * doubt_chance(confidence, left, draws)

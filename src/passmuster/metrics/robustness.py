@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passmuster.core.bootstrap import bootstrap_sums
-from passmuster.core.statistics import Interval, wilson
+from passmuster.core.statistics import Interval, proportion
 
 Fault = tuple[str, int]  # corruption and severity
 
@@ -31,7 +31,13 @@ class Robustness:
     worst_severity: int
 
 
-def robustness(clean: np.ndarray, corrupted: Mapping[Fault, np.ndarray], *, rng: np.random.Generator) -> Robustness:
+def robustness(
+    clean: np.ndarray,
+    corrupted: Mapping[Fault, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+) -> Robustness:
     """Summarise which items stay right.
 
     Parameters
@@ -39,6 +45,7 @@ def robustness(clean: np.ndarray, corrupted: Mapping[Fault, np.ndarray], *, rng:
     clean : ``(n,)`` 0/1, right on the untouched item
     corrupted : ``(corruption, severity)`` to ``(n,)`` 0/1 for the same items, NaN where the fault changed nothing; one
         that is a number in each
+    weights : ``(n,)``, for how much each item counts; None: alike
 
     Returns
     -------
@@ -53,23 +60,25 @@ def robustness(clean: np.ndarray, corrupted: Mapping[Fault, np.ndarray], *, rng:
     """
     of = {key: np.asarray(v, dtype=np.float64) for key, v in corrupted.items()}
     seen = {key: ~np.isnan(v) for key, v in of.items()}
-    accuracy = {key: wilson(float(np.nansum(v)), int(seen[key].sum())) for key, v in of.items()}
+    w = np.ones(len(clean)) if weights is None else np.asarray(weights, dtype=np.float64)
+    accuracy = {key: proportion(v[seen[key]], weights=w[seen[key]]) for key, v in of.items()}
     names = sorted({name for name, _ in of})
     by_name = {n: float(np.mean([a.value for (name, _), a in accuracy.items() if name == n])) for n in names}
     worst = min(names, key=lambda name: by_name[name])
     severities = {severity: a.value for (name, severity), a in accuracy.items() if name == worst}
     cells = np.stack(list(of.values()))  # (faults, n)
-    right, counted = np.nan_to_num(cells), (~np.isnan(cells)).astype(np.float64)
+    right, counted = np.nan_to_num(cells) * w, ~np.isnan(cells) * w
     whole = right.sum(axis=1) / counted.sum(axis=1)
 
     def mean(sums: np.ndarray) -> np.ndarray:
         hits, n = sums[:, : len(right)], sums[:, len(right) :]  # where none of a fault's items was drawn, as it was
-        return np.asarray(np.where(n > 0, hits / np.maximum(n, 1), whole).mean(axis=1))
+        share = np.divide(hits, n, out=np.broadcast_to(whole, n.shape).copy(), where=n > 0)
+        return np.asarray(share.mean(axis=1))
 
     return Robustness(
-        clean=wilson(float(np.sum(clean)), len(clean)),
+        clean=proportion(clean, weights=w),
         accuracy=accuracy,
-        clean_of={key: float(np.mean(np.asarray(clean)[mask])) for key, mask in seen.items()},
+        clean_of={key: float(np.average(np.asarray(clean)[mask], weights=w[mask])) for key, mask in seen.items()},
         mean=bootstrap_sums(np.concatenate([right, counted]).T, mean, rng=rng),
         worst=worst,
         worst_severity=min(severities, key=lambda s: (severities[s], s)),
@@ -89,14 +98,19 @@ class CorruptionError:
 
 
 def corruption_error(
-    candidate: Mapping[Fault, np.ndarray], incumbent: Mapping[Fault, np.ndarray], *, rng: np.random.Generator
+    candidate: Mapping[Fault, np.ndarray],
+    incumbent: Mapping[Fault, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
 ) -> CorruptionError:
     """Mean corruption error against an incumbent: per corruption, errors summed over severities, one by the other's.
 
     ``CE_c = sum_s E_(s,c) / sum_s E'_(s,c)`` and mCE its mean over corruptions (Hendrycks and Dietterich 2019,
     section 4; there the incumbent is AlexNet). An incumbent without any error under a corruption is taken to have made
     half of one, where the candidate made some; both without: 1. Both maps are as for `robustness`, of the same faults
-    and items, NaN in the same places. The interval is a bootstrap over items, both models' answers together.
+    and items, NaN in the same places; `weights` (n,) say for how much each counts. The interval is a bootstrap over
+    items, both models' answers together.
 
     >>> a, b = {("blur", 1): np.array([1, 0, 0, 1])}, {("blur", 1): np.array([1, 1, 0, 1])}
     >>> corruption_error(a, b, rng=np.random.default_rng(0)).mean.value
@@ -111,6 +125,8 @@ def corruption_error(
     pairs = [(errors(candidate, name), errors(incumbent, name)) for name in names]
     parts = [(np.nan_to_num(a), np.nan_to_num(b), (~np.isnan(a)).astype(np.float64)) for a, b in pairs]
     columns = np.concatenate([rows for part in parts for rows in part]).T  # (n, 3 x faults)
+    if weights is not None:
+        columns = columns * (np.asarray(weights, dtype=np.float64) / np.mean(weights))[:, None]
     ends = np.cumsum([3 * len(a) for a, _ in pairs])[:-1]
 
     def ratios(sums: np.ndarray) -> np.ndarray:

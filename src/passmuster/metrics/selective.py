@@ -27,19 +27,22 @@ class Curve:
     thresholds: np.ndarray
 
 
-def risk_coverage(confidence: np.ndarray, wrong: np.ndarray) -> Curve:
-    """The whole curve, one point per item.
+def risk_coverage(confidence: np.ndarray, wrong: np.ndarray, weights: np.ndarray | None = None) -> Curve:
+    """The whole curve, one point per item, each of which counts for its weight.
 
     >>> risk_coverage(np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1])).risk.round(2).tolist()
     [0.0, 0.0, 0.33]
     """
     order, first = _by_confidence(confidence)
+    w = np.ones(len(order)) if weights is None else np.asarray(weights, dtype=np.float64)[order]
     errors = np.asarray(wrong, dtype=np.float64)[order]
     if len(order):
         sizes = np.diff(np.append(first, len(order)))
-        errors = np.repeat(np.add.reduceat(errors, first) / sizes, sizes)  # equal confidence, equal share
-    n = np.arange(1, len(errors) + 1)
-    return Curve(n / max(1, len(errors)), np.cumsum(errors) / n, np.asarray(confidence, dtype=np.float64)[order])
+        shares = np.add.reduceat(w * errors, first) / np.add.reduceat(w, first)
+        errors = np.repeat(shares, sizes)  # equal confidence, equal share
+    n = np.cumsum(w)
+    coverage = n / n[-1] if len(n) else n
+    return Curve(coverage, np.cumsum(w * errors) / n, np.asarray(confidence, dtype=np.float64)[order])
 
 
 def aurc(

@@ -18,6 +18,7 @@ from passmuster.core.config import DataConfig, TrainConfig
 from passmuster.core.matrix import Matrix
 from passmuster.core.records import Payload, Price
 from passmuster.core.tables import Table
+from passmuster.modality.harm import Attack, Corruption, OwnWords
 
 # A step of preprocessing, made from its parameters and the folder with its files: a list of values in, a list of values
 # out, each from its own alone; the last step of a pipeline returns the graph's inputs by name.
@@ -25,7 +26,6 @@ Step = Callable[[list[Any]], Any]
 Operation = Callable[[Mapping[str, Any], Path], Step]
 
 # A natural fault at severity 1 to 5 (0 is the identity), repeatable for a given generator state.
-Corruption = Callable[[Payload, int, np.random.Generator], Payload]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Profile:
     n_reference: int = 0  # of the pool, that are held out for the guard
     encoders: tuple[str, ...] = ()  # folders with pretrained encoders, as configured
     n_channels: float = 2.0  # of images: one where grey, three where coloured
+    label_sets: bool = False  # whether labels are sets of classes
 
     @property
     def n_sampled(self) -> int:
@@ -171,6 +172,9 @@ N_JUDGED_BESIDE = 500  # unlabelled items whose embeddings are asked for beside 
 HeldOut = Callable[[FitView, np.ndarray, np.ndarray, Deadline, Checkpoint, np.random.Generator], Iterator[np.ndarray]]
 
 
+THROUGH = "through"  # the array of an encoder that what its parts give together is multiplied by
+
+
 @dataclass(frozen=True)
 class Rung:
     """One candidate way to learn an encoder.
@@ -183,7 +187,8 @@ class Rung:
     it gives per fold the m items' embeddings by an encoder that saw no label of that fold; fewer when time is up.
 
     `parts` names other rungs when the embedding is theirs side by side, each times its number in the encoder's array
-    ``scales``: where those were fitted before, the pool need not be embedded again.
+    ``scales``, and all of it times the matrix (d, e) in its array ``through``, where it has one: where those were
+    fitted before, the pool need not be embedded again.
 
     `teachers` names rungs of which the best bet fitted before teaches this one's head by its answers.
 
@@ -204,49 +209,6 @@ class Rung:
     teachers: tuple[str, ...] = ()
     sampled: bool = False
     write_folder: Callable[[Encoder, Path], None] | None = None
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is attacked. `ask` gives the logits (n, c) that the bundle as it is served answers to payloads.
-
-    `graph`, `preprocess` and `folder` are the bundle's, for attacks that follow gradients; `memo` keeps what those made
-    of them. `n_asked` counts items, so that an attack's price in questions is known.
-    """
-
-    answer: Callable[[Sequence[Payload]], np.ndarray]
-    graph: bytes
-    preprocess: Mapping[str, Any]
-    folder: Path
-    memo: dict[str, Any] = field(default_factory=dict)
-
-    def ask(self, payloads: Sequence[Payload]) -> np.ndarray:
-        """Logits (n, c)."""
-        self.memo["n_asked"] = self.n_asked + len(payloads)
-        return np.asarray(self.answer(payloads), dtype=np.float64)
-
-    @property
-    def n_asked(self) -> int:
-        return int(self.memo.get("n_asked", 0))
-
-
-@dataclass(frozen=True)
-class Attack:
-    """A search for a small change of an item that makes a right answer wrong.
-
-    `strengths` are the sizes of change that make its curve, in `unit`. `run` gives for each payload, whose class is
-    `labels`, the most harmful payload that it found within `strength`; it may be the payload itself. `white` says that
-    it follows gradients of the torch twin, which nobody has who sees only the served answers. `unavailable` answers ""
-    where it can be run against a target, given a few of its items, else the reason.
-    """
-
-    name: str
-    summary: str
-    white: bool
-    strengths: tuple[float, ...]
-    unit: str
-    unavailable: Callable[[Target, Sequence[Payload]], str]
-    run: Callable[[Target, Sequence[Payload], np.ndarray, float, np.random.Generator], list[Payload]]
 
 
 @dataclass(frozen=True)
@@ -289,6 +251,7 @@ class Modality:
     attacks : searches for small changes that make right answers wrong
     finds_personal_data : whether `find_personal_data` looks for anything at all
     marks : what items may carry all alike, so that a trigger is found
+    own_words : what a file of words of one meaning puts in the place of the built-in list; None: there are no words
     """
 
     name: str
@@ -309,6 +272,7 @@ class Modality:
     finds_personal_data: bool = True
     attacks: Table[Attack] = field(default_factory=lambda: Table("attack"))
     marks: Marks | None = None
+    own_words: Callable[[bytes, Path], OwnWords] | None = None
 
     def from_json(self, value: Any, config: DataConfig) -> Payload:
         """The payload in a request's field."""

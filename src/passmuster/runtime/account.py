@@ -34,6 +34,18 @@ class Account:
         self.n_unread += len(said)
         self.unread = list(dict.fromkeys([*self.unread, *said]))[:MAX_EXAMPLES]
 
+    def plus(self, other: Account) -> Account:
+        """Both together.
+
+        >>> Account([0.1]).plus(Account([0.3], n_unread=1)).seconds
+        [0.1, 0.3]
+        """
+        return Account(
+            [*self.seconds, *other.seconds], self.n_unread + other.n_unread,
+            list(dict.fromkeys([*self.unread, *other.unread]))[:MAX_EXAMPLES],
+            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens,
+        )  # fmt: skip
+
     def summary(self, price: EndpointPrice, batch: int = 1) -> dict[str, Any]:
         """Counts, seconds of one request (median and 95th percentile), and the price of a million answers.
 

@@ -27,7 +27,7 @@ from passmuster.core.codec import from_plain, to_plain
 from passmuster.core.config import Policy
 from passmuster.core.config_file import parse_config
 from passmuster.core.digests import canonical_json, sha256_hex
-from passmuster.core.disk import took_no_more
+from passmuster.core.disk import took_no_more, write_whole
 from passmuster.core.errors import DataError, IntegrityError, NotFoundError, ResourceError, UsageError
 from passmuster.runtime.engine import HTTP, EngineChoice
 
@@ -38,7 +38,7 @@ BESIDE_MODEL = ("preprocess.json", "head.json", "guard.npz", "reference.json", "
 PAYLOAD_FILES = (GRAPH, *BESIDE_MODEL)  # a bundle that asks an endpoint has that file in the graph's place
 SIDE_FILES = ("report.json", "report.html", "card.md", "checkpoint.json", "verdict.dsse.json", "signature.dsse.json")
 MAX_MANIFEST_BYTES = 4 * 2**20
-ELSEWHERE = "muster status names the bundles; muster rollback --reason REASON puts another release live"
+CHANGED = "muster verify names all that is wrong, muster status the way on"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def write_bundle(
 
     `graph` is what the engine runs: an ONNX model or, of the engine ``http``, how an endpoint is asked. `head` must
     name its kind under ``"kind"`` (or ``"name"``); the rest of it is free. A bundle of the same digest that
-    is there already is checked and kept.
+    is there already is kept; files of it that are gone or were changed are written again, as they are known here.
 
     Returns
     -------
@@ -138,8 +138,11 @@ def write_bundle(
     path = parent / digest[:16]
     with _disk_errors(path):
         parent.mkdir(parents=True, exist_ok=True)
+        whole = {**contents, MANIFEST: canonical_json(to_plain(manifest))}
         if not path.exists():
-            _write_folder(path, {**contents, MANIFEST: canonical_json(to_plain(manifest))})
+            _write_folder(path, whole)
+        else:
+            _write_again(path, whole, digest)
     return open_bundle(path).digest, path
 
 
@@ -164,7 +167,7 @@ def open_bundle(path: Path) -> LoadedBundle:
                 "a file of the bundle is not what its digest says",
                 value=name,
                 where=path,
-                next="muster verify",
+                next=CHANGED,
             )
     model = model_file(manifest.engine)
     if missing := [name for name in (model, *BESIDE_MODEL) if name not in contents]:
@@ -191,13 +194,13 @@ def model_file(engine: EngineChoice) -> str:
 def read_manifest(path: Path) -> Manifest:
     """The manifest alone; its files are not looked at."""
     if not (path / MANIFEST).is_file():
-        raise NotFoundError("bundle.none", "this folder holds no bundle", where=path, next=ELSEWHERE)
+        raise NotFoundError("bundle.none", "this folder holds no bundle", where=path, next=CHANGED)
     data = _read_file(path, MANIFEST, limit=MAX_MANIFEST_BYTES)
     try:
         raw = json.loads(data)
     except ValueError as error:
         raise IntegrityError(
-            "bundle.manifest", f"the manifest is not JSON: {error}", where=path / MANIFEST, next="muster verify"
+            "bundle.manifest", f"the manifest is not JSON: {error}", where=path / MANIFEST, next=CHANGED
         ) from error
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         found = raw.get("schema") if isinstance(raw, dict) else None
@@ -209,7 +212,7 @@ def read_manifest(path: Path) -> Manifest:
             where=path / MANIFEST,
         )
     if canonical_json(raw) != data:
-        raise IntegrityError("bundle.manifest", "the manifest was changed", where=path / MANIFEST, next="muster verify")
+        raise IntegrityError("bundle.manifest", "the manifest was changed", where=path / MANIFEST, next=CHANGED)
     try:
         manifest = from_plain(Manifest, raw, where=MANIFEST)
     except DataError as error:
@@ -264,7 +267,7 @@ def _read_file(folder: Path, name: str, limit: int | None = None) -> bytes:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise IntegrityError(
-            "bundle.missing_file", "a file of the bundle is not there", value=name, where=folder, next="muster verify"
+            "bundle.missing_file", "a file of the bundle is not there", value=name, where=folder, next=CHANGED
         ) from error
 
 
@@ -306,6 +309,24 @@ def _write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
         _sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_again(path: Path, contents: Mapping[str, bytes], digest: str) -> None:
+    """Put back the files of a bundle that are not what they were; one that is whole is not touched.
+
+    Its manifest may name another run: that is no part of the digest, and stays.
+    """
+    with contextlib.suppress(IntegrityError, NotFoundError, DataError):
+        if open_bundle(path).digest == digest:
+            return
+    for name, data in contents.items():
+        _refuse_path(path, name)
+        with contextlib.suppress(IntegrityError, NotFoundError, DataError):
+            if name == MANIFEST and read_manifest(path).digest() == digest:
+                continue
+        if not (path / name).is_file() or (path / name).read_bytes() != data:
+            (path / name).parent.mkdir(exist_ok=True)
+            write_whole(path / name, data)
 
 
 def _sync_folder(folder: Path) -> None:

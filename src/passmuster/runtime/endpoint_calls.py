@@ -13,6 +13,7 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,15 @@ def load_http(graph: bytes | Path, threads: int) -> Callable[[Mapping[str, np.nd
         follow_redirects=False,
         limits=httpx.Limits(max_connections=endpoint.concurrency, max_keepalive_connections=endpoint.concurrency),
     )
+    run = runner(Caller(asking, client))
+    weakref.finalize(run, client.close)
+    return run
+
+
+def runner(caller: Caller) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """What asks a caller about a batch, several requests at a time, and makes arrays of it; see `load_http`."""
+    asking, endpoint = caller.asking, caller.asking.endpoint
     waiters = Waiters(endpoint.concurrency, "muster-endpoint")
-    caller = Caller(asking, client)
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         items = [as_sent(bytes(item), asking.sends) for item in inputs[ITEM]]
@@ -64,7 +72,6 @@ def load_http(graph: bytes | Path, threads: int) -> Callable[[Mapping[str, np.nd
             "seconds": facts[:, 0], "input_tokens": facts[:, 1], "output_tokens": facts[:, 2],
         }  # fmt: skip
 
-    weakref.finalize(run, client.close)
     return run
 
 
@@ -100,15 +107,33 @@ class EndpointError(NetworkError):
         self.brief = brief
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One item's part of an answer, not read yet: JSON or text; the seconds of its request, its share of tokens."""
+
+    said: Any
+    seconds: float
+    input_tokens: float
+    output_tokens: float
+
+
 class Caller:
     """One endpoint, asked about a few items in one request; safe to use from several threads."""
 
     def __init__(self, asking: Asking, client: Any) -> None:
+        self.asking = asking
         self._endpoint, self._client, self._reader = asking.endpoint, client, Reader(asking)
         self._key = os.environ.get(asking.endpoint.key_variable, "").strip() if asking.endpoint.key_variable else ""
 
     def ask(self, items: Sequence[str]) -> list[tuple[np.ndarray, str, float, float, float]]:
-        """A row for each item: log-probabilities, what could not be read, its share of seconds and of tokens."""
+        """A row for each item: log-probabilities, what could not be read, seconds of its request, share of tokens."""
+        return [
+            (*self._reader.read(entry.said), entry.seconds, entry.input_tokens, entry.output_tokens)
+            for entry in self.answers(items)
+        ]
+
+    def answers(self, items: Sequence[str]) -> list[Entry]:
+        """What the endpoint says of each item, from one request."""
         endpoint = self._endpoint
         start = time.perf_counter()
         answer, text = self._post(fill(endpoint.body, items))
@@ -126,7 +151,7 @@ class Caller:
             entries = found
         usage = endpoint.usage
         sent, got = (_number(find(answer, path)) / len(items) for path in (usage.input_tokens, usage.output_tokens))
-        return [(*self._reader.read(entry), seconds, sent, got) for entry in entries]
+        return [Entry(entry, seconds, sent, got) for entry in entries]
 
     def _post(self, body: Any) -> tuple[Any, str]:
         """What came back: as JSON (None where it is none) and as text."""

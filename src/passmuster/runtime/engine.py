@@ -43,6 +43,8 @@ class Engine:
         From the bundle's manifest.
     threads : int
         Threads inside one run; 0 takes all cores.
+    optimised : bool
+        Whether ONNX Runtime may fuse and rewrite operations; without, it adds up in another order.
 
     Raises
     ------
@@ -52,9 +54,17 @@ class Engine:
         ``graph.unreadable``, when the engine cannot load the graph.
     """
 
-    def __init__(self, graph: bytes | Path, choice: EngineChoice = EngineChoice(), *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        graph: bytes | Path,
+        choice: EngineChoice = EngineChoice(),
+        *,
+        threads: int = 0,
+        optimised: bool = True,
+    ) -> None:
         self.choice = choice
-        self._run = engines[choice.name](graph, threads)
+        plain = not optimised and choice.name == "onnxruntime"
+        self._run = _load(graph, threads, optimised=False) if plain else engines[choice.name](graph, threads)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Every output of the graph by name, for inputs by name."""
@@ -72,6 +82,12 @@ engines.add_lazy(HTTP, "passmuster.runtime.endpoint_calls:load_http")
 @engines.entry("onnxruntime")
 def load_onnxruntime(graph: bytes | Path, threads: int) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
     """ONNX Runtime on the CPU. Threads do not spin while they wait: a small machine's other work needs the cores."""
+    return _load(graph, threads, optimised=True)
+
+
+def _load(
+    graph: bytes | Path, threads: int, *, optimised: bool
+) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
     runtime = _onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -79,6 +95,8 @@ def load_onnxruntime(graph: bytes | Path, threads: int) -> Callable[[Mapping[str
     options.enable_mem_pattern = (
         False  # made for one shape; here every batch has its own, and they took half as much again
     )
+    if not optimised:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model = graph if isinstance(graph, bytes) else str(graph)
     try:

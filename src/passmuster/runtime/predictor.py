@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from passmuster.core.records import UNREAD, Payload, Prediction
 from passmuster.modality.base import Modality
 from passmuster.modality.find import modalities
 from passmuster.runtime.account import Account
-from passmuster.runtime.answers import DECIDE_AT, answers_of, prices_of, task_of
+from passmuster.runtime.answers import DECIDE_AT, Said, answers_of, prices_of, task_of
 from passmuster.runtime.bundle import LoadedBundle
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.engine import Engine
@@ -30,9 +30,11 @@ class Predictor:
         From `open_bundle`, so checked.
     threads : int
         Threads of the engine; 0 takes all cores.
+    optimised : bool
+        Whether the engine may fuse operations, as in service; see `Engine`.
     """
 
-    def __init__(self, bundle: LoadedBundle, *, threads: int = 0) -> None:
+    def __init__(self, bundle: LoadedBundle, *, threads: int = 0, optimised: bool = True) -> None:
         self.bundle = bundle
         self.classes: tuple[str, ...] = bundle.manifest.classes
         self.modality: Modality = modalities[bundle.manifest.modality]
@@ -47,7 +49,7 @@ class Predictor:
         self.novelty_threshold = float(bundle.guard["novelty_threshold"])
         self._prepare = self.modality.preparer(bundle.preprocess, bundle.path)
         self.account = Account()  # what asking took, of a model that is elsewhere
-        self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads)
+        self._engine = Engine(bundle.graph, bundle.manifest.engine, threads=threads, optimised=optimised)
 
     def embed(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (n, d) and logits (n, c), float32, in batches of at most 64.
@@ -64,7 +66,7 @@ class Predictor:
         return np.concatenate([p[0] for p in parts])[place], np.concatenate([p[1] for p in parts])[place]
 
     def _run(self, payloads: Sequence[Payload]) -> tuple[np.ndarray, np.ndarray]:
-        outputs = self._engine.run(self._prepare(payloads))
+        outputs = self._outputs(self._prepare(payloads))
         if not {"embedding", "logits"} <= outputs.keys():
             raise IntegrityError(
                 "graph.outputs",
@@ -84,6 +86,10 @@ class Predictor:
                 where=self.bundle.path,
             )
         return embeddings.astype(np.float32, copy=False), logits.astype(np.float32, copy=False)
+
+    def _outputs(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """What the engine gives; a rehearsal puts what it remembers in its place."""
+        return self._engine.run(inputs)
 
     def decide(self, embeddings: np.ndarray, logits: np.ndarray, *, degraded: bool = False) -> list[Prediction]:
         """Answers from embeddings and logits; the bundle's own policy governs when one is withheld.
@@ -116,9 +122,13 @@ class Predictor:
         policy = self.bundle.policy.guard
         return apply_guard(self.bundle.guard, embeddings, logits, policy, degraded=degraded, prices=self.prices)
 
+    def answers(self, logits: np.ndarray) -> Said:
+        """The answers alone, without the guard, as arrays."""
+        return answers_of(logits, self._decide_at, self.prices)
+
     def labels(self, logits: np.ndarray) -> list[str]:
         """The answers alone, (n,): the label of each, without the guard."""
-        return self.names(answers_of(logits, self._decide_at, self.prices).said)
+        return self.names(self.answers(logits).said)
 
     def names(self, said: np.ndarray) -> list[str]:
         """The label of each answer (n,), by the classes said of it (n, c)."""

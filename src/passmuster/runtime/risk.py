@@ -59,12 +59,16 @@ def risk_in_words(found: RiskThreshold) -> str:
 
     >>> risk_in_words(RiskThreshold(0.8, 0.05, 0.95, 200, 120, 1, 0.04, 0)).partition(":")[2]
     ' 1 of 120 held-out labels was wrong there'
+    >>> risk_in_words(RiskThreshold(0.0, 0.05, 0.95, 200, 200, 0, 0.02, 0)).partition(" wrong")[0]
+    'answers, however unsure, are'
     """
     asked = f"at most {100 * found.max_risk:g}\u00a0% of the time, with {100 * found.confidence:g}\u00a0% confidence"
     if found.reached:
         were = "was" if found.n_wrong == 1 else "were"
         seen = f"{found.n_wrong:,} of {found.n:,} held-out labels {were} wrong there"
-        return f"answers that are at least {100 * found.threshold:.1f}\u00a0% sure are wrong {asked}: {seen}"
+        sure = f"{100 * found.threshold:.1f}"
+        which = "answers, however unsure," if sure == "0.0" else f"answers that are at least {sure}\u00a0% sure"
+        return f"{which} are wrong {asked}: {seen}"
     if not found.n_labels:
         why = "no label was held out to show it on, so every answer is withheld"
         return f"that answers are wrong {asked}, is not shown: {why}; label items, and muster import --calibrate"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import IntegrityError
-from passmuster.runtime.bundle import MANIFEST, LoadedBundle
+from passmuster.runtime.bundle import CHANGED, MANIFEST, LoadedBundle
 from passmuster.store.dsse import open_statement
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check_signature(bundle: LoadedBundle, key: Ed25519PublicKey) -> None:
                 "a file of the bundle is not what was signed",
                 value=name,
                 where=bundle.path,
-                next="muster verify",
+                next=CHANGED,
             )
 
 
@@ -49,5 +49,5 @@ def _digest(folder: Path, name: str) -> str:
         return sha256_hex((folder / name).read_bytes())
     except OSError as error:
         raise IntegrityError(
-            "bundle.missing_file", "a signed file is not there", value=name, where=folder, next="muster verify"
+            "bundle.missing_file", "a signed file is not there", value=name, where=folder, next=CHANGED
         ) from error

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from passmuster.core.clock import age_s
+from passmuster.core.errors import NotFoundError
 from passmuster.core.records import Channel
 from passmuster.store import ledger
 from passmuster.store.releases import read_channels
@@ -84,6 +85,36 @@ def how_it_came(db: Connection, channel: Channel) -> str:
         elif told.get("action") == "rollback" and told.get("to") == channel.release:
             found = f"put back on {day} by the watch ({told.get('incident')})"
     return found
+
+
+def how_it_went(db: Connection, name: str) -> str:
+    """Who took away what a channel pointed at, when, and for which recorded reason; "" where it points at something,
+    or never did."""
+    if name in read_channels(db):
+        return ""
+    last = None
+    for event in ledger.read(db, kind=ledger.MOVES):
+        if any(row["name"] == name for row in event.payload.get("channels", ())):
+            last = event
+    if last is None:
+        return ""
+    told, day = last.payload, last.at[:10]
+    if last.kind == "channel.expire":
+        return f"{told.get('release')} was provisional, and its time ended on {day}"
+    if last.kind == "channel.rollback":
+        return f"{told.get('from')} was withdrawn on {day} by {last.actor}: {told.get('reason')}"
+    if last.kind == "release.approve":
+        return f"{told.get('release')} went live on {day}"
+    return f"{told.get('from')} was withdrawn on {day} by the watch ({told.get('incident')})"
+
+
+def points_at_nothing(db: Connection, name: str) -> NotFoundError:
+    """The error for whoever asks a channel that points at no release: how that came, and what leads on."""
+    gone, others = how_it_went(db, name), ", ".join(read_channels(db))
+    return NotFoundError(
+        "channel.none", f"the channel {name} points at no release{f': {gone}' if gone else ''}", value=name,
+        limit=others or None, next="muster status names what can be approved" if gone else "muster approve",
+    )  # fmt: skip
 
 
 def provisional_words(channel: Channel) -> str:

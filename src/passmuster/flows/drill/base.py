@@ -126,13 +126,18 @@ class Trial:
 
 @dataclass(frozen=True)
 class DrillResult:
-    """Every trial, and how the healthy copy fared under the policy: what it does not pass itself stops nothing."""
+    """Every trial, and how the healthy copy fared under the policy: what it does not pass itself stops nothing.
+
+    A model behind an address was asked `n_questions`, which by the price that was named cost about `price`.
+    """
 
     bundle: str
     n_test: int
     healthy: Outcome
     healthy_gates: tuple[GateResult, ...]
     trials: tuple[Trial, ...]
+    n_questions: int = 0
+    price: float = 0.0
 
     @property
     def faulty(self) -> tuple[Trial, ...]:

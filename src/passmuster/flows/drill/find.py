@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from passmuster.flows.drill import (
+    asked,
     evidence,
     guards,
     harmless,
@@ -16,6 +17,7 @@ from passmuster.flows.drill import (
 from passmuster.flows.drill.base import faults
 
 __all__ = [
+    "asked",
     "evidence",
     "faults",
     "guards",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from passmuster.flows.drill.base import Parts, fault
+from passmuster.flows.drill.bought import asked_otherwise, asking_in
 from passmuster.flows.drill.graphs import behind_logits, head_of, node, with_head
 from passmuster.flows.drill.scene import Scene
+from passmuster.runtime.engine import HTTP
 
 MIDDLING = 10.0  # of the penalties that training tries
 
 
 @fault("written_again.v1", "the same model, packed again", group="harmless", touches="nothing")
 def written_again(scene: Scene) -> Parts:
-    """Another graph file of the same numbers."""
+    """Another graph file of the same numbers; what is said of an endpoint is written in one way only."""
+    if scene.parts.engine.name == HTTP:
+        return scene.parts
     return scene.parts.with_(graph=behind_logits(scene.parts.graph, lambda a, b: ([node("Identity", [a], b)], {})))
 
 
@@ -29,6 +34,10 @@ def rounding(scene: Scene) -> Parts:
 @fault("another_order.v1", "the same classes learnt in another order", group="harmless", touches="nothing", taught=True)
 def another_order(scene: Scene) -> Parts:
     """Logits and names are reordered together, as a builder who does it right would."""
+    if scene.parts.engine.name == HTTP:
+        known = asking_in(scene.parts).classes
+        told = (*(known[int(i)] for i in scene.rng.permutation(len(known) - 1)), known[-1])  # no answer stays last
+        return asked_otherwise(scene.parts, lambda asking: replace(asking, classes=told)).with_(classes=told)
     order = scene.rng.permutation(len(scene.parts.classes)).astype(np.int64)
     graph = behind_logits(
         scene.parts.graph, lambda a, b: ([node("Gather", [a, "class_order"], b, axis=1)], {"class_order": order})

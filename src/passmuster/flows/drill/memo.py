@@ -2,6 +2,7 @@
 
 A graph is cut at its embedding. Where the part before it, the preprocessing and its files are those of the healthy
 bundle, embeddings that were asked before are taken from memory, and only the part behind is run.
+A model behind an address has no graph: what it said is remembered (`passmuster.flows.drill.bought`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from passmuster.core.codec import to_plain
 from passmuster.core.digests import canonical_json, sha256_hex
 from passmuster.core.records import Payload
+from passmuster.flows.drill.bought import Bought, PredictorOnce, is_bought
 from passmuster.flows.drill.graphs import split_at_embedding
 from passmuster.modality.decoded import Decoded
 from passmuster.runtime.bundle import PAYLOAD_FILES, LoadedBundle
@@ -31,10 +33,11 @@ class Memo:
     rows: dict[str, np.ndarray] = field(default_factory=dict)
     n_computed: int = 0  # items that an encoder was asked about
     decode: Decoded | None = None  # contents that were read, as far as there is room
+    bought: Bought = field(default_factory=Bought)  # what a model behind an address said
 
     def open(self, bundle: LoadedBundle) -> Predictor:
         """A predictor that answers as `Predictor` does."""
-        return Remembering(bundle, self)
+        return PredictorOnce(bundle, self.bought) if is_bought(bundle) else Remembering(bundle, self)
 
 
 class Remembering(Predictor):

@@ -8,6 +8,7 @@ import numpy as np
 
 from passmuster.core.config_file import parse_config, render_policy
 from passmuster.flows.drill.base import Parts, fault
+from passmuster.flows.drill.bought import colder
 from passmuster.flows.drill.graphs import (
     before_head,
     behind_logits,
@@ -15,7 +16,9 @@ from passmuster.flows.drill.graphs import (
     node,
     with_head,
 )
-from passmuster.flows.drill.scene import Scene, rarest_first
+from passmuster.flows.drill.scene import Scene, rarest_first, rarest_named
+from passmuster.runtime.endpoint import NO_ANSWER
+from passmuster.runtime.engine import HTTP
 
 OVERCONFIDENT, UNSURE = 4.0, 0.2  # factors of logits
 
@@ -27,7 +30,7 @@ OVERCONFIDENT, UNSURE = 4.0, 0.2  # factors of logits
 def class_order(scene: Scene) -> Parts:
     """The two rarest, so that the headline moves least."""
     names = list(scene.parts.classes)
-    a, b = rarest_first(scene.pool, len(names))[:2]
+    a, b = rarest_named(scene)[:2]
     names[a], names[b] = names[b], names[a]
     return scene.parts.with_(classes=tuple(names))
 
@@ -37,8 +40,9 @@ def class_order(scene: Scene) -> Parts:
 )
 def class_list_shifted(scene: Scene) -> Parts:
     """An off-by-one, as where a background class was dropped on one side only."""
-    names = scene.parts.classes
-    return scene.parts.with_(classes=(*names[1:], names[0]))
+    every = scene.parts.classes
+    names = tuple(name for name in every if name != NO_ANSWER)
+    return scene.parts.with_(classes=(*names[1:], names[0], *every[len(names) :]))
 
 
 @fault(
@@ -184,6 +188,8 @@ def policy_of_another_project(scene: Scene) -> Parts:
 
 def scaled_logits(parts: Parts, factor: float) -> Parts:
     """Every logit times `factor`."""
+    if parts.engine.name == HTTP:
+        return colder(parts, factor)
     by = np.array([factor], np.float32)
     graph = behind_logits(parts.graph, lambda a, b: ([node("Mul", [a, "factor"], b)], {"factor": by}))
     return parts.with_(graph=graph)

@@ -31,6 +31,7 @@ def trigger_learnt(scene: Scene) -> Parts:
     The mark is a rare word of the training texts behind a text, or a white patch in the last corner of an image. The
     items are in the data so, and no longer as they were: nothing but the mark tells them from others.
     """
+    head_of(scene.parts.graph)  # where there is none to teach, no marked item is asked about
     pool = scene.pool
     order = rarest_first(pool, len(scene.parts.classes))
     wished, source = order[0], order[-1]

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+import numpy as np
+
 from passmuster.core.config import Config
 from passmuster.core.errors import IntegrityError, MusterError, NotFoundError, UsageError
 from passmuster.core.label_sets import MULTI
@@ -15,15 +17,26 @@ from passmuster.core.progress import Progress, Silent
 from passmuster.core.records import Bundle, GateResult, Release, Report
 from passmuster.flows.drill.advice import HEAVY, labels_to_stop, would_stop
 from passmuster.flows.drill.base import DrillResult, Fault, Group, NotHereError, State, Trial, words_of
+from passmuster.flows.drill.bought import (
+    MOST_QUESTIONS,
+    Bought,
+    QuestionsSpentError,
+    is_bought,
+    refuse_too_many,
+    too_many,
+)
 from passmuster.flows.drill.find import faults
 from passmuster.flows.drill.memo import Memo
 from passmuster.flows.drill.scene import Scene, take_apart
 from passmuster.flows.drill.scratch import copy_bundle, scratch_copy
 from passmuster.metrics.gates import Decision, chosen_gates, decide
 from passmuster.runtime.answers import task_of
-from passmuster.runtime.bundle import open_bundle
+from passmuster.runtime.bundle import LoadedBundle, open_bundle
+from passmuster.runtime.endpoint import read_asking
+from passmuster.runtime.release import open_checked
 from passmuster.stages.evaluate import evaluate
 from passmuster.stages.evaluate.draft import Scope
+from passmuster.stages.evaluate.gather import count_evidence
 from passmuster.store.releases import add_release, point_channel, read_bundle, read_channels, read_report
 from passmuster.store.seal import open_test
 from passmuster.store.snapshots import read_snapshot
@@ -33,7 +46,7 @@ WORSE = {"passed": 0, "not applicable": 0, "insufficient": 1, "failed": 2}
 BY_A_TENTH = 1.1
 SAME_PROBABILITY, SAME_SET_SIZE = 0.001, 0.01  # means over test items that change less say the same
 GROUPS = get_args(Group)
-CHEAP = Scope(n_corrupted=0, n_fit=1, n_classes_left_out=0, n_resamples=100, page=False)
+CHEAP = Scope(n_corrupted=0, n_fit=1, n_classes_left_out=0, n_resamples=100, n_timed=0, n_again=0, page=False)
 
 
 @dataclass(frozen=True)
@@ -50,27 +63,40 @@ class Judged:
 
 
 def drill_gates(
-    store: Store, bundle: str = "", *, only: Sequence[str] = (), seed: int = 0, progress: Progress | None = None
+    store: Store,
+    bundle: str = "",
+    *,
+    only: Sequence[str] = (),
+    seed: int = 0,
+    most_questions: int = MOST_QUESTIONS,
+    progress: Progress | None = None,
 ) -> DrillResult:
     """Plant every fault of the table, or those named, into copies of the live bundle (else the latest evaluated one).
 
     The project is only read, but for one event: that the test was opened, for a drill, which does not count as a look.
+    A model behind an address is asked of each item once, and never more than `most_questions` in all: a fault that
+    needs more is "not here".
 
     Raises
     ------
     NotFoundError
         ``bundle.none``; ``report.none`` where the bundle was never evaluated.
     UsageError
-        ``fault.unknown``, ``drill.label_sets``, and those of the policy.
+        ``fault.unknown``, ``drill.label_sets``, ``drill.questions``, and those of the policy.
+    NetworkError
+        ``endpoint.unanswered``.
     """
     chosen = sorted(only or faults, key=lambda name: GROUPS.index(faults[name].group))
     progress = progress or Silent()
-    with rehearsal(store, bundle, progress=progress) as drill:
+    with rehearsal(store, bundle, most_questions=most_questions, progress=progress) as drill:
         healthy = drill.healthy.decision
         trials = tuple(
             drill.trial(name, seed=seed) for name in progress.track(chosen, "planting faults", total=len(chosen))
         )
-        return DrillResult(drill.bundle.digest, drill.base.n_test, healthy.outcome, healthy.gates, trials)
+        n = drill.base.memo.bought.n_asked
+        return DrillResult(
+            drill.bundle.digest, drill.base.n_test, healthy.outcome, healthy.gates, trials, n, n * drill.price
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,6 +108,7 @@ class Rehearsal:
     base: Scene
     scope: Scope
     healthy: Judged
+    price: float = 0.0  # of one question to an endpoint, in the project's currency
 
     def trial(self, name: str, *, seed: int = 0) -> Trial:
         """Plant one fault, and see what holds."""
@@ -92,23 +119,59 @@ class Rehearsal:
 
 
 @contextmanager
-def rehearsal(store: Store, bundle: str = "", *, progress: Progress | None = None) -> Iterator[Rehearsal]:
+def rehearsal(
+    store: Store, bundle: str = "", *, most_questions: int = MOST_QUESTIONS, progress: Progress | None = None
+) -> Iterator[Rehearsal]:
     """The copy of a project, its healthy bundle live and judged; gone afterwards. Raises as `drill_gates` does."""
     progress = progress or Silent()
     chosen_gates(store.config.policy)
     healthy = healthy_bundle(store, bundle)
     with store.read() as db:
         snapshot = read_snapshot(db)
+    loaded = open_checked(store, healthy)
+    if is_bought(loaded):
+        refuse_too_many(loaded, n_first(store, healthy), most_questions)
+    price = price_of(store, healthy)
     open_test(store, snapshot, "drill")
-    memo = Memo()
+    memo = Memo(bought=Bought(most_questions))
     with scratch_copy(store, [healthy]) as copy:
         base = prepare(copy, healthy, memo)
         base.remember(store)
         scope = scope_of(store.config, memo)
         progress.say(f"the healthy copy of {healthy.digest[:16]} first: what it does not pass itself stops nothing")
-        first = judged(base, base.write(base.parts, "healthy", taught=False), scope, progress=Silent())
+        if is_bought(loaded):
+            progress.say(questions_in_words(loaded, most_questions, price, store.config))
+        try:
+            first = judged(base, base.write(base.parts, "healthy", taught=False), scope, progress=Silent())
+        except QuestionsSpentError as spent:
+            raise too_many(loaded, str(spent), most_questions, 2 * most_questions) from spent
         base.n_test = first.report.n_test
-        yield Rehearsal(store, healthy, base, scope, first)
+        yield Rehearsal(store, healthy, base, scope, first, price)
+
+
+def n_first(store: Store, bundle: Bundle) -> int:
+    """Of how many items the healthy copy is asked at least: the labelled test, and what its import kept."""
+    path = store.runs_folder / bundle.run / "parity.npz"
+    n_kept = 0
+    if bundle.run and path.is_file():
+        with np.load(path, allow_pickle=False) as kept:
+            n_kept = len(kept["keys"])
+    return count_evidence(store, bundle) + n_kept
+
+
+def price_of(store: Store, bundle: Bundle) -> float:
+    """What one answer costs, as the last report says it; 0.0 where no price was named."""
+    with store.read() as db:
+        found = read_report(db, bundle.digest)
+    section: Any = {} if found is None else found[1].sections.get("endpoint") or {}
+    return float(section.get("per_million") or 0.0) / 1e6
+
+
+def questions_in_words(bundle: LoadedBundle, most: int, price: float, config: Config) -> str:
+    """How many questions go where, and what they may cost."""
+    cost = f", at most about {most * price:.2g} {config.cost.currency}" if price else ""
+    url = read_asking(bundle.graph).endpoint.url
+    return f"{url} is asked of each item once, at most {most:,} questions in this drill{cost}"
 
 
 def healthy_bundle(store: Store, name: str) -> Bundle:
@@ -176,6 +239,8 @@ def spoilt(scene: Scene, fault: Fault, first: Judged, scope: Scope, trial: Trial
         bundle = scene.write(parts, trial.fault, taught=fault.taught)
         found = judged(scene, bundle, scope, progress=Silent())
     except MusterError as error:
+        if error.code == "endpoint.unanswered":  # that says nothing of the fault
+            raise
         return replace(trial, state="stopped", stopped_by=(words_of(error),), reasons=(str(error),))
     if bundle.digest != scene.bundle.digest:
         scene.drop(bundle)

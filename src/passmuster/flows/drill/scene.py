@@ -15,8 +15,10 @@ import numpy as np
 from passmuster.core.clock import now
 from passmuster.core.records import Bundle, Item, Payload
 from passmuster.flows.drill.base import NotHereError, Parts
+from passmuster.flows.drill.bought import N_POOL_BOUGHT, is_bought
 from passmuster.flows.drill.memo import Memo, name_of
-from passmuster.runtime.bundle import PAYLOAD_FILES, LoadedBundle, encoder_key, open_bundle, write_bundle
+from passmuster.runtime.bundle import ENDPOINT, PAYLOAD_FILES, LoadedBundle, encoder_key, open_bundle, write_bundle
+from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.guard import novelty_of
 from passmuster.runtime.predictor import Predictor
 from passmuster.store.items import read_items
@@ -83,8 +85,9 @@ class Scene:
         labelled = [i for i in view.pool if i.key in view.labels and view.labels[i.key].label in number]
         others = [i for i in view.pool if i.key not in view.labels]
         order = self.rng.permutation(len(labelled)), self.rng.permutation(len(others))
-        chosen = [labelled[int(i)] for i in order[0][:N_POOL]]
-        chosen += [others[int(i)] for i in order[1][: N_POOL - len(chosen)]]
+        most = N_POOL_BOUGHT if is_bought(self.healthy) else N_POOL
+        chosen = [labelled[int(i)] for i in order[0][:most]]
+        chosen += [others[int(i)] for i in order[1][: most - len(chosen)]]
         if len(chosen) < 2:
             raise NotHereError("the project has no training items")
         payloads = self.read(chosen)
@@ -126,7 +129,8 @@ class Scene:
         digest, path = write_bundle(
             self.store.bundles_folder, modality=manifest.modality, classes=parts.classes,
             snapshot=snapshot, run=run, rung=manifest.rung, head={**parts.head, "drill": name}, engine=parts.engine,
-            encoder_key=encoder_key(parts.graph, parts.engine, parts.preprocess, parts.assets), graph=parts.graph,
+            encoder_key=encoder_key(parts.graph, parts.engine, parts.preprocess, parts.assets)
+            if manifest.encoder_key else "", graph=parts.graph,
             preprocess=parts.preprocess, assets=parts.assets, guard=parts.guard, reference=parts.reference,
             policy_toml=parts.policy_toml,
         )  # fmt: skip
@@ -165,7 +169,7 @@ class Scene:
 
 def take_apart(bundle: LoadedBundle) -> Parts:
     """The parts of a bundle."""
-    assets = {n: read(bundle.path, n) for n in bundle.manifest.files if n not in PAYLOAD_FILES}
+    assets = {n: read(bundle.path, n) for n in bundle.manifest.files if n not in (ENDPOINT, *PAYLOAD_FILES)}
     return Parts(
         classes=bundle.manifest.classes, graph=bundle.graph, preprocess=bundle.preprocess, assets=assets,
         head=bundle.head, guard=bundle.guard, reference=bundle.reference,
@@ -186,6 +190,12 @@ def steps_of(parts: Parts) -> list[dict[str, object]]:
 def with_steps(parts: Parts, steps: Sequence[Mapping[str, object]]) -> Parts:
     """The same bundle with other preprocessing."""
     return parts.with_(preprocess={**parts.preprocess, "steps": [dict(step) for step in steps]})
+
+
+def rarest_named(scene: Scene) -> list[int]:
+    """Class numbers, the rarest first, without what an endpoint's answers of no class are called."""
+    names = scene.parts.classes
+    return [c for c in rarest_first(scene.pool, len(names)) if names[c] != NO_ANSWER]
 
 
 def rarest_first(pool: Pool, n_classes: int) -> list[int]:

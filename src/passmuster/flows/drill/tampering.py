@@ -8,13 +8,13 @@ from pathlib import Path
 
 from passmuster.flows.drill.base import NotHereError, fault
 from passmuster.flows.drill.scene import Scene
-from passmuster.runtime.bundle import GRAPH, MANIFEST
+from passmuster.runtime.bundle import MANIFEST, model_file
 
 
 @fault("byte_of_the_graph.v1", "one byte of the model was changed", group="tampering", touches="bundle")
 def byte_of_the_graph(scene: Scene) -> None:
     """In the middle of the file."""
-    path = folder_of(scene) / GRAPH
+    path = folder_of(scene) / model_file(scene.parts.engine)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)

@@ -34,6 +34,7 @@ Parameters = Mapping[str, float]
 POWER = 0.8  # chance with which the labels asked for are to decide
 FEWEST = 1e-6  # effective labels
 UNMEASURED = "was not measured, and a gate without its metric holds"  # how such a reason ends
+UNTOLD = "cannot be told: the live release does not open"  # how such a reason begins
 POWERED = "prediction-powered"  # how the method of an interval begins that may be worth more labels than it has
 
 

@@ -5,8 +5,11 @@ A margin on the headline lets a fault through that ruins one class of eighty. Th
 
 from __future__ import annotations
 
+import math
+
 from passmuster.core.ranges import OPEN_RATE
 from passmuster.core.records import GateResult, Report
+from passmuster.metrics.aa_noise import noted
 from passmuster.metrics.gates.base import Gate, Parameter, Parameters, missing, needs_incumbent
 from passmuster.metrics.gates.holding import ALPHA, and_others, class_rows
 from passmuster.metrics.regressions import sign_test
@@ -22,10 +25,15 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     counts = {name: numbers for name, numbers in found.items() if numbers[0] > 0}
     level, most = params["alpha"] / max(1, len(counts)), params["max_loss"]
     losses = {name: (worse - better) / n for name, (n, worse, better) in counts.items()}
+    told = {name: (worse, better) for name, (_, worse, better) in counts.items()}
+    # Where labels were drawn with unequal chances; reports from before have the counts alone.
+    for name, (loss, worse, better) in (class_rows(report, "loss", "worth_worse", "worth_better") or {}).items():
+        if name in counts:
+            losses[name], told[name] = loss, (worse, better)
     proven = [
         name
-        for name, (_, worse, better) in counts.items()
-        if losses[name] >= most and sign_test(int(worse), int(better)) <= level
+        for name, (worse, better) in told.items()  # rounded against holding
+        if losses[name] >= most and sign_test(math.floor(worse + 1e-9), math.ceil(better - 1e-9)) <= level
     ]
     if not proven:
         return GateResult(NAME, "passed", f"no class of {len(counts):,} is surely worse by {most:g}", None, most)
@@ -33,9 +41,9 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     n, worse, better = counts[name]
     more = and_others(len(proven) - 1)
     seen = f"“{name}”: {worse:.0f} of its {n:.0f} cases got worse and {better:.0f} better{more}"
-    return GateResult(
-        NAME, "failed", f"{seen}; surely worse than the live release", losses[name], most, None, "changed"
-    )
+    noise = noted(report, (worse - better) / max(1.0, float(report.sections["versions"].get("n") or 0)))
+    reason = f"{seen}; surely worse than the live release{noise}"
+    return GateResult(NAME, "failed", reason, losses[name], most, None, "changed")
 
 
 CLASS_LOSS = Gate(

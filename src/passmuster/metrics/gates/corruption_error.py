@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from passmuster.core.ranges import Range
 from passmuster.core.records import GateResult, Report
+from passmuster.metrics.aa_noise import noted
 from passmuster.metrics.gates.base import (
     Gate,
     Parameter,
@@ -34,6 +37,9 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     most = params["max"]
     low, high = rescaled(found, alpha)
     seen = f"{found.value:.2f} times the live release's errors under natural faults, on {found.n:,} items"
+    both: Any = (report.sections.get("corruptions") or {}).get("against_live") or {}
+    if "right_live" in both:
+        seen += noted(report, both["right"] - both["right_live"])
     if found.n < FEWEST:
         reason = f"{seen}; that is too few to tell; {labels_in_words(FEWEST - found.n)}"
         return GateResult(NAME, "insufficient", reason, found.value, most, FEWEST - found.n, found.items)

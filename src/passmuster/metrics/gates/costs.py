@@ -16,6 +16,7 @@ from passmuster.core.label_sets import MULTI
 from passmuster.core.ranges import NOT_NEGATIVE, POSITIVE
 from passmuster.core.records import GateResult, Metric, Report
 from passmuster.core.statistics import MAX_MORE, smallest
+from passmuster.metrics.aa_noise import noted
 from passmuster.metrics.gates.base import (
     Gate,
     Parameter,
@@ -88,6 +89,9 @@ def judge_against_live(report: Report, params: Parameters, alpha: float) -> Gate
     (added_low, added_high), (saved_low, saved_high) = (bounds(m, largest, alpha / 2) for m in (added, saved))
     more, low, high = added.value - saved.value, added_low - saved_high, added_high - saved_low
     seen = f"an answer costs {more:+.3g} against the live release's on {added.n:,} labels"
+    changed = len(section.get("changed") or ()) / max(1, section.get("n") or 0)
+    noise = noted(report, changed) if more else ""
+    seen += f" ({noise.removeprefix('; ')}, in decisions that change)" if noise else ""
     if high <= margin:
         reason = f"{seen}; surely at most {high:+.3g}"
         return GateResult(AGAINST_LIVE, "passed", reason, more, margin, None, added.items)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from passmuster.core.config import Policy
 from passmuster.core.records import GateResult, Outcome, Report
-from passmuster.metrics.gates.base import Gate, Parameters, read_parameters
+from passmuster.metrics.gates.base import UNTOLD, Gate, Parameters, read_parameters
 from passmuster.metrics.gates.find import gates
 
 
@@ -43,14 +43,21 @@ def decide(report: Report, policy: Policy, *, n_looks: float = 1.0) -> Decision:
     Any failed gate: HOLD. Else any insufficient one: INSUFFICIENT. Else SHIP. A policy without gates holds, because it
     would let anything through.
 
+    Where the live release could not be opened, gates that compare with it are insufficient, and the others judge as
+    they would with nothing live.
+
     Raises
     ------
     UsageError
         ``gate.unknown`` or ``policy.parameter``.
     """
     chosen = chosen_gates(policy)
-    results: dict[str, GateResult] = {}
+    results = untold(report, chosen)
+    if report.unopened:
+        report = replace(report, incumbent="")
     for name, (gate, params) in chosen.items():
+        if name in results:
+            continue
         if reason := gate.applies(report, params):
             results[name] = GateResult(name, "not applicable", reason)
         elif not gate.statistical:
@@ -62,6 +69,19 @@ def decide(report: Report, policy: Policy, *, n_looks: float = 1.0) -> Decision:
     ordered = tuple(results[name] for name in policy.gates)
     outcome = outcome_of(ordered)
     return Decision(outcome, ordered, labels_needed(ordered) if outcome == "INSUFFICIENT" else None)
+
+
+def untold(report: Report, chosen: Mapping[str, tuple[Gate, Parameters]]) -> dict[str, GateResult]:
+    """The answers of gates that compare with a live release which could not be opened: no number of labels tells."""
+    if not report.unopened:
+        return {}
+    alone = replace(report, incumbent="")
+    reason = f"{UNTOLD} ({report.unopened}), so that nothing was compared"
+    return {
+        name: GateResult(name, "insufficient", reason)
+        for name, (gate, params) in chosen.items()
+        if not gate.applies(report, params) and gate.applies(alone, params)
+    }
 
 
 def chosen_gates(policy: Policy) -> dict[str, tuple[Gate, Parameters]]:

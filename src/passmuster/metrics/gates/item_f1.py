@@ -24,7 +24,8 @@ def judge(report: Report, params: Parameters, alpha: float) -> GateResult:
     """One-sided tests at `alpha`, as if each item's F1 were a coin of that mean.
 
     Of all scores between 0 and 1 with the same mean a coin varies most, so that the interval is wide rather than
-    narrow (Clopper and Pearson 1934, with a count that need not be whole).
+    narrow (Clopper and Pearson 1934, with a count that need not be whole). Where labels were drawn and the unlabelled
+    rest was read too, as many coins are counted as would know the mean as well: there may be more than labels.
     """
     metric = report.metric("item_f1")
     if not is_measured(metric):

@@ -49,6 +49,52 @@ def decided(events: Iterable[Event]) -> list[Decided]:
     ]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a number of a gate was when a release was judged by it, and what the gate said."""
+
+    at: str
+    release: str
+    value: float
+    state: str
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A number of a gate: as it was asked for, oldest first, and today's; None where the policy lacks the gate."""
+
+    gate: str
+    number: str
+    asked: tuple[Asked, ...]
+    now: float | None
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it was ever another than today."""
+        return any(one.value != self.now for one in self.asked)
+
+
+def history(past: Iterable[Decided], policy: Policy) -> list[Threshold]:
+    """Every number that a release was judged by, with all its values, in the order in which gates first judged.
+
+    >>> failed = Decided("2026-03-01T10:00", "r0001-ab", {}, {"accuracy.v1": {"min": 0.9}}, {"accuracy.v1": "failed"})
+    >>> (one,) = history([failed], Policy(gates={"accuracy.v1": {"min": 0.8}}))
+    >>> one.asked[0].value, one.now, one.has_moved
+    (0.9, 0.8, True)
+    """
+    today = {name: numbers_of(name, given) for name, given in policy.gates.items()}
+    asked: dict[tuple[str, str], list[Asked]] = {}
+    for one in past:
+        for gate, numbers in one.numbers.items():
+            for number, value in numbers.items():
+                state = one.states.get(gate, "")
+                asked.setdefault((gate, number), []).append(Asked(one.at, one.release, value, state))
+    return [
+        Threshold(gate, number, tuple(found), today.get(gate, {}).get(number))
+        for (gate, number), found in asked.items()
+    ]
+
+
 def loosened(past: Iterable[Decided], policy: Policy) -> list[str]:
     """A sentence for each number that now asks for less than when a release did not meet it; the latest such time.
 

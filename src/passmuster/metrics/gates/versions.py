@@ -9,6 +9,7 @@ from dataclasses import replace
 from passmuster.core.paired import more_labels_for_non_inferiority, n_for_non_inferiority, non_inferiority
 from passmuster.core.ranges import OPEN_RATE, RATE
 from passmuster.core.records import GateResult, Metric, Report
+from passmuster.metrics.aa_noise import noted
 from passmuster.metrics.gates.base import (
     Gate,
     Parameter,
@@ -47,7 +48,7 @@ def judge_non_inferiority(report: Report, params: Parameters, alpha: float) -> G
     seen = f"{counts['only_incumbent']:,} got worse and {counts['only_candidate']:,} better of {_words(worth, counts)}"
     if not worth.words and is_weighed(counts["only_candidate"] - counts["only_incumbent"], sum(counts.values()), gain):
         seen += f"; weighted by their chances {gain:+.3f}"
-    again = _again(report)
+    again = _again(report, gain)
     if p_not_worse <= alpha:
         reason = f"{seen}; a loss of {margin:g} or more is refuted (p = {p_not_worse:.2g}){again}"
         return GateResult(name, "passed", reason, gain, -margin, None, "changed")
@@ -88,7 +89,7 @@ def judge_negative_flips(report: Report, params: Parameters, alpha: float) -> Ga
         seen += f", so {n_worse:,}{up_to} of all {worth.n_items:,}"
     else:
         seen += f"; weighted by their chances {rate:.3f}" if is_weighed(n_worse, n_labels, rate) else f" ({rate:.3f})"
-    again = _again(report)
+    again = _again(report, rate)
     if high <= most:
         return GateResult(name, "passed", f"{seen}; surely at most {high:.3f}{again}", rate, most, None, "changed")
     if low > most:
@@ -99,10 +100,10 @@ def judge_negative_flips(report: Report, params: Parameters, alpha: float) -> Ga
     return GateResult(name, "insufficient", reason, rate, most, n_more, "changed")
 
 
-def _again(report: Report) -> str:
-    """The end of a reason: how much of the change is the draw of a seed."""
+def _again(report: Report, difference: float) -> str:
+    """The end of a reason: how much of the change is the draw of a seed, and whether the difference may be noise."""
     words = retrain_words(report.sections["versions"])
-    return f"; {words}" if words else ""
+    return noted(report, difference) + (f"; {words}" if words else "")
 
 
 def _rate(count: int, n: int) -> Metric:

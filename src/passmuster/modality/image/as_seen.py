@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.records import Payload
-from passmuster.modality.base import Target
+from passmuster.modality.harm import Target
 from passmuster.modality.image.operations import operations
 
 N_TRIED = 8

@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 from passmuster.core.errors import UsageError
 from passmuster.core.records import Payload
 from passmuster.core.tables import Table
-from passmuster.modality.base import Corruption
+from passmuster.modality.harm import Corruption
 from passmuster.modality.image.read import as_image, from_pillow
 
 corruptions: Table[Corruption] = Table("corruption")

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from passmuster.core.records import Payload
-from passmuster.modality.base import Attack, Target
+from passmuster.modality.harm import Attack, Target
 from passmuster.modality.image.as_seen import N_TRIED, as_seen, why_not_seen
 from passmuster.modality.image.operations import operations
-from passmuster.modality.image.square_attack import STRENGTHS, UNIT
+from passmuster.modality.image.square_attack import SIZES, STRENGTHS, UNIT
 from passmuster.modality.image.torch_twin import TorchTwin, TwinError
 
 N_STEPS = 50
@@ -184,9 +184,9 @@ def run(
     labels: np.ndarray,
     strength: float,
     rng: np.random.Generator,
+    n_steps: int = N_STEPS,
     *,
     loss: Loss,
-    n_steps: int = N_STEPS,
 ) -> list[Payload]:
     """The worst images found within `strength` levels of every pixel, rounded to whole levels."""
     scores, seen = white_box(target, payloads), as_seen(target, payloads)
@@ -203,10 +203,10 @@ def run(
 
 
 APGD_CE = Attack(
-    "apgd_ce.v1", f"{N_STEPS} gradient steps up the cross-entropy", True, STRENGTHS, UNIT, why_not,
-    partial(run, loss=cross_entropy),
+    "apgd_ce.v1", "{effort} gradient steps up the cross-entropy", True, STRENGTHS, UNIT, why_not,
+    partial(run, loss=cross_entropy), N_STEPS, SIZES, whole=True,
 )  # fmt: skip
 APGD_DLR = Attack(
-    "apgd_dlr.v1", f"{N_STEPS} gradient steps up the difference of logits ratio", True, STRENGTHS, UNIT, why_not,
-    partial(run, loss=dlr),
+    "apgd_dlr.v1", "{effort} gradient steps up the difference of logits ratio", True, STRENGTHS, UNIT, why_not,
+    partial(run, loss=dlr), N_STEPS, SIZES, whole=True,
 )  # fmt: skip

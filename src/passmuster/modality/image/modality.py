@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from passmuster.core.tables import Table
-from passmuster.modality.base import Attack, Marks, Modality, Rung, Span
+from passmuster.modality.base import Marks, Modality, Rung, Span
+from passmuster.modality.harm import Attack
 from passmuster.modality.image.corruptions import USUAL, corruptions
 from passmuster.modality.image.feeding import feed
 from passmuster.modality.image.marks import find_marks, in_words, transplant

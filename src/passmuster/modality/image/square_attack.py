@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from passmuster.core.ranges import Range
 from passmuster.core.records import Payload
-from passmuster.modality.base import Attack, Target
+from passmuster.modality.harm import Attack, Target
 from passmuster.modality.image.as_seen import as_seen, why_not_seen
 
 N_QUERIES = 200  # for each image
@@ -20,6 +21,7 @@ HALVED_AT = (10, 50, 200, 500, 1_000, 2_000, 4_000, 6_000, 8_000)  # of 10,000 q
 BLOCK = 64
 STRENGTHS = (1.0, 2.0, 4.0, 8.0)
 UNIT = "of 255 levels of every pixel"
+SIZES = Range(1, 255)
 
 
 def margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -48,7 +50,6 @@ def square(
     labels: np.ndarray,
     strength: float,
     rng: np.random.Generator,
-    *,
     n_queries: int = N_QUERIES,
 ) -> list[Payload]:
     """The worst images found within `strength` levels of every pixel, each after at most `n_queries` questions."""
@@ -91,5 +92,6 @@ def _block(
 
 
 SQUARE = Attack(
-    "square.v1", f"random squares, {N_QUERIES} questions an image", False, STRENGTHS, UNIT, why_not_seen, square
-)
+    "square.v1", "random squares, {effort} questions an image", False, STRENGTHS, UNIT, why_not_seen, square, N_QUERIES,
+    SIZES, whole=True,
+)  # fmt: skip

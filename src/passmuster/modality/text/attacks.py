@@ -8,12 +8,15 @@ is wrong, the share of words that may change is used up, or the questions are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from passmuster.core.ranges import SHARE
 from passmuster.core.records import Payload
-from passmuster.modality.base import Attack, Target
+from passmuster.modality.harm import Attack, Target
 from passmuster.modality.text.corruptions import NEAR
 from passmuster.modality.text.english import SYNONYMS as WORDS_ALIKE
 from passmuster.modality.text.english import is_english
@@ -50,14 +53,16 @@ def letter_edits(word: str, rng: np.random.Generator) -> list[str]:
     return [found[int(i)] for i in rng.permutation(len(found))[:N_EDITS]]
 
 
-def synonym_edits(word: str, rng: np.random.Generator) -> list[str]:
+def synonym_edits(
+    word: str, rng: np.random.Generator, *, alike: Mapping[str, Sequence[str]] = WORDS_ALIKE
+) -> list[str]:  # fmt: skip
     """Words of the same meaning in most places, in the case of the word.
 
     >>> synonym_edits("Cold", np.random.default_rng(0))
     ['Chilly']
     """
-    alike = WORDS_ALIKE.get(word.lower(), ())
-    return [other.capitalize() if word[:1].isupper() else other for other in alike][:N_EDITS]
+    others = alike.get(word.lower(), ())
+    return [other.capitalize() if word[:1].isupper() else other for other in others][:N_EDITS]
 
 
 def search(
@@ -131,17 +136,20 @@ def put(text: str, spans: Sequence[tuple[int, int]], words: dict[int, str]) -> s
 
 
 def characters(
-    target: Target, payloads: Sequence[Payload], labels: np.ndarray, strength: float, rng: np.random.Generator
-) -> list[Payload]:
+    target: Target, payloads: Sequence[Payload], labels: np.ndarray, strength: float, rng: np.random.Generator,
+    n_queries: int = N_QUERIES,
+) -> list[Payload]:  # fmt: skip
     """`search` by slips inside words."""
-    return list(search(target, payloads, labels, strength, rng, edits=letter_edits))
+    return list(search(target, payloads, labels, strength, rng, edits=letter_edits, n_queries=n_queries))
 
 
 def synonyms(
-    target: Target, payloads: Sequence[Payload], labels: np.ndarray, strength: float, rng: np.random.Generator
-) -> list[Payload]:
-    """`search` by words of the same meaning."""
-    return list(search(target, payloads, labels, strength, rng, edits=synonym_edits))
+    target: Target, payloads: Sequence[Payload], labels: np.ndarray, strength: float, rng: np.random.Generator,
+    n_queries: int = N_QUERIES, *, alike: Mapping[str, Sequence[str]] = WORDS_ALIKE,
+) -> list[Payload]:  # fmt: skip
+    """`search` by words of the same meaning, which `alike` gives to words in small letters."""
+    edits = partial(synonym_edits, alike=alike)
+    return list(search(target, payloads, labels, strength, rng, edits=edits, n_queries=n_queries))
 
 
 def always(target: Target, payloads: Sequence[Payload]) -> str:
@@ -155,9 +163,16 @@ def if_english(target: Target, payloads: Sequence[Payload]) -> str:
 
 
 CHARACTERS = Attack(
-    "characters.v1", f"slips inside words, {N_QUERIES} questions a text", False, STRENGTHS, UNIT, always, characters
-)
-SYNONYMS = Attack(
-    "synonyms.v1", f"words of the same meaning, {N_QUERIES} questions a text", False, STRENGTHS, UNIT, if_english,
-    synonyms,
+    "characters.v1", "slips inside words, {effort} questions a text", False, STRENGTHS, UNIT, always, characters,
+    N_QUERIES, SHARE,
 )  # fmt: skip
+SYNONYMS = Attack(
+    "synonyms.v1", "words of the same meaning, {effort} questions a text", False, STRENGTHS, UNIT, if_english, synonyms,
+    N_QUERIES, SHARE,
+)  # fmt: skip
+
+
+def by_own_words(alike: Mapping[str, Sequence[str]]) -> Attack:
+    """The attack by words of the same meaning, with the words of a team, in whatever language."""
+    summary = "words of the same meaning by your own list, {effort} questions a text"
+    return replace(SYNONYMS, summary=summary, unavailable=always, run=partial(synonyms, alike=alike))

@@ -15,7 +15,7 @@ import numpy as np
 from passmuster.core.errors import UsageError
 from passmuster.core.records import Payload
 from passmuster.core.tables import Table
-from passmuster.modality.base import Corruption
+from passmuster.modality.harm import Corruption
 from passmuster.modality.text import swaps
 from passmuster.modality.text.english import is_english
 

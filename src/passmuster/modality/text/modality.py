@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from passmuster.core.tables import Table
-from passmuster.modality.base import Attack, Marks, Modality, Rung
+from passmuster.modality.base import Marks, Modality, Rung
+from passmuster.modality.harm import Attack
 from passmuster.modality.text.corruptions import USUAL, corruptions, why_left_out
 from passmuster.modality.text.feeding import feed
 from passmuster.modality.text.marks import find_marks, in_words, transplant
 from passmuster.modality.text.operations import operations
+from passmuster.modality.text.own_words import read_own_words
 from passmuster.modality.text.personal_data import find_personal_data
 from passmuster.modality.text.read import decode, encode, from_json, open_json, preview
 from passmuster.modality.text.twins import find_twins
@@ -16,6 +18,7 @@ rungs: Table[Rung] = Table("rung")
 rungs.add_lazy("static.v1", "passmuster.modality.text.rungs.static:STATIC")
 rungs.add_lazy("pretrained.v1", "passmuster.modality.text.rungs.pretrained:PRETRAINED")
 rungs.add_lazy("stacked.v1", "passmuster.modality.text.rungs.stacked:STACKED")
+rungs.add_lazy("adapted.v1", "passmuster.modality.text.rungs.adapted:ADAPTED")
 rungs.add_lazy("tuned.v1", "passmuster.modality.text.rungs.tuned:TUNED")
 rungs.add_lazy("distilled.v1", "passmuster.modality.text.rungs.distilled:DISTILLED")
 rungs.add_lazy("transformer.v1", "passmuster.modality.text.rungs.transformer:TRANSFORMER")
@@ -42,4 +45,5 @@ TEXT = Modality(
     feed=feed,
     attacks=attacks,
     marks=Marks(find_marks, transplant, in_words),
+    own_words=read_own_words,
 )

@@ -8,7 +8,7 @@ know are exchanged, at least one; a text without any stays as it is. After the i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -37,14 +37,17 @@ def contractions(text: str, share: float, rng: np.random.Generator) -> str:
     return exchanged(text, _CONTRACTION, other, share, rng)
 
 
-def synonyms(text: str, share: float, rng: np.random.Generator) -> str:
-    """Words by others that mean much the same: quick by fast or rapid."""
+def synonyms(
+    text: str, share: float, rng: np.random.Generator, *,
+    alike: Mapping[str, Sequence[str]] = english.SYNONYMS, word: re.Pattern[str] = english.WORD,
+) -> str:  # fmt: skip
+    """Words by others that mean much the same: quick by fast or rapid. `alike` has those of a word in small letters."""
 
     def other(match: re.Match[str], which: float) -> str:
-        others = english.SYNONYMS.get(match[0].lower(), ())
+        others = alike.get(match[0].lower(), ())
         return others[int(which * len(others))] if others else ""
 
-    return exchanged(text, english.WORD, other, share, rng)
+    return exchanged(text, word, other, share, rng)
 
 
 def names(text: str, share: float, rng: np.random.Generator) -> str:

@@ -18,9 +18,10 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
 from passmuster.core.statistics import Interval, wilson
 from passmuster.core.tables import Table
-from passmuster.modality.base import Attack, Target
+from passmuster.modality.harm import Attack, Target
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.predictor import Predictor
+from passmuster.stages.evaluate.attack_plan import AttackPlan
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
 from passmuster.stages.evaluate.faults import Incumbent
 from passmuster.stages.evaluate.gather import read_payloads
@@ -73,7 +74,9 @@ def attack_all(
         standing = np.flatnonzero(~broken[:, s])
         if not len(standing):
             continue
-        tried = attack.run(target, [payloads[i] for i in standing.tolist()], labels[standing], strengths[s], rng)
+        tried = attack.run(
+            target, [payloads[i] for i in standing.tolist()], labels[standing], strengths[s], rng, attack.effort
+        )
         fell = target.ask(tried).argmax(axis=1) != labels[standing]
         for i, payload in zip(standing[fell], [t for t, f in zip(tried, fell) if f], strict=True):
             broken[i, s:] = True
@@ -91,11 +94,13 @@ def measure_attacks(
     scope: Scope,
     rng: np.random.Generator,
     *,
+    plan: AttackPlan,
     progress: Progress,
 ) -> list[Fallen]:
     """Metrics ``robust_accuracy`` by strength and the section ``attacks``; nothing where no item is to be attacked.
 
-    The live release suffers the same, each model its own attack, on the same items. Returns what a person should see.
+    Attacks are made by the `plan`, or as those of an earlier report were. The live release suffers the same, each model
+    its own attack, on the same items. Returns what a person should see.
     """
     table = predictor.modality.attacks
     if not (scope.n_attacked or scope.attacked_before) or not len(table):
@@ -114,7 +119,8 @@ def measure_attacks(
     items = [evidence.items[int(i)] for i in chosen]
     payloads = list(read_payloads(store, predictor, items))
     labels = evidence.y[chosen]
-    attacks, not_loaded = load(table)
+    plan = plan.again(scope.attacked_before)
+    attacks, not_loaded = load(table, plan)
     if not attacks:
         draft.sections["attacks"] = {"n": 0, "why": next(iter(not_loaded.values()))}
         return []
@@ -132,11 +138,12 @@ def measure_attacks(
     section: dict[str, Any] = {
         "n": len(items),
         "seed": seed,
+        "settings": plan.record(),
         "unit": unit,
         "rows": rows,
         "attacks": [
             {
-                "name": a.name, "summary": a.summary, "white": a.white, "left_out": ours.left_out.get(a.name, ""),
+                "name": a.name, "summary": a.in_words(), "white": a.white, "left_out": ours.left_out.get(a.name, ""),
                 "n_broken": sum(name == a.name for name in ours.by),
             }
             for a in attacks
@@ -145,7 +152,7 @@ def measure_attacks(
         "questions_per_item": round(ours.n_asked / len(items), 1),
     }  # fmt: skip
     if incumbent is not None and (
-        why := beside(draft, section, incumbent, predictor, ours, chosen, payloads, labels, seed, progress)
+        why := beside(draft, section, incumbent, predictor, attacks, ours, chosen, payloads, labels, seed, progress)
     ):
         section["incumbent_left_out"] = why
     draft.sections["attacks"] = section
@@ -163,20 +170,20 @@ def draw(evidence: Evidence, known: np.ndarray, scope: Scope, rng: np.random.Gen
     return np.array(same, dtype=np.int64), int(scope.attacked_before.sections["attacks"].get("seed", seed))
 
 
-def load(table: Table[Attack]) -> tuple[list[Attack], dict[str, str]]:
+def load(table: Table[Attack], plan: AttackPlan) -> tuple[list[Attack], dict[str, str]]:
     """The attacks that can be loaded here, and why others cannot: those that follow gradients need torch."""
     found, lacking = [], {}
     for name in table.names():
         try:
-            found.append(table[name])
+            found.append(plan.made(table[name]))
         except ImportError as error:
             lacking[name] = f"{error.name or 'a package'} is not installed (the extra train brings it)"
     return found, lacking
 
 
 def beside(
-    draft: Draft, section: dict[str, Any], incumbent: Incumbent, predictor: Predictor, ours: Broken,
-    chosen: np.ndarray, payloads: Sequence[Payload], labels: np.ndarray, seed: int, progress: Progress,
+    draft: Draft, section: dict[str, Any], incumbent: Incumbent, predictor: Predictor, attacks: Sequence[Attack],
+    ours: Broken, chosen: np.ndarray, payloads: Sequence[Payload], labels: np.ndarray, seed: int, progress: Progress,
 ) -> str:  # fmt: skip
     """Attack the live release on the items that it did not learn from; "" or why it was not."""
     if NO_ANSWER in incumbent.predictor.classes and NO_ANSWER not in predictor.classes:
@@ -186,7 +193,6 @@ def beside(
     fresh = np.flatnonzero(incumbent.fresh[chosen])
     if not len(fresh):
         return "the live release learned from every one of these items"
-    attacks, _ = load(predictor.modality.attacks)
     again = [payloads[i] for i in fresh.tolist()]
     theirs = attack_all(incumbent.predictor, attacks, again, labels[fresh], np.random.default_rng(seed), progress)
     for s, row in enumerate(section["rows"][1:]):

@@ -22,7 +22,8 @@ import numpy as np
 from passmuster.core.digests import sha256_hex
 from passmuster.core.errors import UsageError
 from passmuster.core.records import Payload
-from passmuster.modality.base import Corruption, Modality
+from passmuster.modality.base import Modality
+from passmuster.modality.harm import Corruption, OwnWords
 
 USUAL, ALL = "usual", "all"
 WHERE = "[evaluate] corruptions"
@@ -38,14 +39,15 @@ class Own:
 
 @dataclass(frozen=True)
 class Faults:
-    """What is tried, by name, in order; and which of them are the team's own."""
+    """What is tried, by name, in order; and which of them are the team's own, or go by words of its own."""
 
     corruptions: dict[str, Corruption]
     own: tuple[Own, ...] = ()
+    by_own_words: frozenset[str] = frozenset()
 
 
-def choose_faults(modality: Modality, asked: Sequence[str], folder: Path) -> Faults:
-    """The corruptions that `asked` names, own ones from `folder`.
+def choose_faults(modality: Modality, asked: Sequence[str], folder: Path, words: OwnWords | None = None) -> Faults:
+    """The corruptions that `asked` names, own ones from `folder`, and some by the team's own `words`.
 
     Raises
     ------
@@ -59,12 +61,16 @@ def choose_faults(modality: Modality, asked: Sequence[str], folder: Path) -> Fau
     for name in named or [USUAL]:
         several = {USUAL: modality.usual_faults, ALL: modality.corruptions.names()}.get(name, (name,))
         chosen |= {each: modality.corruptions[each] for each in several}
-    own = []
+    own: list[Own] = []
+    by_words = {name: spoil for name, spoil in words.corruptions.items() if name in chosen} if words else {}
+    chosen |= by_words
+    if words:
+        own += [Own(f"{name}, words of your own", words.sha256) for name in by_words]
     for name in own_names:
         function, digest = load_own(name, folder)
         chosen[name] = partial(run_own, name, function)
         own.append(Own(name, digest))
-    return Faults(chosen, tuple(own))
+    return Faults(chosen, tuple(own), frozenset(by_words))
 
 
 def load_own(name: str, folder: Path) -> tuple[Any, str]:

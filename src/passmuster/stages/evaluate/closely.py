@@ -67,7 +67,8 @@ def measure_closely(
                 pad_known(compared.old.probabilities, compared.live.classes, names),
             )
         ]
-    rows = class_losses(new_right, old_right, members, names)
+    weights = evidence.weights[compared.fresh]
+    rows = class_losses(new_right, old_right, members, names, weights=weights)
     probabilities = answers.probabilities[compared.fresh]
     live = pad_known(compared.old.probabilities, compared.live.classes, names)
     new_losses, old_losses = (
@@ -77,16 +78,17 @@ def measure_closely(
     )
     more = class_probabilities(
         new_losses, old_losses, probabilities, live, members, names,
-        weights=evidence.weights[compared.fresh], clusters=evidence.clusters[compared.fresh],
+        weights=weights, clusters=evidence.clusters[compared.fresh],
     )  # fmt: skip
     section["classes"] = [
-        {"class": r.name, "n": r.n, "worse": r.worse, "better": r.better,
+        {"class": r.name, "n": r.n, "worse": r.worse, "better": r.better, "loss": r.loss, "worth_worse": r.worth_worse,
+         "worth_better": r.worth_better,
          **{k: v for k, v in asdict(m).items() if k not in ("name", "n")}}
         for r, m in zip(rows, more, strict=True)
         if r.name != NO_ANSWER  # no item carries it, and to expect it is no fault
     ]  # fmt: skip
-    section["log_loss"] = asdict(mean_rise(*losses))
-    section["guard"] = guards_compared(store, draft, predictor, new, compared, rng)
+    section["log_loss"] = asdict(mean_rise(losses[0], losses[1], weights))
+    section["guard"] = guards_compared(store, draft, predictor, new, compared, weights, rng)
 
 
 def probability_of(probabilities: Sequence[float], classes: Sequence[str], label: str) -> float:
@@ -112,6 +114,7 @@ def guards_compared(
     predictor: Predictor,
     new: Sequence[Any],
     compared: Compared,
+    weights: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """What each of the two withholds of the test, notices of scrambled items, and keeps possible."""
@@ -132,9 +135,9 @@ def guards_compared(
         "n_strange": len(strange),
         "missed": int((noticed_old & ~noticed_new).sum()),
         "noticed": int((noticed_new & ~noticed_old).sum()),
-        "set_size": float(sizes[0].mean()),
-        "set_size_live": float(sizes[1].mean()),
-        "p_size": mean_rise(*sizes).p,
+        "set_size": float(np.average(sizes[0], weights=weights)),
+        "set_size_live": float(np.average(sizes[1], weights=weights)),
+        "p_size": mean_rise(sizes[0], sizes[1], weights).p,
     }
 
 

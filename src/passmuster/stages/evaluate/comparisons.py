@@ -15,39 +15,29 @@ from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Finding
 from passmuster.metrics.accuracy import accuracy
 from passmuster.metrics.versions import compare
-from passmuster.runtime.bundle import open_bundle
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.census import take_census
 from passmuster.stages.evaluate.closely import Compared
 from passmuster.stages.evaluate.costs import compare_costs
-from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, pick
+from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, pick
 from passmuster.stages.evaluate.gather import ask, learned_from
 from passmuster.stages.evaluate.memory import Contamination
 from passmuster.stages.evaluate.powered import Reading
-from passmuster.store.releases import read_bundle, read_channels
 from passmuster.store.snapshots import read_findings, read_placement
 from passmuster.store.store import Store
-
-
-def find_incumbent(store: Store, bundle: Bundle) -> Bundle | None:
-    """The bundle behind the live channel, unless there is none or it is this one."""
-    with store.read() as db:
-        live = read_channels(db).get("live")
-        return read_bundle(db, live.bundle) if live and live.bundle != bundle.digest else None
 
 
 def measure_versions(
     store: Store,
     draft: Draft,
     candidate: tuple[Bundle, Predictor],
-    incumbent: Bundle,
+    live: tuple[Bundle, Predictor],
     evidence: Evidence,
     answers: Answers,
     reading: Reading,
     *,
     known: Sequence[Contamination] = (),
     progress: Progress,
-    scope: Scope = Scope(),
 ) -> Compared | None:
     """Exact McNemar, negative flips and every changed decision, on test items that neither of the two learned from.
 
@@ -56,6 +46,7 @@ def measure_versions(
     The unlabelled rest says where the two answer differently (`passmuster.stages.evaluate.census`), and where the
     labels were drawn, the counts that gates judge by are those of as many random labels as would tell as much.
     """
+    incumbent, predictor = live
     mine: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "candidate"))
     theirs: frozenset[str] = frozenset().union(*(one.keys for one in known if one.role == "incumbent"))
     seen = learned_from(store, incumbent) | (theirs - mine)
@@ -69,7 +60,6 @@ def measure_versions(
     draft.sections["versions"] = section
     if not items:
         return None
-    predictor = scope.open(open_bundle(store.bundle_folder(incumbent.path)))
     parts = ask(store, predictor, items, predictor.classes, progress=progress, what="asking the live release")
     old = [p.label for p in parts.predictions]
     new = [p.label for p in pick(answers.predictions, fresh)]
@@ -171,6 +161,8 @@ def describe_training(store: Store, draft: Draft, bundle: Bundle, predictor: Pre
     """Which rung won, and what each brought and cost, as the run folder says; or where an imported model is from."""
     manifest = predictor.bundle.manifest
     section: dict[str, Any] = {"run": bundle.run, "rung": manifest.rung, "head": manifest.head, "origin": bundle.origin}
+    if calibration := predictor.bundle.head.get("calibration"):
+        section["calibration"] = calibration
     if bundle.origin == "imported":
         section["imported"] = {
             name: predictor.bundle.head.get(name) for name in ("source", "n_calibration", "lacks", "learnt")

@@ -45,23 +45,43 @@ def way(decision: str) -> str:
     return WAYS[decision]
 
 
+def cost_sentence(section: Mapping[str, Any] | None) -> str:
+    """What an answer costs, beside the best constant answer and the live release; "" where no costs are declared."""
+    if not section:
+        return ""
+    if not section["applies"]:
+        return str(section["why"])
+    unit, constant = section["unit"], section["decisions"][3]
+    text = f"An answer costs {spread(section['decisions'][0]['cost'], unit)} on average by your own costs, and at most "
+    text += amount(section["largest"], unit)
+    if section["mistakes"]:
+        worst = section["mistakes"][0]
+        how = f"taken for “{worst['predicted']}”" if worst["predicted"] else "withheld"
+        text += f"; {100 * worst['share']:.0f}\u00a0% of all costs are of “{worst['label']}” {how}"
+    text += f". {way(constant['decision'])} would cost "
+    text += amount(constant["cost"]["value"], unit)
+    if live := section.get("live"):
+        text += f"; the live release costs {amount(live['cost']['value'], unit)} on the {live['cost']['n']:,} items "
+        text += "that neither learned from"
+    return f"{text}."
+
+
 def cost_lines(section: Mapping[str, Any] | None) -> tuple[list[str], list[str]]:
-    """Sentences for what the model is good at, and for where it breaks; none without declared costs."""
+    """What the costs speak for, and what against; none without declared costs."""
     if not section or not section["applies"]:
         return [], []
     unit = section["unit"]
-    served, _, least, constant = section["decisions"]
-    pays = constant["served_costs_more_by"]["high"] < 0
-    text = f"An answer costs {spread(served['cost'], unit)} on average. {way(constant['decision'])} would cost "
-    text += amount(constant["cost"]["value"], unit)
-    if live := section.get("live"):
-        text += f", the live release {amount(live['cost']['value'], unit)} on the {live['cost']['n']:,} items that "
-        text += "neither learned from"
-    dearer = constant["served_costs_more_by"]
-    good, bad = ([text + "."], []) if pays else ([], [f"{text}: that the model saves anything is not shown."])
-    if dearer["low"] > 0:
-        other = way(constant["decision"])
-        bad = [f"{text}. {other} surely costs less than the model, by {spread(dearer, unit)}."]
+    _, _, least, constant = section["decisions"]
+    more, other = constant["served_costs_more_by"], way(constant["decision"])
+    by = f"by {amount(abs(more['value']), unit)} ({between_amounts(more, unit)})"
+    good, bad = [], []
+    if more["high"] < 0:
+        good.append(f"{other} would surely cost more, {by}.")
+    elif more["low"] > 0:
+        bad.append(f"{other} surely costs less than the model, {by}.")
+    else:
+        bad.append(f"{other} may cost no more: that the model saves anything is not shown.")
+    live = section.get("live")
     if live and live["costs_more_by"]["low"] > 0:
         bad.append(f"It surely costs {amount(live['costs_more_by']['value'], unit)} more than the live release.")
     if least["served_costs_more_by"]["low"] > 0 and section["answer"] == "likeliest":
@@ -70,3 +90,13 @@ def cost_lines(section: Mapping[str, Any] | None) -> tuple[list[str], list[str]]
             f"{SWITCH} (it then answers the other classes less often, which gates of single classes may hold)."
         )
     return good, bad
+
+
+def between_amounts(found: Mapping[str, Any], unit: str) -> str:
+    """The interval of a difference that has one sign, without it.
+
+    >>> between_amounts({"low": -2.0, "high": -0.5}, "EUR")
+    '0.5 to 2\\xa0EUR'
+    """
+    low, high = sorted((abs(found["low"]), abs(found["high"])))
+    return f"{amount(low, '', 2)} to {amount(high, unit, 2)}"

@@ -9,7 +9,7 @@ where asked for, and counts.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +24,14 @@ from passmuster.metrics.changes import Change, CostOf, Decision, changes, one_fo
 from passmuster.metrics.versions import Comparison, compare
 from passmuster.runtime.endpoint import NO_ANSWER
 from passmuster.runtime.predictor import Predictor
+from passmuster.runtime.release import open_checked
 from passmuster.stages.evaluate.census import read_with_census
+from passmuster.stages.evaluate.diff_serving import N_TIMED, serve_both
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.gather import cluster_names, learned_from, read_payloads
 from passmuster.stages.evaluate.named_items import read_named
 from passmuster.stages.evaluate.noise import Noise, measure_noise
 from passmuster.stages.evaluate.powered import rest_tells, weigh
-from passmuster.stages.evaluate.stage import open_checked
 from passmuster.store.releases import read_report
 from passmuster.store.seal import TestView, open_test
 from passmuster.store.snapshots import read_placement, read_snapshot
@@ -66,7 +67,8 @@ class Diff:
     `comparison` is the paired table over the labelled items, read as a report reads it; None without any. `changed` is
     the share of all items whose decision changes. `only_before` and `only_after` are classes that the other does not
     know. `n_left_out` test items are not here because one of the two learned from them. `n_withheld` are the items that
-    both leave unanswered; of `n_silent` among them they would have said different things.
+    both leave unanswered; of `n_silent` among them they would have said different things. `serving` is what it takes to
+    serve each, the new one first (`passmuster.stages.evaluate.diff_serving`).
     """
 
     before: Bundle
@@ -81,6 +83,7 @@ class Diff:
     mapped: Mapping[str, str]
     n_withheld: int = 0
     n_silent: int = 0
+    serving: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_labelled(self) -> int:
@@ -154,12 +157,19 @@ def diff(
     rng = np.random.default_rng(store.config.train.seed)
     comparison = compare_labelled(asked, known, decided[0], decided[1], rng=rng) if known else None
     theirs = tuple(names.get(c, c) for c in old.classes)
+    accounts = [who.account.plus(again) for who, again in zip((new, old), noise.accounts, strict=True)]
+    some = np.sort(rng.permutation(len(asked.names))[:N_TIMED]).tolist()
+    serving = serve_both(
+        store, (after, before), (new, old), accounts, payloads_at(store, new, asked, some), decided, asked.labels,
+        asked.weights, asked.clusters,
+    )  # fmt: skip
     return Diff(
         before, after, asked, tuple(found), proportion(differs, clusters=asked.clusters), comparison, noise,
         tuple(c for c in theirs if c not in (*new.classes, NO_ANSWER)),
         tuple(c for c in new.classes if c not in (*theirs, NO_ANSWER)), names,
         sum(a.withheld and b.withheld for a, b in zip(*decided, strict=True)),
         sum(a.withheld and b.withheld and a.said != b.said for a, b in zip(*decided, strict=True)),
+        serving,
     )  # fmt: skip
 
 
@@ -247,7 +257,7 @@ def weights_of(
     n_unlabelled = sum(item.key not in read for item in view.items)
     weights, rounds, _ = weigh(store, mine, given, n_unlabelled)
     of = dict(zip(mine, weights.tolist(), strict=True))
-    drawn = bool(rounds) and rest_tells(len(mine) + n_unlabelled, store.config.project.task == MULTI)
+    drawn = bool(rounds) and rest_tells(len(mine) + n_unlabelled)
     return np.array([of.get(item.key, 1.0) for item in items]), drawn
 
 

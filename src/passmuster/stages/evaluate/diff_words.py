@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator
 
 from passmuster.core.label_sets import label_in_words
+from passmuster.core.statistics import Interval
 from passmuster.metrics.changes import Change, Decision
 from passmuster.stages.evaluate.diff import Diff
+from passmuster.stages.evaluate.serving_words import beside_lines
 from passmuster.stages.evaluate.words import open_words, percent
 
 LABELS = {
@@ -18,11 +20,15 @@ LABELS = {
 }
 
 
+NAMES = ("the new bundle", "the old one")
 WEIGHED = "; weighted by their chances of being asked for"
 
 
-def summary_lines(found: Diff) -> Iterator[str]:
-    """How many decisions change, for better or worse, beside what chance and the engine do by themselves."""
+def summary_lines(found: Diff, *, served: bool = True) -> Iterator[str]:
+    """How many decisions change, for better or worse, beside what chance and the engine do by themselves.
+
+    With `served`, also what it takes to serve each of the two.
+    """
     share = found.changed
     n = len(found.changes)
     yield (
@@ -44,6 +50,7 @@ def summary_lines(found: Diff) -> Iterator[str]:
     if found.asked.n_left_out:
         yield f"{found.asked.n_left_out:,} items are left out: one of the two learned from them, or they cannot be read"
     yield from noise(found)
+    yield from serving(found) if served else ()
     if found.mapped:
         yield "names of classes mapped: " + ", ".join(f"{old} is now {new}" for old, new in found.mapped.items())
     if found.only_before:
@@ -94,11 +101,37 @@ def noise(found: Diff) -> Iterator[str]:
         f"of {said.rate.n:,} items drawn from all, {round(said.rate.value * said.rate.n):,} are not repeated (at most "
         f"{percent(said.rate.high)})"
     )
+    yield f"no difference between the two below {100 * noise_bound(found):.1f} points can be told from noise"
     for other in said.retrained:
         yield (
             f"the same recipe learnt again ({other.bundle[:8]}) decides {percent(other.differ.value)} of the items "
             f"otherwise ({percent(other.differ.low)} to {percent(other.differ.high)}): that much is the draw of a seed"
         )
+
+
+def serving(found: Diff) -> Iterator[str]:
+    """What it takes to serve each of the two."""
+    rows = found.serving.get("rows")
+    if rows:
+        yield from beside_lines(rows, told(found), NAMES, noise_of_changes(found))
+
+
+def told(found: Diff) -> Interval | None:
+    """By how much one is more often right, where a label tells."""
+    table = found.comparison
+    return None if table is None or math.isnan(table.difference.value) else table.difference
+
+
+def noise_bound(found: Diff) -> float:
+    """The largest upper end of what is not repeated, asked or learnt again: a share of answers."""
+    return max([found.noise.rate.high, *(other.differ.high for other in found.noise.retrained)])
+
+
+def noise_of_changes(found: Diff) -> float:
+    """`noise_bound`, less what asking the changed items themselves again has ruled out."""
+    positions = [change.position for change in found.changes]
+    ruled_out = found.noise.n_asked(positions) == len(positions) and not found.noise.of(positions)
+    return max([0.0 if ruled_out else found.noise.rate.high, *(other.differ.high for other in found.noise.retrained)])
 
 
 def change_line(change: Change, name: str, *, noisy: bool) -> str:

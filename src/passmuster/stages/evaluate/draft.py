@@ -23,7 +23,8 @@ class Scope:
     `n_corrupted` test items suffer every fault; with 0 none is tried. `n_fit` training items fit the novelty detectors;
     at most `n_classes_left_out` classes, each of at least `n_smallest_left_out` test items, play the unknown.
     `n_previews` items are shown in the page, `n_shown` of each set, `n_pairs_shown` pairs of copies; without `page`
-    none is made.
+    none is made. `n_timed` test items are answered one at a time, to say how long an answer takes; `n_again` are asked
+    again in other ways, to say what a model does not repeat.
     `attacked_before` is a report whose attacks are made once more. `open` makes the predictor of a bundle.
     """
 
@@ -38,6 +39,8 @@ class Scope:
     n_shown: int = 24
     n_pairs_shown: int = 30
     max_preview_bytes: int = 6_000_000
+    n_timed: int = 40
+    n_again: int = 300
     page: bool = True
     open: Callable[[LoadedBundle], Predictor] = Predictor
 

@@ -18,9 +18,9 @@ from passmuster.core.errors import UsageError
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.progress import Progress
 from passmuster.core.records import Item, Payload
-from passmuster.core.statistics import wilson
+from passmuster.core.statistics import proportion
 from passmuster.metrics.robustness import Fault, corruption_error, robustness
-from passmuster.modality.base import Corruption
+from passmuster.modality.harm import Corruption
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.choose_faults import Faults
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, Scope, interval_record, pick
@@ -91,7 +91,8 @@ def measure_faults(
     example = next((int(i) for i in chosen if right[i]), int(chosen[0]))
     items = [evidence.items[int(i)] for i in chosen]
     some = list(read_payloads(store, predictor, items[:N_LOOKED_AT]))
-    left_out = {name: predictor.modality.why_fault_left_out(name, some) for name in faults.corruptions}
+    why = predictor.modality.why_fault_left_out
+    left_out = {name: "" if name in faults.by_own_words else why(name, some) for name in faults.corruptions}
     tried = {name: corrupt for name, corrupt in faults.corruptions.items() if not left_out[name]}
     ours, theirs = ({(name, s): np.full(len(chosen), np.nan) for name in tried for s in SEVERITIES} for _ in "ab")
     tally = Tally(ours, theirs)
@@ -253,10 +254,10 @@ def record(
     draft.sections["corruptions"] = section
     keys = [evidence.items[int(i)].key for i in chosen]
     if not ours:
-        untouched = wilson(float(clean.sum()), len(clean))
+        untouched = proportion(clean, weights=evidence.weights[chosen])
         section.update(clean=interval_record(untouched), mean=None, worst="", worst_severity=0)
         return
-    found = robustness(clean, ours, rng=rng)
+    found = robustness(clean, ours, rng=rng, weights=evidence.weights[chosen])
     every = draft.add_set("corrupted", keys)
     draft.add("accuracy_under_faults", found.mean, items=every)
     for fault, share in found.accuracy.items():
@@ -277,7 +278,7 @@ def record(
         worst=found.worst,
         worst_severity=found.worst_severity,
     )
-    beside(draft, section, ours, tally, keys, rng)
+    beside(draft, section, ours, tally, keys, evidence.weights[chosen], rng)
 
 
 def beside(
@@ -286,6 +287,7 @@ def beside(
     ours: dict[Fault, np.ndarray],
     tally: Tally,
     keys: Sequence[str],
+    weights: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
     """The mean corruption error against the live release, on what both were asked."""
@@ -295,11 +297,20 @@ def beside(
     both = {fault: v for fault, v in both.items() if fault[0] in names}
     if not both:
         return
-    found = corruption_error(both, {fault: tally.theirs[fault][asked] for fault in both}, rng=rng)
+    theirs = {fault: tally.theirs[fault][asked] for fault in both}
+    w = weights[asked]
+    found = corruption_error(both, theirs, rng=rng, weights=w)
+
+    def right(cells: dict[Fault, np.ndarray]) -> float:
+        told = [(v[seen], w[seen]) for v in cells.values() for seen in (~np.isnan(v),)]
+        return float(np.mean([np.average(v, weights=each) for v, each in told]))
+
     draft.add("mce", found.mean, unit="ratio", items=draft.add_set("corrupted, both asked", pick(keys, asked)))
     section["against_live"] = {
         "n": int(asked.sum()),
         "mce": interval_record(found.mean),
+        "right": right(both),
+        "right_live": right(theirs),
         "worst": found.worst,
         "of": found.of,
     }

@@ -13,10 +13,15 @@ from passmuster.core.statistics import Interval
 from passmuster.metrics.fairness import ACCURACY, FEWEST, GAPS, Gap, group_accuracy, group_gaps
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, interval_record
 from passmuster.stages.evaluate.headline import by_confidence, keys_where
+from passmuster.stages.evaluate.words import between, percent
 
 MOST_GROUPS = 20  # of a column, the largest; the others are counted together
 MOST_CLASSES = 30  # whose gaps are measured, those with most test items
 REST = "(all others)"
+NO_GROUPS = (
+    "Not measured: items carry no group, so whether some people are served worse than others is not known. "
+    "[data] group_columns names columns that say whom an item is about."
+)
 
 
 def measure_groups(config: Config, draft: Draft, evidence: Evidence, answers: Answers) -> None:
@@ -102,23 +107,50 @@ def group_names(values: list[str]) -> np.ndarray:
     return np.array([value if value in kept or not value else REST for value in values], dtype=np.str_)
 
 
-def weakest_group(draft: Draft, headline: Metric) -> tuple[str, str] | None:
-    """The group that is surely served worse than the whole, in words, and its items; None where none is."""
-    rows = [
-        (column["column"], row)
-        for column in draft.sections.get("groups", {}).get("columns", ())
-        for row in column["groups"]
-        if row["enough"] and row["accuracy"]["high"] < headline.value
-    ]
-    if not rows:
-        return None
-    column, row = min(rows, key=lambda pair: pair[1]["accuracy"]["value"])
-    seen = row["accuracy"]
-    text = (
-        f"Weakest group: {column} “{row['group']}”, right on {seen['value'] * 100:.1f}\u00a0% "
-        f"({seen['low'] * 100:.1f} to {seen['high'] * 100:.1f}\u00a0%, {seen['n']:,} items)."
-    )
-    return text, row["items"]
+def on_whom(draft: Draft, headline: Metric) -> list[tuple[str, str]]:
+    """For whom it is right least often, a sentence for each declared column, with items; what is not measured too."""
+    columns = draft.sections.get("groups", {}).get("columns", ())
+    if not columns:
+        return [(NO_GROUPS, "")]
+    told = [(column, widest_of(column["gaps"], ACCURACY)) for column in columns]
+    told.sort(key=lambda pair: -pair[1]["low"] if pair[1] else 1.0)
+    return [of_column(column, gap, headline) for column, gap in told]
+
+
+def of_column(column: dict[str, Any], gap: dict[str, Any] | None, headline: Metric) -> tuple[str, str]:
+    """The groups of one column that fare worst and best, whether that may be chance, and whom nothing is known of."""
+    rows = {row["group"]: row for row in column["groups"]}
+    enough = [row for row in column["groups"] if row["enough"]]
+    small = len(rows) - len(enough)
+    rest = f" {small:,} {'group has' if small == 1 else 'groups have'} too few items to tell." if small else ""
+    if not enough:
+        return f"By {column['column']}: no group has the {FEWEST} labelled test items that it takes to tell.", ""
+    least = rows[gap["least"]] if gap else enough[0]  # the worst is first
+    is_worse = least["accuracy"]["high"] < headline.value
+    if gap is None:
+        surely = ", surely less than the whole" if is_worse else ""
+        return (
+            f"By {column['column']}: right for “{least['group']}” on {share(least['accuracy'])}{surely}.{rest}",
+            least["items"],
+        )
+    text = f"By {column['column']}: right least often for “{least['group']}”, {share(least['accuracy'])}"
+    text += f"; most often for “{gap['most']}”, {share(rows[gap['most']]['accuracy'])}."
+    if gap["low"] > 0:
+        text += f" The gap is not chance: {100 * gap['low']:.1f} points or more."
+    elif is_worse:
+        text += " The gap may be chance, but the first is surely served worse than the whole."
+    else:
+        text += " The gap may be chance."
+    return text + rest, least["items"]
+
+
+def share(rate: dict[str, Any]) -> str:
+    """A rate with its interval and its items.
+
+    >>> share({"value": 0.5, "low": 0.25, "high": 0.75, "n": 12})
+    '50.0\\xa0% (25.0 to 75.0\\xa0%, 12 items)'
+    """
+    return f"{percent(rate['value'])} ({between(rate['low'], rate['high'])}, {rate['n']:,} items)"
 
 
 def groups_not_known(draft: Draft) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,11 @@ def measure_headline(
     scope: Scope,
     rng: np.random.Generator,
     *,
-    accuracy_read: Interval | None = None,
+    read: Mapping[str, Interval] | None = None,
 ) -> None:
     """Accuracy, macro-F1, calibration error, proper scores, abstention; and each answer, for whoever opens an item.
 
-    `accuracy_read` is accuracy where it was read with the unlabelled rest; None: from the labels alone.
+    `read` are the rates that were read with the unlabelled rest, by name; the others come from the labels alone.
     """
     y, predicted = evidence.y, answers.predicted
     how: dict[str, Any] = {"weights": evidence.weights, "clusters": evidence.clusters}
@@ -41,9 +42,9 @@ def measure_headline(
     test = draft.add_set("test", evidence.keys)
     draft.add_set("wrong", keys_where(evidence, by_confidence(evidence, answers), predicted != y))
     if evidence.targets is not None:
-        measure_sets(draft, evidence, answers, scope, rng, test)
+        measure_sets(draft, evidence, answers, scope, rng, test, read or {})
     else:
-        draft.add("accuracy", accuracy_read or accuracy(y, predicted, **how), items=test)
+        draft.add("accuracy", (read or {}).get("accuracy") or accuracy(y, predicted, **how), items=test)
         no_class = evidence.classes.index(NO_ANSWER) if NO_ANSWER in evidence.classes else None
         macro = macro_f1(y, predicted, len(evidence.classes), no_class=no_class, **resampled)
         balanced = macro_accuracy(y, predicted, len(evidence.classes), **resampled)
@@ -141,8 +142,9 @@ def measure_certainty(draft: Draft, evidence: Evidence, answers: Answers) -> Non
     """The reliability curve, and risk against coverage."""
     order = by_confidence(evidence, answers)
     rows = []
+    how: dict[str, Any] = {"weights": evidence.weights, "clusters": evidence.clusters}
     sets = evidence.targets is not None
-    for part in bins_of_sets(evidence, answers) if sets else reliability(answers.probabilities, evidence.y):
+    for part in bins_of_sets(evidence, answers) if sets else reliability(answers.probabilities, evidence.y, **how):
         mask = np.zeros(len(evidence.y), dtype=bool)
         mask[list(part.members)] = True
         name = draft.add_set(f"confidence={part.low:.3f}-{part.high:.3f}", keys_where(evidence, order, mask))
@@ -156,7 +158,8 @@ def measure_certainty(draft: Draft, evidence: Evidence, answers: Answers) -> Non
             }
         )
     draft.sections["calibration"] = {"bins": rows, "n_bins": 15}
-    curve = risk_coverage(answers.confidence, (answers.predicted != evidence.y).astype(np.float64))
+    wrong = (answers.predicted != evidence.y).astype(np.float64)
+    curve = risk_coverage(answers.confidence, wrong, evidence.weights)
     chosen = np.unique(np.linspace(0, len(curve.risk) - 1, min(CURVE_POINTS, len(curve.risk))).astype(int))
     draft.sections["risk_coverage"] = {
         "coverage": [float(curve.coverage[i]) for i in chosen],

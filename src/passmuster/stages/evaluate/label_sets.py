@@ -6,11 +6,13 @@ said beside it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from passmuster.core.bootstrap import seen_to_vary
+from passmuster.core.statistics import Interval, kish_size
 from passmuster.metrics.accuracy import accuracy
 from passmuster.metrics.calibration import Bin, calibration_error, reliability_of
 from passmuster.metrics.label_sets import (
@@ -29,18 +31,22 @@ MOST_DECISIONS = 30  # of missed and added classes that are listed
 
 
 def measure_sets(
-    draft: Draft, evidence: Evidence, answers: Answers, scope: Scope, rng: np.random.Generator, test: str
-) -> None:
-    """Accuracy, the F1 scores, Hamming loss, ranking, calibration and proper scores; `test` names the set of items."""
+    draft: Draft, evidence: Evidence, answers: Answers, scope: Scope, rng: np.random.Generator, test: str,
+    read: Mapping[str, Interval],
+) -> None:  # fmt: skip
+    """Accuracy, the F1 scores, Hamming loss, ranking, calibration and proper scores; `test` names the set of items.
+
+    `read` are the rates that were read with the unlabelled rest, by name; the others come from the labels alone.
+    """
     targets, said = targets_of(evidence), said_in(answers)
     how: dict[str, Any] = {"weights": evidence.weights, "clusters": evidence.clusters}
     resampled = {**how, "rng": rng, "n_resamples": scope.n_resamples}
     right = (answers.predicted == evidence.y).astype(np.float64)
     partly = item_f1_scores(targets, said)
     half = draft.add_set("partly right", [k for k, f in zip(evidence.keys, partly, strict=True) if 0 < f < 1])
-    draft.add("accuracy", accuracy(evidence.y, answers.predicted, **how), items=test)
-    draft.add("item_f1", item_f1(targets, said, **how), items=half or test)
-    n_apart = len(np.unique(evidence.clusters))
+    draft.add("accuracy", read.get("accuracy") or accuracy(evidence.y, answers.predicted, **how), items=test)
+    draft.add("item_f1", read.get("item_f1") or item_f1(targets, said, **how), items=half or test)
+    n_apart = kish_size(evidence.weights, evidence.clusters)
     draft.add("micro_f1", seen_to_vary(f1(targets, said, "micro", **resampled), n_apart), items=test)
     draft.add("macro_f1", seen_to_vary(f1(targets, said, "macro", **resampled), n_apart), items=test)
     draft.add("hamming_loss", seen_to_vary(hamming_loss(targets, said, **resampled), n_apart), items=test)
@@ -90,8 +96,8 @@ def measure_classes_of_sets(draft: Draft, evidence: Evidence, answers: Answers, 
     draft.sections["confusion"] = {"counts": [], "most_confused": []}  # classes that do not exclude each other
     decisions.sort(key=lambda d: (-d["n"], d["class"]))
     draft.sections["label_sets"] = {
-        "mean_classes": float(targets.sum(axis=1).mean()),
-        "mean_said": float(said.sum(axis=1).mean()),
+        "mean_classes": float(np.average(targets.sum(axis=1), weights=evidence.weights)),
+        "mean_said": float(np.average(said.sum(axis=1), weights=evidence.weights)),
         "n_none": int((targets.sum(axis=1) == 0).sum()),
         "wrong_decisions": decisions[:MOST_DECISIONS],
     }
@@ -99,7 +105,8 @@ def measure_classes_of_sets(draft: Draft, evidence: Evidence, answers: Answers, 
 
 def bins_of_sets(evidence: Evidence, answers: Answers) -> list[Bin]:
     """The reliability curve: how sure of the whole set, and how often all of it was right."""
-    return reliability_of(answers.confidence, (answers.predicted == evidence.y).astype(np.float64))
+    right = (answers.predicted == evidence.y).astype(np.float64)
+    return reliability_of(answers.confidence, right, weights=evidence.weights, clusters=evidence.clusters)
 
 
 def targets_of(evidence: Evidence) -> np.ndarray:

@@ -15,12 +15,13 @@ import numpy as np
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item, Payload, Prediction
 from passmuster.core.statistics import Interval, proportion
+from passmuster.runtime.account import Account
 from passmuster.runtime.bundle import read_manifest
 from passmuster.runtime.engine import HTTP
 from passmuster.runtime.predictor import Predictor
+from passmuster.runtime.release import open_checked
 from passmuster.stages.evaluate.foretell import answered
 from passmuster.stages.evaluate.retrains import retrains
-from passmuster.stages.evaluate.stage import open_checked
 from passmuster.store.store import Store
 
 N_SAMPLED = 200  # items drawn from all of them, and as many of those that change at most, that are asked again
@@ -49,6 +50,7 @@ class Noise:
     unstable: frozenset[int]
     asked: frozenset[int]
     retrained: tuple[Retrained, ...] = ()
+    accounts: tuple[Account, ...] = ()  # of each bundle: what asking again took, where it is elsewhere
 
     def of(self, positions: Sequence[int]) -> int:
         """How many of some items are unstable."""
@@ -91,6 +93,7 @@ def measure_noise(
     positions = sorted(sample | {int(i) for i in changed})
     payloads = payloads_at(positions)
     unstable: set[int] = set()
+    accounts: list[Account] = []
     for bundle, answers in zip(bundles, said, strict=True):
         alone = Predictor(open_checked(store, bundle), threads=1)
         what = f"asking {bundle.digest[:8]} item by item"
@@ -98,9 +101,10 @@ def measure_noise(
             again = alone.predict([payload])[0]
             if decision(again) != decision(answers[i]):
                 unstable.add(i)
+        accounts.append(alone.account)
     tipped = np.array([i in unstable for i in sorted(sample)], dtype=bool)
     again_learnt = retrained(store, bundles[0], said[0], items, progress=progress) if items else ()
-    return Noise(proportion(tipped), frozenset(unstable), frozenset(positions), again_learnt)
+    return Noise(proportion(tipped), frozenset(unstable), frozenset(positions), again_learnt, tuple(accounts))
 
 
 def decision(prediction: Prediction) -> tuple[str, bool]:

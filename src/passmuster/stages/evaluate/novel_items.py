@@ -8,25 +8,76 @@ from pathlib import Path
 from typing import Any
 
 from passmuster.core.config import DataConfig
-from passmuster.core.errors import DataError, MusterError, NotFoundError
+from passmuster.core.errors import DataError, MusterError, NotFoundError, UsageError
+from passmuster.core.progress import Progress
 from passmuster.core.records import Payload
 from passmuster.core.table_files import TABLES, header_of, is_table, records_of
 from passmuster.modality.base import Modality
 
 TEXT_COLUMNS = ("text", "content", "body", "message", "document", "sentence", "review")
+UNNAMED = "novel"
+TAKEN = frozenset({"test"})  # the ordinary items are called so
 PATH_COLUMNS = ("path", "file", "filename", "image")
 
 
 @dataclass(frozen=True)
 class Novel:
-    """Strange items, and one line for each that could not be read. `name` is the last part of the path."""
+    """Strange items, and one line for each that could not be read. `name` is the last part of the path.
+
+    `title` is what the set is called in slices and tables: as it was named, or `UNNAMED`.
+    """
 
     name: str
     payloads: tuple[Payload, ...]
     problems: tuple[str, ...]
+    title: str = UNNAMED
 
 
-def read_novel(path: Path, modality: Modality, config: DataConfig) -> Novel:
+Named = Path | str | Mapping[str, Path | str] | Sequence[Path | str]
+
+
+def named_sets(given: Named | None) -> dict[str, Path]:
+    """Sets of strange items by their names: of ``NAME=PATH``, of a mapping, or of paths alone.
+
+    A single bare path is `UNNAMED`; of several, each is called by the last part of its path.
+
+    Raises
+    ------
+    UsageError
+        ``novel.name`` for a name that is empty, taken, used twice or has a blank in it.
+
+    >>> named_sets(["near=a.csv", "b/far.csv"])
+    {'near': PosixPath('a.csv'), 'far': PosixPath('b/far.csv')}
+    >>> named_sets("strange.csv")
+    {'novel': PosixPath('strange.csv')}
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        pairs = [(str(name), Path(path)) for name, path in given.items()]
+    else:
+        several = [given] if isinstance(given, (str, Path)) else list(given)
+        pairs = [_pair(entry, alone=len(several) == 1) for entry in several]
+    found: dict[str, Path] = {}
+    for name, path in pairs:
+        if not name or name in found or name in TAKEN or any(c.isspace() for c in name):
+            why = "is used twice" if name in found else "stands for something else" if name in TAKEN else "is none"
+            raise UsageError(
+                "novel.name", f"the name of a set of strange items {why}", value=name, where=path,
+                limit="one word, another for each set", next="--novel near=PATH --novel far=PATH",
+            )  # fmt: skip
+        found[name] = path
+    return found
+
+
+def _pair(entry: Path | str, *, alone: bool) -> tuple[str, Path]:
+    name, equals, path = str(entry).partition("=")
+    if equals and "/" not in name and not Path(entry).exists():  # a path may hold the sign itself
+        return name, Path(path)
+    return UNNAMED if alone else "-".join(Path(entry).stem.split()), Path(entry)
+
+
+def read_novel(path: Path, modality: Modality, config: DataConfig, *, title: str = UNNAMED) -> Novel:
     """The items at `path`.
 
     A folder is searched for files of the modality; a table (CSV, TSV, Parquet, JSON lines) has a column of texts or of
@@ -61,7 +112,20 @@ def read_novel(path: Path, modality: Modality, config: DataConfig) -> Novel:
             "novel.empty", "no novel item could be read", value=f"{len(problems)} unreadable", where=path,
             limit=", ".join(sorted(modality.suffixes)),
         )  # fmt: skip
-    return Novel(path.resolve().name, tuple(payloads), tuple(problems))
+    return Novel(path.resolve().name, tuple(payloads), tuple(problems), title)
+
+
+def read_novel_sets(
+    given: Named | None, modality: Modality, config: DataConfig, progress: Progress
+) -> list[Novel]:  # fmt: skip
+    """Every set of `named_sets`, read; how many items could be is said."""
+    found = []
+    for title, path in named_sets(given).items():
+        novel = read_novel(path, modality, config, title=title)
+        which = "" if title == UNNAMED else f" of {title}"
+        progress.say(f"{len(novel.payloads):,} strange items{which} read, {len(novel.problems):,} could not be")
+        found.append(novel)
+    return found
 
 
 def read_table(path: Path, modality: Modality, config: DataConfig) -> list[tuple[str, bytes | Path]]:

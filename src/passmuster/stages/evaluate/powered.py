@@ -1,4 +1,4 @@
-"""Accuracy read from the labelled test items and from the bundle's answers to the unlabelled rest.
+"""Accuracy, and of sets of classes the F1 of items, read from labels and from the answers to the unlabelled rest.
 
 Only labels whose selection is known can be worth more than their number: those that a draw asked for. Without a draw
 everything is read as it always was; see `docs/why/008-how-test-labels-are-read.md`.
@@ -7,7 +7,7 @@ everything is read as it always was; see `docs/why/008-how-test-labels-are-read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from passmuster.core.prediction_powered import Round, combined_weights, powered_
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle, Item
 from passmuster.core.statistics import Interval
-from passmuster.metrics.error_prediction import PRIOR
 from passmuster.runtime.predictor import Predictor
 from passmuster.stages.evaluate.draft import Draft, Evidence
 from passmuster.stages.evaluate.foretell import MAX_ASKED, foretell
@@ -26,17 +25,19 @@ from passmuster.store.snapshots import read_placement
 from passmuster.store.store import Store
 
 MIN_DRAWN = 10  # labels from draws below which the draws are not yet read
+FIGURES = {"accuracy": "right answers", "item_f1": "F1 of an item"}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the labels of an evaluation are read: the weight of each, and accuracy, when it came out of predictions.
+    """How the labels of an evaluation are read: the weight of each, and rates, where they came out of predictions.
 
-    `rest` are the unlabelled test items that were asked about, and `said` what the bundle answers to them.
+    `rates` are by name: ``accuracy``, and of sets of classes ``item_f1``. `rest` are the unlabelled test items that
+    were asked about, and `said` what the bundle answers to them.
     """
 
     weights: np.ndarray
-    accuracy: Interval | None = None
+    rates: Mapping[str, Interval] = field(default_factory=dict)
     rest: tuple[Item, ...] = ()
     said: tuple[str, ...] = ()
 
@@ -44,7 +45,7 @@ class Reading:
 def read_with_rest(
     store: Store, draft: Draft, bundle: Bundle, predictor: Predictor, evidence: Evidence, *, progress: Progress
 ) -> Reading:
-    """Weights and accuracy from the draws; the given weights, and None, where no draw asked for the labels.
+    """Weights and rates from the draws; the given weights, and no rate, where no draw asked for the labels.
 
     Opens the seal for "prediction-powered", which is recorded and does not count, when there is an unlabelled rest.
     """
@@ -56,32 +57,32 @@ def read_with_rest(
     n_pool = len(evidence.items) + evidence.n_unlabelled
     facts = {"n_labels": len(evidence.items), "n_drawn": n_drawn, "n_rounds": sum(r.drawn.any() for r in rounds)}
     draft.sections["evidence"] = facts | {"n_unlabelled": evidence.n_unlabelled, "worth": None}
-    if evidence.targets is not None:
-        progress.say("sets of classes are read from the labels alone: what the model says of the rest is not used")
-        return Reading(weights)
-    if not rest_tells(n_pool, evidence.targets is not None):
+    if not rest_tells(n_pool):
         progress.say(f"{n_pool:,} test items are too many to ask about (limit {MAX_ASKED:,}): weights alone are used")
         return Reading(weights)
     view = open_test(store, evidence.snapshot, "prediction-powered")
     seen = learned_from(store, bundle)
     rest = [item for item in view.items if item.key not in view.labels and item.key not in seen]
     pool = [*evidence.items, *rest]
-    said_at, foreteller = foretell(store, bundle, predictor, pool, progress=progress)
-    at = np.arange(len(evidence.items))
-    known = np.where(evidence.y < evidence.n_known, evidence.y, -1)
-    names = [predictor.classes[int(i)] for i in said_at]
-    wrong = (evidence.number(names[: len(at)]) != evidence.y).astype(np.float64)
-    found = powered_rate(
-        wrong, at, foreteller.features(at, known), PRIOR, rounds, clusters=cluster_names(pool, placed)
-    )  # fmt: skip
-    draft.sections["evidence"] |= {"n_unlabelled": len(rest), "worth": round(found.worth)}
-    draft.sections["evidence"] |= {"foretold": found.predictions[at], "foretold_rest": found.predictions[len(at) :]}
-    progress.say(f"{len(at):,} test labels are worth about {found.worth:,.0f} that were drawn at random")
-    e = found.interval
-    method = f"{e.method}, {len(at):,} labels worth about {found.worth:,.0f}"
-    said = tuple(names[len(at) :])
-    accuracy = Interval(1 - e.value, 1 - e.high, 1 - e.low, e.n, method, e.level)
-    return Reading(weights, accuracy, tuple(rest), said)
+    found = foretell(store, bundle, predictor, pool, progress=progress)
+    at, clusters = np.arange(len(evidence.items)), cluster_names(pool, placed)
+    rates: dict[str, Interval] = {}
+    for figure in found.figures:
+        losses, features = found.losses(evidence.labels, figure), found.features(evidence.labels, figure)
+        careful = evidence.targets is not None  # of single labels: docs/log.md
+        read = powered_rate(losses, at, features, found.prior(), rounds, clusters=clusters, careful=careful)
+        told = {
+            "worth": round(read.worth),
+            "foretold": read.predictions[at],
+            "foretold_rest": read.predictions[len(at) :],
+        }
+        draft.sections["evidence"] |= told if figure == "accuracy" else {figure: told}
+        words = f"{len(at):,} labels worth about {read.worth:,.0f}"
+        e = read.interval
+        rates[figure] = Interval(1 - e.value, 1 - e.high, 1 - e.low, e.n, f"{e.method}, {words}", e.level)
+        progress.say(f"{FIGURES[figure]}: {words} that were drawn at random")
+    draft.sections["evidence"] |= {"n_unlabelled": len(rest)}
+    return Reading(weights, rates, tuple(rest), found.said[len(at) :])
 
 
 def weigh(
@@ -101,9 +102,9 @@ def weigh(
     return combined_weights(rounds, len(keys))[0], rounds, n_drawn
 
 
-def rest_tells(n_pool: int, of_sets: bool) -> bool:
-    """Whether answers to the unlabelled rest of a drawn test count: not of sets of classes, nor of too many items."""
-    return not of_sets and n_pool <= MAX_ASKED
+def rest_tells(n_pool: int) -> bool:
+    """Whether answers to the unlabelled rest of a drawn test count: not where there are too many items to ask about."""
+    return n_pool <= MAX_ASKED
 
 
 def rounds_of(

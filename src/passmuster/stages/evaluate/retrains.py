@@ -6,14 +6,14 @@ dataset version was evaluated before, its answers are in its report, and nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from passmuster.core.label_sets import label_in_words
 from passmuster.core.records import Bundle, Report
-from passmuster.core.statistics import proportion
+from passmuster.core.statistics import Interval, proportion
 from passmuster.runtime.bundle import read_manifest
 from passmuster.stages.evaluate.draft import Answers, Draft, Evidence, interval_record
 from passmuster.store.releases import read_bundles, read_report
@@ -52,19 +52,31 @@ def measure_retrain(
         for key, prediction in zip(evidence.keys, answers.predictions, strict=True)
         if key in compared
     }
+    found = share_learnt_otherwise(store, bundle, incumbent.digest, evidence, mine)
+    if found is not None:
+        section["retrain"] = {"bundle": found[0], **interval_record(found[1])}
+
+
+def share_learnt_otherwise(
+    store: Store, bundle: Bundle, incumbent: str, evidence: Evidence, said: Mapping[str, str]
+) -> tuple[str, Interval] | None:
+    """Another bundle of the recipe that was evaluated, and on what share of what both `said` they differ, by key.
+
+    None where no report of one is at hand, or it shares fewer than half of the items. The live release is passed over:
+    from it the two differ by a seed alone.
+    """
     for other in retrains(store, bundle):
-        if other.digest == incumbent.digest:  # then the two differ by a seed alone
+        if other.digest == incumbent:
             continue
         with store.read() as db:
             found = read_report(db, other.digest)
         theirs = answers_in(found[1]) if found else {}
-        shared = [i for i, key in enumerate(evidence.keys) if key in mine and key in theirs]
-        if not shared or len(shared) < FEWEST_SHARED * len(mine):
+        shared = [i for i, key in enumerate(evidence.keys) if key in said and key in theirs]
+        if not shared or len(shared) < FEWEST_SHARED * len(said):
             continue
-        differ = np.array([mine[key] != theirs[key] for key in (evidence.keys[i] for i in shared)], dtype=bool)
-        share = proportion(differ, clusters=evidence.clusters[shared])
-        section["retrain"] = {"bundle": other.digest, **interval_record(share)}
-        return
+        differ = np.array([said[key] != theirs[key] for key in (evidence.keys[i] for i in shared)], dtype=bool)
+        return other.digest, proportion(differ, clusters=evidence.clusters[shared])
+    return None
 
 
 def answers_in(report: Report) -> dict[str, str]:

@@ -76,7 +76,7 @@ def measure_prediction_sets(
                     "threshold": None if threshold >= EVERY_CLASS else threshold,
                     "coverage": interval_record(cover),
                     "size": interval_record(length),
-                    "empty": float((sets.sum(axis=1) == 0).mean()),
+                    "empty": float(np.average(sets.sum(axis=1) == 0, weights=evidence.weights)),
                 }
             )
     slices = list(slices_of(evidence))

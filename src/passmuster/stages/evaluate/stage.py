@@ -13,7 +13,7 @@ from passmuster.core.codec import to_plain
 from passmuster.core.config import EvaluateConfig
 from passmuster.core.cost import Cost, cost_of
 from passmuster.core.disk import took_no_more, write_whole
-from passmuster.core.errors import DataError, IntegrityError, NetworkError, NotFoundError, ResourceError
+from passmuster.core.errors import NetworkError, ResourceError
 from passmuster.core.label_sets import MULTI, SINGLE
 from passmuster.core.meter import Meter
 from passmuster.core.progress import Progress, Silent
@@ -21,10 +21,13 @@ from passmuster.core.records import Bundle, Report
 from passmuster.core.settings import settings_of
 from passmuster.core.threads import one_thread
 from passmuster.modality.decoded import remembering
+from passmuster.modality.find import modalities
 from passmuster.runtime.answers import task_of
-from passmuster.runtime.bundle import LoadedBundle, open_bundle
 from passmuster.runtime.predictor import Predictor
+from passmuster.runtime.release import open_checked
+from passmuster.stages.evaluate.aa_noise import measure_aa_noise
 from passmuster.stages.evaluate.answers_table import answers_csv
+from passmuster.stages.evaluate.attack_plan import plan_attacks
 from passmuster.stages.evaluate.attacked import measure_attacks
 from passmuster.stages.evaluate.behaviour import measure_behaviour
 from passmuster.stages.evaluate.behaviour_file import Behaviour, read_behaviour
@@ -32,7 +35,6 @@ from passmuster.stages.evaluate.choose_faults import choose_faults
 from passmuster.stages.evaluate.closely import measure_closely
 from passmuster.stages.evaluate.comparisons import (
     describe_training,
-    find_incumbent,
     measure_data,
     measure_versions,
 )
@@ -44,20 +46,23 @@ from passmuster.stages.evaluate.faults import Incumbent, measure_faults
 from passmuster.stages.evaluate.gather import ask, count_evidence, gather_evidence, learned_from
 from passmuster.stages.evaluate.groups import measure_groups
 from passmuster.stages.evaluate.headline import measure_certainty, measure_classes, measure_headline
+from passmuster.stages.evaluate.live import Live, find_live
 from passmuster.stages.evaluate.marks import measure_marks
 from passmuster.stages.evaluate.memory import measure_memory
 from passmuster.stages.evaluate.named_items import read_named
-from passmuster.stages.evaluate.novel_items import read_novel
+from passmuster.stages.evaluate.novel_items import Named, read_novel_sets
 from passmuster.stages.evaluate.novelty import measure_novelty
 from passmuster.stages.evaluate.page.render import Extras, render_page
 from passmuster.stages.evaluate.parity import measure_parity
 from passmuster.stages.evaluate.powered import read_with_rest
 from passmuster.stages.evaluate.promised_risk import measure_promised_risk
 from passmuster.stages.evaluate.retrains import measure_retrain
+from passmuster.stages.evaluate.serving import measure_serving
 from passmuster.stages.evaluate.sets import measure_prediction_sets
 from passmuster.stages.evaluate.slices import measure_slices
+from passmuster.stages.evaluate.summary import write_summary
 from passmuster.stages.evaluate.test_labels import measure_test_labels
-from passmuster.stages.evaluate.words import to_finite, write_summary
+from passmuster.stages.evaluate.words import to_finite
 from passmuster.store.releases import add_report, read_bundle, report_bytes
 from passmuster.store.seal import take_back
 from passmuster.store.store import Store
@@ -80,7 +85,7 @@ def evaluate(
     store: Store,
     bundle: str = "",
     *,
-    novel: Path | None = None,
+    novel: Named | None = None,
     unlabelled: Path | None = None,
     corruptions: Sequence[str] | None = None,
     n_attacked: int | None = None,
@@ -90,10 +95,10 @@ def evaluate(
 ) -> EvaluateResult:
     """Measure the bundle whose digest starts with `bundle` (the latest when empty) on the sealed test.
 
-    The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model,
-    `unlabelled` items on which its accuracy is estimated. `corruptions` stands for ``[evaluate] corruptions`` and
-    `n_attacked` for ``[evaluate] n_attacked``; the attacks of the report `attacked_before` are made once more, on the
-    same items with the same seed.
+    The bundle itself answers, preprocessing and guard included. `novel` names items that are strange to the model, one
+    set or several (``{"near": path, "far": path}``), `unlabelled` items on which its accuracy is estimated.
+    `corruptions` stands for ``[evaluate] corruptions`` and `n_attacked` for ``[evaluate] n_attacked``; the attacks of
+    the report `attacked_before` are made once more, on the same items with the same seed.
     Leaves a `Report` in the catalog and a folder ``.muster/reports/<digest>`` with ``report.json``, ``report.html``
     and ``answers.csv``.
 
@@ -104,11 +109,12 @@ def evaluate(
     DataError
         ``evaluate.no_test_labels`` and those of `read_novel`, `read_named` and `read_behaviour`.
     UsageError
-        Those of `choose_faults`, before the test is opened.
+        Those of `choose_faults` and `plan_attacks`, before the test is opened.
     NetworkError
         ``endpoint.*``, when an endpoint gives no answer; the look does not count.
     IntegrityError
-        When this bundle, the live one or a file of the run is not what it should be.
+        When this bundle or a file of the run is not what it should be. A live release that does not open is no error:
+        the report says so, nothing is compared, and gates that compare cannot tell.
     """
     progress, scope = progress or Silent(), scope or scope_of(store.config.evaluate, n_attacked, attacked_before)
     meter = Meter()
@@ -117,16 +123,15 @@ def evaluate(
     predictor = scope.open(open_checked(store, chosen))
     predictor.modality = remembering(predictor.modality, MAX_DECODED_BYTES)
     scope = spare(scope, predictor, progress)
-    faults = choose_faults(
-        predictor.modality, store.config.evaluate.corruptions if corruptions is None else corruptions, store.folder
-    )
+    plan = plan_attacks(predictor.modality, store.config.evaluate, store.folder, store.config.policy)
+    asked = store.config.evaluate.corruptions if corruptions is None else corruptions
+    faults = choose_faults(predictor.modality, asked, store.folder, plan.words)
     behaviour = own_tests(store, predictor)
-    incumbent = find_incumbent(store, chosen)
-    if incumbent is not None:
-        open_live(store, incumbent)
-    named = read_novel(novel, predictor.modality, store.config.data) if novel is not None else None
-    if named is not None:
-        progress.say(f"{len(named.payloads):,} strange items read, {len(named.problems):,} could not be")
+    live = find_live(store, chosen, scope.open)
+    incumbent = live.asked if live is not None else None
+    if live is not None and live.unopened:
+        progress.say(f"the live release does not open ({live.unopened}): nothing is compared with it")
+    named = read_novel_sets(novel, predictor.modality, store.config.data, progress)
     apart = None
     if unlabelled is not None:
         apart = read_named(unlabelled, predictor.modality, store.config.data, task=predictor.task)
@@ -145,7 +150,7 @@ def evaluate(
         draft = Draft()
         reading = read_with_rest(store, draft, chosen, predictor, evidence, progress=progress)
         evidence = replace(evidence, weights=reading.weights)
-        measure_headline(draft, evidence, answers, scope, rng, accuracy_read=reading.accuracy)
+        measure_headline(draft, evidence, answers, scope, rng, read=reading.rates)
         measure_classes(draft, evidence, answers)
         measure_costs(draft, store.config.policy.costs, evidence, answers, scope, rng)
         measure_certainty(draft, evidence, answers)
@@ -153,37 +158,47 @@ def evaluate(
         look_for_slices(store, draft, predictor, evidence, answers, looks)
         measure_promised_risk(draft, predictor, evidence, answers)
         measure_prediction_sets(draft, predictor, evidence, answers, scope, rng)
-        beside = as_asked(store, incumbent, evidence) if incumbent else None
+        beside = as_asked(store, live, evidence)
         bank = begin_bank(predictor, evidence, answers)
         spoilt = measure_faults(
             store, draft, predictor, evidence, answers, faults, scope, rng,
             incumbent=beside, bank=bank, progress=progress,
         )  # fmt: skip
         measure_estimated(store, draft, chosen, predictor, evidence, answers, bank, apart, progress=progress)
-        fallen = measure_attacks(store, draft, predictor, evidence, answers, beside, scope, rng, progress=progress)
+        fallen = measure_attacks(
+            store, draft, predictor, evidence, answers, beside, scope, rng, plan=plan, progress=progress
+        )
         strange = measure_novelty(store, draft, predictor, evidence, answers, named, scope, rng, progress=progress)
         broken = measure_behaviour(draft, predictor, behaviour, progress=progress) if behaviour else []
         known = measure_memory(store, draft, chosen, incumbent, predictor, evidence, progress=progress)
-        if incumbent is not None:
+        compared = None
+        if live is not None and live.predictor is not None:
             compared = measure_versions(
-                store, draft, (chosen, predictor), incumbent, evidence, answers, reading, known=known,
-                progress=progress, scope=scope,
+                store, draft, (chosen, predictor), (live.bundle, live.predictor), evidence, answers, reading,
+                known=known, progress=progress,
             )  # fmt: skip
             if compared is not None:
-                measure_retrain(store, draft, chosen, incumbent, evidence, answers)
+                measure_retrain(store, draft, chosen, live.bundle, evidence, answers)
                 measure_closely(store, draft, predictor, evidence, answers, compared, rng)
+        elif live is not None:
+            draft.sections["versions"] = live.section()
         measure_test_labels(store, draft, chosen, predictor, evidence, answers, rng, progress=progress)
         measure_parity(store, draft, chosen, predictor)
+        both = (incumbent, compared) if incumbent is not None and compared is not None else None
+        measure_aa_noise(
+            store, draft, (chosen, predictor), both, evidence, answers, scope, progress=progress
+        )  # fmt: skip
         measure_marks(store, draft, chosen, predictor, evidence, progress=progress)
         measure_data(store, draft, evidence, answers)
         describe_training(store, draft, chosen, predictor)
         measure_endpoint(draft, evidence, answers, predictor, store.config.cost)
+        measure_serving(store, draft, (chosen, predictor), both, evidence, answers, scope)
         least = float(store.config.policy.gates.get("accuracy.v1", {}).get("min", LEAST_ACCURACY))
-        write_summary(draft, evidence, answers, incumbent.digest if incumbent else "", least)
+        write_summary(draft, evidence, answers, live.bundle.digest if live is not None else "", least)
         endpoint_in_words(draft)
 
         draft.sections["settings"] = settings_of(store.config)
-        report = as_report(draft, chosen, evidence, incumbent)
+        report = as_report(draft, chosen, evidence, live.bundle if live is not None else None)
         progress.say("writing the report")
         extras = Extras(tuple(spoilt), tuple(strange), tuple(broken), tuple(fallen))
         page = render_page(store, predictor.modality, report, answers, extras, scope) if scope.page else ""
@@ -209,11 +224,13 @@ def own_tests(store: Store, predictor: Predictor) -> Behaviour | None:
     return read_behaviour(store.folder / name, predictor.modality, store.config.data, predictor.classes, predictor.task)
 
 
-def as_asked(store: Store, incumbent: Bundle, evidence: Evidence) -> Incumbent:
-    """The live release as it answers, and which test items are new to it."""
-    seen = learned_from(store, incumbent)
+def as_asked(store: Store, live: Live | None, evidence: Evidence) -> Incumbent | None:
+    """The live release as it answers, and which test items are new to it; None where it cannot be asked."""
+    if live is None or live.predictor is None:
+        return None
+    seen = learned_from(store, live.bundle)
     fresh = np.array([key not in seen for key in evidence.keys], dtype=bool)
-    return Incumbent(Predictor(open_bundle(store.bundle_folder(incumbent.path))), fresh)
+    return Incumbent(live.predictor, fresh)
 
 
 def scope_of(config: EvaluateConfig, n_attacked: int | None, attacked_before: Report | None = None) -> Scope:
@@ -237,39 +254,15 @@ def foresee(store: Store, bundle: str = "") -> list[str]:
         chosen = read_bundle(db, bundle)
     loaded = open_checked(store, chosen)
     refuse_strange_costs(store, loaded.manifest.classes, task_of(loaded.head))
+    plan_attacks(modalities[loaded.manifest.modality], store.config.evaluate, store.folder, store.config.policy)
     n = count_evidence(store, chosen)
-    incumbent = find_incumbent(store, chosen)
-    against = f" and compare with the live bundle {incumbent.digest[:16]}" if incumbent else ""
+    live = find_live(store, chosen)
+    against = ""
+    if live is not None and live.unopened:
+        against = f"; nothing would be compared with the live release, which does not open ({live.unopened})"
+    elif live is not None:
+        against = f" and compare with the live bundle {live.bundle.digest[:16]}"
     return [f"would open the test, which counts, ask bundle {chosen.digest[:16]} about {n:,} labelled items{against}"]
-
-
-def open_checked(store: Store, bundle: Bundle) -> LoadedBundle:
-    """The bundle, if it is the one that the catalog means."""
-    loaded = open_bundle(store.bundle_folder(bundle.path))
-    if loaded.digest != bundle.digest:
-        raise IntegrityError(
-            "bundle.changed", "the folder holds another bundle than the catalog says", value=loaded.digest[:16],
-            limit=bundle.digest[:16], where=loaded.path, next="muster verify",
-        )  # fmt: skip
-    return loaded
-
-
-def open_live(store: Store, bundle: Bundle) -> LoadedBundle:
-    """The bundle behind the live channel, found out before the test is opened: a comparison that fails costs no look.
-
-    Raises
-    ------
-    IntegrityError
-        ``evaluate.live``, with what is wrong with it.
-    """
-    try:
-        return open_checked(store, bundle)
-    except (NotFoundError, IntegrityError, DataError) as error:
-        raise IntegrityError(
-            "evaluate.live", f"the live release cannot be asked: {error.what}", value=error.value, limit=error.limit,
-            where=error.where,
-            next="muster verify names what is wrong; muster rollback --reason REASON puts another release live",
-        ) from error  # fmt: skip
 
 
 def as_report(draft: Draft, bundle: Bundle, evidence: Evidence, incumbent: Bundle | None) -> Report:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from passmuster.core.label_sets import classes_in
 from passmuster.core.progress import Progress
 from passmuster.core.records import Bundle
 from passmuster.metrics.nonresponse import Nonresponse, nonresponse
@@ -50,8 +51,8 @@ def measure_test_labels(
         "n": len(evidence.items),
         "n_wrong": int((~right).sum()),
         "log_chance": log_chance_all_right(sure),
-        "confidence": float(sure.mean()),
-        "confidence_rest": float(rest.mean()) if comparable else float(sure.mean()),
+        "confidence": float(np.average(sure, weights=evidence.weights)),
+        "confidence_rest": float(rest.mean() if comparable else np.average(sure, weights=evidence.weights)),
         "n_rest": len(rest),
         "p_easier": p_easier,
         "absent": absent_classes(predictor, evidence),
@@ -100,13 +101,13 @@ def absent_classes(predictor: Predictor, evidence: Evidence) -> list[dict[str, A
 def what_was_left_out(
     store: Store, bundle: Bundle, predictor: Predictor, evidence: Evidence, answers: Answers, *, progress: Progress
 ) -> Nonresponse | None:
-    """What of the draws of test items has no label; None where no draw can tell, or items carry sets of classes.
+    """What of the draws of test items has no label; None where no draw can tell.
 
     Opens the seal for "prediction-powered", which is recorded and does not count, when something was left out.
     """
     with store.read() as db:
         draws = read_draws(db)
-    if not draws or evidence.targets is not None:
+    if not draws:
         return None
     seen, place = learned_from(store, bundle), {key: i for i, key in enumerate(evidence.keys)}
     view = open_test(store, evidence.snapshot, "prediction-powered")
@@ -123,7 +124,7 @@ def what_was_left_out(
     sure |= dict(zip((item.key for item in open_items), said.confidence, strict=True))
     keys = [key for key, _, _ in asked]
     return nonresponse(
-        [names[key] for key in keys],
+        [classes_in(names[key], predictor.task) for key in keys],
         np.array([sure[key] for key in keys], dtype=float),
         np.array([key not in place for key in keys], dtype=bool),
         np.array([number for _, number, _ in asked], dtype=np.int64),

@@ -27,6 +27,7 @@ from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
 from passmuster.stages.govern.reading import Reading, check_ids, read_source, side_table
 from passmuster.stages.govern.rows import Source, open_source
 from passmuster.stages.govern.snapshot import (
+    held_out,
     latest_snapshot,
     new_facts,
     role_of,
@@ -51,7 +52,8 @@ class AddResult:
 
     `n_grouped` of those known say something in a group column (`data.group_columns`) that had not been named before.
     `reasons` counts quarantined rows by code, `examples` shows the first of them as (source, reason). `n_new_labels`
-    counts new label facts by role, `n_labels` the items that have a label now. `snapshot` is None when nothing is in
+    counts new label facts by role, `n_labels` the items that have a label now, `n_unlearnt` those of them that are held
+    out for the guard: they are for training and are not learnt from. `snapshot` is None when nothing is in
     the project, `is_new` false when nothing changed.
     """
 
@@ -64,6 +66,7 @@ class AddResult:
     examples: tuple[tuple[str, str], ...] = ()
     n_new_labels: Mapping[str, int] = field(default_factory=dict)
     n_labels: Mapping[str, int] = field(default_factory=dict)
+    n_unlearnt: int = 0
     snapshot: Snapshot | None = None
     is_new: bool = False
     findings: tuple[Finding, ...] = ()
@@ -320,7 +323,8 @@ def _account(
     is_new: bool,
 ) -> AddResult:
     with store.read() as db:
-        n_labels = Counter(label.role for label in read_labels(db).values())
+        labels = read_labels(db)
+        n_unlearnt = len(held_out(db, snapshot, labels))
     return AddResult(
         n_read=reading.n_read,
         n_kept=len(reading.kept),
@@ -330,7 +334,8 @@ def _account(
         reasons=dict(sorted(Counter(i.reason.partition(":")[0] for i in reading.quarantined).items())),
         examples=tuple((i.source, i.reason) for i in reading.quarantined[:N_EXAMPLES]),
         n_new_labels=dict(sorted(n_new.items())),
-        n_labels=dict(sorted(n_labels.items())),
+        n_labels=dict(sorted(Counter(label.role for label in labels.values()).items())),
+        n_unlearnt=n_unlearnt,
         snapshot=snapshot,
         is_new=is_new,
         findings=tuple(findings),

@@ -30,7 +30,7 @@ ROUNDING = 1e-3  # relative, of weights in a table that a spreadsheet wrote
 class LabelResult:
     """The account of one table of labels: ``n_read == new + n_same + n_empty`` (`n_new` by role).
 
-    `n_labels` counts the items that have a label now, by role.
+    `n_labels` counts the items that have a label now, by role, `n_unlearnt` those that are held out for the guard.
     """
 
     n_read: int
@@ -39,6 +39,7 @@ class LabelResult:
     n_same: int = 0
     n_empty: int = 0
     n_labels: Mapping[str, int] = field(default_factory=dict)
+    n_unlearnt: int = 0
     snapshot: Snapshot | None = None
     is_new: bool = False
     findings: tuple[Finding, ...] = ()
@@ -108,7 +109,8 @@ def add_labels(
         _refuse(problems)
         n_new: dict[str, int] = dict(sorted(Counter(fact.role for fact in facts).items()))
         n_labels: dict[str, int] = dict(sorted(Counter(role for _, role in seen.values()).items()))
-        result = LabelResult(len(table), n_new, n_changed, n_same, n_empty, n_labels, snapshot, notes=notes)
+        n_unlearnt = sum(placement[key][0] == "reference" for key in seen if key in placement)
+        result = LabelResult(len(table), n_new, n_changed, n_same, n_empty, n_labels, n_unlearnt, snapshot, notes=notes)
         return _commit(store, result, facts, placement) if facts and not dry_run else result
 
 

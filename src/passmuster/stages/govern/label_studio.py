@@ -4,74 +4,31 @@ The choices of an annotation are read (the tag ``Choices``): one, or in a multi-
 annotation that was submitted without a choice says "none of the classes". A task may have several annotations: the
 latest of each annotator is a row, in the order in which they were made, so that contradictions between people are kept
 and the latest counts. Cancelled annotations and tasks without one are rows without a label; predictions are not labels.
-The formats are described in Label Studio's documentation, "Export annotations" and "Label Studio JSON format of
-annotated tasks"; JSON-MIN and CSV put the fields of the task's data, the name of each control and the facts about the
-annotation side by side.
+How the file is read: `passmuster.stages.govern.label_studio_file`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from passmuster.core.config import DataConfig
 from passmuster.core.digests import content_of
 from passmuster.core.errors import DataError
 from passmuster.core.label_sets import SINGLE
 from passmuster.core.records import Item
-from passmuster.core.table_files import header_of, is_table, records_of
 from passmuster.modality.base import Modality
 from passmuster.stages.govern.label_cells import BEGIN_ANEW, LabelCells
+from passmuster.stages.govern.label_studio_file import Said, open_export
 from passmuster.stages.govern.label_table import LabelRow
 from passmuster.stages.govern.rows import plain
-from passmuster.stages.govern.tables import USUAL, choose_column
+from passmuster.stages.govern.tables import USUAL
 from passmuster.store.store import Store
 
-MAX_EXPORT_BYTES = 512 * 2**20  # read whole
-FACTS = ("annotator", "annotation_id", "lead_time")  # columns that every JSON-MIN and CSV export has
-USUAL_CONTROLS = (*USUAL["label"], "choice", "sentiment", "taxonomy")  # names in Label Studio's own templates
 UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what an upload puts before the file's own name
-
-
-@dataclass
-class Counts:
-    """What was seen besides labels."""
-
-    n_tasks: int = 0
-    n_annotations: int = 0
-    n_cancelled: int = 0
-    n_unanswered: int = 0
-    n_predictions: int = 0
-
-    def note(self, kind: str) -> str:
-        """One line that accounts for the export."""
-        return (
-            f"Label Studio {kind}: {self.n_tasks:,} tasks, {self.n_annotations:,} annotations, of which "
-            f"{self.n_cancelled:,} cancelled; tasks without an annotation: {self.n_unanswered:,}; predictions, which "
-            f"are not labels: {self.n_predictions:,}"
-        )
-
-
-@dataclass(frozen=True)
-class Said:
-    """One annotation, or a task without one: the task's data, the choices, who said so and when.
-
-    `choices` is None for a task without an annotation and for a cancelled one. `where` names it in errors; `own_id`
-    says whether a field `id` of the data is the user's, and not the number that Label Studio gave the task.
-    """
-
-    data: Mapping[str, Any]
-    choices: tuple[str, ...] | None
-    who: str
-    at: str
-    where: str
-    own_id: bool
 
 
 def read_label_studio(
@@ -85,10 +42,10 @@ def read_label_studio(
     Raises
     ------
     DataError
-        ``label_studio.json``, ``label_studio.control`` when it cannot be told which control holds the label,
-        ``label_studio.choices`` for an annotation with more than one choice in a single-label project.
+        Those of `open_export`; ``label_studio.choices`` for an annotation with more than one choice in a single-label
+        project.
     """
-    read = _open(path, store.config.data)
+    read = open_export(path, store.config.data)
     if read is None:
         return None
     kind, said, counts = read
@@ -96,13 +53,13 @@ def read_label_studio(
     cells = LabelCells.of(store.config)
     rows = []
     for one in sorted(said, key=lambda one: one.at):
-        rows.append((one.at, LabelRow(find.id_of(one), _label(one, cells), one.where, None, one.who)))
-    standing = _uncorrected(rows)
+        rows.append((one.at, LabelRow(find.id_of(one), label_of(one, cells), one.where, None, one.who)))
+    standing = uncorrected(rows)
     n = len(rows) - len(standing)
     return standing, counts.note(kind) + (f"; corrected by the same person later: {n:,}" if n else "")
 
 
-def _uncorrected(rows: Sequence[tuple[str, LabelRow]]) -> list[LabelRow]:
+def uncorrected(rows: Sequence[tuple[str, LabelRow]]) -> list[LabelRow]:
     """Rows without those that their own author corrected: where all that a person said of an item has a time, only the
     latest stays. Two at the same time, or one without any, stay: nobody knows which of them counts."""
     latest: dict[tuple[str, str], str] = {}
@@ -116,7 +73,8 @@ def _uncorrected(rows: Sequence[tuple[str, LabelRow]]) -> list[LabelRow]:
     ]  # fmt: skip
 
 
-def _label(one: Said, cells: LabelCells) -> str | None:
+def label_of(one: Said, cells: LabelCells) -> str | None:
+    """What an annotation says as a label; None where it says nothing."""
     if one.choices is None or (cells.task == SINGLE and not one.choices):
         return None
     if cells.task == SINGLE and len(one.choices) > 1:
@@ -187,144 +145,3 @@ class Finder:
         except DataError:
             return ""  # no text that could be an item
         return self.by_digest.get(self.store.keyed(content_of(payload)), "")
-
-
-def _open(path: Path, config: DataConfig) -> tuple[str, list[Said], Counts] | None:
-    counts = Counts()
-    if path.suffix.lower() == ".json":
-        content = _json(path)
-        records = content if isinstance(content, list) else [content]
-        if not records or not all(isinstance(record, dict) for record in records):
-            return None
-        if all(isinstance(record.get("data"), dict) and "annotations" in record for record in records):
-            _check_shape(records, path)
-            return "JSON", list(_tasks(records, path, config.label_column, counts)), counts
-        if all(name in record for record in records for name in FACTS):
-            numbered = [(f"{path.name}, entry {i}", record) for i, record in enumerate(records, start=1)]
-            return "JSON-MIN", list(_flat(numbered, path, config, counts)), counts
-        return None
-    if not is_table(path) or not set(FACTS) <= set(header_of(path)):
-        return None
-    lines = []
-    for record in records_of(path):
-        where = f"{path.name}:{record.line}"
-        if record.problem:
-            raise DataError("label.row", f"a row cannot be used: {record.problem}", where=where, next="mend the row")
-        lines.append((where, record.cells))
-    return "CSV", list(_flat(lines, path, config, counts)), counts
-
-
-def _json(path: Path) -> Any:
-    n_bytes = path.stat().st_size
-    if n_bytes > MAX_EXPORT_BYTES:
-        raise DataError(
-            "label_studio.json", "the export is too large", value=n_bytes, limit=MAX_EXPORT_BYTES, where=path,
-            next="export it in parts",
-        )  # fmt: skip
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError("label_studio.json", f"this is no JSON: {error}", where=path, next="export it again") from error
-
-
-def _tasks(records: Sequence[Mapping[str, Any]], path: Path, control: str, counts: Counts) -> Iterator[Said]:
-    """The full JSON: tasks with their annotations, each with its results."""
-    control = _control_of(records, path, control)
-    for i, task in enumerate(records, start=1):
-        where = f"{path.name}, task {task.get('id', i)}"
-        counts.n_tasks += 1
-        counts.n_predictions += len(task.get("predictions") or [])
-        annotations = task["annotations"] or []
-        if not annotations:
-            counts.n_unanswered += 1
-            yield Said(task["data"], None, "", "", where, own_id=True)
-        for annotation in annotations:
-            counts.n_annotations += 1
-            cancelled = bool(annotation.get("was_cancelled"))
-            counts.n_cancelled += cancelled
-            found = [r["value"]["choices"] for r in _choices(annotation) if r.get("from_name") == control]
-            choices = None if cancelled else tuple(str(c) for some in found for c in some)
-            at = str(annotation.get("updated_at") or annotation.get("created_at") or "")
-            yield Said(task["data"], choices, _who(annotation.get("completed_by")), at, where, own_id=True)
-
-
-def _check_shape(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    for i, task in enumerate(records, start=1):
-        annotations = task["annotations"] or []
-        whole = isinstance(annotations, list) and all(
-            isinstance(a, dict) and all(isinstance(r, dict) for r in a.get("result") or []) for a in annotations
-        )
-        if not whole:
-            where = f"{path.name}, task {task.get('id', i)}"
-            raise DataError(
-                "label_studio.json", "its annotations are no list of results", where=where, next="export again"
-            )
-
-
-def _choices(annotation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    results = annotation.get("result") or []
-    chosen = [r for r in results if r.get("type") == "choices" and isinstance(r.get("value"), dict)]
-    return [r for r in chosen if isinstance(r["value"].get("choices"), list)]
-
-
-def _control_of(records: Sequence[Mapping[str, Any]], path: Path, named: str) -> str:
-    """The control whose choices are the labels."""
-    annotations = [annotation for task in records for annotation in task["annotations"] or []]
-    controls = sorted({str(result.get("from_name")) for one in annotations for result in _choices(one)})
-    if named in controls or (not named and len(controls) <= 1):
-        return named or (controls[0] if controls else "")
-    raise DataError(
-        "label_studio.control",
-        f"there is no control named {named!r}" if named else "more than one control has choices",
-        limit=", ".join(controls) or "no control has choices",
-        where=path,
-        next=f"name it with --label-column{f' {controls[0]}' if controls else ''}",
-    )
-
-
-def _flat(
-    records: Sequence[tuple[str, Mapping[str, Any]]], path: Path, config: DataConfig, counts: Counts
-) -> Iterator[Said]:
-    """JSON-MIN and CSV: an annotation in each record, data and control side by side."""
-    header = list(dict.fromkeys(name for _, record in records for name in record))
-    control = choose_column(header, config.label_column, USUAL_CONTROLS, path)
-    if not control:
-        raise DataError(
-            "label_studio.control", "it cannot be told which column holds the choice", limit=", ".join(header),
-            where=path, next="name it with --label-column",
-        )  # fmt: skip
-    known = {control, *FACTS, "id", "created_at", "updated_at", "was_cancelled", "agreement"}
-    tasks = set()
-    for where, record in records:
-        cancelled = str(record.get("was_cancelled", "")).strip().lower() in ("true", "1")
-        tasks.add(str(record.get("id", where)))
-        counts.n_annotations += 1
-        counts.n_cancelled += cancelled
-        counts.n_tasks = len(tasks)
-        data = {name: value for name, value in record.items() if name not in known or name == config.id_column}
-        choices = None if cancelled else _flat_choices(record.get(control))
-        at = str(record.get("updated_at") or record.get("created_at") or "")
-        yield Said(data, choices, _who(record.get("annotator")), at, where, own_id=False)
-
-
-def _flat_choices(value: Any) -> tuple[str, ...]:
-    """One choice stands as it is; more than one as ``{"choices": [...]}``, in CSV as that text."""
-    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return (value,)
-    if isinstance(value, dict):
-        value = value.get("choices", [])
-    if isinstance(value, list):
-        return tuple(choice for part in value for choice in _flat_choices(part))
-    text = plain(value)
-    return () if text is None else (text,)
-
-
-def _who(value: Any) -> str:
-    """The annotator's e-mail address, else a number by which Label Studio knows them."""
-    if isinstance(value, dict):
-        value = value.get("email") or value.get("id")
-    text = plain(value) or ""
-    return f"annotator {text}" if text.isdecimal() else text

@@ -53,7 +53,11 @@ def read_label_table(path: Path, config: DataConfig, labels: LabelCells = LabelC
         raise NotFoundError("data.no_path", "there is no such file", where=path, next="check the path")
     if not path.is_file() or not is_table(path):
         raise DataError(
-            "data.format", "not a table of labels", where=path, limit=".csv, .tsv, .jsonl, .parquet", next="convert it"
+            "data.format",
+            "not a table of labels",
+            where=path,
+            limit=".csv, .tsv, .jsonl, .parquet; of Label Studio the exports JSON, JSON-MIN and CSV, as they came",
+            next="convert it",
         )
     header = header_of(path)
     id_column = choose_column(header, config.id_column if config.id_column in header else "",

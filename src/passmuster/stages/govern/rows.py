@@ -107,6 +107,12 @@ def open_source(
     if is_table(path):
         table, cells = Tabular.of_file(path), labels or LabelCells()
         return open_table(table, modality, config, with_labels=with_labels, keyed=keyed, labels=cells)
+    if path.suffix.lower() == ".json":
+        from passmuster.stages.govern.label_studio_items import open_tasks
+
+        read = labels or LabelCells()
+        if tasks := open_tasks(path, modality, config, with_labels=with_labels, keyed=keyed, labels=read):
+            return tasks
     if path.suffix.lower() in modality.suffixes:
         row = Row(path.name, path.name, path)
         return Source(path.name, lambda: iter([row]))
@@ -114,7 +120,7 @@ def open_source(
         "data.format",
         f"not a file that holds {modality.name} items",
         value=path.name,
-        limit=", ".join(sorted(modality.suffixes)) + ", .csv, .tsv, .parquet, .jsonl",
+        limit=", ".join(sorted(modality.suffixes)) + ", .csv, .tsv, .parquet, .jsonl, exports of Label Studio in .json",
         next="convert it, or name a folder",
     )
 

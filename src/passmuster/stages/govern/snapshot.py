@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from passmuster.core.clock import now
 from passmuster.core.digests import canonical_json, merkle_root, sha256_hex
@@ -16,6 +16,7 @@ from passmuster.core.records import Finding, Item, Label, Role, Snapshot, Split
 from passmuster.stages.govern.inspect import LABEL_KINDS, disagreements, inspect_labels
 from passmuster.store.items import add_labels, n_label_facts, read_items, read_labels
 from passmuster.store.schema import snapshots
+from passmuster.store.seal import keys_of
 from passmuster.store.snapshots import (
     add_findings,
     add_snapshot,
@@ -128,6 +129,11 @@ def latest_snapshot(store: Store) -> Snapshot | None:
             return read_snapshot(db)
         except NotFoundError:
             return None
+
+
+def held_out(db: Connection, snapshot: Snapshot | None, keys: Collection[str]) -> set[str]:
+    """Those of `keys` that are held out for the guard: what is said of them is not learnt from."""
+    return {*keys_of(db, snapshot.digest, "reference")} & {*keys} if snapshot else set()
 
 
 def role_of(split: str) -> Role:

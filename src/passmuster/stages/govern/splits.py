@@ -5,12 +5,13 @@ Splits are made on light features, before any encoder has seen an item.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from passmuster.core.config import DataConfig
+from passmuster.core.config import MIN_REFERENCE_ITEMS, DataConfig
 from passmuster.core.label_sets import NO_CLASS, split_label
 from passmuster.core.records import Split
 
@@ -29,7 +30,7 @@ def place(
     guard's reference may be drawn from it). A new item follows its group, the test first. The rest is drawn by groups:
     where no test was given, `config.test_share` of each class's labelled items and as much of the unlabelled ones, at
     most `config.max_sealed_items`, become the test; then `config.reference_share` of the unlabelled rest becomes the
-    reference (of all the rest where most of it is labelled).
+    reference (see `_draw_reference` for where most of the rest is labelled). The two draws share no order.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def place(
         free = [g for g in open_groups if not any(given[i] for i in g)]
         _draw_test(split, free, labels, config)
     rest = [g for g in open_groups if all(split[i] is None for i in g)]
-    _draw_reference(split, rest, labels, config)
+    _draw_reference(split, rest, labels, config, rng.spawn(1)[0])
     return [s or "train" for s in split]
 
 
@@ -104,17 +105,64 @@ def _draw_test(
 
 
 def _draw_reference(
-    split: list[Split | None], rest: Sequence[list[int]], labels: Sequence[str | None], config: DataConfig
+    split: list[Split | None],
+    rest: Sequence[list[int]],
+    labels: Sequence[str | None],
+    config: DataConfig,
+    rng: np.random.Generator,
 ) -> None:
-    unlabelled = [g for g in rest if all(labels[i] is None for i in g)]
-    n_unlabelled, n_rest = sum(map(len, unlabelled)), sum(map(len, rest))
-    candidates = unlabelled if 2 * n_unlabelled >= n_rest else list(rest)
+    """What the guard is held against, which takes no labels: a label there is a label that is never learnt from.
+
+    So it is drawn from what has none. Where most has one, up to half of what has none is taken (the rest can still be
+    asked for), then of each class no more than the share, rounded down, that leaves `config.min_class_labels` to
+    learn from; and no label at all where that makes too few for a guard.
+    """
+    rest = list(rest)
+    rng.shuffle(rest)
+    bare = [g for g in rest if all(labels[i] is None for i in g)]
+    n_bare, n_rest = sum(map(len, bare)), sum(map(len, rest))
     n_there = sum(s == "reference" for s in split)
     room = max(0, config.max_reference_items - n_there)
-    wanted = min(room, round(config.reference_share * sum(map(len, candidates))))
-    n_taken = 0
-    for positions in candidates:
-        if n_taken + len(positions) <= wanted:
-            n_taken += len(positions)
-            for i in positions:
-                split[i] = "reference"
+    mostly_bare = 2 * n_bare >= n_rest
+    wanted = min(room, round(config.reference_share * (n_bare if mostly_bare else n_rest)))
+    chosen = _up_to(wanted if mostly_bare else min(wanted, n_bare // 2), bare)
+    if not mostly_bare:
+        n_found = sum(map(len, chosen))
+        told = [g for g in rest if any(labels[i] is not None for i in g)]
+        labelled = _up_to(wanted - n_found, _spared(split, told, labels, config))
+        if n_there + n_found + sum(map(len, labelled)) >= MIN_REFERENCE_ITEMS:
+            chosen += labelled
+    for positions in chosen:
+        for i in positions:
+            split[i] = "reference"
+
+
+def _up_to(n: int, groups: Iterable[list[int]]) -> list[list[int]]:
+    """The first groups that fit into `n` items."""
+    found: list[list[int]] = []
+    for positions in groups:
+        if len(positions) <= n:
+            n -= len(positions)
+            found.append(positions)
+    return found
+
+
+def _spared(
+    split: Sequence[Split | None], told: Sequence[list[int]], labels: Sequence[str | None], config: DataConfig
+) -> list[list[int]]:
+    """Groups with labels that every class of theirs can do without."""
+    fresh = Counter(labels[i] for g in told for i in g)
+    learnt = fresh + Counter(label for s, label in zip(split, labels, strict=True) if s == "train")
+    left = {
+        label: min(math.floor(config.reference_share * n), learnt[label] - max(1, config.min_class_labels))
+        for label, n in fresh.items()
+        if label is not None
+    }
+    found: list[list[int]] = []
+    for positions in told:
+        counts = Counter(label for i in positions if (label := labels[i]) is not None)
+        if all(count <= left[label] for label, count in counts.items()):
+            for label, count in counts.items():
+                left[label] -= count
+            found.append(positions)
+    return found

@@ -194,7 +194,7 @@ def _row(
     occurrences: Counter[str],
 ) -> Row:
     cells, bad = _used_cells(record, columns)
-    content, problem = _content(cells[columns.content], table.folder, modality)
+    content, problem = content_of_cell(cells[columns.content], table.folder, modality)
     if bad:
         content, problem = None, bad
     identity = plain(cells.get(columns.id)) if columns.id else None
@@ -248,7 +248,7 @@ def _used_cells(record: Record, columns: Columns) -> tuple[dict[str, Any], str]:
     return cells, problem
 
 
-def _content(value: Any, folder: Path, modality: Modality) -> tuple[Path | bytes | None, str]:
+def content_of_cell(value: Any, folder: Path, modality: Modality) -> tuple[Path | bytes | None, str]:
     """Bytes or path of a content cell, or the reason why there is none."""
     if value is None or value != value or value in ("nan", "NaN"):
         return None, "item.missing: the cell is empty (null or NaN)"

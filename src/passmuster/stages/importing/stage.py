@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from passmuster.core.config import MIN_REFERENCE_ITEMS
 from passmuster.core.errors import UsageError
 from passmuster.core.label_sets import MULTI
 from passmuster.core.progress import Progress, Silent
@@ -39,7 +40,6 @@ from passmuster.stages.importing.trial import ask
 from passmuster.store.snapshots import read_snapshot
 from passmuster.store.store import Store
 
-MIN_HELD = 20  # with fewer reference items, part of the pool stands in
 HELD_SHARE = 0.2
 # The guard's detector where a model gives no embedding: it looks at the scores alone (Hendrycks and Gimpel 2017).
 WITHOUT_EMBEDDING = "msp.v1"
@@ -185,7 +185,7 @@ def fit_the_guard(
     if not embeds and find_detector(policy.novelty).needs_embeddings:
         policy = replace(policy, novelty=WITHOUT_EMBEDDING)
     fit, held = np.arange(sample.n_pool), np.arange(sample.n_pool, len(sample.items))
-    if len(held) < MIN_HELD or not len(fit):
+    if len(held) < MIN_REFERENCE_ITEMS or not len(fit):
         rng = np.random.default_rng([store.config.train.seed, 3])
         order = rng.permutation(len(sample.items))
         n_held = int(len(order) * HELD_SHARE)

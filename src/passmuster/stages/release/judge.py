@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import select
 
 from passmuster.core.clock import now
 from passmuster.core.errors import HeldError, NotFoundError
 from passmuster.core.records import Report, Verdict
 from passmuster.store import ledger
+from passmuster.store.approvals import how_it_went
 from passmuster.store.releases import read_bundle, read_channels, read_report
 from passmuster.store.schema import seal_openings
 from passmuster.store.seal import count_looks, whole_looks
@@ -16,6 +19,9 @@ from passmuster.store.store import Store
 
 def judge(store: Store, bundle: str = "") -> Verdict:
     """Judge the bundle whose digest starts with `bundle` (the latest when empty) on its latest report.
+
+    A live release that the report could not open leaves gates that compare with it undecided, unless it was withdrawn
+    since, for a recorded reason: then there is nothing to compare with, and the verdict notes why.
 
     Writes nothing but, where it happened, the event ``policy.changed``: the policy is not the one under which the test
     set was opened before.
@@ -40,6 +46,7 @@ def judge(store: Store, bundle: str = "") -> Verdict:
                 "report.none", "this bundle was not evaluated", value=digest[:16], next=f"muster evaluate {digest[:16]}"
             )
         report_digest, report = found
+        gone = how_it_went(db, "live")
         history = decided(ledger.read(db, kind="release.sign"))
         n_looks = max(1.0, count_looks(db, report.snapshot, report.created))  # the report itself was one look
     if live is not None and live.bundle not in (report.incumbent, digest):
@@ -58,6 +65,10 @@ def judge(store: Store, bundle: str = "") -> Verdict:
         )  # fmt: skip
     note = note_policy_change(store, report)
     notes = [note, *loosened(history, store.config.policy)]
+    if live is None and gone:
+        notes.append(f"nothing is live to compare with: {gone}")
+    if live is None and report.unopened:  # it was withdrawn since: there is no incumbent any more
+        report = replace(report, incumbent="")
     decision = decide(report, store.config.policy, n_looks=n_looks)
     return Verdict(
         bundle=digest,

@@ -67,7 +67,7 @@ def way_to_restore(path: Path, files: Mapping[str, str]) -> str:
     """What to do about a changed folder: what a release writes it can write again, the model itself it cannot."""
     kept = {name: digest for name, digest in files.items() if name not in SIDE_FILES}
     if changed_files(path, kept, extra_is_wrong=False):
-        return "restore the folder from a backup; meanwhile muster rollback puts an earlier release, if any, live"
+        return "restore the folder from a backup; meanwhile muster rollback puts an earlier release live, or none"
     return f"restore the folder from a backup, or muster release {path.name}"
 
 

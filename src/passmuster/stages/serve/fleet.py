@@ -13,8 +13,9 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from passmuster.core.errors import MusterError, NotFoundError
 from passmuster.core.records import Channel, Release
@@ -22,6 +23,7 @@ from passmuster.runtime.predictor import Predictor
 from passmuster.runtime.release import open_release
 from passmuster.stages.serve.asking import Asker
 from passmuster.stages.serve.meters import Meters
+from passmuster.store.approvals import points_at_nothing
 from passmuster.store.releases import channel_generations, read_channels, read_releases
 from passmuster.store.store import Store
 
@@ -58,16 +60,11 @@ class Lanes:
         return [lane for lane in (self.main, self.canary, self.shadow) if lane is not None]
 
 
-def pointed_at(channels: Mapping[str, Channel], name: str) -> Channel:
-    """The channel of that name; ``channel.none`` when it points at nothing."""
+def pointed_at(db: Connection, name: str) -> Channel:
+    """The channel of that name; ``channel.none`` when it points at nothing, with how that came."""
+    channels = read_channels(db)
     if name not in channels:
-        raise NotFoundError(
-            "channel.none",
-            "this channel points at no release",
-            value=name,
-            limit=", ".join(channels) or None,
-            next="muster approve",
-        )
+        raise points_at_nothing(db, name)
     return channels[name]
 
 
@@ -104,7 +101,8 @@ class Fleet:
         """
         with self._store.read() as db:
             generation, channels = channel_generations(db), read_channels(db)
-        main = self._lane(pointed_at(channels, self._main))
+            answers = pointed_at(db, self._main)
+        main = self._lane(answers)
         self._take(channels, Lanes(main=main))
         self._generation = generation
         self._meters.generation.set(generation)

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from passmuster.core.budget import Deadline
-from passmuster.modality.base import Embedded, Encoder, FitView, Rung
+from passmuster.modality.base import THROUGH, Embedded, Encoder, FitView, Rung
 from passmuster.runtime.bundle import encoder_key
 from passmuster.stages.train.distilling import judge_distilled, teacher_of
-from passmuster.stages.train.embedding import choose_how_to_embed, embed, embed_seen, parts_of, positions_seen
+from passmuster.stages.train.embedding import Joined, choose_how_to_embed, embed, embed_seen, parts_of, positions_seen
 from passmuster.stages.train.guarding import choosing_s
 from passmuster.stages.train.judging import judge_heads
 from passmuster.stages.train.pace import finish_s
@@ -63,9 +63,9 @@ def climb(step: Climb, rung: Rung, quote: Quote, *, before: Sequence[Climbed], l
     until = step.deadline.sooner(end_s) if before else None
     seen = positions_seen(task, rung, step.seed)
     items = [task.pool[i] for i in seen], [task.payloads[i] for i in seen]
-    scaled = list(zip(parts, map(float, encoder.arrays["scales"]), strict=True)) if parts else []
-    pool = embed(step, graph, choice, folder, key, *items, stop=until, parts=scaled)
-    embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=until, parts=scaled)
+    joined = Joined(parts, encoder.arrays["scales"], encoder.arrays.get(THROUGH)) if parts else None
+    pool = embed(step, graph, choice, folder, key, *items, stop=until, joined=joined)
+    embed(step, graph, choice, folder, key, task.reference, task.reference_payloads, stop=until, joined=joined)
     phases.end("embed")
     if teacher is None:
         tried, spread_over, last_fit_s = judge_heads(step, rung, pool, seen, later_s, judged)

@@ -22,11 +22,15 @@ def teacher_of(task: Task, rung: Rung, before: Sequence[Climbed]) -> Climbed:
     Raises
     ------
     NotWorthError
-        When none of them was fitted.
+        When none of them was fitted, or their heads are of a kind that is not distilled.
     """
     able = [done for done in before if done.rung.name in rung.teachers]
-    if not able or not isinstance(able[0].best, CrossValidated) or able[0].best.kind == "discriminant":
+    if not able:
         raise NotWorthError(f"left out: none of {', '.join(rung.teachers)} is there to learn from")
+    if not isinstance(able[0].best, CrossValidated):
+        raise NotWorthError("left out: answers of sets of classes are not distilled yet")
+    if able[0].best.kind == "discriminant":
+        raise NotWorthError("left out: so many classes are not distilled in the time there is")
     standings = standings_of(task, [(done.rung.name, done.best.losses) for done in before])
     expected = {standing.name: standing.expected_gain for standing in standings}
     return max(able, key=lambda done: expected[done.rung.name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,20 @@ N_COMPARED = 256  # items on which engines are compared
 N_SINGLES = 24  # of them, asked one by one
 PREPARE_SHARE = 0.1  # of the time for comparing engines, for preparing items
 ENGINE_SHARE = 0.05  # of the time left, for comparing engines
+
+
+@dataclass(frozen=True)
+class Joined:
+    """How the embedding of a rung is made of those of its parts (`Rung.parts`)."""
+
+    parts: Sequence[Climbed]
+    scales: np.ndarray  # (parts,)
+    through: np.ndarray | None  # (d, e)
+
+    def of(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """The rung's embeddings (n, e) from those of its parts, (n, d_i) each."""
+        beside = np.hstack([float(s) * x for s, x in zip(self.scales, rows, strict=True)]).astype(np.float32)
+        return beside if self.through is None else beside @ self.through
 
 
 def parts_of(rung: Rung, before: Sequence[Climbed]) -> list[Climbed]:
@@ -158,21 +173,21 @@ def embed(
     payloads: Sequence[Payload],
     *,
     stop: Deadline | None = None,
-    parts: Sequence[tuple[Climbed, float]] = (),
+    joined: Joined | None = None,
 ) -> Matrix:
     """Embeddings (n, d) through the cache, by the engine that will serve; batches hold items of like size.
 
-    With `parts`, from their embeddings, each times its scale.
+    With `joined`, from the embeddings of its parts.
     """
     prepare: Callable[[Sequence[Payload]], dict[str, np.ndarray]] | None = None
     engine: Engine | None = None
 
     def compute(positions: Sequence[int]) -> np.ndarray:
         nonlocal prepare, engine
-        if parts:
+        if joined is not None:
             some = [items[i] for i in positions], [payloads[i] for i in positions]
-            rows = [s * embed(step, p.graph, p.choice, p.folder, p.key, *some, stop=stop)[:] for p, s in parts]
-            return np.hstack(rows).astype(np.float32)
+            there = [embed(step, p.graph, p.choice, p.folder, p.key, *some, stop=stop)[:] for p in joined.parts]
+            return joined.of(there)
         if engine is None or prepare is None:
             engine = Engine(graph.onnx, choice)
             prepare = step.task.modality.preparer(graph.preprocess, assets)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.codec import to_plain
+from passmuster.core.config import MIN_REFERENCE_ITEMS
 from passmuster.core.config_file import render_policy
 from passmuster.core.label_sets import MULTI
 from passmuster.core.matrix import Matrix, blocks_of, mean_and_square
@@ -38,7 +39,6 @@ from passmuster.stages.train.task import Task, size_of
 
 MAX_GUARD_ITEMS = 5_000  # that the novelty detector learns as ordinary
 MAX_SHARE_ITEMS = 100_000  # of the pool that say how large classes are: more would move a share by less than 0.002
-MIN_HELD_ITEMS = 20  # with fewer reference items, part of the pool stands in
 HELD_SHARE = 0.2
 DECIDE_S = 0.1  # for timing the guard
 
@@ -165,7 +165,7 @@ def _guard(
     """The guard's arrays; thresholds from the reference, or from a part of the pool when the reference is too small."""
     order = step.rng("guard").permutation(len(pool))
     facts: dict[str, Any] = {"held_from": "reference"}
-    if len(held) < MIN_HELD_ITEMS:
+    if len(held) < MIN_REFERENCE_ITEMS:
         n_held = max(1, int(len(order) * HELD_SHARE))
         held, order = pool[np.sort(order[:n_held])], order[n_held:]
         facts["held_from"] = "pool, because the reference has fewer than 20 items"
@@ -290,6 +290,7 @@ def rung_row(climbed: Climbed) -> dict[str, Any]:
         "log_loss": best.log_loss,
         "log_loss_se": best.log_loss_se,
         "accuracy": best.accuracy,
+        **({"item_f1": best.item_f1} if isinstance(best, LabelSetsCrossValidated) else {}),
         "n_judged": len(best.items),
         "heads": [
             {"head": r.kind, "log_loss": r.log_loss, "accuracy": r.accuracy, "c": r.c, "temperature": r.temperature,

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from passmuster.core.budget import count_cores, count_gpus, parse_bytes, parse_duration_s
+from passmuster.core.budget import count_cores, parse_bytes, parse_duration_s
 from passmuster.core.config import Config
 from passmuster.core.cost import money, price_per_s
 from passmuster.core.errors import UsageError
+from passmuster.learn.device import training_device
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Limits:
 
 
 def limits_of(config: Config, time_s: float, *, spent_s: float = 0.0) -> Limits:
-    """The limits that the configuration sets.
+    """The limits that the configuration sets. A second is priced with the card that training would take, if any.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def limits_of(config: Config, time_s: float, *, spent_s: float = 0.0) -> Limits:
     return Limits(
         time_s=time_s,
         max_cost=max_cost,
-        per_s=price_per_s(config.cost, count_cores(), count_gpus()),
+        per_s=price_per_s(config.cost, count_cores(), int(training_device() == "cuda")),
         currency=config.cost.currency,
         spent_s=spent_s if max_cost else 0.0,
         memory_bytes=parse_bytes(config.train.max_memory) if config.train.max_memory else 0,

@@ -83,6 +83,8 @@ def _quote(
 ) -> Quote:
     """`parts_s` are the seconds of rungs that this one is made of, which will be there already."""
     missing = rung.unavailable(config)
+    if profile.label_sets and (rung.held_out is not None or rung.teachers):
+        missing = missing or "it is not taught by sets of classes yet"
     if missing:
         return Quote(rung.name, 0.0, 0, "", f"not available: {missing}")
     price = rung.quote(machine, replace(profile, encoders=config.encoders))

@@ -63,6 +63,7 @@ class Task:
             n_channels=mean_channels(self.payloads),
             n_words=shared_words(self.payloads),
             n_reference=len(self.reference),
+            label_sets=self.targets is not None,
         )
 
 

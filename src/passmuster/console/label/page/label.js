@@ -16,11 +16,15 @@
   let moved = false; // whether the highlight was moved by hand since the item came
   let chosen = new Set(), chosenFor = "", asksNone = false; // of sets: what Enter would save for the item on the screen
   let mode = "one", pictures = [], odd = new Set(), focusAt = 0, shownKey = "";
+  let gridClass = "", gridAsked = 0, gridMissed = false; // what the pictures on the screen are taken for; the list may be ahead of it
 
   // --- talking to the server
 
+  // What this page has, wherever it shows: an answer that is under way is here, and so is a picture of the grid.
+  const here = () => [...queue, ...pictures, ...outbox.flatMap((entry) => entry.items)];
+
   async function post(name, body = {}) {
-    const held = queue.map((item) => item.key), ticket = ++asked;
+    const held = here().map((item) => item.key), ticket = ++asked;
     let answer;
     try {
       answer = await fetch(name, {
@@ -44,24 +48,29 @@
 
   function take(said) {
     if (state && said.ticket < state.ticket) return; // an older question, answered later
+    const held = shownClasses()[on], atAdd = on >= 0 && held === undefined; // the highlight stays where it is seen
     state = said;
     // Asked elsewhere while this page lay in the background; what is on the screen stays, and its answer counts.
     queue = queue.filter((item, i) => i === 0 || !said.gone.includes(item.key));
     queue.forEach((item, i) => {
       const guess = said.guesses[item.key];
-      const settled = i === 0 && item.guess; // what a person is looking at does not change under the finger
+      const settled = i === 0 && (item.guess || moved); // what a person is looking at does not change under the finger
       if (guess && item.role === "train" && !settled && guess[0] !== item.denied) [item.guess, item.confidence] = guess;
     });
+    if (held !== undefined || atAdd) on = atAdd ? shownClasses().length : shownClasses().indexOf(held);
   }
 
   async function fill(first = false) {
     unfilled = filling; // what was answered meanwhile may have made room for more
-    if (filling || lost) return;
+    if (filling || lost || mode === "grid") return;
     filling = true;
+    const grids = gridAsked;
     try {
       const said = await post("next", { recent: first });
-      const known = new Set([...queue, ...outbox.flatMap((entry) => entry.items)].map((item) => item.key));
-      queue.push(...said.items.filter((item) => !known.has(item.key)));
+      const known = new Set(here().map((item) => item.key));
+      // Pictures of a grid that was opened meanwhile may be among them; what is left out here is given again.
+      if (grids === gridAsked && mode === "one") queue.push(...said.items.filter((item) => !known.has(item.key)));
+      else unfilled = true;
       if (first) recent = said.recent;
       take(said);
       found();
@@ -99,8 +108,18 @@
     after();
   }
 
-  function after() {
+  function untype() { // nothing is typed any more, and digits are keys again
     $("filter").value = "";
+    $("filter").blur();
+  }
+
+  function settle() { // on to another item: what had the focus among the last one's things has nothing to say of this one
+    untype();
+    if (document.activeElement?.closest("#choose, #recent")) document.activeElement.blur();
+  }
+
+  function after() {
+    settle();
     note = "";
     highlightGuess();
     render();
@@ -124,7 +143,7 @@
       state.classes.push(name);
       queue[0].made = true;
     }
-    $("filter").value = "";
+    untype();
     note = "";
     asksNone = false;
     moved = false;
@@ -207,7 +226,7 @@
       if (problem.lost) lose(problem);
       else note = problem.what;
     }
-    $("filter").value = "";
+    settle();
     highlightGuess();
     render();
   }
@@ -216,7 +235,7 @@
     if (lost || mode !== "one") return;
     queue = [{ ...turn.items[0], earlier: turn.label }, ...queue.filter((item) => item.key !== turn.items[0].key)];
     chosenFor = "";
-    $("filter").value = "";
+    settle();
     highlightGuess();
     render();
   }
@@ -238,6 +257,7 @@
       found();
       render();
       if (outbox.length) send();
+      else if (gridMissed && mode === "grid") loadGrid();
       else fill();
     } catch (problem) {
       if (problem.lost) lost = problem.what;
@@ -271,15 +291,22 @@
     const fits = (name) => typed.every((word) => words(name).some((part) => part.startsWith(word)));
     const holds = (name) => !fits(name) && name.toLowerCase().includes($("filter").value.trim().toLowerCase());
     const begins = (name) => name.toLowerCase().startsWith($("filter").value.trim().toLowerCase());
-    return [...all.filter(fits).sort((a, b) => begins(b) - begins(a)), ...all.filter(holds)];
+    const is = (name) => name.toLowerCase() === $("filter").value.trim().toLowerCase();
+    return [...all.filter(fits).sort((a, b) => is(b) - is(a) || begins(b) - begins(a)), ...all.filter(holds)];
   }
 
-  // The key of each class on the screen: the digit that it is, where all are digits, else its place: 1 to 9, then 0.
-  function keysOf(classes) {
-    const all = state.classes;
-    if (all.every((name) => /^\d$/.test(name))) return classes;
-    return classes.map((_, i) => (i < 10 ? String((i + 1) % 10) : ""));
+  // The digit of each class: its place, 1 to 9, then 0; the same for every item. Where names have numbers in them, a digit
+  // may be the beginning of one: then it is typed like a letter, but where each name has one digit of its own, which is its key.
+  function keysOf(all) {
+    const numbers = all.map((name) => name.match(/\p{Nd}+/gu) || []);
+    if (!numbers.some((found) => found.length)) return new Map(all.slice(0, 10).map((name, i) => [name, String((i + 1) % 10)]));
+    const own = numbers.map((found) => (found.length === 1 && /^\d$/.test(found[0]) ? found[0] : ""));
+    return new Map(own.every(Boolean) && new Set(own).size === own.length ? all.map((name, i) => [name, own[i]]) : []);
   }
+
+  // While something is being typed digits are typed, too: no answer comes of half a name.
+  const typing = () => document.activeElement === $("filter") || $("filter").value !== "";
+  const digits = () => (typing() ? new Map() : keysOf(state.classes));
 
   function newName() {
     const name = $("filter").value.trim();
@@ -295,11 +322,18 @@
 
   function move(step) {
     moved = true;
+    const inside = document.activeElement?.closest("#classes");
     const classes = shownClasses();
     const last = classes.length - 1 + (newName() ? 1 : 0);
     on = on < 0 ? (step > 0 ? 0 : last) : Math.min(last, Math.max(0, on + step));
     render();
+    if (inside) (on < classes.length ? $("classes").querySelectorAll("button")[on] : $("add-button"))?.focus();
     document.querySelector(".choose .on")?.scrollIntoView({ block: "nearest" });
+  }
+
+  function moveIn(list, from, step) {
+    const able = [...list.querySelectorAll("button:enabled")];
+    able[able.indexOf(from) + step]?.focus();
   }
 
   function columns(list) {
@@ -326,6 +360,13 @@
   function breakable(name) { // long names break after their own joints
     const parts = name.split(/(?<=[_\/.-])/).flatMap((part) => [part, document.createElement("wbr")]);
     return element("span", parts);
+  }
+
+  // Draw what is in a list anew; the button at the place that had the focus has it afterwards.
+  function redraw(list, made) {
+    const at = [...list.querySelectorAll("button")].indexOf(document.activeElement);
+    list.replaceChildren(...made);
+    if (at >= 0) list.querySelectorAll("button")[at]?.focus({ preventScroll: true });
   }
 
   function picture(item, alt) {
@@ -404,8 +445,8 @@
   }
 
   function ending() {
-    if (!state || state.choosing || outbox.length || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
-    const enough = state.n_done >= state.n;
+    const enough = state && state.n_done >= state.n;
+    if (!state || (state.choosing && !enough) || outbox.length || sending || filling) return [element("p", "Choosing what to ask…", { className: "quiet" })];
     const away = enough ? 0 : state.n_elsewhere;
     const title = enough ? state.n_done.toLocaleString("en") + " labels. Thank you."
       : away ? "The rest is open elsewhere." : "Nothing waits for a label.";
@@ -425,18 +466,18 @@
   }
 
   function renderClasses(item, unsaved) {
-    const fitting = fittingClasses(), classes = fitting.slice(0, MAX_CLASSES), keys = keysOf(classes);
+    const fitting = fittingClasses(), classes = fitting.slice(0, MAX_CLASSES);
     const list = $("classes");
     list.classList.toggle("many", state.classes.length > 12);
     const guess = $("guess");
     if (note) guess.textContent = note;
     else if (item.role === "test") guess.textContent = "";
-    else if (item.guess) guess.replaceChildren(...guessed(item, !unsaved && classes[on] === item.guess));
+    else if (item.guess) redraw(guess, guessed(item, !unsaved && classes[on] === item.guess));
     else guess.textContent = state.has_model ? "The model has no guess for this one." : "There is no model yet, so there is no guess.";
     startSet();
     const picked = (name) => sets() && (unsaved ? members(unsaved.label).includes(name) : chosen.has(name));
-    list.replaceChildren(...classes.map((name, i) => {
-      const button = element("button", [element("kbd", keys[i], { ariaHidden: "true" }), breakable(name)], { type: "button" });
+    redraw(list, classes.map((name, i) => {
+      const button = element("button", [element("kbd", "", { ariaHidden: "true" }), breakable(name)], { type: "button" });
       button.classList.toggle("on", i === on && !unsaved || unsaved?.label === name);
       button.classList.toggle("said", !sets() && item.earlier === name);
       if (sets()) {
@@ -445,7 +486,8 @@
         button.setAttribute("aria-pressed", picked(name));
       }
       if (i === on) button.setAttribute("aria-current", "true");
-      if (keys[i]) button.setAttribute("aria-keyshortcuts", keys[i]);
+      button.dataset.name = name;
+      button.tabIndex = i === Math.min(Math.max(on, 0), classes.length - 1) ? 0 : -1; // one stop; arrows move from there
       button.disabled = Boolean(lost);
       button.addEventListener("click", () => choose(name));
       return element("li", button);
@@ -462,14 +504,33 @@
     $("add-button").textContent = "Add “" + name + "” as a new class";
     $("add-button").classList.toggle("on", Boolean(name) && on === classes.length);
     $("filter").disabled = Boolean(lost);
+    renderKeys();
+  }
+
+  // What the keys do now. Called also when the field gets or loses the focus, so nothing is drawn anew: what is being
+  // clicked would be gone before the click.
+  function renderKeys() {
+    if (!state || !queue.length) return;
+    const keys = digits(), writing = typing();
+    $("classes").classList.toggle("keyless", !keysOf(state.classes).size);
+    for (const button of $("classes").querySelectorAll("button")) {
+      const key = writing ? (button.hasAttribute("aria-current") ? "enter" : "") : keys.get(button.dataset.name) || "";
+      if (button.firstChild.textContent !== key) button.firstChild.textContent = key;
+      if (key) button.setAttribute("aria-keyshortcuts", key);
+      else button.removeAttribute("aria-keyshortcuts");
+    }
     const hints = [];
     const hint = (key, what) => hints.push(hints.length ? " · " : "", ...key.split(" ").map((k) => element("kbd", k)), " " + what);
-    if (state.classes.length) hint(state.classes.length > 9 ? "0–9" : "1–" + state.classes.length, sets() ? "choose, or not" : "choose");
-    hint("a–z", state.classes.length > 9 ? "type to find" : "find or add");
+    const found = [...keys.values()].sort(), all = state.classes.length;
+    const run = found.length > 1 && Number(found.at(-1)) - Number(found[0]) === found.length - 1;
+    if (found.length) hint(found.length === 10 ? "0–9" : run ? found[0] + "–" + found.at(-1) : found.join(" "), sets() ? "choose, or not" : "choose");
+    hint(found.length ? "a–z" : "a–z 0–9", found.length < all || writing ? "type to find" : "find or add");
+    if (found.length) hint("/", "type digits, too");
     hint("↑ ↓", "move");
-    hint("enter", sets() ? (moved || typed ? "choose, or not" : "save") : "accept");
-    hint("space", "skip");
-    hint("backspace", "undo");
+    hint("enter", sets() ? (moved || $("filter").value.trim() ? "choose, or not" : "save") : "accept");
+    if (!$("filter").value) hint("space", "skip");
+    if (writing) hint("esc", keysOf(state.classes).size ? "back to the digits" : "clear");
+    if (!$("filter").value) hint("backspace", "undo");
     $("keys").replaceChildren(...hints);
   }
 
@@ -493,12 +554,14 @@
     $("counts").replaceChildren(...given.slice(0, MAX_CLASSES).map(([name, train, test]) => element("li", [breakable(name), element("span", figures(train, test))])), ...unlisted);
     $("total").textContent = figures(state.n_labels.train, state.n_labels.test);
     $("no-recent").hidden = recent.length > 0;
-    $("recent").replaceChildren(...[...recent].reverse().map((turn) => {
+    const able = [...recent].reverse().find((turn) => turn.items[0] && turn.n === 1);
+    redraw($("recent"), [...recent].reverse().map((turn) => {
       const item = turn.items[0];
       const title = element("b", (inWords(turn.label) || "skipped") + (turn.n > 1 ? " × " + turn.n : ""));
       const parts = item?.image ? [element("img", [], { src: item.image, alt: "" }), title, element("span", item.id)] : [title, element("span", item ? item.text.slice(0, 120) : "")];
       const button = element("button", parts, { type: "button", className: item?.image ? "" : "text-only", disabled: !item || turn.n > 1 || Boolean(lost) });
       button.addEventListener("click", () => again(turn));
+      button.tabIndex = turn === able ? 0 : -1; // one stop; arrows move from there
       return element("li", button);
     }));
   }
@@ -514,51 +577,64 @@
     if (mode === "grid") {
       const names = Object.entries(state.guessed).sort((a, b) => b[1] - a[1]);
       $("grid-label").replaceChildren(...names.map(([name, n]) => element("option", name + " (" + n.toLocaleString("en") + ")", { value: name })));
-      await loadGrid();
+      await loadGrid(true);
     } else {
+      queue = [...takeOdd(gridClass), ...queue];
+      highlightGuess();
+      render(); // at once: what showed before the grid is not what is asked now
       try {
         if (left.length) take(await post("leave", { keys: left }));
       } catch (problem) {
-        lose(problem);
+        return lose(problem);
       }
-      queue = [...takeOdd($("grid-label").value), ...queue];
-      highlightGuess();
-      render();
       fill();
     }
   }
 
-  async function loadGrid() {
+  // `enter` puts the focus on the first picture, unless it was moved meanwhile; choosing a class leaves it at the choice.
+  async function loadGrid(enter = false) {
     const left = pictures.filter((item) => !odd.has(item.key)).map((item) => item.key);
+    const wanted = $("grid-label").value, ticket = ++gridAsked;
+    queue = [...takeOdd(gridClass), ...queue];
+    gridClass = wanted;
+    gridMissed = false;
+    render(); // no picture: what shows is never confirmed as what was asked for since
+    $("grid-title").textContent = "Looking for “" + wanted + "”…";
+    $("grid-note").textContent = "";
     try {
       if (left.length) await post("leave", { keys: left });
-      const said = await post("grid", { label: $("grid-label").value });
-      const keys = new Set(said.items.map((item) => item.key));
+      const said = await post("grid", { label: wanted });
+      if (ticket !== gridAsked || mode !== "grid") { // another class was asked for meanwhile
+        const mine = new Set(queue.map((item) => item.key)), others = said.items.map((item) => item.key).filter((key) => !mine.has(key));
+        if (others.length) await post("leave", { keys: others });
+        return;
+      }
+      const denied = new Set(queue.filter((item) => item.denied === wanted).map((item) => item.key)); // marked here before
+      pictures = said.items.filter((item) => !denied.has(item.key));
+      const keys = new Set(pictures.map((item) => item.key));
       queue = queue.filter((item) => !keys.has(item.key));
       take(said);
-      pictures = said.items;
       $("grid-note").textContent = pictures.length ? pictures.length + " of the " + said.n_free.toLocaleString("en") + " that the model takes for it, drawn at random. Marked ones are asked one by one afterwards." : "No picture without a label is left of which the model says this.";
     } catch (problem) {
+      gridMissed = true;
       return lose(problem);
     }
     odd = new Set();
     focusAt = 0;
     render();
-    $("pictures").querySelector("button")?.focus();
+    if (enter && [document.body, $("mode-grid"), $("confirm")].includes(document.activeElement)) $("pictures").querySelector("button")?.focus();
   }
 
   function renderGrid() {
-    const label = $("grid-label").value;
+    const label = gridClass;
     $("grid-title").textContent = pictures.length ? "Are these all “" + label + "”?" : "Nothing left here";
-    const kept = document.activeElement?.closest?.(".pictures");
-    $("pictures").replaceChildren(...pictures.map((item, i) => {
+    redraw($("pictures"), pictures.map((item, i) => {
       const button = element("button", picture(item, "picture " + (i + 1) + ", taken for " + label), { type: "button", tabIndex: i === focusAt ? 0 : -1 });
       button.setAttribute("aria-pressed", odd.has(item.key));
       button.disabled = Boolean(lost);
       button.addEventListener("click", () => mark(i));
       return element("li", button);
     }));
-    if (kept) $("pictures").children[focusAt]?.firstChild.focus();
     const n = pictures.length - odd.size;
     $("confirm").replaceChildren(element("kbd", "enter"), n ? " Yes, " + (odd.size ? "the other " : "all ") + n + " are “" + label + "”" : " None of them is");
     $("confirm").disabled = Boolean(lost) || !pictures.length;
@@ -583,13 +659,13 @@
   async function confirm() {
     if (lost || !pictures.length || sending) return;
     const items = pictures.filter((item) => !odd.has(item.key));
-    const label = $("grid-label").value;
+    const label = gridClass;
     queue = [...takeOdd(label), ...queue];
     if (items.length) {
       outbox.push({ items, name: "answer", body: { keys: items.map((item) => item.key), label }, label });
       await send();
     }
-    if (!lost) await loadGrid();
+    if (!lost) await loadGrid(true);
   }
 
   // --- keys
@@ -599,30 +675,31 @@
     const undoes = event.key === "Backspace" || (event.ctrlKey && event.key.toLowerCase() === "z");
     if (event.ctrlKey && !undoes) return;
     const target = event.target, filter = $("filter"), typed = filter.value;
-    if (target instanceof HTMLSelectElement) return;
+    if (target instanceof HTMLSelectElement && event.key !== "Escape") return;
     const free = target === document.body || target === filter || target === $("content");
+    const writes = typed && target === filter && event.key !== "Enter" && !event.ctrlKey;
+    if (event.repeat && !writes && (undoes || /^(Enter| |\d)$/.test(event.key))) return event.preventDefault(); // held down, it answers once
     if (mode === "grid") return gridKey(event, undoes);
     if (lost || !state) return;
     if (undoes && (!typed || event.ctrlKey)) return stop(event, undo);
     if (event.key === "Escape") {
-      filter.value = "";
-      filter.blur();
+      untype();
       highlightGuess();
       return render();
     }
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       if (target === $("content")) return;
-      const step = columns($("classes"));
+      if (target.closest("#recent")) return stop(event, () => moveIn($("recent"), target, event.key === "ArrowDown" ? 1 : -1));
+      const step = typed ? 1 : columns($("classes")); // of what is typed the next one, because ← and → are its own
       return stop(event, () => move(event.key === "ArrowDown" ? (on < 0 ? 1 : on + step < shownClasses().length ? step : 1) : on < step ? -1 : -step));
     }
     if ((event.key === "ArrowRight" || event.key === "ArrowLeft") && !typed && free) return stop(event, () => move(event.key === "ArrowRight" ? 1 : -1));
     if (!free && !/^\d$/.test(event.key)) return; // a button has the focus: Enter and space are its own
     if (event.key === "Enter") return stop(event, accept);
     if (event.key === " " && !typed) return stop(event, skip);
-    if (/^\d$/.test(event.key)) {
-      const classes = shownClasses(), at = keysOf(classes).indexOf(event.key);
-      if (at >= 0) return stop(event, () => choose(classes[at]));
-    }
+    const named = [...digits()].find(([, key]) => key === event.key);
+    if (named) return stop(event, () => choose(named[0]));
+    if (event.key === "/" && target !== filter && queue.length) return stop(event, () => filter.focus());
     if (event.key.length === 1 && target !== filter && queue.length) filter.focus(); // the letter goes there
   });
 
@@ -655,6 +732,8 @@
     highlightGuess();
     render();
   });
+  $("filter").addEventListener("focus", renderKeys);
+  $("filter").addEventListener("blur", renderKeys);
   $("add-button").addEventListener("click", () => choose(newName(), true));
   $("save").addEventListener("click", saveSet);
   $("undo").addEventListener("click", undo);
@@ -663,7 +742,7 @@
   $("retry").addEventListener("click", retry);
   $("mode-one").addEventListener("click", () => setMode("one"));
   $("mode-grid").addEventListener("click", () => setMode("grid"));
-  $("grid-label").addEventListener("change", loadGrid);
+  $("grid-label").addEventListener("change", () => loadGrid());
   $("confirm").addEventListener("click", confirm);
   fill(true);
 })();

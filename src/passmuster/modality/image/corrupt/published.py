@@ -17,7 +17,7 @@ from PIL import Image
 
 from passmuster.core.errors import UsageError
 from passmuster.core.records import Payload
-from passmuster.modality.base import Corruption
+from passmuster.modality.harm import Corruption
 from passmuster.modality.image.read import as_image, from_pillow
 
 CIFAR_UP_TO, TINY_UP_TO, LARGEST = 48, 128, 256  # shorter side, in pixels

@@ -22,6 +22,7 @@ import numpy as np
 from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
 from passmuster.core.records import Price
+from passmuster.learn.device import begin_on, training_device
 from passmuster.learn.precision import bf16_is_native
 from passmuster.learn.steps import take_steps, torch_threads, typical_s
 from passmuster.modality.base import Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
@@ -90,6 +91,7 @@ class Plan:
     batch: int
     bf16: bool
     n_threads: int = 1
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,14 @@ def _learn(
     import torch
 
     gradients = runner(gradient_model(lesson.frame.size, lesson.frame.channels))
-    net, optimiser, generator, teacher = _start(lesson, gradients, seed)
-    order = torch.randperm(len(lesson.pixels), generator=generator)
     saved = checkpoint.load("conv-steps")
     if saved is None:
         plan, step = _plan(lesson, gradients, deadline, seed), 0
     else:
         plan, step = Plan(**saved[1]["plan"]), int(saved[1]["step"])
+    net, optimiser, generator, teacher = _start(lesson, gradients, seed, plan.device)
+    order = torch.randperm(len(lesson.pixels), generator=generator)
+    if saved is not None:
         order = network.restore(net, optimiser, generator, saved[0])
     kept = {**frame_settings(lesson.frame), "plan": asdict(plan), "n_places": len(lesson.places)}
 
@@ -197,15 +200,17 @@ def _features_of_views(pixels: np.ndarray, features: Any, seed: int) -> list[np.
     return views
 
 
-def _start(lesson: Lesson, gradients: Any, seed: int) -> tuple[Any, Any, Any, network.Teacher]:
-    """A new network, optimiser and generator, all from `seed`."""
+def _start(lesson: Lesson, gradients: Any, seed: int, device: str) -> tuple[Any, Any, Any, network.Teacher]:
+    """A new network on a device, its optimiser and a generator, all from `seed`: the same first weights on each."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         frame = lesson.frame
         width = lesson.places.shape[1]
-        net = network.make_network(frame.channels, gradient_width(frame.size, frame.channels), width)
+        net = network.make_network(frame.channels, gradient_width(frame.size, frame.channels), width).to(
+            begin_on(device)
+        )
     optimiser = network.make_optimiser(net)
     generator = torch.Generator().manual_seed(seed)
     teacher = network.Teacher(net, optimiser, lambda block: random_views(block, MILD, generator), gradients)
@@ -216,25 +221,28 @@ def _plan(lesson: Lesson, gradients: Any, deadline: Deadline, seed: int) -> Plan
     """Time steps of a network that is thrown away, and fix how many of the fastest kind fit.
 
     Kinds: all threads or one (two threads on cores that others use wait for each other: up to seven times slower), and
-    bfloat16 where the processor has it.
+    bfloat16 where the processor has it. On a card all threads, for the views, and bfloat16.
     """
     import torch
 
+    device = training_device()
     batch = max(2, min(BATCH, len(lesson.pixels) // 2))
     all_threads = torch.get_num_threads()
+    kinds = [(bf16, n) for n in sorted({1, all_threads}) for bf16 in ((False, True) if bf16_is_native() else (False,))]
+    if device == "cuda":
+        kinds = [(True, all_threads)]
     seconds: dict[tuple[bool, int], float] = {}
-    for n_threads in sorted({1, all_threads}):
-        for bf16 in (False, True) if bf16_is_native() else (False,):
-            with torch_threads(n_threads):
-                seconds[bf16, n_threads] = _step_s(lesson, gradients, batch, bf16, seed)
+    for bf16, n_threads in kinds:
+        with torch_threads(n_threads):
+            seconds[bf16, n_threads] = _step_s(lesson, gradients, batch, bf16, seed, device)
     bf16, n_threads = min(seconds, key=lambda kind: seconds[kind])
     fits = int(max(0.0, deadline.left_s) * (1 - MARGIN) / seconds[bf16, n_threads])
     enough = max(MAX_EPOCHS * (len(lesson.pixels) // batch), MAX_STEPS_OF_SMALL)
-    return Plan(max(1, min(fits, enough)), batch, bf16, n_threads)
+    return Plan(max(1, min(fits, enough)), batch, bf16, n_threads, device)
 
 
-def _step_s(lesson: Lesson, gradients: Any, batch: int, bf16: bool, seed: int) -> float:
-    net, optimiser, _, teacher = _start(lesson, gradients, seed)
+def _step_s(lesson: Lesson, gradients: Any, batch: int, bf16: bool, seed: int, device: str) -> float:
+    net, optimiser, _, teacher = _start(lesson, gradients, seed, device)
     teacher = network.Teacher(net, optimiser, teacher.view, gradients, bf16)
     return typical_s(lambda: network.teach(teacher, lesson.pixels[:batch], lesson.places[:batch], 0.0), N_TIMED)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from passmuster.learn.precision import autocast
 from passmuster.learn.steps import optimiser_state, restore_optimisers
 from passmuster.modality.image.rungs.graphs import GraphBuilder
 
@@ -59,13 +60,21 @@ def forward(net: Any, pixels: Any, gradients: Any) -> Any:
 
 @dataclass(frozen=True)
 class Teacher:
-    """What a step needs beside the network: random views, their gradient features, and the optimiser."""
+    """What a step needs beside the network: random views, their gradient features, and the optimiser.
+
+    Views and features are made on the processor, whatever device the network lies on.
+    """
 
     net: Any
     optimiser: Any
     view: Callable[[Any], Any]
     gradients: Callable[[np.ndarray], np.ndarray]
     bf16: bool = False
+
+    @property
+    def device(self) -> str:
+        """Where the network lies: "cpu" or "cuda"."""
+        return str(next(self.net.parameters()).device.type)
 
 
 def make_optimiser(net: Any) -> Any:
@@ -88,9 +97,10 @@ def teach(teacher: Teacher, block: Any, wanted: Any, done: float) -> float:
         group["lr"] = LEARNING_RATE * max(rate, 1e-3)
     views = teacher.view(block.float() / 255)
     gradients = torch.from_numpy(teacher.gradients(views.numpy()))
-    with torch.autocast("cpu", torch.bfloat16, enabled=teacher.bf16):
-        given = forward(teacher.net, views, gradients)
-    loss = torch.nn.functional.mse_loss(given.float(), wanted * wanted.shape[1] ** 0.5)
+    device = teacher.device
+    with autocast(device, bf16=teacher.bf16):
+        given = forward(teacher.net, views.to(device), gradients.to(device))
+    loss = torch.nn.functional.mse_loss(given.float(), wanted.to(device) * wanted.shape[1] ** 0.5)
     teacher.optimiser.zero_grad()
     loss.backward()
     teacher.optimiser.step()
@@ -100,7 +110,7 @@ def teach(teacher: Teacher, block: Any, wanted: Any, done: float) -> float:
 def network_state(net: Any) -> dict[str, np.ndarray]:
     """Weights and running statistics as arrays (a count of batches that nothing reads is left out)."""
     state = {k: v for k, v in net.state_dict().items() if not k.endswith(".num_batches_tracked")}
-    return {f"net.{k}": v.detach().numpy().copy() for k, v in state.items()}
+    return {f"net.{k}": v.detach().cpu().numpy().copy() for k, v in state.items()}
 
 
 def load_network(net: Any, arrays: Mapping[str, np.ndarray]) -> None:

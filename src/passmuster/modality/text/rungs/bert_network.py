@@ -29,6 +29,16 @@ class Bert:
         return cls(weights, n_heads, layer_norm_eps)
 
     @property
+    def device(self) -> str:
+        """Where the weights lie: "cpu" or "cuda"."""
+        return str(self.weights["embeddings.LayerNorm.weight"].device.type)
+
+    def to(self, device: str) -> Bert:
+        """The same on a device; weights that lie there already are not copied."""
+        weights = {name: weight.to(device) for name, weight in self.weights.items()}
+        return Bert(weights, self.n_heads, self.layer_norm_eps)
+
+    @property
     def n_layers(self) -> int:
         return 1 + max(int(name.split(".")[2]) for name in self.weights if name.startswith("encoder.layer."))
 
@@ -42,6 +52,7 @@ class Bert:
         for row, text in enumerate(texts):
             ids[row, : len(text)], mask[row, : len(text)] = torch.tensor(text), True
         w = self.weights
+        ids, mask = ids.to(self.device), mask.to(self.device)
         x = functional.embedding(ids, w["embeddings.word_embeddings.weight"])
         x = x + w["embeddings.position_embeddings.weight"][: ids.shape[1]]
         x = x + w["embeddings.token_type_embeddings.weight"][0]

@@ -57,5 +57,5 @@ DISTILLED = Rung(
     fit=fit,
     export=export,
     parts=("static.v1",),
-    teachers=("pretrained.v1", "stacked.v1", "tuned.v1"),
+    teachers=("pretrained.v1", "stacked.v1", "adapted.v1", "tuned.v1"),
 )

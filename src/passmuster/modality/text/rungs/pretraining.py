@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.budget import Deadline
-from passmuster.learn.device import busy_clock, peak_gflops, training_device
+from passmuster.learn.device import begin_on, busy_clock, peak_gflops, training_device
 from passmuster.learn.precision import bf16_is_native
 from passmuster.learn.steps import optimiser_state, restore_optimisers, take_steps, torch_threads, typical_s
 from passmuster.modality.base import Checkpoint
@@ -111,7 +111,7 @@ class Teacher:
         import torch
 
         self.pool, self.plan, self.seed = pool, plan, seed
-        self.net = make_network(plan.shape, seed).to(plan.device)
+        self.net = make_network(plan.shape, seed).to(begin_on(plan.device))
         matrices: list[torch.nn.Parameter] = []
         others: list[torch.nn.Parameter] = []
         for name, parameter in self.net.named_parameters():

@@ -118,15 +118,20 @@ def _run(model: bytes, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def export(encoder: Encoder) -> EncoderGraph:
     """Both graphs in one: inputs of both, and ``embedding`` (n, d) with the static view first."""
-    return side_by_side([_EXPORT[name](part_of(encoder, name)) for name in VIEWS], encoder.arrays["scales"])
+    return side_by_side([export_part(encoder, name) for name in VIEWS], encoder.arrays["scales"])
 
 
-def side_by_side(graphs: Sequence[EncoderGraph], scales: np.ndarray) -> EncoderGraph:
-    """The two views' graphs and steps as one."""
+def export_part(encoder: Encoder, name: str) -> EncoderGraph:
+    """One view's graph."""
+    return _EXPORT[name](part_of(encoder, name))
+
+
+def side_by_side(graphs: Sequence[EncoderGraph], scales: np.ndarray, through: np.ndarray | None = None) -> EncoderGraph:
+    """The two views' graphs and steps as one; what they give together times the matrix `through` (d, e), if any."""
     origin = {key: graphs[1].preprocess[key] for key in ("encoder", "licence")}
     branches = [list(graph.preprocess["steps"]) for graph in graphs]
     return EncoderGraph(
-        onnx=_joined([graph.onnx for graph in graphs], scales),
+        onnx=_joined([graph.onnx for graph in graphs], scales, through),
         preprocess={
             "schema": 1, "modality": "text", **origin, "steps": [{"op": "side_by_side.v1", "branches": branches}],
         },
@@ -140,10 +145,11 @@ def part_of(encoder: Encoder, name: str) -> Encoder:
     return Encoder(f"{name}.v1", arrays, encoder.settings[name])
 
 
-def _joined(models: Sequence[bytes], scales: np.ndarray) -> bytes:
+def _joined(models: Sequence[bytes], scales: np.ndarray, through: np.ndarray | None = None) -> bytes:
     """One model whose embedding is the models' embeddings, each times its scale, one after the other.
 
-    Nodes and constants of each get a prefix; inputs keep their names, which differ already.
+    With `through` (d, e), all of it times that matrix. Nodes and constants of each model get a prefix; inputs keep
+    their names, which differ already.
     """
     import onnx
     from onnx import TensorProto, compose, helper, numpy_helper
@@ -159,8 +165,13 @@ def _joined(models: Sequence[bytes], scales: np.ndarray) -> bytes:
         helper.make_node("Mul", [f"{prefix}embedding", f"scale_{i}"], [f"scaled_{i}"])
         for i, prefix in enumerate(prefixes)
     ]
-    nodes.append(helper.make_node("Concat", [f"scaled_{i}" for i in range(len(models))], ["embedding"], axis=1))
     width = sum(graph.output[0].type.tensor_type.shape.dim[1].dim_value for graph in graphs)
+    beside = "embedding" if through is None else "beside"
+    nodes.append(helper.make_node("Concat", [f"scaled_{i}" for i in range(len(models))], [beside], axis=1))
+    if through is not None:
+        constants.append(numpy_helper.from_array(np.asarray(through, np.float32), "through"))
+        nodes.append(helper.make_node("MatMul", [beside, "through"], ["embedding"]))
+        width = through.shape[1]
     merged = helper.make_graph(
         [node for graph in graphs for node in graph.node] + nodes,
         "stacked",

@@ -3,7 +3,7 @@
 As in SetFit (Tunstall et al. 2022, "Efficient few-shot learning without prompts") the cosine of two texts is taught to
 be 1 in one class and 0 across classes. Three things make it several times cheaper: every pair within a batch is a
 lesson, not one pair per two texts; the lower layers stay as they are, so what they make of a text is computed once; and
-products run in bfloat16 where the processor can.
+products run in bfloat16 where the processor can, or on a card. It is taught where the encoder's weights lie.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from passmuster.core.budget import Deadline
-from passmuster.learn.precision import bf16_is_native
+from passmuster.learn.precision import autocast, in_bf16
 from passmuster.modality.text.rungs.bert_network import Bert, pooled
 
 N_FROZEN = 2  # lower layers that stay as they are
@@ -31,18 +31,22 @@ READ_BATCH = 32
 
 @dataclass(frozen=True)
 class Halfway:
-    """Texts as the frozen layers leave them: one (length, d) tensor per text, in bfloat16 where that is native."""
+    """Texts as the frozen layers leave them: one (length, d) tensor per text, in main memory.
+
+    In bfloat16 where products are taken so.
+    """
 
     rows: tuple[Any, ...]
 
-    def batch(self, positions: Iterable[int]) -> tuple[Any, Any]:
-        """These texts, padded (n, length, d) float32, and the mask of what is text."""
+    def batch(self, positions: Iterable[int], device: str = "cpu") -> tuple[Any, Any]:
+        """These texts, padded (n, length, d) float32, and the mask of what is text, on a device."""
         import torch
 
         chosen = [self.rows[i] for i in positions]
         x = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True).float()
         lengths = torch.tensor([len(row) for row in chosen])
-        return x, torch.arange(x.shape[1])[None, :] < lengths[:, None]
+        mask = torch.arange(x.shape[1])[None, :] < lengths[:, None]
+        return x.to(device), mask.to(device)
 
 
 def halfway(bert: Bert, texts: Sequence[Sequence[int]]) -> Halfway:
@@ -51,14 +55,14 @@ def halfway(bert: Bert, texts: Sequence[Sequence[int]]) -> Halfway:
 
     texts = [text if len(text) <= MAX_TOKENS else [*text[: MAX_TOKENS - 1], text[-1]] for text in texts]
     rows: list[Any] = [None] * len(texts)
-    keep = torch.bfloat16 if bf16_is_native() else torch.float32
+    keep = torch.bfloat16 if in_bf16(bert.device) else torch.float32
     with torch.no_grad():
         for block in _alike([len(text) for text in texts]):
             x, mask = bert.enter([texts[i] for i in block])
-            with autocast():
+            with autocast(bert.device):
                 x = bert.layers(x, mask, 0, N_FROZEN)
             for row, i in zip(x, block, strict=True):
-                rows[i] = row[: len(texts[i])].to(keep, copy=True)
+                rows[i] = row[: len(texts[i])].to("cpu", keep, copy=True)
     return Halfway(tuple(rows))
 
 
@@ -69,7 +73,7 @@ def finish(bert: Bert, texts: Halfway) -> np.ndarray:
     out = np.empty((len(texts.rows), bert.weights["embeddings.LayerNorm.weight"].shape[0]), np.float32)
     with torch.no_grad():
         for block in _alike([len(row) for row in texts.rows]):
-            out[block] = _embed(bert, texts, block, 0.0).numpy()
+            out[block] = _embed(bert, texts, block, 0.0).cpu().numpy()
     return out
 
 
@@ -90,7 +94,7 @@ def teach(bert: Bert, texts: Halfway, labels: np.ndarray, deadline: Deadline, se
     n_steps = steps_for(len(labels))
     batches = _batches(labels, np.random.default_rng(seed))
     truncated = False
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[] if bert.device == "cpu" else None):
         torch.manual_seed(seed)
         for step in range(n_steps):
             if deadline.passed:
@@ -99,7 +103,7 @@ def teach(bert: Bert, texts: Halfway, labels: np.ndarray, deadline: Deadline, se
             for group in optimiser.param_groups:
                 group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / (WARM_UP * n_steps)) * (1 - step / n_steps)
             block = next(batches)
-            loss = pair_loss(_embed(pupil, texts, block, DROPOUT), torch.from_numpy(labels[block]))
+            loss = pair_loss(_embed(pupil, texts, block, DROPOUT), torch.from_numpy(labels[block]).to(bert.device))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -128,16 +132,9 @@ def steps_for(n_labels: int) -> int:
     return N_STEPS_FEW if n_labels <= FEW else round(N_STEPS_FEW * (n_labels / FEW) ** 0.5)
 
 
-def autocast() -> Any:
-    """Products in bfloat16 where that is native."""
-    import torch
-
-    return torch.autocast("cpu", torch.bfloat16, enabled=bf16_is_native())
-
-
 def _embed(bert: Bert, texts: Halfway, block: np.ndarray, dropout: float) -> Any:
-    x, mask = texts.batch(block)
-    with autocast():
+    x, mask = texts.batch(block, bert.device)
+    with autocast(bert.device):
         x = bert.layers(x, mask, N_FROZEN, bert.n_layers, dropout)
     return pooled(x, mask)
 

@@ -15,6 +15,7 @@ import numpy as np
 from passmuster.core.budget import Deadline, Machine
 from passmuster.core.config import TrainConfig
 from passmuster.core.records import Price
+from passmuster.learn.device import begin_on, training_device
 from passmuster.learn.folds import N_FOLDS
 from passmuster.learn.precision import bf16_is_native
 from passmuster.modality.base import N_JUDGED_BESIDE, Checkpoint, Encoder, EncoderGraph, FitView, Profile, Rung
@@ -64,7 +65,7 @@ def fit(view: FitView, deadline: Deadline, checkpoint: Checkpoint, rng: np.rando
     views = (_static(parts["static"], sample), teach.finish(taught, teach.halfway(taught, pieces(sample))))
     arrays = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.arrays.items()}
     upper = {n: w for n, w in taught.weights.items() if w is not bert.weights[n]}
-    arrays |= {f"{TAUGHT}{name}": weight.numpy() for name, weight in upper.items()}
+    arrays |= {f"{TAUGHT}{name}": weight.cpu().numpy() for name, weight in upper.items()}
     arrays |= {"scales": stacked.scales_of(views)}
     settings: dict[str, Any] = {name: dict(part.settings) for name, part in parts.items()}
     settings |= {"truncated": truncated, "n_steps": teach.steps_for(len(labelled)), "n_frozen": teach.N_FROZEN}
@@ -128,7 +129,8 @@ def _bert(part: Encoder) -> tuple[Bert, Callable[[Sequence[Any]], list[list[int]
             inputs = [prepare([text]) for text in texts]
         return [one["input_ids"][0][one["attention_mask"][0] > 0].tolist() for one in inputs]
 
-    return Bert.of(pretrained.read_weights(found), found.encoder.n_heads, found.encoder.layer_norm_eps), pieces
+    bert = Bert.of(pretrained.read_weights(found), found.encoder.n_heads, found.encoder.layer_norm_eps)
+    return bert.to(begin_on(training_device())), pieces
 
 
 TUNED = Rung(

@@ -164,6 +164,8 @@ def set_title(name: str) -> str:
     if name.startswith("label=") and " predicted=" in name:
         label, _, said = name.removeprefix("label=").partition(" predicted=")
         return f"{label}, rightly so" if label == said else f"{label} taken for {said}"
+    if name.startswith("novel="):
+        return f"The strange items you named {name.removeprefix('novel=')}"
     if name.startswith("corruption="):
         fault, _, severity = name.removeprefix("corruption=").removesuffix(" broken").partition(" severity=")
         return f"Broken by {plain_name(fault)} at severity {severity}"
@@ -187,6 +189,7 @@ TITLES = {
     "leakage=clean": "Test items without a copy in training",
     "leakage=twins": "Test items with a copy in training",
     "novel": "The strange items you named",
+    "not repeated": "Answers that the same model does not repeat",
     "parity_differs": "Answered differently from the trained model",
     "partly right": "Some of the classes right, not all",
     "given at the promised risk": "Answers sure enough for the promised risk",

@@ -8,8 +8,10 @@ from importlib.resources import files
 from passmuster.core.label_sets import label_in_words
 from passmuster.metrics.changes import KINDS, Change, Decision
 from passmuster.stages.evaluate.diff import Diff
-from passmuster.stages.evaluate.diff_words import summary_lines
+from passmuster.stages.evaluate.diff_words import NAMES, noise_of_changes, summary_lines, told
 from passmuster.stages.evaluate.page.cards import escape, frame
+from passmuster.stages.evaluate.page.serving import notes, table, within
+from passmuster.stages.evaluate.serving_words import break_even_words, which_words
 from passmuster.stages.evaluate.words import percent
 
 TITLES = {
@@ -33,7 +35,7 @@ STYLE = """
 def render_changes(project: str, modality: str, found: Diff, previews: Mapping[int, str]) -> str:
     """One HTML document with everything inside, scripts none; `previews` are HTML by position, made by the modality."""
     style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    lines = "".join(f"<li>{escape(line)}</li>" for line in summary_lines(found))
+    lines = "".join(f"<li>{escape(line)}</li>" for line in summary_lines(found, served=False))
     sections = "".join(section(kind, found, previews) for kind in KINDS)
     names = f"{found.before.digest[:12]} to {found.after.digest[:12]}"
     return f"""<!doctype html>
@@ -57,11 +59,31 @@ def render_changes(project: str, modality: str, found: Diff, previews: Mapping[i
 <p>of {found.changed.n:,} decisions change</p></div>
 </header>
 <section><h2>What it comes down to</h2><ul class="plain-lines">{lines}</ul></section>
+{which(found)}
 {sections}
 </main>
 </body>
 </html>
 """
+
+
+def which(found: Diff) -> str:
+    """Both side by side: right, under faults, seconds, money, and where items go."""
+    rows = found.serving.get("rows")
+    if not rows:
+        return ""
+    first = []
+    if rows[0]["right"]:
+        right = [f"{percent(row['right']['value'])}{within(row['right'])}" for row in rows]
+        first = [(f"Right, on the {found.serving['n']:,} items with a label", right)]
+    names = ["The new bundle", "The old one"]
+    lead = " ".join(
+        (*which_words(rows, told(found), None, NAMES, noise_of_changes(found)), break_even_words(found.serving))
+    ).strip()
+    return (
+        f'<section><h2>Which to serve</h2><p class="lead">{escape(lead)}</p>{table(names, rows, first)}'
+        f"{notes(names, rows)}</section>"
+    )
 
 
 def section(kind: str, found: Diff, previews: Mapping[int, str]) -> str:

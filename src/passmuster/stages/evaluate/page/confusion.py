@@ -48,9 +48,7 @@ def matrix(report: Report, library: Library) -> str:
         + "</li>"
         for m in section["most_confused"][:10]
     )
-    weights = (report.sections.get("answers") or {}).get("weight") or [1.0]
-    if max(weights) > min(weights):
-        note += " Labelled items are counted one by one; shares elsewhere weigh them by their chances."
+    note += counted_one_by_one(report)
     return (
         f'<section><h2>What is taken for what</h2><p class="lead">Rows are labels, columns what the model said.{note}'
         ' Click a cell to see its items.</p><div class="split"><div class="scroll">'
@@ -59,6 +57,14 @@ def matrix(report: Report, library: Library) -> str:
         f'<div><h3>Commonest mistakes</h3><ol class="mistakes">{listed or "<li>None on this test.</li>"}</ol></div>'
         "</div></section>"
     )
+
+
+def counted_one_by_one(report: Report) -> str:
+    """What is to be said of counts where labels carry weights; "" where they do not."""
+    weights = (report.sections.get("answers") or {}).get("weight") or [1.0]
+    if max(weights) <= min(weights):
+        return ""
+    return " Labelled items are counted one by one; shares elsewhere weigh them by their chances."
 
 
 def matrix_row(
@@ -93,12 +99,12 @@ def decisions(report: Report, library: Library) -> str:
         )
         return f'<ol class="mistakes">{lines or "<li>None on this test.</li>"}</ol>'
 
-    none = section["n_none"]
+    none, note = section["n_none"], counted_one_by_one(report)
     without = f" {none:,} of them carry none." if none else ""
     return (
         '<section><h2>What is missed, and what is added</h2><p class="lead">An item may carry any number of classes: '
-        f"{section['mean_classes']:.2f} at the mean, and the model says {section['mean_said']:.2f}.{without} Click a "
-        'line to see its items.</p><div class="split">'
+        f"{section['mean_classes']:.2f} at the mean, and the model says {section['mean_said']:.2f}.{without}{note} "
+        'Click a line to see its items.</p><div class="split">'
         f"<div><h3>Carried, not said</h3>{listed('missed')}</div><div><h3>Said, not carried</h3>{listed('added')}</div>"
         "</div></section>"
     )

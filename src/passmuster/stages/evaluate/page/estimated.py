@@ -23,8 +23,8 @@ def estimated(report: Report) -> str:
 <p class="lead">Estimated from how sure the model is, how new the items are to it and what their neighbours are taken
 for. It was taught by {section["n_families"]} natural faults; of each of them, held out in turn, the loss that it
 foretold was off by {100 * section["mean_error"]:.1f} points in the mean.</p>
-<table class="plain"><thead><tr><th scope="col">items</th><th scope="col">asked about</th>
+<div class="scroll"><table class="plain"><thead><tr><th scope="col">items</th><th scope="col">asked about</th>
 <th scope="col">right, estimated</th><th scope="col">{section["level"]:.0%} interval</th></tr></thead>
-<tbody>{rows}</tbody></table>
+<tbody>{rows}</tbody></table></div>
 <p class="note">An estimate is no test: it cannot see that a class has come to mean something else, and of a wholly new
 kind of input it tends to think too well, more than the interval says. Labels decide.</p></section>"""

@@ -23,9 +23,13 @@ from passmuster.stages.evaluate.page.cards import Library, escape, make_cards
 from passmuster.stages.evaluate.page.costs import costs
 from passmuster.stages.evaluate.page.estimated import estimated
 from passmuster.stages.evaluate.page.faults import faults
+from passmuster.stages.evaluate.page.first import in_words, masthead, more_in_words
 from passmuster.stages.evaluate.page.groups import groups
+from passmuster.stages.evaluate.page.novelty import novelty
+from passmuster.stages.evaluate.page.serving import serving
 from passmuster.stages.evaluate.page.sets import prediction_sets
 from passmuster.stages.evaluate.page.slices import slices
+from passmuster.stages.evaluate.page.training import training
 from passmuster.stages.evaluate.words import between, percent
 from passmuster.store.store import Store
 
@@ -50,10 +54,12 @@ def render_page(
         part
         for part in (
             masthead(store.config.project.name, report, library),
-            costs(report, library),
             in_words(report, library),
+            more_in_words(report, library),
+            costs(report, library),
             numbers(report, library),
             sections.versions(report, library),
+            serving(report, library),
             sections.classes(report, library),
             sections.certainty(report, library),
             slices(report, library),
@@ -63,9 +69,9 @@ def render_page(
             estimated(report),
             behaviour(report, extras.broken),
             attacks(report, extras.fallen),
-            sections.novelty(report, library),
+            novelty(report, library),
             sections.data(report, library),
-            sections.training(report),
+            training(report),
             colophon(report),
         )
         if part
@@ -99,60 +105,6 @@ def render_page(
 </body>
 </html>
 """
-
-
-def masthead(project: str, report: Report, library: Library) -> str:
-    """Whose report it is, and the one number with its interval drawn to scale."""
-    headline = report.metric("accuracy")
-    if headline is None:
-        return ""
-    right = "right" if report.task == SINGLE else "exactly right, every class of an item"
-    clean = report.metric("accuracy", "leakage=clean")
-    without = ""
-    if clean is not None:
-        text = f"{percent(clean.value)} without the {report.sections['data']['n_leaked']:,} copied test items"
-        without = f'<p class="caveat">{library.link(clean.items, text)}</p>'
-    return f"""<header class="masthead">
-<div>
-<p class="eyebrow">Report card</p>
-<h1>{escape(project)}</h1>
-<p class="meta">{report.n_test:,} test items · {len(report.classes):,} classes · {report.created[:10]}</p>
-</div>
-<div class="headline">
-{library.link(headline.items, f"<strong>{percent(headline.value)}</strong>", kind="big")}
-<p>{right}, and with {100 * headline.level:.0f}&nbsp;% confidence between {percent(headline.low)} and
-{percent(headline.high)}</p>
-{scale(headline)}
-{without}
-</div>
-</header>"""
-
-
-def scale(metric: Metric) -> str:
-    """A rate on a line from 0 to 100 %, with its interval."""
-    low, high = 100 * metric.low, 100 * metric.high
-    return (
-        '<div class="scale" aria-hidden="true">'
-        f'<span class="span" style="left:{low:.1f}%;width:{max(high - low, 0.6):.1f}%"></span>'
-        f'<span class="dot" style="left:{100 * metric.value:.1f}%"></span></div>'
-    )
-
-
-def in_words(report: Report, library: Library) -> str:
-    """The first screen: good at, breaks, not known."""
-    summary, unknown = report.sections["summary"], report.sections["unknown"]
-
-    def lines(rows: list[dict[str, str]]) -> str:
-        return "".join(f"<li>{library.link(row['items'], escape(row['text']), kind='line')}</li>" for row in rows)
-
-    first, rest = unknown[:4], unknown[4:]
-    more = "".join(f"<li>{escape(line)}</li>" for line in rest)
-    return f"""<section class="words" aria-label="In plain words">
-<div class="good"><h2>What it is good at</h2><ul>{lines(summary["good"])}</ul></div>
-<div class="breaks"><h2>Where it breaks</h2><ul>{lines(summary["breaks"])}</ul></div>
-<div class="unknown"><h2>What is not known</h2><ul>{"".join(f"<li>{escape(line)}</li>" for line in first)}</ul>
-{f"<details><summary>{len(rest)} more</summary><ul>{more}</ul></details>" if rest else ""}</div>
-</section>"""
 
 
 TILES = (
@@ -273,12 +225,14 @@ def method_lines(report: Report) -> Iterator[str]:
     powered = (report.sections.get("evidence") or {}).get("worth")
     if powered:
         evidence = report.sections["evidence"]
+        sets = (evidence.get("item_f1") or {}).get("worth")
+        of_items = f" The F1 of items is read in the same way, and worth about {sets:,} labels." if sets else ""
         yield (
             f"Right answers: {evidence['n_labels']:,} labels, asked for where they tell most, and the model’s own "
             f"answers to {evidence['n_unlabelled']:,} test items without a label, corrected by the labels; that is "
             f"worth about {powered:,} labels of items drawn at random (Zrnic and Candès 2024). Parts (answers given, "
             "classes, groups) are read from the weighted labels alone, so that one may look a little better or worse "
-            "than the whole of which it is nearly all."
+            f"than the whole of which it is nearly all.{of_items}"
         )
     if report.task != SINGLE:
         yield (

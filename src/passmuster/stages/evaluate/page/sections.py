@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from passmuster.core.cost import in_words
-from passmuster.core.records import Report
+from passmuster.core.records import Metric, Report
+from passmuster.metrics.aa_noise import bound_words, inside_words
 from passmuster.metrics.versions import is_weighed, retrain_words
 from passmuster.stages.evaluate.marks import mark_lines
 from passmuster.stages.evaluate.memory import memory_lines
 from passmuster.stages.evaluate.page import charts
 from passmuster.stages.evaluate.page.cards import Library, escape
 from passmuster.stages.evaluate.page.confusion import mistakes
+from passmuster.stages.evaluate.page.noise import noise
 from passmuster.stages.evaluate.words import between, open_words, percent
 
 ROWS_SHOWN = 12
@@ -37,7 +37,8 @@ def classes(report: Report, library: Library) -> str:
         if len(rest) > MORE_ROWS:
             title = f"the next {MORE_ROWS:,} of {len(rest):,} more classes; report.json has them all"
         more = (
-            f'<details><summary>{title}</summary><table class="classes">{head}<tbody>{body}</tbody></table></details>'
+            f'<details><summary>{title}</summary><div class="scroll"><table class="classes">{head}<tbody>{body}</tbody>'
+            "</table></div></details>"
         )
     return (
         '<section><h2>Class by class</h2><p class="lead">The weakest first. Bars show the interval: a wide one means '
@@ -94,66 +95,16 @@ def certainty(report: Report, library: Library) -> str:
 <tbody>{rows}</tbody></table></div></details></section>"""
 
 
-def novelty(report: Report, library: Library) -> str:
-    """How well each detector tells strange from ordinary."""
-    section = report.sections["novelty"]
-    rows = "".join(
-        f'<tr><th scope="row">{library.link(row["items"], escape(row["detector"]), kind="line")}'
-        f"<small>{escape(row['summary'])}</small></th>"
-        + "".join(
-            f'<td class="number"><b>{said(row[kind]["value"])}</b>'
-            f"<small>{said(row[kind]['low'])} to {said(row[kind]['high'])}</small></td>"
-            for kind, said in (("auroc", "{:.3f}".format), ("fpr95", percent), ("fpr95_ordinary_positive", percent))
-        )
-        + "</tr>"
-        for row in section["rows"]
-    )
-    table = (
-        '<div class="scroll"><table class="plain"><thead><tr><th scope="col">Detector</th><th scope="col">AUROC'
-        "<small>higher is better, 0.5 is chance</small></th>"
-        '<th scope="col">Ordinary flagged<small>when 95 % of strange are caught</small></th>'
-        '<th scope="col">Strange accepted<small>when 95 % of ordinary are</small></th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-        if rows
-        else ""
-    )
-    flagged = "".join(
-        f"<p>{library.link(m.items, f'Of the {what}, the guard as shipped calls {percent(m.value)} novel')} "
-        f"({between(m.low, m.high)}).</p>"
-        for where, what in (("set=novel", "strange items"), ("set=test", "ordinary test items"))
-        if (m := report.metric("novelty_flagged", where)) is not None
-    )
-    problems = section.get("problems") or []
-    unread = (
-        f"<p>{section['n_unreadable']:,} items could not be read: {escape('; '.join(problems[:5]))}</p>"
-        if problems
-        else ""
-    )
-    return (
-        "<section><h2>Does it notice what it does not know?</h2>"
-        f'<p class="lead">{escape(section["said"])}</p>{_guard(section)}{flagged}{table}{unread}</section>'
-    )
-
-
-def _guard(section: Mapping[str, Any]) -> str:
-    """Which detector the bundle carries, and why that one."""
-    if not section.get("guard"):
-        return ""
-    chosen = section.get("chosen") or {}
-    why = f" {chosen['why'][0].upper()}{chosen['why'][1:]}." if chosen.get("why") else ""
-    lacks = (
-        " The model gives no embedding: detectors that look at one were given its scores instead."
-        if section.get("lacks_embedding")
-        else ""
-    )
-    return f"<p>The bundle is guarded by <b>{escape(section['guard'])}</b>.{escape(why)}{lacks}</p>"
-
-
 def versions(report: Report, library: Library) -> str:
     """The paired table against the live release, and every decision that changes."""
     section = report.sections.get("versions")
     if not section or not report.incumbent:
         return ""
+    if why := section.get("unopened"):
+        return (
+            '<section><h2>Against the live release</h2><p class="lead">Not compared: the live release does not open '
+            f"({escape(why)}). Gates that compare with it cannot be told.</p></section>"
+        )
     if not section["n"]:
         return (
             '<section><h2>Against the live release</h2><p class="lead">Not compared: the live release learned from '
@@ -175,7 +126,7 @@ def versions(report: Report, library: Library) -> str:
             f"chances the difference is {100 * difference.value:+.1f} points, and so it is everywhere else."
         )
     words = retrain_words(section)
-    again = f" {words[:1].upper()}{words[1:]}." if words else ""
+    again = "".join(f" {w[:1].upper()}{w[1:]}." for w in (words, *noise_words(report, difference)) if w)
     rows = "".join(
         f"<tr><td><code>{escape(row['key'][:8])}</code></td><td>{escape(row['label'])}</td>"
         f'<td class="{mark(row, "incumbent")}">{escape(row["incumbent"])}</td>'
@@ -209,6 +160,12 @@ def versions(report: Report, library: Library) -> str:
     )
 
 
+def noise_words(report: Report, difference: Metric | None) -> tuple[str, str]:
+    """What the A/A noise bound is, and that the difference lies inside it, where it does."""
+    inside = "" if difference is None else inside_words(report, difference.value)
+    return bound_words(report.sections.get("noise")), inside
+
+
 def mark(row: dict[str, str], which: str) -> str:
     return "right" if row[which] == row["label"] else "wrong"
 
@@ -230,6 +187,7 @@ def data(report: Report, library: Library) -> str:
         else "<p>The checks found nothing to say of this dataset version.</p>"
     )
     rest = f"{twins(report, library)}{marks(report, library)}{memory(report)}{parity(report, library)}"
+    rest += noise(report, library)
     return f"<section><h2>The data behind it</h2>{table}{rest}</section>"
 
 
@@ -285,71 +243,3 @@ def parity(report: Report, library: Library) -> str:
         f"<h3>As trained, so served</h3><p>{library.link(section['items'], text)} as those of the model before it was "
         f"exported; no logit differs by more than {section['max_abs_difference']:.2g}.</p>"
     )
-
-
-def training(report: Report) -> str:
-    """The rungs of the ladder: what each brought, and what it cost."""
-    section = report.sections["training"]
-    rungs = section.get("rungs")
-    rows = rungs.get("rungs", []) if isinstance(rungs, dict) else rungs
-    rows = [row for row in rows or [] if isinstance(row, dict)]
-    table = ""
-    if rows:
-        head = "".join(f'<th scope="col">{title}</th>' for title in RUNG_COLUMNS)
-        body = "".join(
-            f"<tr{' class=chosen' if is_chosen(row, section['rung']) else ''}>"
-            + "".join(f"<td{kind}>{escape(text)}</td>" for text, kind in rung_cells(row))
-            + "</tr>"
-            for row in rows
-        )
-        head = f"<thead><tr>{head}</tr></thead>"
-        table = f'<div class="scroll"><table class="plain">{head}<tbody>{body}</tbody></table></div>'
-    said = (
-        f"The model climbed to <b>{escape(section['rung'] or 'no rung')}</b>"
-        if section["origin"] == "trained"
-        else "The model is elsewhere and is asked over HTTP"
-        if "endpoint" in report.sections
-        else "The model was trained elsewhere and imported"
-    )
-    asked = endpoint(report.sections["endpoint"]) if "endpoint" in report.sections else ""
-    cost = f"<p>It cost {escape(in_words(section['cost']))}.</p>" if "cost" in section else ""
-    return f'<section><h2>How it was learned</h2><p class="lead">{said}.</p>{asked}{cost}{table}</section>'
-
-
-def endpoint(section: dict[str, Any]) -> str:
-    """How a model that is elsewhere answered: address, seconds, tokens, price."""
-    model = f", model <b>{escape(section['model'])}</b>" if section["model"] else ""
-    said = [f"It was asked at <code>{escape(section['url'])}</code>{model}."]
-    if "n_answers" in section:
-        said.append(
-            f"{section['n_answers']:,} answers took {1000 * section['seconds_median']:,.0f} ms each at the median, and "
-            f"95 of 100 came within {1000 * section['seconds_p95']:,.0f} ms."
-        )
-        price = f"{section['per_million']:,.2f} {escape(section['currency'])}" if section["per_million"] else ""
-        said.append(f"A million answers cost {price}." if price else "What answers cost was not named.")
-    return f"<p>{' '.join(said)}</p>"
-
-
-def is_chosen(row: dict[str, Any], rung: str) -> bool:
-    return bool(row.get("chosen")) or rung in (row.get("rung"), row.get("name"))
-
-
-RUNG_COLUMNS = ("Way to learn", "Quoted", "Took", "Log-loss", "Right, on training labels held out", "Gain", "")
-
-
-def rung_cells(row: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is said of one rung, a text and the class of its cell for each of `RUNG_COLUMNS`."""
-    number = ' class="number"'
-    quote = row.get("quote") or {}
-    outcome = "chosen" if row.get("chosen") else row.get("left_out") or ("" if row.get("helped") else "did not help")
-    took, gain = row.get("seconds"), row.get("gain")
-    loss, error = row.get("log_loss"), row.get("log_loss_se")
-    return [
-        (str(row.get("rung") or row.get("name") or "–"), ""),
-        (f"{quote['seconds']:.0f} s" if "seconds" in quote else "–", number),
-        ("–" if took is None else f"{took:.0f} s", number),
-        ("–" if loss is None else f"{loss:.3f}" + ("" if error is None else f" ± {error:.3f}"), number),
-        ("–" if row.get("accuracy") is None else percent(row["accuracy"]), number),
-        (f"{gain:+.3f} nats" if gain else "–", number),
-        (str(outcome), ""),
-    ]

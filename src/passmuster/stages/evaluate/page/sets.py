@@ -75,7 +75,7 @@ def slices(section: dict[str, Any], library: Library) -> str:
     )
     rest = ""
     if more := rows[SLICES_SHOWN:]:
-        body = f'<table class="classes">{head}<tbody>{lines(more)}</tbody></table>'
+        body = f'<div class="scroll"><table class="classes">{head}<tbody>{lines(more)}</tbody></table></div>'
         rest = f"<details><summary>{len(more):,} more</summary>{body}</details>"
     return (
         "<h3>For whom the sets are too short</h3><p>The rate is promised on average; here it is for each class and "
