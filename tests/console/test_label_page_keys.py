@@ -173,7 +173,7 @@ def tab_to(page: Browser, selector: str, limit: int = 16) -> int:
 
 def test_the_grid_by_real_keys(new_store, tmp_path: Path) -> None:
     """Into the grid, to the other class, confirm, back, and an earlier answer changed: no mouse, no script."""
-    store = dark_and_light(new_store("image"), tmp_path)
+    store = dark_and_light(new_store("image"), tmp_path, 160)  # more of each class than the grid shows at once
     pictures = "document.querySelectorAll('#pictures button').length"
     title = "document.querySelector('#grid-title').textContent"
     with browser() as page, label_server(store.folder, "--for", "train", "--n", "30", "--who", "ana") as server:
