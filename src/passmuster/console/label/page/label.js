@@ -572,6 +572,7 @@
     if (lost || wanted === mode || (wanted === "grid" && $("mode-grid").disabled)) return;
     const left = pictures.filter((item) => !odd.has(item.key)).map((item) => item.key);
     mode = wanted;
+    if (mode === "one") document.activeElement?.blur(); // a picture that is hidden would have the keys for a moment still
     $("one").hidden = mode !== "one";
     $("grid").hidden = mode !== "grid";
     if (mode === "grid") {
